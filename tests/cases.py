@@ -1,0 +1,368 @@
+"""The table of models that every property is checked over, the ways to freeze each, and a small training harness."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from tlx.models import Base, Classifier, Head, Stage
+from tlx.models.small import Dense, cnn, mlp
+from tlx.optim import Adam, AdamW, Constant, Cosine, Group, InverseTime, Sgd, optimizer
+from tlx.training.loss import Loss
+from tlx.training.step import StepFunction, Totals, TrainState, make_train_step
+from tlx.tree import flatten, label_tree, map_with_path, partition, trainable_mask
+
+# The same examples each time, and no limit on the time that one takes
+settings.register_profile("tlx", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("tlx")
+
+# Toy stages
+
+
+class ConvNorm(nn.Module):
+    """A convolution, a BatchNorm and a ReLU."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = nn.Conv(self.features, (3, 3), use_bias=False, name="conv")(x)
+        return nn.relu(nn.BatchNorm(momentum=0.5, name="norm")(x, use_running_average=not train))
+
+
+class Pool(nn.Module):
+    """A stage without parameters."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return nn.max_pool(x, (2, 2), (2, 2))
+
+
+class Drop(nn.Module):
+    """A stage without parameters that is random in training."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return nn.Dropout(0.5, name="dropout")(x, deterministic=not train)
+
+
+class Shortcut(nn.Module):
+    """A block with a shortcut around a convolution, a BatchNorm and a dropout."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        y = nn.Conv(x.shape[-1], (3, 3), name="conv")(x)
+        y = nn.BatchNorm(momentum=0.5, name="norm")(y, use_running_average=not train)
+        return nn.relu(x + nn.Dropout(0.5, name="dropout")(y, deterministic=not train))
+
+
+class BareNorm(nn.Module):
+    """A BatchNorm without parameters: it has statistics only."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        norm = nn.BatchNorm(momentum=0.5, use_bias=False, use_scale=False, name="norm")
+        return norm(x, use_running_average=not train)
+
+
+class BareConvNorm(nn.Module):
+    """A convolution, and a BatchNorm without parameters."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = nn.Conv(3, (3, 3), name="conv")(x)
+        norm = nn.BatchNorm(momentum=0.5, use_bias=False, use_scale=False, name="norm")
+        return norm(x, use_running_average=not train)
+
+
+class Narrow(nn.Module):
+    """A 1x1 convolution to one channel, then a 3x3 one."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.Conv(2, (3, 3), name="conv")(nn.Conv(1, (1, 1), name="reduce")(x))
+
+
+class Wide(nn.Module):
+    """A 1x1 convolution."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.Conv(2, (1, 1), name="conv")(x)
+
+
+class Mixed(nn.Module):
+    """Two branches, each a module of its own; then, by choice, a BatchNorm that is told `train` when it is built."""
+
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = nn.tanh(jnp.concatenate([Wide(name="branch_a")(x), Narrow(name="branch_b")(x)], axis=-1))
+        return nn.BatchNorm(use_running_average=not train, momentum=0.5, name="norm")(x) if self.norm else x
+
+
+class Spare(nn.Module):
+    """A stage with a parameter that does not feed its output, so that a NaN in it does no harm."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        self.param("unused", nn.initializers.normal(1.0), (3,))
+        return x
+
+
+# The table
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model, and what is known of it by hand."""
+
+    name: str
+    model: Classifier
+    shape: tuple[int, ...]
+    owners: tuple[str, ...]  # the stages that own parameters, in order
+    leaf: str  # a leaf inside a stage
+    counts: Mapping[str, int]  # parameters and statistics by stage
+    classes: int = 3
+    norms: tuple[str, ...] = ()  # the modules that own statistics, by path
+
+    def __str__(self) -> str:
+        return self.name
+
+    def variables(self) -> Any:
+        """Return fresh variables; the same on each call, in arrays of their own."""
+        return jax.tree.map(jnp.array, _variables(self))
+
+    def batch(self, seed: int = 0, size: int = 4) -> dict[str, jax.Array]:
+        draw = np.random.default_rng(seed)
+        images = draw.normal(size=(size, *self.shape)).astype(np.float32)
+        return {"image": jnp.asarray(images), "label": jnp.asarray(draw.integers(0, self.classes, size), jnp.int32)}
+
+    def freezings(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """Return ways to freeze parts of the model: name to rules."""
+        first = self.owners[0]
+        second = tuple((f"base/{s}", "base" if i % 2 else "frozen") for i, s in enumerate(self.owners))
+        ways = {
+            "head": (("base", "frozen"), ("head", "head")),
+            "lowest": ((f"base/{first}", "low"), ("**", "frozen")),
+            "second": (*second, ("head", "head")),
+            "one leaf": ((self.leaf, "leaf"), ("**", "frozen")),
+            "all but one leaf": ((self.leaf, "frozen"), ("base", "base"), ("head", "head")),
+        }
+        if any(path.endswith("norm/scale") for path in flatten(_variables(self)["params"])):
+            ways["norms"] = (("**/norm", "frozen"), ("base", "base"), ("head", "head"))
+        return ways
+
+
+@functools.cache
+def _variables(case: Case) -> Any:
+    return jax.jit(case.model.init)(jax.random.key(0), jnp.zeros((1, *case.shape)))
+
+
+CASES = (
+    Case(
+        "mlp",
+        Classifier(mlp(), Head(10, pool="flatten")),
+        (28, 28, 1),
+        ("dense1", "dense2"),
+        "base/dense1/kernel",
+        {"dense1": 6280, "dense2": 36, "head": 50},
+        classes=10,
+    ),
+    Case(
+        "cnn",
+        Classifier(cnn(), Head(10, hidden=(64,), pool="flatten")),
+        (28, 28, 1),
+        ("conv1", "conv2", "conv3"),
+        "base/conv2/kernel",
+        {"conv1": 320, "conv2": 18_496, "conv3": 36_928, "head": 36_928 + 650},
+        classes=10,
+    ),
+    Case(
+        "norm",
+        Classifier(
+            Base((Stage("stem", ConvNorm(4)), Stage("pool", Pool()), Stage("block", Shortcut()))),
+            Head(3, hidden=(4,), dropout=0.5),
+        ),
+        (6, 6, 1),
+        ("stem", "block"),
+        "base/block/conv/kernel",
+        {"stem": 36 + 8 + 8, "block": 148 + 8 + 8, "head": 20 + 15},
+        norms=("base/stem/norm", "base/block/norm"),
+    ),
+    Case(
+        "dropouts",
+        Classifier(
+            Base(
+                (
+                    Stage("drop0", Drop()),
+                    Stage("dense1", Dense(5)),
+                    Stage("drop1", Drop()),
+                    Stage("dense2", Dense(4)),
+                    Stage("drop2", Drop()),
+                )
+            ),
+            Head(3),
+        ),
+        (2, 3, 1),
+        ("dense1", "dense2"),
+        "base/dense2/kernel",
+        {"dense1": 35, "dense2": 24, "head": 15},
+    ),
+    Case(
+        "bare",
+        Classifier(
+            Base(
+                (
+                    Stage("standardise", BareNorm()),
+                    Stage("conv1", BareConvNorm()),
+                    Stage("pool", Pool()),
+                    Stage("conv2", ConvNorm(2)),
+                )
+            ),
+            Head(3, pool="max"),
+        ),
+        (6, 6, 1),
+        ("conv1", "conv2"),
+        "base/conv1/conv/kernel",
+        {"standardise": 2, "conv1": 30 + 6, "conv2": 54 + 4 + 4, "head": 9},
+        norms=("base/standardise/norm", "base/conv1/norm", "base/conv2/norm"),
+    ),
+    Case(
+        "nested",
+        Classifier(
+            Base((Stage("mixed1", Mixed()), Stage("spare", Spare()), Stage("mixed2", Mixed(norm=True)))),
+            Head(3),
+        ),
+        (5, 5, 2),
+        ("mixed1", "spare", "mixed2"),
+        "base/mixed2/branch_b/conv/kernel",
+        {"mixed1": 6 + 3 + 20, "spare": 3, "mixed2": 10 + 5 + 20 + 8 + 8, "head": 15},
+        norms=("base/mixed2/norm",),
+    ),
+)
+
+CASE = {case.name: case for case in CASES}
+
+OPTIMIZERS = {
+    "momentum": Group(InverseTime(0.05, 0.1), Sgd(0.9), weight_decay=0.01, clip_norm=1.0),
+    "nesterov": Group(Constant(0.05), Sgd(0.9, nesterov=True), weight_decay=0.01, clip_norm=1.0),
+    "adam": Group(Cosine(0.01, warmup=1), Adam(), weight_decay=0.01, clip_norm=1.0),
+    "adamw": Group(Constant(0.01), AdamW(), weight_decay=0.01, clip_norm=1.0),
+}
+
+FREEZINGS = [(case, way) for case in CASES for way in case.freezings()]  # every model frozen in every way
+
+
+# The harness
+
+
+@dataclass
+class Run:
+    """A model in training: steps taken change `state`."""
+
+    step: StepFunction
+    state: TrainState
+    frozen: Any
+    labels: Any
+    tx: optax.GradientTransformation
+    start: Any = field(repr=False)  # the variables before the first step, as NumPy arrays
+
+    def train(self, *batches: Any) -> "Run":
+        for batch in batches:
+            self.state = self.step(self.state, self.frozen, batch)
+        return self
+
+    def params(self) -> dict[str, np.ndarray]:
+        """Return all parameters by path."""
+        whole = {**flatten(self.frozen), **{p: x for p, x in flatten(self.state.params).items() if x is not None}}
+        return {path: np.asarray(leaf) for path, leaf in whole.items()}
+
+    def stats(self) -> dict[str, np.ndarray]:
+        return {path: np.asarray(leaf) for path, leaf in flatten(self.state.batch_stats).items()}
+
+
+def begin(
+    case: Case,
+    rules: Any,
+    groups: Any,
+    *,
+    steps: int = 10,
+    loss: Any = Loss(),
+    variables: Any = None,
+    ages: Any = None,
+    seed: int = 0,
+) -> Run:
+    """Start a phase. `groups` is one Group for every label, or a dict."""
+    variables = case.variables() if variables is None else jax.tree.map(jnp.array, variables)
+    start = jax.tree.map(np.array, variables)
+    labels = label_tree(variables["params"], rules)
+    if isinstance(groups, Group):
+        groups = dict.fromkeys({label for label in flatten(labels).values()} - {"frozen"}, groups)
+    mask = trainable_mask(labels)
+    trainable, frozen = partition(variables["params"], mask)
+    tx = optimizer(partition(labels, mask)[0], groups, steps, ages)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=trainable,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=tx.init(trainable),
+        key=jax.random.key(seed),
+        totals=Totals.zero(),
+    )
+    return Run(make_train_step(case.model, labels, tx, loss), state, frozen, labels, tx, start)
+
+
+def bits(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
+    """Return what two leaves share exactly when they are equal bit for bit."""
+    array = np.asarray(leaf)
+    return array.dtype.str, array.shape, array.tobytes()
+
+
+def assert_same_bits(one: Any, other: Any) -> None:
+    """Compare two trees leaf by leaf, bit for bit, NaN payloads and the sign of zero included."""
+    one, other = flatten(one), flatten(other)
+    assert one.keys() == other.keys()
+    differing = [path for path in one if bits(one[path]) != bits(other[path])]
+    assert not differing, differing
+
+
+def plant(leaf: Any, value: float | np.floating) -> jax.Array:
+    """Return a leaf with another first number."""
+    planted = np.array(leaf)
+    planted.flat[0] = value
+    return jnp.asarray(planted)
+
+
+# A quiet NaN with a payload of its own, and the plain one
+ODD_NAN = np.array(0x7FC0BEEF, np.uint32).view(np.float32)[()]
+
+# Trees drawn at random, for laws
+
+names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=4)
+
+
+def trees(leaves: Any = None) -> Any:
+    """Draw nested dicts of one to a few leaves (integers, if not told), without empty dicts."""
+    leaves = st.integers() if leaves is None else leaves
+    return st.dictionaries(names, st.recursive(leaves, lambda deeper: _dicts(deeper), max_leaves=8), max_size=4)
+
+
+def _dicts(deeper: Any) -> Any:
+    return st.dictionaries(names, deeper, min_size=1, max_size=3)
+
+
+@st.composite
+def masked_trees(draw: Any) -> tuple[Any, Any]:
+    """Draw a tree, and a mask over it."""
+    tree = draw(trees())
+    return tree, map_with_path(lambda *_: draw(st.booleans()), tree)

@@ -1,0 +1,23 @@
+"""What tests of several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("tlx", deadline=None)  # the first example of a test may import or compile
+settings.load_profile("tlx")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: TLX_TEST_DATA, or ../shared/data beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("TLX_TEST_DATA", default))
+    if not (folder / "mnist").is_dir():
+        reason = f"no real data at {folder}; TLX_TEST_DATA names the folder"
+        if os.environ.get("TLX_REQUIRE_DATA") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder

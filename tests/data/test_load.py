@@ -1,0 +1,161 @@
+import os
+
+import numpy as np
+import pytest
+
+from tlx.data import ArraySource, Data, Subset, check_data, data_from_arrays, fingerprint, labels_of, load_data
+from tlx.data.source import digests_of
+from tlx.errors import ConfigError, DataError
+
+IMAGES = np.arange(40, dtype=np.uint8).reshape(40, 1, 1) * 6
+LABELS = np.arange(40) % 2
+
+
+def test_digits_have_ten_labels_a_class_by_default():
+    data = load_data()
+    assert data.spec.labels_per_class == 10
+    assert any("10 labels a class: 100 for training, 100 for validation" in note for note in data.notes)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [100, 100, 539]
+    assert np.bincount(labels_of(data.train)).tolist() == [10] * 10
+    assert data.classes == tuple("0123456789")
+    image = data.train[0]["image"]
+    assert (image.shape, image.dtype) == ((8, 8), np.uint8)
+    assert set(np.unique(data.train.source.images)) == {round(level * 255 / 16) for level in range(17)}
+
+
+def test_all_the_digits_are_split_in_three():
+    data = load_data(labels_per_class=1000)
+    assert sum(len(part) for part in (data.train, data.validation, data.test)) == 1797
+    parts = [set(digests_of(part)) for part in (data.train, data.validation, data.test)]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_the_spec_says_how_to_have_the_same_data_again():
+    data = load_data(seed=3, validation=0.2, test=0.4)
+    again = load_data(**{name: getattr(data.spec, name) for name in data.spec.__dataclass_fields__})
+    assert fingerprint(data) == fingerprint(again)
+    assert data.spec == again.spec
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("mnist", "unknown kind 'mnist'"),
+        ("ids:x", "did you mean 'idx'"),
+        ("", "idx:DIR"),
+        ("digits:x", "take no path"),
+        ("zzz", "'zzz'; the kinds"),
+    ],
+)
+def test_an_unknown_source_names_the_nearest(source, words, refuses):
+    with refuses(ConfigError, words):
+        load_data(source)
+
+
+def test_a_missing_path_is_a_data_error(tmp_path, refuses):
+    for kind in ("idx", "npz"):
+        with refuses(DataError, str(tmp_path / "no")):
+            load_data(f"{kind}:{tmp_path}/no/no")
+        with refuses(DataError, f"say {kind}:"):
+            load_data(f"{kind}:")
+
+
+def test_a_home_directory_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    assert len(load_data("npz:~/x.npz").classes) == 2
+
+
+def test_arrays_are_split_like_files(tmp_path):
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+    from_file = load_data(f"npz:{tmp_path}/x.npz", labels_per_class=4)
+    from_memory = data_from_arrays(IMAGES, LABELS, labels_per_class=4)
+    assert from_memory.spec is None
+    assert fingerprint(from_file) == fingerprint(from_memory)
+    shuffled = np.random.default_rng(0).permutation(40)
+    assert fingerprint(data_from_arrays(IMAGES[shuffled], LABELS[shuffled], labels_per_class=4)) == fingerprint(
+        from_file
+    )
+
+
+def test_own_test_arrays_are_kept_whole(refuses):
+    data = data_from_arrays(
+        IMAGES / 255, LABELS, test_images=IMAGES[:9] / 255, test_labels=LABELS[:9], value_range=(0, 1)
+    )
+    assert len(data.test) == 9
+    assert len(data.train) + len(data.validation) == 40
+    with refuses(ConfigError, "test_labels go together"):
+        data_from_arrays(IMAGES, LABELS, test_images=IMAGES)
+    with refuses(DataError, "test_labels: row 1: label 2"):
+        data_from_arrays(IMAGES, LABELS, test_images=IMAGES[:2], test_labels=[0, 2])
+    with refuses(DataError, "images", "not finite"):
+        data_from_arrays(np.where(IMAGES == 30, np.nan, IMAGES), LABELS, value_range=(0, 255))
+    with refuses(DataError, "labels: row 1: label 9", "label 1"):
+        data_from_arrays(IMAGES[:2], [0, 9])
+
+
+def arrays(labels, classes=("a", "b"), **options):
+    return data_from_arrays(IMAGES[: len(labels)], labels, classes=classes, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "batch_size", "words"),
+    [
+        (arrays([0] * 9, ("a",)), 1, "only one class, 'a'"),
+        (arrays([1] * 9), 1, "only one class, 'b'"),
+        (arrays([0, 2] * 9, ("a", "b", "c")), 1, "no training image: 'b'"),
+        (arrays([0, 1] * 9), 11, "10 training images are fewer than a batch of 11"),
+        (arrays([0, 1] * 9, test=0.0), 4, "no test images"),
+    ],
+)
+def test_data_that_cannot_be_trained_on(data, batch_size, words, refuses):
+    with refuses(DataError, words):
+        check_data(data, batch_size)
+
+
+def test_empty_training_data(refuses):
+    source = ArraySource(IMAGES, LABELS)
+    with refuses(DataError, "no training images"):
+        check_data(Data(Subset(source, []), source, source, source.classes), 1)
+
+
+def test_good_data_passes():
+    check_data(arrays([0, 1] * 9), 10)
+    check_data(arrays([0, 1] * 9, validation=0.0), 12)
+
+
+def test_the_fingerprint_sees_every_change():
+    def of(images=IMAGES, labels=LABELS, classes=("a", "b"), **options):
+        return fingerprint(data_from_arrays(images, labels, classes=classes, **options))
+
+    changed, relabelled = IMAGES.copy(), LABELS.copy()
+    changed[7] += 1
+    relabelled[7] = 0
+    prints = [
+        of(),
+        of(images=changed),
+        of(labels=relabelled),
+        of(classes=("a", "c")),
+        of(seed=1),
+        of(validation=0.3),
+        of(test=0.2),
+        of(labels_per_class=3),
+        of(images=IMAGES.reshape(20, 2, 1).repeat(2, axis=0)),
+        of(images=IMAGES.astype(np.float32), value_range=(0, 255)),
+    ]
+    assert of() == prints[0]
+    assert len(set(prints)) == len(prints)
+
+
+def test_real_mnist_and_letters(shared_data):
+    letters = load_data(f"idx:{shared_data / 'letters47'}", labels_per_class=20)
+    check_data(letters, 128)
+    assert (len(letters.train), len(letters.test), len(letters.classes)) == (940, 1240, 47)
+    assert any("upright" in note for note in letters.notes)
+    assert any("test images are also in training" in note for note in letters.notes)
+    mnist = load_data(f"idx:{os.path.relpath(shared_data / 'mnist')}{os.sep}")
+    check_data(mnist, 128)
+    assert [len(part) for part in (mnist.train, mnist.validation, mnist.test)] == [51_000, 9_000, 10_000]
+    assert mnist.notes == ()

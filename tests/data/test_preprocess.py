@@ -1,0 +1,211 @@
+import itertools
+import json
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from tlx.data import Preprocess
+from tlx.errors import ConfigError, DataError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (3, 8, 6), dtype=np.uint8)
+RGB = RNG.integers(0, 256, (3, 8, 6, 3), dtype=np.uint8)
+RGBA = RNG.integers(0, 256, (3, 8, 6, 4), dtype=np.uint8)
+ALL_LEVELS = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+
+
+def unscaled(height=8, width=6, channels=1, **options):
+    return Preprocess(height, width, channels, scale=1.0, **options)
+
+
+def test_without_a_resize_a_pixel_is_exactly_x_times_scale():
+    got = Preprocess(16, 16, 1)(ALL_LEVELS)
+    assert got.dtype == np.float32
+    assert got.shape == (1, 16, 16, 1)
+    assert (got[..., 0] == ALL_LEVELS.astype(np.float32) * np.float32(1 / 255)).all()
+    assert got.min() == 0
+    assert got.max() == 1
+
+
+def test_standardise_by_channel():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    got = Preprocess(8, 6, 3, mean=mean, std=std)(RGB)
+    expected = (RGB / 255 - np.array(mean)) / np.array(std)
+    assert np.allclose(got, expected, atol=1e-5)
+
+
+def test_alpha_is_composited_on_black_as_pillow_does():
+    got = unscaled(channels=3)(RGBA)
+    for image, out in zip(RGBA, got, strict=True):
+        black = Image.new("RGBA", (6, 8), (0, 0, 0, 255))
+        black.alpha_composite(Image.fromarray(image))
+        assert np.abs(np.asarray(black)[..., :3] - out).max() <= 1  # Pillow rounds in two steps
+    assert (unscaled(channels=3)(np.dstack([RGB[0], np.full((8, 6), 255, np.uint8)])[None]) == RGB[:1]).all()
+    floats = unscaled(channels=3)(RGBA.astype(np.float32))
+    assert np.abs(floats - got).max() <= 0.5 + 1e-4
+
+
+def test_grey_is_pillows():
+    got = unscaled()(RGB)
+    many = RNG.integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    assert (unscaled(256, 256)(many)[0, ..., 0] == np.asarray(Image.fromarray(many[0]).convert("L"))).all()
+    assert np.abs(unscaled()(RGB.astype(np.float32)) - got).max() <= 0.51
+    white = np.full((1, 8, 6, 3), 255, np.uint8)
+    assert (unscaled()(white) == 255).all()
+
+
+def test_grey_becomes_rgb_by_repeating_or_by_a_colour_map():
+    repeated = unscaled(channels=3)(GREY)
+    assert (repeated == GREY[..., None]).all()
+    table = matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+    spec = unscaled(channels=3, grey_to_rgb="viridis")
+    assert (spec(GREY) == table[GREY]).all()
+    assert (spec(GREY[..., None]) == table[GREY]).all()
+    assert (spec(GREY.astype(np.float32)) == table[GREY]).all()
+    assert (spec(RGB) == RGB).all()  # what is in colour stays as it is
+
+
+def test_invert():
+    assert (unscaled(invert=True)(GREY)[..., 0] == 255 - GREY).all()
+    assert (unscaled(invert=True)(GREY.astype(np.float32))[..., 0] == 255 - GREY).all()
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(16, 12), (4, 3), (9, 20)])
+def test_resizes_as_pillow(interpolation, size):
+    method = Image.Resampling[interpolation.upper()]
+    grey = unscaled(*size, interpolation=interpolation)(GREY)
+    colour = unscaled(*size, 3, interpolation=interpolation)(RGB)
+    floats = unscaled(*size, 3, interpolation=interpolation)(RGB.astype(np.float32))
+    for i in range(3):
+        assert (grey[i, ..., 0] == np.asarray(Image.fromarray(GREY[i]).resize(size[::-1], method))).all()
+        assert (colour[i] == np.asarray(Image.fromarray(RGB[i]).resize(size[::-1], method))).all()
+        plane = Image.fromarray(RGB[i, ..., 1].astype(np.float32))
+        assert (floats[i, ..., 1] == np.clip(plane.resize(size[::-1], method), 0, 255)).all()
+    if interpolation in ("nearest", "bilinear"):  # the others overshoot, which 8 bits clip between the two passes
+        assert np.abs(floats - colour).max() <= 1
+
+
+def test_the_margin_holds_the_background():
+    spec = unscaled(12, 10, margin=2)
+    got = spec(GREY)
+    assert (got[:, 2:-2, 2:-2, 0] == GREY).all()
+    got[:, 2:-2, 2:-2] = 0
+    assert (got == 0).all()
+    inverted = unscaled(12, 10, margin=2, invert=True)(GREY)
+    assert (inverted[:, 2:-2, 2:-2, 0] == 255 - GREY).all()
+    assert (inverted[:, :2] == 0).all()  # ink on white paper becomes ink on black
+    table = matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+    coloured = unscaled(12, 10, 3, margin=2, grey_to_rgb="viridis")
+    assert (coloured(GREY)[:, :2] == table[0]).all()
+    assert (coloured(RGB)[:, :2] == 0).all()
+    both = unscaled(12, 10, 3, margin=2, grey_to_rgb="viridis", invert=True)
+    assert (both(GREY)[:, :2] == 255 - table[255]).all()
+    standard = Preprocess(12, 10, 1, margin=2, mean=(0.5,), std=(0.25,))(GREY)
+    assert (standard[:, 0] == -2).all()
+
+
+def test_a_digit_of_8_by_8_fills_the_frame_of_mnist():
+    got = Preprocess(28, 28, 1, margin=4)(np.full((1, 8, 8), 255, np.uint8))
+    assert got.sum() == 20 * 20
+
+
+@given(
+    images=hnp.arrays(
+        np.uint8, st.sampled_from([(0, 4, 4), (2, 4, 4), (2, 5, 3), (1, 4, 4, 1), (2, 5, 3, 3), (1, 4, 4, 4)])
+    ),
+    channels=st.sampled_from([1, 3]),
+    margin=st.integers(0, 1),
+    invert=st.booleans(),
+)
+def test_any_image_gives_the_declared_shape_within_the_scale(images, channels, margin, invert):
+    got = Preprocess(4, 4, channels, margin=margin, invert=invert)(images)
+    assert got.shape == (len(images), 4, 4, channels)
+    assert got.dtype == np.float32
+    assert not got.size or (got.min() >= 0 and got.max() <= 1)
+
+
+@given(hnp.arrays(np.uint8, (3, 5, 3, 3)))
+def test_a_batch_is_its_images_one_by_one(images):
+    spec = Preprocess(7, 7, 1, interpolation="bicubic", margin=1)
+    assert (spec(images) == np.concatenate([spec(image[None]) for image in images])).all()
+
+
+def test_the_caller_keeps_its_images():
+    for images, channels, invert in itertools.product(
+        (GREY, RGB, RGBA, GREY.astype(np.float32)), (1, 3), (False, True)
+    ):
+        before = images.copy()
+        Preprocess(8, 6, channels, invert=invert)(images)
+        assert (images == before).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (GREY[0], "expected (N, H, W)"),
+        (np.zeros((1, 3, 8, 8), np.uint8), "1, 3 or 4 channels"),
+        (np.zeros((1, 0, 8), np.uint8), "expected (N, H, W)"),
+        (GREY.astype(np.int64), "type int64"),
+        (GREY > 3, "type bool"),
+        (np.where(GREY[1, 0, 0] == GREY, np.nan, GREY)[1:], "image 0"),
+        (GREY - 1.0 - GREY[2].min(), "image "),
+        (np.full((2, 2, 2), 255.5), "image 0"),
+    ],
+)
+def test_bad_images(images, words, refuses):
+    with refuses(DataError, "images", words):
+        Preprocess(8, 6, 1)(images)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("height", 0),
+        ("width", 2.0),
+        ("channels", 2),
+        ("channels", True),
+        ("margin", -1),
+        ("margin", 4),
+        ("interpolation", "cubic"),
+        ("grey_to_rgb", "virdis"),
+        ("grey_to_rgb", None),
+        ("invert", 1),
+        ("scale", 0),
+        ("scale", float("nan")),
+        ("mean", (0.5,)),
+        ("mean", 0.5),
+        ("mean", ("a", "b", "c")),
+        ("std", (1, 0, 1)),
+        ("std", (1, float("inf"), 1)),
+    ],
+)
+def test_a_bad_spec_names_the_field(field, value, refuses):
+    fields = {"height": 8, "width": 8, "channels": 3, field: value}
+    for build in (lambda: Preprocess(**fields), lambda: Preprocess.from_dict(fields)):
+        with refuses(ConfigError, field):
+            build()
+
+
+def test_a_colour_map_needs_colour_and_its_nearest_name_is_given(refuses):
+    with refuses(ConfigError, "needs channels=3"):
+        Preprocess(8, 8, 1, grey_to_rgb="viridis")
+    with refuses(ConfigError, "'viridis'"):
+        Preprocess(8, 8, 3, grey_to_rgb="virdis")
+
+
+def test_to_dict_is_json_and_from_dict_its_inverse(refuses):
+    spec = Preprocess(224, 160, 3, "lanczos", 5, "magma", True, 1 / 127.5, (1.0, 1.0, 1.0), (0.5, 0.25, 1.0))
+    assert Preprocess.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert hash(Preprocess.from_dict(spec.to_dict())) == hash(spec)
+    with refuses(ConfigError, "'hieght'", "'height'"):
+        Preprocess.from_dict({**spec.to_dict(), "hieght": 3})
+    with refuses(ConfigError, "channels missing"):
+        Preprocess.from_dict({"height": 3, "width": 3})
+    with refuses(ConfigError, "not a mapping"):
+        Preprocess.from_dict([1])

@@ -1,0 +1,100 @@
+import hashlib
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlx.data import ArraySource, DataSpec, split_rows
+from tlx.data.source import Parts
+from tlx.data.splits import split_parts
+
+LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(np.array)
+SHARES = st.sampled_from([0.0, 0.1, 0.15, 0.3, 0.5, 0.9])
+
+
+def unique_digests(labels):
+    return [hashlib.sha256(bytes([row])).digest() for row in range(len(labels))]
+
+
+@given(LABELS, SHARES, SHARES, st.integers(0, 5))
+def test_without_a_cap_every_row_is_in_one_part(labels, validation, test, seed):
+    parts = split_rows(labels, unique_digests(labels), seed=seed, validation=validation, test=test)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
+
+
+@given(LABELS, SHARES, SHARES)
+def test_each_class_is_shared_out_alike_and_keeps_a_training_row(labels, validation, test):
+    parts = split_rows(labels, unique_digests(labels), validation=validation, test=test)
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        train, validated, tested = ((labels[part] == label).sum() for part in parts)
+        assert train >= 1
+        assert abs(tested - count * test) <= 1
+        assert abs(validated - (count - tested) * validation) <= 1
+
+
+@given(LABELS, SHARES, SHARES, st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_does_not_matter(labels, validation, test, rng):
+    digests = unique_digests(labels)
+    order = list(range(len(labels)))
+    rng.shuffle(order)
+    here = split_rows(labels, digests, validation=validation, test=test)
+    there = split_rows(labels[order], [digests[row] for row in order], validation=validation, test=test)
+    for one, other in zip(here, there, strict=True):
+        assert one.tolist() == [order[row] for row in other]
+
+
+@given(LABELS, SHARES, SHARES, st.integers(1, 8), st.integers(1, 8))
+def test_fewer_labels_are_among_more_labels(labels, validation, test, few, more):
+    few, more = sorted((few, more))
+    digests = unique_digests(labels)
+    small = split_rows(labels, digests, validation=validation, test=test, labels_per_class=few)
+    large = split_rows(labels, digests, validation=validation, test=test, labels_per_class=more)
+    assert set(small.train) <= set(large.train)
+    assert set(small.validation) <= set(large.validation)
+    assert small.test.tolist() == large.test.tolist()
+    for part in (small.train, small.validation):
+        assert np.bincount(labels[part], minlength=1).max() <= few
+
+
+def test_the_first_training_rows_do_not_depend_on_the_validation_share():
+    labels = np.zeros(100, int)
+    few = [
+        split_rows(labels, unique_digests(labels), validation=v, test=0.3, labels_per_class=10).train for v in (0, 0.5)
+    ]
+    assert few[0].tolist() == few[1].tolist()
+
+
+def test_seeds_differ():
+    labels = np.arange(100) % 2
+    first, second = (split_rows(labels, unique_digests(labels), seed=seed, test=0.3) for seed in (0, 1))
+    assert set(first.test) != set(second.test)
+    assert first.train.tolist() == split_rows(labels, unique_digests(labels), seed=0, test=0.3).train.tolist()
+
+
+def test_a_split_stays_what_it_was():
+    """A changed hash or rule would quietly move test examples into the training of runs that are repeated."""
+    parts = split_rows(np.arange(12) % 2, unique_digests(range(12)), seed=3, validation=0.25, test=0.34)
+    assert [part.tolist() for part in parts] == [[1, 3, 7, 2, 0, 8], [9, 4], [11, 6, 5, 10]]
+
+
+def test_duplicates_across_parts_are_counted():
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1) * 12
+    train = ArraySource(images, np.arange(20) % 2)
+    test = ArraySource(np.concatenate([images[:3], images[:3] + 1]), [0] * 6, ("0", "1"))
+    data = split_parts(Parts(train, test, ("first",)), DataSpec(validation=0))
+    assert data.notes == ("first", "3 of 6 test images are also in training, pixel for pixel")
+    assert data.test is test
+    assert len(data.validation) == 0
+    same = ArraySource(np.full((10, 1, 1), 200, np.uint8), [0, 1] * 5)
+    notes = split_parts(Parts(same, None, ()), DataSpec(validation=0.25, test=0.4)).notes
+    assert notes == (
+        "2 of 2 validation images are also in training, pixel for pixel",
+        "4 of 4 test images are also in training, pixel for pixel",
+    )
+
+
+def test_notes_say_what_a_cap_left_and_what_is_dark():
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1) % 17
+    data = split_parts(Parts(ArraySource(images, np.arange(20) % 2), None, ()), DataSpec(labels_per_class=2))
+    assert "at most 2 labels a class: 4 for training, 2 for validation" in data.notes
+    assert any("brightest pixel is 16" in note and "value_range" in note for note in data.notes)

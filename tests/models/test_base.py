@@ -1,0 +1,127 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASE, CASES, assert_same_bits
+
+from tlx.errors import ConfigError
+from tlx.models import Base, Stage
+from tlx.models.small import Dense, cnn, mlp
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
+    variables, images = case.variables(), case.batch()["image"]
+
+    def run(x, after=None, until=None):
+        return case.model.apply(variables, x, after=after, until=until, method="features")
+
+    whole = run(images)
+    for cut in case.model.base.stage_names:
+        below = run(images, until=cut)
+        assert_same_bits(run(below, after=cut), whole)
+
+
+@pytest.mark.parametrize("name", ["norm", "bare", "nested"])
+def test_a_base_runs_from_any_stage_to_any_other(name):
+    case = CASE[name]
+    variables, images, names = case.variables(), case.batch()["image"], case.model.base.stage_names
+    at = {None: images}
+    for before, stage in itertools.pairwise((None, *names)):
+        at[stage] = case.model.apply(variables, at[before], after=before, until=stage, method="features")
+    for after, until in itertools.combinations((None, *names), 2):
+        part = case.model.apply(variables, at[after], after=after, until=until, method="features")
+        assert_same_bits(part, at[until])
+    for stage in names:
+        assert_same_bits(case.model.apply(variables, at[stage], after=stage, until=stage, method="features"), at[stage])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_classifier_is_its_head_on_its_features(case):
+    variables, images = case.variables(), case.batch()["image"]
+    features = case.model.apply(variables, images, method="features")
+    logits = case.model.apply(variables, images)
+    assert logits.shape == (4, case.classes)
+    assert_same_bits(case.model.apply(variables, features, method="logits"), logits)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_base_alone_takes_its_own_part_of_the_variables(case):
+    variables, images = case.variables(), case.batch()["image"]
+    own = {kind: tree["base"] for kind, tree in variables.items()}
+    assert_same_bits(case.model.base.apply(own, images), case.model.apply(variables, images, method="features"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_tree_has_a_branch_for_each_stage_and_no_other(case):
+    variables = case.variables()
+    assert set(variables) <= {"params", "batch_stats"}
+    assert set(variables["params"]) == {"base", "head"}
+    assert set(variables["params"]["base"]) == set(case.owners)
+    assert tuple(s for s in case.model.base.stage_names if s in case.owners) == case.owners
+
+
+SPAN = Base(tuple(Stage(name, Dense(2)) for name in "abc"))
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "names"),
+    [
+        (None, None, "abc"),
+        ("a", None, "bc"),
+        (None, "a", "a"),
+        ("a", "b", "b"),
+        ("a", "c", "bc"),
+        ("c", None, ""),
+        ("b", "b", ""),
+    ],
+)
+def test_span(after, until, names):
+    assert SPAN.span(after, until) == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "fault"),
+    [
+        ("d", None, "unknown stage 'd': the stages are 'a', 'b', 'c'"),
+        (None, "A", "unknown stage 'A'"),
+        ("", None, "unknown stage ''"),
+        ("b", "a", "stage 'a' comes before 'b'"),
+    ],
+)
+def test_unknown_stages_and_the_wrong_order_are_refused(after, until, fault):
+    with pytest.raises(ConfigError, match=fault):
+        SPAN.span(after, until)
+    with pytest.raises(ConfigError, match=fault):
+        SPAN.init(jax.random.key(0), jnp.zeros((1, 2)), after=after, until=until)
+
+
+@pytest.mark.parametrize("name", ["head", "frozen", "stages", "name", "parent", "span", "a/b", "a*", "1st", ""])
+def test_stage_names_that_would_clash_are_refused(name):
+    with pytest.raises(ConfigError, match=f"stage name {name!r}".replace("*", r"\*")):
+        Stage(name, Dense(2))
+
+
+def test_parameters_stand_under_the_stage_whatever_the_layer_is_called():
+    base = Base((Stage("a", Dense(2, name="other")), Stage("b", Dense(2))))
+    assert set(base.init(jax.random.key(0), jnp.zeros((1, 2)))["params"]) == {"a", "b"}
+
+
+def test_equal_bases_are_equal_so_that_compiled_functions_are_shared():
+    assert cnn() == cnn()
+    assert hash(cnn()) == hash(cnn())
+    assert cnn() != mlp()
+
+
+def test_train_reaches_every_stage():
+    case = CASE["dropouts"]
+    variables, images = case.variables(), case.batch()["image"]
+    rngs = {"dropout": jax.random.key(1)}
+    on = case.model.apply(variables, images, True, after=None, until="drop0", method="features", rngs=rngs)
+    off = case.model.apply(variables, images, False, until="drop0", method="features")
+    assert_same_bits(off, images)
+    kept = np.asarray(on) != 0
+    assert 0 < kept.sum() < kept.size
+    np.testing.assert_array_equal(np.asarray(on)[kept], 2 * np.asarray(images)[kept])

@@ -1,0 +1,201 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASE, CASES, FREEZINGS, assert_same_bits, bits
+
+from tlx.models import Base, Classifier, Head, Stage, frozen_modules, frozen_stages, run_frozen
+from tlx.tree import flatten, label_tree
+
+F, T = "frozen", "trains"
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "frozen"),
+    [
+        # The stages a and c own a parameter each; s, t and u own none. H is the head.
+        ((F, F, F), "a t c", "a t c head"),
+        ((F, F, T), "a t c", "a t c"),
+        ((F, T, T), "a t c", "a t"),
+        ((T, F, T), "a t c", "c"),
+        ((T, T, T), "a t c", ""),
+        ((T, T, F), "a t c", "head"),
+        ((F, F, T), "s a c t", "s a c t"),
+        ((F, T, T), "s a c t", "s a"),
+        ((T, F, T), "s a c t", "c"),
+        ((T, T, T), "s t a u c", ""),
+        ((F, T, T), "s t a u c", "s t a u"),
+    ],
+)
+def test_frozen_stages_by_hand(labels, names, frozen):
+    a, c, head = labels
+    tree = {"base": {"a": {"w": a}, "c": {"w": c}}, "head": {"w": head}}
+    assert frozen_stages(tree, tuple(names.split())) == set(frozen.split())
+
+
+def test_a_stage_of_which_a_part_trains_is_not_frozen():
+    tree = {"base": {"a": {"conv": {"w": F}, "norm": {"scale": F, "bias": T}}}, "head": {"w": T}}
+    assert frozen_stages(tree, ("a",)) == set()
+    assert frozen_modules(tree) == {"base/a/conv"}
+
+
+# The modules whose statistics a training step renews, for each model and each way to freeze it
+RUNNING = {
+    ("norm", "head"): "",
+    ("norm", "lowest"): "stem",
+    ("norm", "second"): "block",
+    ("norm", "one leaf"): "",
+    ("norm", "all but one leaf"): "stem block",
+    ("norm", "norms"): "",
+    ("bare", "head"): "",
+    ("bare", "lowest"): "standardise conv1",
+    ("bare", "second"): "conv2",
+    ("bare", "one leaf"): "standardise conv1",
+    ("bare", "all but one leaf"): "standardise conv1 conv2",
+    ("bare", "norms"): "standardise conv1",
+    ("nested", "head"): "",
+    ("nested", "lowest"): "",
+    ("nested", "second"): "",
+    ("nested", "one leaf"): "",
+    ("nested", "all but one leaf"): "mixed2",
+    ("nested", "norms"): "",
+}
+
+
+@pytest.mark.parametrize(("case", "way"), [pair for pair in FREEZINGS if pair[0].norms], ids=str)
+def test_a_frozen_batch_norm_leaves_its_statistics_alone(case, way):
+    variables = case.variables()
+    labels = label_tree(variables["params"], case.freezings()[way])
+    with run_frozen(labels, case.model.base.stage_names):
+        _, changed = case.model.apply(
+            variables,
+            case.batch()["image"],
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+    before, after = flatten(variables["batch_stats"]), flatten(changed["batch_stats"])
+    assert before.keys() == after.keys()
+    renewed = {path.rpartition("/")[0] for path in before if bits(before[path]) != bits(after[path])}
+    assert renewed == {f"base/{stage}/norm" for stage in RUNNING[case.name, way].split()}
+
+
+def test_the_table_of_statistics_is_complete():
+    assert RUNNING.keys() == {(case.name, way) for case, way in FREEZINGS if case.norms}
+
+
+def test_a_frozen_batch_norm_computes_with_its_stored_statistics():
+    case = CASE["norm"]
+    variables, images = case.variables(), 5 + 3 * case.batch()["image"]
+    labels = label_tree(variables["params"], [("**/norm", F), ("**", T)])
+    with run_frozen(labels, case.model.base.stage_names):
+        frozen, _ = case.model.apply(variables, images, True, until="stem", method="features", mutable=["batch_stats"])
+    stored = case.model.apply(variables, images, False, until="stem", method="features")
+    batch, _ = case.model.apply(variables, images, True, until="stem", method="features", mutable=["batch_stats"])
+    assert_same_bits(frozen, stored)
+    assert not np.allclose(frozen, batch)
+
+
+def active(case, labels, stage):
+    """Tell whether a stage (or the head) drops in training under `labels`."""
+    variables, names = case.variables(), case.model.base.stage_names
+    if stage == "head":
+        x = case.model.apply(variables, case.batch()["image"], method="features")
+
+        def run(train):
+            return case.model.apply(variables, x, train, method="logits", rngs={"dropout": jax.random.key(0)})
+    else:
+        after = names[names.index(stage) - 1] if names.index(stage) else None
+        x = case.batch()["image"]
+        x = x if after is None else 1 + case.model.apply(variables, x, until=after, method="features")
+
+        def run(train):
+            return case.model.apply(
+                variables,
+                x,
+                train,
+                after=after,
+                until=stage,
+                method="features",
+                rngs={"dropout": jax.random.key(0)},
+                mutable=["batch_stats"],
+            )[0]
+
+    with run_frozen(labels, names):
+        return bits(run(True)) != bits(run(False))
+
+
+@pytest.mark.parametrize(
+    ("dense1", "dense2", "head", "dropping"),
+    [
+        (F, F, T, ""),
+        (F, T, T, "drop2"),
+        (F, T, F, "drop2"),
+        (T, F, T, "drop0 drop1 drop2"),
+        (T, T, T, "drop0 drop1 drop2"),
+    ],
+)
+def test_dropout_between_stages_goes_with_what_is_below(dense1, dense2, head, dropping):
+    case = CASE["dropouts"]
+    rules = [("base/dense1", dense1), ("base/dense2", dense2), ("head", head)]
+    labels = label_tree(case.variables()["params"], rules)
+    stages = [stage for stage in case.model.base.stage_names if stage.startswith("drop")]
+    assert [stage for stage in stages if active(case, labels, stage)] == dropping.split()
+
+
+@pytest.mark.parametrize(
+    ("block", "head", "dropping"), [(F, T, ["head"]), (T, F, ["block"]), (F, F, []), (T, T, ["block", "head"])]
+)
+def test_dropout_inside_a_stage_goes_with_the_stage(block, head, dropping):
+    case = CASE["norm"]
+    # The BatchNorm is frozen either way: only dropout tells training from inference.
+    rules = [("base/stem", F), ("base/block/norm", F), ("base/block", block), ("head", head)]
+    labels = label_tree(case.variables()["params"], rules)
+    assert [stage for stage in ("block", "head") if active(case, labels, stage)] == dropping
+
+
+def test_one_frozen_leaf_does_not_stop_the_dropout_of_a_stage():
+    case = CASE["norm"]
+    labels = label_tree(case.variables()["params"], [("base/block/conv/kernel", F), ("**", T)])
+    assert active(case, labels, "block")
+
+
+class Random(nn.Module):
+    """A stage that is random in training by other means than `nn.Dropout`."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dense(3, name="dense")(x.reshape(x.shape[0], -1))
+        return x + jax.random.normal(self.make_rng("dropout"), x.shape) if train else x
+
+
+@pytest.mark.parametrize(("label", "same"), [(F, True), (T, False)])
+def test_a_frozen_stage_runs_as_in_inference_whatever_it_is_made_of(label, same):
+    model = Classifier(Base((Stage("random", Random()),)), Head(2))
+    images = jnp.ones((2, 2, 2, 1))
+    variables = model.init(jax.random.key(0), images)
+    labels = label_tree(variables["params"], [("base", label), ("head", T)])
+    with run_frozen(labels, model.base.stage_names):
+        logits = model.apply(variables, images, True, rngs={"dropout": jax.random.key(0)})
+    assert (bits(logits) == bits(model.apply(variables, images))) is same
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_model_frozen_from_end_to_end_runs_as_in_inference(case):
+    variables, images = case.variables(), case.batch()["image"]
+    labels = label_tree(variables["params"], [("**", F)])
+    with run_frozen(labels, case.model.base.stage_names):
+        logits, changed = case.model.apply(variables, images, True, mutable=["batch_stats"])
+    assert_same_bits(logits, case.model.apply(variables, images))
+    assert_same_bits(changed.get("batch_stats", {}), variables.get("batch_stats", {}))
+
+
+def test_outside_the_context_nothing_is_changed():
+    case = CASE["norm"]
+    variables, images = case.variables(), case.batch()["image"]
+    arguments = {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
+    before = case.model.apply(variables, images, True, **arguments)[0]
+    with run_frozen(label_tree(variables["params"], [("**", F)]), case.model.base.stage_names):
+        pass
+    assert_same_bits(case.model.apply(variables, images, True, **arguments)[0], before)

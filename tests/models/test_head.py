@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tlx.errors import ConfigError
+from tlx.models import Head
+from tlx.tree import flatten
+
+FEATURES = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+
+
+def identity(head, features):
+    """Return a linear head's output with an identity for its kernel: what its pooling gives."""
+    size = flatten(jax.eval_shape(head.init, jax.random.key(0), features))["params/logits/kernel"].shape[0]
+    kernel = {"kernel": jnp.eye(size)[:, : head.classes], "bias": jnp.zeros(head.classes)}
+    return np.asarray(head.apply({"params": {"logits": kernel}}, features))
+
+
+@pytest.mark.parametrize(
+    ("pool", "features", "pooled"),
+    [
+        ("flatten", FEATURES, [list(range(24))]),
+        ("average", FEATURES, [[10, 11, 12, 13]]),
+        ("max", FEATURES, [[20, 21, 22, 23]]),
+        ("average", FEATURES[:, 0], [[4, 5, 6, 7]]),
+        ("max", FEATURES[0, 0], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]),
+        ("average", FEATURES[0, 0], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]),
+    ],
+)
+def test_pooling_by_hand(pool, features, pooled):
+    assert identity(Head(classes=len(pooled[0]), pool=pool), features).tolist() == pooled
+
+
+@pytest.mark.parametrize(
+    ("hidden", "shapes"),
+    [
+        ((), {"logits/kernel": (4, 3), "logits/bias": (3,)}),
+        (
+            (6, 5),
+            {
+                "hidden1/kernel": (4, 6),
+                "hidden1/bias": (6,),
+                "hidden2/kernel": (6, 5),
+                "hidden2/bias": (5,),
+                "logits/kernel": (5, 3),
+                "logits/bias": (3,),
+            },
+        ),
+    ],
+)
+def test_paths_and_shapes(hidden, shapes):
+    variables = jax.eval_shape(Head(classes=3, hidden=hidden, dropout=0.5).init, jax.random.key(0), FEATURES)
+    assert {path: leaf.shape for path, leaf in flatten(variables["params"]).items()} == shapes
+
+
+def test_logits_may_be_negative_and_do_not_sum_to_one():
+    head = Head(classes=3)
+    params = {"logits": {"kernel": -jnp.ones((4, 3)), "bias": jnp.array([0.0, 1.0, 2.0])}}
+    assert head.apply({"params": params}, jnp.ones((1, 4))).tolist() == [[-4, -3, -2]]
+
+
+def test_dropout_drops_the_inputs_of_each_layer_in_training_only():
+    head = Head(classes=200, dropout=0.5)
+    params = {"logits": {"kernel": jnp.eye(200), "bias": jnp.zeros(200)}}
+    ones = jnp.ones((1, 200))
+
+    def run(train, seed=0):
+        return np.asarray(head.apply({"params": params}, ones, train, rngs={"dropout": jax.random.key(seed)}))
+
+    assert set(run(False).flat) == {1}
+    assert set(run(True).flat) == {0, 2}
+    assert 60 < (run(True) == 0).sum() < 140
+    assert not np.array_equal(run(True), run(True, seed=1))
+
+
+def test_without_dropout_training_needs_no_random_numbers():
+    head = Head(classes=2, hidden=(3,))
+    variables = head.init(jax.random.key(0), FEATURES)
+    np.testing.assert_array_equal(head.apply(variables, FEATURES, True), head.apply(variables, FEATURES, False))
+
+
+def test_features_without_a_value_are_refused():
+    for pool in ("average", "flatten", "max"):
+        with pytest.raises(ConfigError, match=r"features of shape \(0, 0, 4\): use larger pictures"):
+            Head(classes=2, pool=pool).init(jax.random.key(0), jnp.zeros((1, 0, 0, 4)))

@@ -1,0 +1,74 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from cases import assert_same_bits
+
+from tlx.errors import ConfigError
+from tlx.models import ARCHITECTURES, ModelConfig, build_model, init_variables
+
+CONFIG = ModelConfig("mlp", classes=3, input_shape=(4, 5, 2), hidden=(6, 7), pool="flatten", dropout=0.25)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_builds_and_runs(architecture):
+    known = ARCHITECTURES[architecture]
+    config = ModelConfig(architecture, classes=5, input_shape=known.input_shape, pool=known.pool)
+    model = build_model(config)
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    assert set(shapes["params"]) == {"base", "head"}
+    assert set(shapes["params"]["base"]) <= set(model.base.stage_names)
+    logits = jax.eval_shape(model.apply, shapes, jnp.zeros((2, *known.input_shape)))
+    assert logits.shape == (2, 5)
+
+
+def test_variables_come_from_the_seed_in_float32():
+    same, again, other = (init_variables(CONFIG, seed) for seed in (1, 1, 2))
+    assert_same_bits(same, again)
+    assert {leaf.dtype for leaf in jax.tree.leaves(same)} == {jnp.dtype("float32")}
+    kernel = "base", "dense1", "kernel"
+    one, two = (tree["params"][kernel[0]][kernel[1]][kernel[2]] for tree in (same, other))
+    assert not jnp.array_equal(one, two)
+
+
+def test_a_configuration_survives_json():
+    assert ModelConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+
+
+def test_the_head_is_what_the_configuration_says():
+    head = build_model(CONFIG).head
+    assert (head.classes, head.hidden, head.pool, head.dropout) == (3, (6, 7), "flatten", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"architecture": "vgg"}, "unknown architecture 'vgg': use one of 'mlp', 'cnn'"),
+        ({"classes": 0}, "sizes must be positive: classes=0"),
+        ({"hidden": [4, -1]}, r"hidden=\(4, -1\)"),
+        ({"input_shape": [0, 28, 1]}, r"input_shape=\(0, 28, 1\)"),
+        ({"input_shape": [28, 28]}, r"input_shape is \(height, width, channels\), not \(28, 28\)"),
+        ({"pool": "mean"}, "unknown pool 'mean'"),
+        ({"dropout": 1.0}, "dropout must be .* not 1.0"),
+        ({"dropout": float("nan")}, "dropout must be .* not nan"),
+        ({"dropout": -0.1}, "dropout must be .* not -0.1"),
+        ({"hidden": 64}, "model configuration"),
+        ({"width": 3}, "model configuration .*'width'"),
+    ],
+)
+def test_configurations_that_make_no_model_are_refused(change, fault):
+    with pytest.raises(ConfigError, match=fault):
+        ModelConfig.from_dict({**CONFIG.to_dict(), **change})
+
+
+def test_a_configuration_that_lacks_a_key_is_refused():
+    with pytest.raises(ConfigError, match="'classes'"):
+        ModelConfig.from_dict({"architecture": "mlp", "input_shape": [28, 28, 1]})
+
+
+@pytest.mark.parametrize("pool", ["average", "flatten"])
+def test_pictures_too_small_for_the_cnn_are_refused(pool):
+    config = ModelConfig("cnn", classes=10, input_shape=(8, 8, 1), pool=pool)
+    with pytest.raises(ConfigError, match="use larger pictures"):
+        init_variables(config)

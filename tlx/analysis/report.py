@@ -1,0 +1,246 @@
+"""Write a run's report: one HTML page that needs nothing but itself."""
+
+import base64
+import io
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlx.analysis.metrics import accuracy_interval, class_figures, most_confused
+from tlx.analysis.names import shown
+from tlx.analysis.plots import confusion, curves
+from tlx.analysis.record import PhaseRecord, RunRecord, read_run
+from tlx.errors import StorageError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_LARGEST_PICTURE = 192  # pixels a side, about twice what the page shows
+_OPEN_CLASSES = 15  # as many are listed at once, the rest behind a click
+_COLOURS = 6  # of trainable labels, in the style sheet: .label-0 and on
+_QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
+
+
+def write_report(run_dir: str | os.PathLike[str]) -> Path:
+    """Read a run and write `report.html` into its directory, whole or not at all; return its path.
+
+    Raises what `read_run` raises, and `StorageError` where the page cannot be written.
+
+    >>> write_report("no/such/run")
+    Traceback (most recent call last):
+        ...
+    tlx.errors.CheckpointError: no/such/run: no such run directory; give the directory that `tlx finetune` wrote
+    """
+    path = Path(run_dir) / "report.html"
+    page = render(read_run(run_dir)).encode("utf-8", errors="replace")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(page)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); free the disk or its permissions") from error
+    return path
+
+
+def render(run: RunRecord) -> str:
+    """Lay a run out as one self-contained HTML page: no script, no request, every text of the run escaped."""
+    from markupsafe import Markup
+
+    evaluation, classes = run.evaluation, run.classes
+    labels, predicted = evaluation.labels, evaluation.predicted
+    contestants = _contestants(run)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            title=f"{shown(run.base or 'a base of your own', 60)} → {data_name(run.source)}",
+            contestants=contestants,
+            verdict=_verdict(contestants),
+            colours=_label_colours(run.phases + run.scratch),
+            stages=list(dict.fromkeys(stage.name for phase in run.phases for stage in phase.stages)),
+            curves=[Markup(curves(run.metrics, quantity)) for quantity in ("loss", "accuracy") if run.metrics],
+            unfinite=[row for row in run.metrics if not (math.isfinite(row.loss) and math.isfinite(row.accuracy))],
+            validated=any(math.isfinite(row.val_loss) or math.isfinite(row.val_accuracy) for row in run.metrics),
+            matrix=Markup(confusion(labels, predicted, classes)) if len(labels) else None,
+            confused=most_confused(labels, predicted),
+            wrong=int((labels != predicted).sum()),
+            figures=_by_difficulty(labels, predicted, len(classes)),
+            open_classes=_OPEN_CLASSES,
+            mistakes=_mistakes(run),
+            plan=json.dumps([dict(phase.plan) for phase in run.phases], indent=2, ensure_ascii=False),
+        )
+    )
+
+
+def data_name(source: str | None) -> str:
+    """Name a data source for a title: the last part of a path, the rest as it is.
+
+    >>> data_name("idx:/data/letters47/"), data_name("digits"), data_name(None)
+    ('letters47', 'digits', 'arrays in memory')
+    """
+    if not source:
+        return "arrays in memory"
+    kind, _, place = source.partition(":")
+    return shown(PurePath(place).name or source if kind in ("idx", "npz") and place else source, 60)
+
+
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tlx.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        shown=shown,
+        percent=_percent,
+        figure=_figure,
+        duration=_duration,
+        say=_say,
+        group=_group,
+        whole=_whole,
+        lines=_lines,
+    )
+    return environment
+
+
+def _contestants(run: RunRecord) -> list[dict[str, Any]]:
+    """List the transfer and, if there is one, the baseline: accuracy and 95% interval (None without examples)."""
+    rows = [("transfer", "transfer", run.test_accuracy), ("scratch", "from scratch", run.scratch_accuracy)]
+    examples = run.test_examples
+    return [
+        {"key": key, "name": name, "accuracy": accuracy,
+         "interval": accuracy_interval(accuracy, examples) if examples and 0 <= accuracy <= 1 else None}
+        for key, name, accuracy in rows
+        if key == "transfer" or math.isfinite(accuracy)
+    ]  # fmt: skip
+
+
+def _verdict(contestants: list[dict[str, Any]]) -> str:
+    """Say in a sentence what the transfer was worth, whichever way it went."""
+    if len(contestants) < 2 or not math.isfinite(contestants[0]["accuracy"]):
+        return ""
+    transfer, scratch = contestants
+    if transfer["interval"] and scratch["interval"]:
+        (low, high), (from_scratch_low, from_scratch_high) = transfer["interval"], scratch["interval"]
+        if low <= from_scratch_high and from_scratch_low <= high:
+            return "The intervals of the transfer and of the same budget from scratch overlap."
+    if scratch["accuracy"] >= transfer["accuracy"]:
+        return "The same budget from scratch did better: here the transfer did harm."
+    if transfer["accuracy"] >= 1:
+        return "The same budget from scratch made mistakes, the transfer none."
+    ratio = (1 - scratch["accuracy"]) / (1 - transfer["accuracy"])
+    return f"The same budget from scratch made {ratio:.1f} times as many mistakes."
+
+
+def _label_colours(phases: tuple[PhaseRecord, ...]) -> dict[str, str]:
+    """Give each label a class of the style sheet, in the order of appearance."""
+    labels = dict.fromkeys(label for phase in phases for label in (*(s.label for s in phase.stages), *phase.labels))
+    trainable = [label for label in labels if label != "frozen"]
+    return {"frozen": "label-frozen"} | {label: f"label-{i % _COLOURS}" for i, label in enumerate(trainable)}
+
+
+def _by_difficulty(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[dict[str, Any]]:
+    """List the figures of each class, the lowest F1 first, classes without any last."""
+    figures = class_figures(labels, predicted, classes)
+    return [
+        {"index": index, "precision": figures.precision[index], "recall": figures.recall[index],
+         "f1": figures.f1[index], "support": int(figures.support[index])}
+        for index in np.argsort(figures.f1, kind="stable").tolist()
+    ]  # fmt: skip
+
+
+def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
+    evaluation = run.evaluation
+    return [
+        {
+            "index": index,
+            "label": evaluation.labels[index],
+            "predicted": evaluation.predicted[index],
+            "confidence": float(evaluation.confidence[index]),
+            "picture": _data_uri(picture),
+            "small": max(picture.shape[:2]) <= 64,
+        }
+        for index, picture in zip(evaluation.mistakes.tolist(), evaluation.mistake_images, strict=True)
+    ]
+
+
+def _data_uri(picture: np.ndarray) -> str:
+    """Encode (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 as a PNG in a data URI, large ones scaled down."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(picture[..., 0] if picture.shape[2:] == (1,) else picture))
+    image.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE), Image.Resampling.LANCZOS)
+    target = io.BytesIO()
+    image.save(target, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode("ascii")
+
+
+def _lines(text: str) -> str:
+    """Keep the lines of a text, and show in each what would reorder or hide a part of it."""
+    return "\n".join(shown(line, 10_000) if line.strip() else "" for line in text.split("\n"))
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}%" if math.isfinite(value) else "–"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "–"
+
+
+def _whole(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _group(phase: PhaseRecord, label: str) -> str:
+    """Say in a line how a label trained: schedule, optimizer and the options that are not at nothing."""
+    groups = phase.plan.get("groups")
+    group = groups.get(label) if isinstance(groups, dict) else None
+    if not isinstance(group, dict):
+        return ""
+    inner = [_say(each) for each in group.values() if isinstance(each, dict)]
+    options = {key: each for key, each in group.items() if key != "kind" and not isinstance(each, dict)}
+    return " · ".join(filter(None, [*inner, _say(options)]))
+
+
+def _say(value: object) -> str:
+    """Write data as a phrase: what kind it is first, then its options, leaving out those that are empty or zero."""
+    if isinstance(value, Mapping):
+        kind = value.get("kind", "")
+        options = [
+            f"{k.replace('_', ' ')} {_say(v)}" for k, v in value.items() if v and k != "kind" and k not in _QUIET
+        ]
+        return f"{_say(kind)} {', '.join(options)}".strip()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_say, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)

@@ -1,0 +1,249 @@
+"""`tlx finetune`: transfer a pretrained base to other data."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tlx.cli.options import Command, value_of
+from tlx.cli.output import percent, print_json, print_table
+from tlx.errors import CheckpointError, ConfigError
+
+NOT_SAVED = ("json", "debug", "resume", "config", "out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune(Command):
+    """Transfer a pretrained base to other data: new head, frozen base, then as the recipe says.
+
+    Without options it takes `cnn-mnist` to the digits of scikit-learn with ten labels a class.
+    """
+
+    data: str = "digits"
+    """What to train on: digits, idx:DIR, idx:DIR/PREFIX, npz:FILE or tfds:NAME."""
+    base: str = "cnn-mnist"
+    """What to start from: a preset (see tlx presets), or the folder of a run or an export."""
+    recipe: Literal["probe", "finetune", "gradual", "full", "scratch"] = "finetune"
+    """probe: the head alone. finetune: the head, then the base with it. gradual: the head, then a stage more at a
+    time. full: all at once. scratch: all at once from fresh weights."""
+    out: str | None = None
+    """The run's directory; by default a new one under runs/."""
+    resume: bool = False
+    """Go on with the run that was interrupted in --out."""
+    config: str | None = None
+    """A YAML file of these options; flags win over it."""
+    seed: int = 0
+
+    labels_per_class: int | None = None
+    """How many labels a class training and validation may use; by default all (10 for digits)."""
+    validation: float = 0.15
+    """The share of the training examples kept for validation."""
+    test: float = 0.3
+    """The share kept for testing where the data have no test set."""
+    invert: bool = False
+    """Turn black into white: where the base knows light on dark and the data are dark on light."""
+    margin: int | None = None
+    """Pixels of background put around the picture; by default what the base says."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    """How pictures are resized; by default as the base says."""
+    grey_to_rgb: str | None = None
+    """How grey becomes RGB: repeat, or the name of a matplotlib colour map."""
+
+    hidden: tuple[int, ...] = ()
+    """Sizes of the head's hidden layers; none for a linear head."""
+    pool: Literal["flatten", "average", "max"] | None = None
+    """How the head takes features; by default as suits the base."""
+    dropout: float = 0.0
+    """The rate of dropout in the head."""
+
+    head_epochs: int = 30
+    """Epochs of the head alone."""
+    base_epochs: int = 30
+    """Epochs with the base; with gradual, epochs of each further stage. full and scratch train for both together."""
+    head_rate: float = 1e-3
+    """The head's learning rate."""
+    base_rate: float = 1e-4
+    """The base's learning rate."""
+    thaw_from: str | None = None
+    """With finetune: the lowest stage to train; by default all do."""
+    layer_decay: float = 1.0
+    """The factor by which the rate falls with each stage below the top."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    momentum: float | None = None
+    """With sgd: by default 0.9."""
+    weight_decay: float = 0.0
+    """Never on biases and the scales of norms."""
+    clip_norm: float | None = None
+    """The largest norm of a group's gradient."""
+    schedule: Literal["constant", "cosine", "linear", "step", "exponential", "inverse-time"] = "constant"
+    """How the rate runs through a phase."""
+    warmup: int | None = None
+    """With cosine and linear: steps in which the rate rises from zero."""
+    end: float | None = None
+    """With cosine and linear: the share of the rate that is left at the end."""
+    every: int | None = None
+    """With step and exponential: after how many steps the rate is multiplied by --factor."""
+    factor: float | None = None
+    """With step and exponential."""
+    decay: float | None = None
+    """With inverse-time: the rate is divided by 1 + decay * step."""
+    batch_size: int = 16
+    patience: int | None = None
+    """Stop a phase after so many epochs without a better --monitor, and take its best weights."""
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: weight each class by the inverse of its frequency."""
+    compare_scratch: bool = True
+    """Do not train the same model from scratch beside."""
+
+    @classmethod
+    def expand(cls, arguments: list[str]) -> list[str]:
+        """With --resume, take the options of the run that is to go on; others given beside must not differ."""
+        if "--resume" not in arguments:
+            return arguments
+        out = value_of("out", arguments)
+        if out is None:
+            raise ConfigError("--resume needs --out, the directory of the run that is to go on")
+        if not Path(out, "config.yaml").is_file():
+            raise CheckpointError(f"{out}: no run of tlx finetune was begun there (config.yaml is missing)")
+        return ["--config", str(Path(out, "config.yaml")), *arguments]
+
+    def run(self) -> None:
+        import tlx
+        from tlx.training.loss import Loss
+
+        base = tlx.load(self.base)
+        recipe = self.build_recipe(base.stages)
+        preprocess = self._preprocess(base.preprocess)
+        data = tlx.load_data(
+            self.data,
+            seed=self.seed,
+            labels_per_class=self.labels_per_class,
+            validation=self.validation,
+            test=self.test,
+        )
+        for note in data.notes:
+            print(f"tlx: {note}", file=sys.stderr)
+        balanced = self.class_weights == "balanced"
+        run = tlx.finetune(
+            base,
+            data,
+            recipe,
+            out=self.out or _free_directory(f"{Path(self.base).name}-{self.data.partition(':')[0]}"),
+            hidden=self.hidden,
+            pool=self.pool,
+            dropout=self.dropout,
+            preprocess=preprocess,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if balanced else ()),
+            compare_scratch=self.compare_scratch and self.recipe != "scratch",
+            resume=self.resume,
+            progress=True,
+            config={key: _plain(value) for key, value in asdict(self).items() if key not in NOT_SAVED},
+        )
+        report = tlx.write_report(run.path)
+        if self.json:
+            print_json(run.result)
+        else:
+            _show(run.result, report)
+
+    def build_recipe(self, stages: tuple[str, ...]) -> Any:
+        """Build the recipe that the options describe, for a base with these stages."""
+        from tlx import recipes
+
+        head, base = self._group(self.head_rate), self._group(self.base_rate)
+        phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
+        both = self.head_epochs + self.base_epochs
+        if self.thaw_from is not None and self.recipe != "finetune":
+            raise ConfigError(f"--thaw-from goes with --recipe finetune, not {self.recipe}")
+        match self.recipe:
+            case "probe":
+                return recipes.probe(stages, epochs=self.head_epochs, head=head, **phase)
+            case "scratch":
+                return recipes.scratch(stages, epochs=both, group=head, **phase)
+        phase |= {"head": head, "base": base, "layer_decay": self.layer_decay}
+        match self.recipe:
+            case "finetune":
+                phase |= {"head_epochs": self.head_epochs, "base_epochs": self.base_epochs}
+                return recipes.finetune(stages, thaw_from=self.thaw_from, **phase)
+            case "gradual":
+                return recipes.gradual(stages, head_epochs=self.head_epochs, stage_epochs=self.base_epochs, **phase)
+        return recipes.full(stages, epochs=both, **phase)
+
+    def _group(self, rate: float) -> Any:
+        """Build the group that trains at `rate`; raise `ConfigError` for options that the choices do not know."""
+        from tlx import optim
+
+        schedules = {
+            "constant": (optim.Constant, ()),
+            "cosine": (optim.Cosine, ("warmup", "end")),
+            "linear": (optim.Linear, ("warmup", "end")),
+            "step": (optim.Step, ("every", "factor")),
+            "exponential": (optim.Exponential, ("every", "factor")),
+            "inverse-time": (optim.InverseTime, ("decay",)),
+        }
+        optimizers = {"sgd": (optim.Sgd, ("momentum",)), "adam": (optim.Adam, ()), "adamw": (optim.AdamW, ())}
+        return optim.Group(
+            schedule=self._choose("schedule", schedules, rate=rate),
+            optimizer=self._choose("optimizer", optimizers),
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+
+    def _choose(self, option: str, table: dict[str, tuple[Any, tuple[str, ...]]], **values: Any) -> Any:
+        """Build what an option names, from the further options that belong to that choice."""
+        choice = getattr(self, option)
+        kind, own = table[choice]
+        foreign = {name for _, names in table.values() for name in names} - set(own)
+        for name in sorted(foreign):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"--{name} does not go with --{option} {choice}")
+        given = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        needed = {field.name for field in fields(kind) if field.default is field.default_factory}
+        missing = sorted(needed - set(values) - set(given))
+        if missing:
+            raise ConfigError(f"--{option} {choice} needs --{missing[0]}")
+        return kind(**values, **given)
+
+    def _preprocess(self, own: Any) -> Any:
+        """Return the base's preprocessing with what the options change of it."""
+        names = ("margin", "interpolation", "grey_to_rgb")
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(own, invert=own.invert != self.invert, **changed)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _free_directory(name: str) -> str:
+    """Return the first of runs/NAME-1, runs/NAME-2, … that does not exist."""
+    number = 1
+    while Path("runs", f"{name}-{number}").exists():
+        number += 1
+    return str(Path("runs", f"{name}-{number}"))
+
+
+def _show(result: Mapping[str, Any], report: Path) -> None:
+    data = result["data"]
+    few = f" ({data['labels_per_class']} a class)" if data["labels_per_class"] else ""
+    print_table(
+        f"{result['base']} to {data['source']}: {data['train']} training labels{few}, {data['validation']} for "
+        f"validation, {data['test']} test images",
+        ("phase", "trainable", "frozen", "epochs", "validation accuracy", "seconds"),
+        [
+            (name, phase["trainable"], phase["frozen"], phase["epochs"], phase["val_accuracy"], phase["seconds"])
+            for name, phase in _phases(result)
+        ],
+    )
+    print(f"test accuracy   transferred {percent(result['test_accuracy'])}", end="")
+    print(f"   from scratch {percent(result['scratch_accuracy'])}" if result["scratch"] else "")
+    print(f"run {result['run_dir']}   report {report}   {result['seconds']:.0f} s")
+
+
+def _phases(result: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    phases = [(phase["name"], phase) for phase in result["phases"]]
+    return phases + [("from scratch", phase) for phase in (result["scratch"] or {"phases": []})["phases"]]

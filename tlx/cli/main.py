@@ -1,0 +1,64 @@
+"""The entry point: find the subcommand, run it, and turn failures into one line and an exit code."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from tlx.cli.options import Command, nearest, parse
+from tlx.errors import ConfigError, StorageError, TlxError
+
+COMMANDS = ("finetune", "evaluate", "predict", "inspect", "presets", "report")
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `tlx` with the given arguments (the process's own by default) and exit."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        sys.exit(_run(arguments))
+    except Exception as error:
+        if debug:
+            raise
+        fault = _explain(error)
+        print(f"tlx: {' '.join(str(fault).split())}", file=sys.stderr)
+        sys.exit(fault.exit_code)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("tlx: interrupted; a run that has finished an epoch goes on with --resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise ConfigError(f"unknown command {name!r}{nearest(name, COMMANDS)}: the commands are {', '.join(COMMANDS)}")
+    command = parse(_command(name), f"tlx {name}", rest)
+    command.run()
+    return 0
+
+
+def _command(name: str) -> type[Command]:
+    module = import_module(f"tlx.cli.{name}")
+    found: type[Command] = getattr(module, name.capitalize())
+    return found
+
+
+def _overview() -> str:
+    lines = ["usage: tlx COMMAND [options]", "", "Transfer learning in JAX.", ""]
+    lines += [f"  {name:<10} {(_command(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS]
+    return "\n".join([*lines, "", "tlx COMMAND --help tells more."])
+
+
+def _explain(error: Exception) -> TlxError:
+    """Find the line and the exit code for an exception that reached the top."""
+    if isinstance(error, TlxError):
+        return error
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return StorageError("out of memory: lower --batch-size")
+    return TlxError(f"internal error, {type(error).__name__}: {error} (please report it; --debug shows where)")

@@ -1,0 +1,165 @@
+"""Options: a typed dataclass a command, read from flags and from a YAML file alike."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tlx.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """What every command understands."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+    debug: bool = False
+    """Show the traceback of a failure."""
+
+    @classmethod
+    def expand(cls, arguments: list[str]) -> list[str]:
+        """Return the arguments with what they imply added."""
+        return arguments
+
+    def run(self) -> None:
+        """Do what the command is for."""
+        raise NotImplementedError
+
+
+AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+
+def parse(kind: type[AnyCommand], prog: str, arguments: Sequence[str]) -> AnyCommand:
+    """Build a command from its flags; raise `ConfigError`, in one line, for what does not fit.
+
+    `--config FILE` stands for the flags that a YAML file names; flags given beside it win over the file.
+    """
+    import tyro
+
+    arguments = _with_config(kind, kind.expand(list(arguments)))
+    known = flags(kind)
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            raise ConfigError(f"unknown option {flag}{nearest(flag, known)}: see {prog} --help")
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(kind, prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(_one_line(message.getvalue())) from None
+
+
+def flags(kind: type[Command]) -> tuple[str, ...]:
+    """Name the flags of a command.
+
+    >>> flags(Command)
+    ('--help', '--json', '--debug')
+    """
+    return ("--help", *(_flag(field) for field in dataclasses.fields(kind)))
+
+
+def _flag(field: "dataclasses.Field[Any]") -> str:
+    name = field.name.replace("_", "-")
+    return f"--no-{name}" if field.default is True else f"--{name}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ', did you mean …?' for the known name that is most like `name`, or nothing.
+
+    >>> nearest("--lerning-rate", ["--head-rate", "--learning-rate"])
+    ', did you mean --learning-rate?'
+    """
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {found[0]}?" if found else ""
+
+
+def _one_line(box: str) -> str:
+    """Take the message out of the box that tyro draws around it."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line[:1] == "│"]
+    upper = [line for line in lines if line][: next((i for i, line in enumerate(lines) if line.startswith("──")), None)]
+    return " ".join(" ".join(upper).split()) or "the options could not be read: see --help"
+
+
+def value_of(name: str, arguments: Sequence[str]) -> str | None:
+    """Return the value that `--name VALUE` or `--name=VALUE` gives, or None; the last one counts.
+
+    >>> value_of("out", ["--out", "a", "--out=b"])
+    'b'
+    """
+    found = None
+    for index, argument in enumerate(arguments):
+        if argument == f"--{name}":
+            found = "".join(arguments[index + 1 : index + 2])
+        elif argument.startswith(f"--{name}="):
+            found = argument.partition("=")[2]
+    return found
+
+
+def _with_config(kind: type[Command], arguments: list[str]) -> list[str]:
+    """Put the flags that `--config FILE` stands for before all others."""
+    path = value_of("config", arguments)
+    return arguments if path is None else config_flags(kind, Path(path)) + arguments
+
+
+def config_flags(kind: type[Command], path: Path) -> list[str]:
+    """Turn a YAML file of options into flags; raise `ConfigError` for what is no option, naming the nearest."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    given: list[str] = []
+    for key, value in read_config(path).items():
+        name = str(key).replace("-", "_")
+        if name not in fields or name == "config":
+            raise ConfigError(f"{path}: unknown key {key!r}{nearest(name, fields)}")
+        given += _as_flags(fields[name], value, path)
+    return given
+
+
+def _as_flags(field: "dataclasses.Field[Any]", value: Any, path: Path) -> list[str]:
+    if isinstance(field.default, bool):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{path}: {field.name} must be true or false, not {value!r}")
+        return [_flag(field)] if value != field.default else []
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, dict | list) for item in values):
+        raise ConfigError(f"{path}: {field.name} must be a single value or a flat list")
+    return [_flag(field), *map(str, values)]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping: plain data only, no aliases, no key twice; raise `ConfigError` otherwise."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.events.AliasEvent):
+                raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: aliases are not allowed")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            twice = [key for key in keys if keys.count(key) > 1]
+            if twice:
+                raise yaml.YAMLError(f"the key {twice[0]!r} is there twice")
+            return super().construct_mapping(node, deep)
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes: not a configuration")
+        found = yaml.load(content, Loader)
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not plain YAML ({error})") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: must hold one 'key: value' a line")
+    return found

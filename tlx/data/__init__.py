@@ -1,0 +1,32 @@
+"""Examples by number, their splits, the preprocess spec, and batches."""
+
+from tlx.data.idx import read_idx
+from tlx.data.load import check_data, data_from_arrays, fingerprint, load_data
+from tlx.data.npz import read_npz
+from tlx.data.pipeline import Batch, batches, gather, steps_per_epoch
+from tlx.data.preprocess import Preprocess
+from tlx.data.source import ArraySource, Data, DataSpec, Example, Source, Subset, labels_of
+from tlx.data.splits import Split, split_rows
+
+__all__ = [
+    "ArraySource",
+    "Batch",
+    "Data",
+    "DataSpec",
+    "Example",
+    "Preprocess",
+    "Source",
+    "Split",
+    "Subset",
+    "batches",
+    "check_data",
+    "data_from_arrays",
+    "fingerprint",
+    "gather",
+    "labels_of",
+    "load_data",
+    "read_idx",
+    "read_npz",
+    "split_rows",
+    "steps_per_epoch",
+]

@@ -1,0 +1,160 @@
+"""Load the examples of a run by the name of their source, check them, and fingerprint them."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlx.data.idx_folder import read_idx_folder
+from tlx.data.npz import read_npz_examples
+from tlx.data.source import ArraySource, Data, DataSpec, Parts, digests_of, labels_of
+from tlx.data.splits import split_parts
+from tlx.data.tfds import read_tfds
+from tlx.data.validate import check_labels, numbered_classes
+from tlx.errors import ConfigError, DataError
+
+
+def read_digits(where: str = "") -> Parts:
+    """Read scikit-learn's embedded digits: 1,797 images of 8 x 8, their 17 levels spread over 0..255 in uint8."""
+    if where:
+        raise ConfigError(f"digits:{where!r}: digits come with scikit-learn and take no path; say digits")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return Parts(ArraySource(np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target), None, ())
+
+
+class Kind(NamedTuple):
+    """Say how a kind of source is read, what stands after its colon, and how many labels a class it has by default."""
+
+    read: Callable[[str], Parts]
+    where: str = ""
+    labels_per_class: int | None = None
+
+
+KINDS = {
+    "digits": Kind(read_digits, labels_per_class=10),
+    "idx": Kind(read_idx_folder, "DIR[/PREFIX]"),
+    "npz": Kind(read_npz_examples, "FILE"),
+    "tfds": Kind(read_tfds, "NAME"),
+}
+
+
+def load_data(
+    source: str = "digits",
+    *,
+    seed: int = 0,
+    labels_per_class: int | None = None,
+    validation: float = 0.15,
+    test: float = 0.3,
+) -> Data:
+    """Load and split the examples of "digits", "idx:DIR", "idx:DIR/PREFIX", "npz:FILE" or "tfds:NAME".
+
+    `labels_per_class` caps training and validation at that many a class, so that no label beyond them is used; None
+    means all of them, but 10 for digits, as the notes and `Data.spec` say (a number above what there is takes all).
+    `validation` and `test` are shares, and `test` counts only where the source has no test set of its own.
+    Raises `ConfigError` for an unknown source or a bad number and `DataError` or `UnsafeFileError` for bad files.
+
+    >>> data = load_data("digits", labels_per_class=5)
+    >>> len(data.train), len(data.validation), len(data.test)
+    (50, 50, 539)
+    """
+    spec = DataSpec(source, seed, labels_per_class, validation, test)
+    name, _, where = source.partition(":")
+    if name not in KINDS:
+        nearest = "".join(f", did you mean {kind!r}?" for kind in difflib.get_close_matches(name, KINDS, 1))
+        forms = ", ".join(f"{key}:{kind.where}" if kind.where else key for key, kind in KINDS.items())
+        raise ConfigError(f"source: unknown kind {name!r}{nearest}; the kinds are {forms}")
+    kind = KINDS[name]
+    if labels_per_class is None:
+        spec = replace(spec, labels_per_class=kind.labels_per_class)
+    return split_parts(kind.read(where), spec)
+
+
+def data_from_arrays(
+    images: Any,
+    labels: Any,
+    *,
+    test_images: Any = None,
+    test_labels: Any = None,
+    classes: Sequence[str] | None = None,
+    value_range: tuple[float, float] | None = None,
+    seed: int = 0,
+    labels_per_class: int | None = None,
+    validation: float = 0.15,
+    test: float = 0.3,
+) -> Data:
+    """Split images (N, H, W[, C]) and labels (N,) in memory as `load_data` does; `Data.spec` is None.
+
+    `ArraySource` says what arrays may be; `value_range` is required for floats. With `test_images` and `test_labels`
+    nothing is split off for testing. Raises `DataError` and `ConfigError` naming the array and the row.
+
+    >>> images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
+    >>> data = data_from_arrays(images, np.arange(40) % 2, labels_per_class=3)
+    >>> len(data.train), len(data.validation), len(data.test)
+    (6, 4, 12)
+    """
+    spec = DataSpec("arrays", seed, labels_per_class, validation, test)
+    if (test_images is None) != (test_labels is None):
+        raise ConfigError("test_images and test_labels go together; give both or neither")
+    numbers = check_labels(labels)
+    names = numbered_classes(numbers) if classes is None else classes
+    train = ArraySource(images, numbers, names, value_range=value_range)
+    own_test = None
+    if test_images is not None:
+        own_test = ArraySource(
+            test_images,
+            test_labels,
+            train.classes,
+            value_range=value_range,
+            images_name="test_images",
+            labels_name="test_labels",
+        )
+    return replace(split_parts(Parts(train, own_test, ()), spec), spec=None)
+
+
+def check_data(data: Data, batch_size: int) -> None:
+    """Raise `DataError` for data that no classifier can be trained on.
+
+    That is: no training or test images, a single class, a class without a training example, or fewer training images
+    than one batch.
+
+    >>> check_data(load_data("digits", labels_per_class=1), 10)
+    """
+    for name, part in (("training", data.train), ("test", data.test)):
+        if not len(part):
+            raise DataError(f"data: no {name} images; give more images or change the shares kept for testing")
+    if len(data.classes) < 2:
+        raise DataError(f"data: only one class, {data.classes[0]!r}; classifying needs two or more")
+    counts = np.bincount(labels_of(data.train), minlength=len(data.classes))
+    absent = [data.classes[i] for i in np.flatnonzero(counts == 0)]
+    if len(absent) == len(data.classes) - 1:
+        raise DataError(
+            f"data: only one class, {data.classes[counts.argmax()]!r}, has training images; give two or more"
+        )
+    if absent:
+        listed = ", ".join(map(repr, absent[:10])) + (", ..." if len(absent) > 10 else "")
+        raise DataError(f"data: {len(absent)} classes have no training image: {listed}; add some or leave them out")
+    if len(data.train) < batch_size:
+        raise DataError(
+            f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size"
+        )
+
+
+def fingerprint(data: Data) -> str:
+    """Return a SHA-256, in hexadecimal, over the images and labels of the three parts and the class names.
+
+    >>> fingerprint(load_data("digits")) == fingerprint(load_data("digits", seed=1))
+    False
+    """
+    total = hashlib.sha256(repr(data.classes).encode())
+    for part in (data.train, data.validation, data.test):
+        total.update(f"{len(part)}:".encode())
+        total.update(labels_of(part).astype("<i4").tobytes())
+        total.update(b"".join(digests_of(part)))
+    return total.hexdigest()

@@ -1,0 +1,210 @@
+"""Map images of one task onto the input of a network trained on another."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlx.errors import ConfigError, DataError
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Say how an image on the scale 0..255 becomes a network's input; call it to do so.
+
+    In this order: alpha is composited on black; grey becomes RGB (`grey_to_rgb`: "repeat", or the name of a matplotlib
+    colour map) or RGB becomes grey (ITU-R 601, as Pillow's "L"), whichever `channels` (1 or 3) asks for; `invert` turns
+    x into 255 - x; the image is resized by Pillow to `height` and `width` less `margin` on every side, whatever its
+    proportions; the margin is filled with the background, which is what black becomes by the steps above (white, where
+    `invert` is on); then (x * scale - mean) / std in float32, `mean` and `std` holding one value a channel or nothing.
+
+    Raises `ConfigError` when built with anything else.
+
+    >>> spec = Preprocess(28, 28, 1, margin=4)
+    >>> spec(np.full((2, 8, 8), 255, np.uint8))[0, 14, :6, 0].tolist()
+    [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+
+    height: int
+    width: int
+    channels: int
+    interpolation: str = "bilinear"
+    margin: int = 0
+    grey_to_rgb: str = "repeat"
+    invert: bool = False
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in (("height", 1), ("width", 1), ("channels", 1), ("margin", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name}: {value!r} is not an integer of {least} or more")
+        if self.channels not in (1, 3):
+            raise ConfigError(f"channels: {self.channels} is neither 1 (grey) nor 3 (RGB)")
+        if 2 * self.margin >= min(self.height, self.width):
+            raise ConfigError(f"margin: {self.margin} leaves nothing of {self.height} x {self.width}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ConfigError(f"interpolation: {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
+        if not isinstance(self.invert, bool):
+            raise ConfigError(f"invert: {self.invert!r} is neither true nor false")
+        if not _finite(self.scale) or self.scale == 0:
+            raise ConfigError(f"scale: {self.scale!r} is not a number other than 0")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, (tuple, list)) or not all(map(_finite, values)):
+                raise ConfigError(f"{name}: {values!r} is not a tuple of numbers")
+            if len(values) not in (0, self.channels):
+                raise ConfigError(f"{name}: {len(values)} values for {self.channels} channels; give one each, or none")
+            object.__setattr__(self, name, tuple(float(value) for value in values))
+        if any(value <= 0 for value in self.std):
+            raise ConfigError(f"std: {self.std} must be above 0")
+        if self.grey_to_rgb != "repeat":
+            if self.channels != 3:
+                raise ConfigError(f"grey_to_rgb: {self.grey_to_rgb!r} needs channels=3, got {self.channels}")
+            _colours(self.grey_to_rgb)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Map images (N, H, W) or (N, H, W, C), C in 1, 3, 4, uint8 or float on 0..255, to float32 (N, h, w, channels).
+
+        Raises `DataError` for other shapes, types or values, naming the first image.
+        """
+        pixels, background = self._recolour(_check_images(images))
+        inner = (self.height - 2 * self.margin, self.width - 2 * self.margin)
+        if pixels.shape[1:3] != inner:
+            pixels = _resize(pixels, inner, self.interpolation)
+        if self.margin:
+            frame = np.empty((len(pixels), self.height, self.width, self.channels), pixels.dtype)
+            frame[:] = background
+            frame[:, self.margin : -self.margin, self.margin : -self.margin] = pixels
+            pixels = frame
+        result = pixels.astype(np.float32)
+        result *= np.float32(self.scale)
+        if self.mean:
+            result -= np.array(self.mean, np.float32)
+        if self.std:
+            result /= np.array(self.std, np.float32)
+        return result
+
+    def _recolour(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N, H, W, channels) after alpha, channels and invert, and the background's colour (channels,)."""
+        paper = np.full((1, 1, 1, 1), 255 if self.invert else 0, images.dtype)
+        if images.shape[3] == 4:
+            images = _over_black(images)
+        if images.shape[3] < self.channels and self.grey_to_rgb != "repeat":
+            table = _colours(self.grey_to_rgb)
+            images, paper = (table[np.rint(x[..., 0]).astype(np.uint8)].astype(x.dtype) for x in (images, paper))
+        elif images.shape[3] < self.channels:
+            images = np.repeat(images, 3, axis=3)
+        elif images.shape[3] > self.channels:
+            images = _grey(images)
+        if self.invert:
+            images, paper = 255 - images, 255 - paper
+        return images, np.broadcast_to(paper.reshape(-1), (self.channels,))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as data that JSON can hold; `from_dict` is the inverse.
+
+        >>> Preprocess(28, 28, 1).to_dict()["interpolation"]
+        'bilinear'
+        """
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Preprocess:
+        """Build from `to_dict`'s data; raise `ConfigError` for an unknown or missing name or a bad value.
+
+        >>> Preprocess.from_dict(Preprocess(28, 28, 1).to_dict()) == Preprocess(28, 28, 1)
+        True
+        """
+        if not isinstance(fields, Mapping):
+            raise ConfigError(f"preprocess: {fields!r:.100} is not a mapping of names to values")
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                nearest = difflib.get_close_matches(str(name), known, 1, 0)
+                raise ConfigError(f"preprocess: unknown name {name!r}; did you mean {nearest[0]!r}?")
+        missing = [name for name in known[:3] if name not in fields]
+        if missing:
+            raise ConfigError(f"preprocess: {', '.join(missing)} missing; height, width and channels are required")
+        return cls(**fields)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_images(images: np.ndarray) -> np.ndarray:
+    """Return (N, H, W, C), uint8 or float32, on the scale 0..255."""
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or 0 in images.shape[1:3]:
+        raise DataError(f"images: shape {images.shape}, expected (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(f"images: type {images.dtype}, expected uint8 or float on the scale 0..255")
+    good = ((images >= 0) & (images <= 255)).reshape(len(images), -1).all(axis=1)  # NaN fails both
+    if not good.all():
+        raise DataError(f"images: image {good.argmin()} has pixels outside 0..255 or not finite; rescale it to 0..255")
+    return images.astype(np.float32, copy=False)
+
+
+def _over_black(images: np.ndarray) -> np.ndarray:
+    """Composite RGBA on black; uint8 is rounded to the nearest level."""
+    colour, alpha = images[..., :3], images[..., 3:]
+    composited: np.ndarray
+    if images.dtype == np.uint8:
+        composited = ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+    else:
+        composited = colour * (alpha / np.float32(255))
+    return composited
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    """Weigh RGB by ITU-R 601; for uint8, in the 16-bit fixed point of Pillow's `convert("L")`."""
+    if images.dtype == np.uint8:
+        red, green, blue = (images[..., i].astype(np.uint32) for i in range(3))
+        return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)[..., None]
+    grey: np.ndarray = images @ np.array([0.299, 0.587, 0.114], np.float32)
+    return grey[..., None]
+
+
+def _colours(name: str) -> np.ndarray:
+    """Return a matplotlib colour map as a table (256, 3) of uint8."""
+    import matplotlib
+
+    try:
+        colour_map = matplotlib.colormaps[name]
+    except (KeyError, TypeError):
+        near = difflib.get_close_matches(str(name), ["repeat", *matplotlib.colormaps], 1, 0)
+        raise ConfigError(f"grey_to_rgb: no colour map {name!r}; did you mean {near[0]!r}?") from None
+    return np.asarray(colour_map(np.arange(256) / 255, bytes=True))[:, :3]
+
+
+def _resize(images: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """Resize (N, H, W, C) to (N, *size, C) with Pillow; float overshoot is clipped to 0..255, as it is for uint8."""
+    from PIL import Image
+
+    method = Image.Resampling[interpolation.upper()]
+    resized = np.empty((len(images), *size, images.shape[3]), images.dtype)
+    if images.dtype == np.uint8 and images.shape[3] == 3:
+        for image, out in zip(images, resized, strict=True):
+            out[:] = Image.fromarray(image).resize(size[::-1], method)
+        return resized
+    for image, out in zip(images, resized, strict=True):
+        for channel in range(images.shape[3]):
+            plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+            out[..., channel] = plane.resize(size[::-1], method)
+    return np.clip(resized, 0, 255) if images.dtype != np.uint8 else resized

@@ -1,0 +1,236 @@
+"""Hold examples for random access: images on the scale 0..255 and integer labels."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+import numpy as np
+
+from tlx.data.validate import as_array, check_classes, check_labels, on_scale
+from tlx.errors import ConfigError, DataError
+
+Images = np.ndarray | list[np.ndarray]
+"""Images of one size, (B, H, W[, C]), or a list of images whose sizes differ."""
+
+
+class Example(TypedDict):
+    """An image, (H, W) or (H, W, C), uint8 or float32 on the scale 0..255, and its class's index."""
+
+    image: np.ndarray
+    label: int
+
+
+class Source(Protocol):
+    """Examples by number, with the names of their classes.
+
+    A source may also offer `labels` (an (N,) array), `digests` (a tuple of SHA-256 digests, one an image) and
+    `take(indices)` (images (B, H, W[, C]) and labels (B,) at once); `labels_of`, `digests_of` and `gather` use
+    these where they stand and go through the examples where they do not.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class ArraySource:
+    """Hold images and labels in memory, checked when built.
+
+    `images` is (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels; `labels` is (N,) of integers; `classes` defaults to
+    "0" to the largest label. `value_range` says which two values are black and white: it defaults to (0, 255) for
+    integers and (False, True) for booleans and is required for floats. uint8 stays as it is when the range is
+    (0, 255); the rest becomes float32 on the scale 0..255.
+
+    Raises `DataError` for other shapes or types, unequal lengths, no images, pixels that are not finite or outside the
+    range, and labels outside the classes, naming the first row (counted from 0). `images_name` and `labels_name` are
+    what errors call the arrays.
+
+    >>> source = ArraySource(np.array([[[0, 128]], [[255, 3]]], np.uint8), [1, 0], classes=("cat", "dog"))
+    >>> source[0]["label"], source.classes[source[0]["label"]]
+    (1, 'dog')
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        classes: Sequence[str] | None = None,
+        *,
+        value_range: tuple[float, float] | None = None,
+        images_name: str = "images",
+        labels_name: str = "labels",
+    ) -> None:
+        self.images = on_scale(as_array(images, images_name), value_range, images_name)
+        numbers = check_labels(labels, labels_name)
+        if len(numbers) != len(self.images):
+            raise DataError(
+                f"{labels_name}: {len(numbers)} labels for {len(self.images)} images in {images_name}; give one each"
+            )
+        self.classes = check_classes(classes, numbers, labels_name)
+        self.labels = numbers.astype(np.int32)
+        for array in (self.images, self.labels):
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gather images (B, H, W[, C]) and labels (B,) int32 at once."""
+        return self.images[indices], self.labels[indices]
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        return tuple(digest(image) for image in self.images)
+
+
+class Subset:
+    """See the examples of a source at `indices`, in that order.
+
+    >>> digits = ArraySource(np.zeros((3, 1, 1), np.uint8), [0, 1, 2])
+    >>> [example["label"] for example in Subset(digits, [2, 0])]
+    [2, 0]
+    """
+
+    def __init__(self, source: Source, indices: Any) -> None:
+        self.source = source
+        self.indices = np.asarray(indices, np.int64).reshape(-1)
+        outside = (self.indices < 0) | (self.indices >= len(source))
+        if outside.any():
+            raise DataError(f"indices: {self.indices[outside][0]} is not one of the source's {len(source)} examples")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return labels_of(self.source)[self.indices]
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        whole = digests_of(self.source)
+        return tuple(whole[i] for i in self.indices)
+
+    def take(self, indices: np.ndarray) -> tuple[Images, np.ndarray]:
+        """Gather images and labels as the source does."""
+        return take(self.source, self.indices[indices])
+
+
+def labels_of(source: Source) -> np.ndarray:
+    """Return the labels, (N,) int32, without decoding an image where the source can.
+
+    >>> labels_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0])).tolist()
+    [1, 0]
+    """
+    labels = getattr(source, "labels", None)
+    if labels is None:
+        labels = [source[i]["label"] for i in range(len(source))]
+    return np.asarray(labels, np.int32)
+
+
+def digests_of(source: Source) -> tuple[bytes, ...]:
+    """Return a SHA-256 digest for each image; equal images of one source have equal digests.
+
+    >>> first, second = digests_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0]))
+    >>> first == second
+    True
+    """
+    digests = getattr(source, "digests", None)
+    return digests if digests is not None else tuple(digest(source[i]["image"]) for i in range(len(source)))
+
+
+def take(source: Source, indices: np.ndarray) -> tuple[Images, np.ndarray]:
+    """Gather examples: images, one array (B, H, W[, C]) where the sizes agree and else a list, and labels (B,) int32.
+
+    >>> images, labels = take(ArraySource(np.zeros((3, 4, 5), np.uint8), [0, 1, 2]), np.array([2, 1]))
+    >>> images.shape, labels.tolist()
+    ((2, 4, 5), [2, 1])
+    """
+    at_once = getattr(source, "take", None)
+    if at_once is not None:
+        images, labels = at_once(indices)
+        return images, labels
+    examples = [source[int(i)] for i in indices]
+    several = [example["image"] for example in examples]
+    alike = len({(image.shape, image.dtype) for image in several}) == 1
+    return np.stack(several) if alike else several, np.array([example["label"] for example in examples], np.int32)
+
+
+def digest(image: np.ndarray) -> bytes:
+    """Hash an image's type, shape and pixels.
+
+    >>> digest(np.zeros((2, 3))) == digest(np.zeros((3, 2)))
+    False
+    """
+    return hashlib.sha256(f"{image.dtype.str}{image.shape}".encode() + image.tobytes()).digest()
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Say which examples a run uses, so that they can be had again.
+
+    `source` is what `load_data` takes; `labels_per_class` caps training and validation at that many a class;
+    `validation` is the share of the training examples kept for validation; `test` is the share kept for testing where
+    the source has no test set. Raises `ConfigError` for shares outside [0, 1), a negative seed or fewer than one label
+    a class.
+
+    >>> DataSpec("idx:mnist", labels_per_class=5).validation
+    0.15
+    """
+
+    source: str = "digits"
+    seed: int = 0
+    labels_per_class: int | None = None
+    validation: float = 0.15
+    test: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, str):
+            raise ConfigError(f"source: {self.source!r} is not a string; name one such as digits or idx:DIR")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"seed: {self.seed!r} is not an integer of 0 or more")
+        cap = self.labels_per_class
+        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
+            raise ConfigError(f"labels_per_class: {cap!r} is not an integer of 1 or more, nor None")
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            number = isinstance(share, (int, float)) and not isinstance(share, bool)
+            if not (number and math.isfinite(share) and 0 <= share < 1):
+                raise ConfigError(f"{name}: {share!r} is not a share from 0 up to (not including) 1")
+
+
+class Parts(NamedTuple):
+    """What a kind of source reads: training examples, its own test set if it has one, and notes for the user."""
+
+    train: Source
+    test: Source | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Hold the three parts that a run uses, the classes, where they came from (None: memory) and notes for the user."""
+
+    train: Source
+    validation: Source
+    test: Source
+    classes: tuple[str, ...]
+    spec: DataSpec | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,108 @@
+"""Split examples into training, validation and test: seeded, stratified, and blind to their order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from tlx.data.source import ArraySource, Data, DataSpec, Parts, Source, Subset, digests_of, labels_of
+
+_DARK = 64
+
+
+class Split(NamedTuple):
+    """Row numbers of each part, int64; each part is in the seeded order of its images' hashes."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split_rows(
+    labels: np.ndarray,
+    digests: Sequence[bytes],
+    *,
+    seed: int = 0,
+    validation: float = 0.15,
+    test: float = 0.0,
+    labels_per_class: int | None = None,
+) -> Split:
+    """Divide rows class by class, in the order of SHA-256(seed, image digest).
+
+    A class of n rows gives round(test * n) to the test part, round(validation * rest) of what is left to validation
+    and the rest to training, which always keeps at least one; then training and validation keep at most
+    `labels_per_class`. The parts depend on the examples and the seed, not on the order of the rows, and fewer labels a
+    class are always among more labels a class.
+
+    >>> parts = split_rows(np.array([0, 0, 0, 0, 1, 1]), [bytes([i]) for i in range(6)], validation=0.25, test=0.5)
+    >>> [len(part) for part in parts]
+    [2, 1, 3]
+    """
+    salt = hashlib.sha256(f"{seed}:".encode())
+    keys = []
+    for digest in digests:
+        ranked = salt.copy()
+        ranked.update(digest)
+        keys.append(ranked.digest())
+    numbers = np.asarray(labels).tolist()
+    order = np.array(sorted(range(len(keys)), key=lambda row: (keys[row], numbers[row])), np.int64)
+    ordered = np.asarray(labels)[order]
+    chosen: tuple[list[np.ndarray], ...] = ([], [], [])
+    for label in np.unique(ordered):
+        places = np.flatnonzero(ordered == label)
+        tested = _share(len(places), test)
+        rest = places[tested:]
+        validated = _share(len(rest), validation)
+        training = rest[: len(rest) - validated]
+        # Validation is taken from the far end, so that its share does not move the first training rows.
+        for part, rows in zip(chosen, (training, rest[::-1][:validated], places[:tested]), strict=True):
+            part.append(rows if part is chosen[2] else rows[:labels_per_class])
+    return Split(*(order[np.sort(np.concatenate([np.empty(0, np.int64), *part]))] for part in chosen))
+
+
+def split_parts(parts: Parts, spec: DataSpec) -> Data:
+    """Make the three parts of a run from what a source holds, and count what its user should know.
+
+    The test set is the source's own where it has one; else it is split off. An image of validation or test whose very
+    pixels are also in training is counted in the notes. `Data.spec` is `spec`.
+
+    >>> images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1)
+    >>> data = split_parts(Parts(ArraySource(images, [0, 1] * 10), None, ()), DataSpec(validation=0.2))
+    >>> len(data.train), len(data.validation), len(data.test)
+    (12, 2, 6)
+    """
+    digests = digests_of(parts.train)
+    rows = split_rows(
+        labels_of(parts.train),
+        digests,
+        seed=spec.seed,
+        validation=spec.validation,
+        test=0.0 if parts.test is not None else spec.test,
+        labels_per_class=spec.labels_per_class,
+    )
+    train, validation = Subset(parts.train, rows.train), Subset(parts.train, rows.validation)
+    test = parts.test if parts.test is not None else Subset(parts.train, rows.test)
+    notes = list(parts.notes)
+    if isinstance(parts.train, ArraySource) and (brightest := parts.train.images.max()) < _DARK:
+        notes.append(
+            f"the brightest pixel is {brightest:g} on the scale 0..255; "
+            "if it should be white, say so with value_range=(low, high)"
+        )
+    if spec.labels_per_class is not None:
+        counts = f"{len(train)} for training, {len(validation)} for validation"
+        notes.append(f"at most {spec.labels_per_class} labels a class: {counts}")
+    seen = {digests[row] for row in rows.train}
+    held_out: tuple[tuple[str, Source], ...] = (("validation", validation), ("test", test))
+    for name, part in held_out:
+        repeated = sum(digest in seen for digest in digests_of(part))
+        if repeated:
+            notes.append(f"{repeated} of {len(part)} {name} images are also in training, pixel for pixel")
+    return Data(train, validation, test, parts.train.classes, replace(spec), tuple(notes))
+
+
+def _share(count: int, share: float) -> int:
+    return max(0, min(int(count * share + 0.5), count - 1))

@@ -1,0 +1,132 @@
+"""Check labels, class names and pixel values, naming the first row that is wrong (rows count from 0)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tlx.errors import ConfigError, DataError
+
+_MAX_UNNAMED_CLASSES = 1_000_000
+
+
+def check_labels(labels: Any, name: str = "labels") -> np.ndarray:
+    """Return labels as an (N,) integer array, or raise a `DataError` that names the first bad row.
+
+    >>> check_labels([2, 0])
+    array([2, 0])
+    """
+    array = as_array(labels, name)
+    if array.ndim != 1:
+        raise DataError(f"{name}: shape {array.shape}, expected (N,); for one-hot rows give labels.argmax(axis=1)")
+    if array.size and array.dtype.kind not in "iu":
+        raise DataError(f"{name}: type {array.dtype}, expected integers; number the classes from 0")
+    if (array < 0).any():
+        row = int((array < 0).argmax())
+        raise DataError(f"{name}: row {row}: label {array[row]} is negative; number the classes from 0")
+    return array
+
+
+def check_classes(classes: Sequence[str] | None, labels: np.ndarray, name: str = "labels") -> tuple[str, ...]:
+    """Return the names of the classes, or raise a `DataError` for a bad name or a label without one.
+
+    >>> check_classes(None, np.array([2, 0]))
+    ('0', '1', '2')
+    """
+    largest = int(labels.max()) if labels.size else -1
+    if classes is None:
+        if largest >= _MAX_UNNAMED_CLASSES:
+            raise DataError(f"{name}: row {labels.argmax()}: label {largest} is no class number; pass classes=(...)")
+        return tuple(str(number) for number in range(largest + 1))
+    names = tuple(str(given) for given in classes if isinstance(given, str) and given)
+    if isinstance(classes, str) or len(names) != len(classes) or len(set(names)) != len(names):
+        raise DataError(f"classes: the names must be different strings, none empty; got {classes!r:.200}")
+    if largest >= len(names):
+        row = int((labels >= len(names)).argmax())
+        raise DataError(f"{name}: row {row}: label {labels[row]} is out of range for {len(names)} classes")
+    return names
+
+
+def numbered_classes(labels: np.ndarray, name: str = "labels") -> tuple[str, ...]:
+    """Name classes "0" to the largest label, or raise a `DataError` where a number below it has no row.
+
+    >>> numbered_classes(np.array([1, 0, 2, 1]))
+    ('0', '1', '2')
+    """
+    present = np.unique(labels)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    if gaps.size:
+        row = int((labels > gaps[0]).argmax())
+        raise DataError(
+            f"{name}: row {row}: label {labels[row]}, though no row has label {gaps[0]}; "
+            "mend the label or name the classes"
+        )
+    return check_classes(None, labels, name)
+
+
+def as_array(values: Any, name: str = "images") -> np.ndarray:
+    """Return values as an array of numbers, or raise a `DataError`.
+
+    >>> as_array([[1, 2]]).shape
+    (1, 2)
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # ragged
+        raise DataError(f"{name}: not an array of one shape; resize the images to one size first") from error
+    if array.dtype.kind not in "biuf" and array.size:
+        raise DataError(f"{name}: type {array.dtype}, expected numbers")
+    return array
+
+
+def on_scale(images: np.ndarray, value_range: tuple[float, float] | None, name: str = "images") -> np.ndarray:
+    """Return images as uint8 or float32 on the scale 0..255, or raise a `DataError`; `ArraySource` states the rules.
+
+    >>> on_scale(np.array([[[0.0, 0.5]]]), (0, 1)).tolist()
+    [[[0.0, 127.5]]]
+    """
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
+        raise DataError(f"{name}: shape {images.shape}, expected (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels")
+    if 0 in images.shape:
+        raise DataError(f"{name}: shape {images.shape} holds no images; give at least one, of at least one pixel")
+    kind = images.dtype.kind
+    if kind == "f":
+        finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
+        if not finite.all():
+            raise DataError(f"{name}: image {finite.argmin()} has pixels that are not finite (NaN or infinity)")
+        if value_range is None:
+            raise DataError(
+                f"{name}: type {images.dtype} from {images.min():g} to {images.max():g}: "
+                "say which values are black and white with value_range=(low, high), such as (0, 1) or (0, 255)"
+            )
+    low, high = (0, 1 if kind == "b" else 255) if value_range is None else _check_range(value_range)
+    if images.dtype == np.uint8 and (low, high) == (0, 255):
+        return images.view()
+    slack = 1e-5 * (high - low) if kind == "f" else 0.0  # resizing and rounding overshoot a little
+    outside = ((images < low - slack) | (images > high + slack)).reshape(len(images), -1).any(axis=1)
+    if outside.any():
+        row = int(outside.argmax())
+        raise DataError(
+            f"{name}: image {row} has pixels from {images[row].min():g} to {images[row].max():g}, outside the range "
+            f"{low:g} to {high:g}; say which values are black and white with value_range=(low, high)"
+        )
+    if (low, high) == (0, 255) and kind != "f":
+        return images.astype(np.uint8)
+    scaled = np.empty(images.shape, np.float32)
+    for start in range(0, len(images), 1024):  # a little at a time: float64 is eight times the size of uint8
+        block = slice(start, start + 1024)
+        scaled[block] = np.clip((images[block].astype(np.float64) - low) * (255 / (high - low)), 0, 255)
+    return scaled
+
+
+def _check_range(value_range: tuple[float, float]) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(f"value_range: {value_range!r} is not a pair (low, high) of numbers with low < high")
+    return low, high

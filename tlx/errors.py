@@ -1,0 +1,61 @@
+"""Errors a user can mend, each knowing the exit code of the command that meets it."""
+
+
+class TlxError(ValueError):
+    """Report a fault in one line: what is wrong, where, and how to mend it.
+
+    `exit_code` is what the `tlx` command exits with.
+
+    >>> DataError("labels.gz: 3 labels for 4 images").exit_code
+    4
+    """
+
+    exit_code = 1
+
+
+class ConfigError(TlxError):
+    """Refuse an option, a configuration or an argument."""
+
+    exit_code = 2
+
+
+class WeightsError(TlxError):
+    """Refuse weights that do not fit or cannot be read."""
+
+    exit_code = 3
+
+
+class DataError(TlxError):
+    """Refuse examples or labels."""
+
+    exit_code = 4
+
+
+class CheckpointError(TlxError):
+    """Refuse a checkpoint or a run directory."""
+
+    exit_code = 5
+
+
+class StorageError(TlxError):
+    """Stop because something could not be written or did not fit."""
+
+    exit_code = 6
+
+
+class DownloadError(TlxError):
+    """Stop because something could not be fetched or was not what was asked for."""
+
+    exit_code = 7
+
+
+class UnsafeFileError(TlxError):
+    """Refuse a file that could run code or reach outside itself."""
+
+    exit_code = 8
+
+
+class DivergedError(TlxError):
+    """Stop because the loss or a parameter is no longer finite."""
+
+    exit_code = 9

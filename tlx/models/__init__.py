@@ -1,0 +1,22 @@
+"""Models: staged bases, heads, the classifier of the two, the registry of architectures."""
+
+from tlx.models.base import Base, Stage
+from tlx.models.classifier import Classifier
+from tlx.models.frozen import frozen_modules, frozen_stages, run_frozen
+from tlx.models.head import Head
+from tlx.models.registry import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Base",
+    "Classifier",
+    "Head",
+    "ModelConfig",
+    "Stage",
+    "build_model",
+    "frozen_modules",
+    "frozen_stages",
+    "init_variables",
+    "run_frozen",
+]

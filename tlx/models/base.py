@@ -1,0 +1,74 @@
+"""The staged base: a network as a chain of named stages that can run from any stage to any other."""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+
+from tlx.errors import ConfigError
+from tlx.tree.labels import FROZEN
+from tlx.tree.paths import quote
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One link of the chain: a name, and a Linen module called as `layer(x, train) -> x`.
+
+    The name is part of paths, patterns and labels: a Python identifier, but not 'head', 'frozen' or an attribute of
+    `Base`. Raise `ConfigError` for another.
+    """
+
+    name: str
+    layer: nn.Module
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name in ("head", FROZEN, "stages") or hasattr(Base, self.name):
+            raise ConfigError(f"stage name {self.name!r} is reserved or not an identifier: use one such as 'conv1'")
+
+
+class Base(nn.Module):
+    """Run stages one after another.
+
+    The parameters of a stage stand under its name. A stage is the finest point at which a network is sequential, so
+    what happens inside one (branches, shortcuts) is its layer's affair.
+
+    >>> from tlx.models.small import Dense
+    >>> base = Base((Stage("dense1", Dense(8)), Stage("dense2", Dense(4))))
+    >>> base.stage_names
+    ('dense1', 'dense2')
+    """
+
+    stages: tuple[Stage, ...]
+
+    def setup(self) -> None:
+        for stage in self.stages:
+            setattr(self, stage.name, stage.layer.copy())
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The names of the stages, first to last."""
+        return tuple(stage.name for stage in self.stages)
+
+    def __call__(
+        self, x: jax.Array, train: bool = False, *, after: str | None = None, until: str | None = None
+    ) -> jax.Array:
+        """Run the stages after `after` (from the first, if None) until and with `until` (to the last, if None).
+
+        `x` is a batch of pictures (B, H, W, C), or what stage `after` returned. Raise `ConfigError` for an unknown
+        stage and for stages in the wrong order.
+        """
+        for name in self.span(after, until):
+            x = getattr(self, name)(x, train)
+        return x
+
+    def span(self, after: str | None = None, until: str | None = None) -> tuple[str, ...]:
+        """Name the stages after `after` until and with `until`."""
+        names = self.stage_names
+        for stage in (after, until):
+            if stage is not None and stage not in names:
+                raise ConfigError(f"unknown stage {stage!r}: the stages are {quote(names, 40)}")
+        first = 0 if after is None else names.index(after) + 1
+        last = len(names) if until is None else names.index(until) + 1
+        if last < first:
+            raise ConfigError(f"stage {until!r} comes before {after!r}: the stages are {quote(names, 40)}")
+        return names[first:last]

@@ -1,0 +1,38 @@
+"""The classifier: a base and a head on top, with features and logits apart."""
+
+import flax.linen as nn
+import jax
+
+from tlx.models.base import Base
+
+
+class Classifier(nn.Module):
+    """Run a base, then a head. Its variables are `{'params': {'base': …, 'head': …}, 'batch_stats': {'base': …}}`.
+
+    >>> import jax.numpy as jnp
+    >>> from tlx.models.head import Head
+    >>> from tlx.models.small import mlp
+    >>> model = Classifier(base=mlp(), head=Head(classes=10))
+    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    >>> model.apply(variables, jnp.zeros((2, 28, 28, 1))).shape
+    (2, 10)
+    >>> model.apply(variables, jnp.zeros((2, 28, 28, 1)), until="dense1", method="features").shape
+    (2, 8)
+    """
+
+    base: Base
+    head: nn.Module
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Return the logits (B, classes) of pictures (B, H, W, C)."""
+        return self.logits(self.features(x, train), train)
+
+    def features(
+        self, x: jax.Array, train: bool = False, *, after: str | None = None, until: str | None = None
+    ) -> jax.Array:
+        """Return the base's output, or run a part of it only (`Base.__call__`)."""
+        return self.base(x, train, after=after, until=until)
+
+    def logits(self, features: jax.Array, train: bool = False) -> jax.Array:
+        """Return the logits (B, classes) of the whole base's features."""
+        return self.head(features, train)

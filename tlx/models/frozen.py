@@ -1,0 +1,77 @@
+"""Run what is frozen as in inference: stored batch statistics, no dropout."""
+
+import contextlib
+from typing import Any
+
+import flax.linen as nn
+
+from tlx.tree.labels import FROZEN
+from tlx.tree.paths import Tree, flatten
+from tlx.tree.summary import stage_of
+
+
+def frozen_modules(labels: Tree) -> frozenset[str]:
+    """Name the modules that own parameters all of which are frozen, by path.
+
+    >>> sorted(frozen_modules({"base": {"conv": {"kernel": "frozen"}, "bn": {"scale": "base", "bias": "frozen"}}}))
+    ['base/conv']
+    """
+    owned: dict[str, list[str]] = {}
+    for path, label in flatten(labels).items():
+        owned.setdefault(path.rpartition("/")[0], []).append(label)
+    return frozenset(owner for owner, own in owned.items() if all(label == FROZEN for label in own))
+
+
+def frozen_stages(labels: Tree, stage_names: tuple[str, ...]) -> frozenset[str]:
+    """Name the frozen stages of a base, and 'head' if it is frozen.
+
+    A stage is frozen when all its parameters are. One without parameters is frozen when every stage before it is; where
+    none before it has parameters, it goes with the first stage that has.
+
+    >>> sorted(frozen_stages({"base": {"a": {"w": "frozen"}, "c": {"w": "base"}}, "head": {"w": "head"}},
+    ...                      ("a", "drop", "c", "drop2")))
+    ['a', 'drop']
+    """
+    own: dict[str, set[str]] = {}
+    for path, label in flatten(labels).items():
+        own.setdefault(stage_of(path), set()).add(label)
+    chain = (*stage_names, "head")
+    frozen = {name for name, held in own.items() if held == {FROZEN}}
+    all_before = next((name in frozen for name in chain if name in own), False)
+    for name in chain:
+        if name in own:
+            all_before = all_before and name in frozen
+        elif all_before:
+            frozen.add(name)
+    return frozenset(frozen)
+
+
+def run_frozen(labels: Tree, stage_names: tuple[str, ...]) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which Linen modules that are frozen under `labels` run as in inference.
+
+    In it a frozen stage (or head) is called with `train=False`, so that no dropout drops and no BatchNorm updates. In a
+    stage that trains, a BatchNorm whose own parameters are all frozen runs on its stored statistics and leaves them
+    alone. It wraps the tracing of a training step:
+
+        with run_frozen(labels, base.stage_names):
+            logits, changed = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+    """
+    modules = frozen_modules(labels)
+    stages = {name if name == "head" else f"base/{name}" for name in frozen_stages(labels, stage_names)}
+
+    def intercept(
+        call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
+    ) -> Any:
+        module = context.module
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
+        path = "/".join(module.path)
+        if path in stages and len(args) == 2:  # called as layer(x, train); a layer's super().__call__(x) has one
+            return call(args[0], False)
+        if path in modules and isinstance(module, nn.BatchNorm):
+            # The field and the argument exclude each other, and a bound module's fields cannot be set otherwise.
+            object.__setattr__(module, "use_running_average", None)
+            return call(*args[:1], **{**kwargs, "use_running_average": True})
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(intercept)

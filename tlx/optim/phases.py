@@ -1,0 +1,56 @@
+"""Phases: a recipe is a tuple of them, each saying what trains, how, and for how long."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+from tlx.errors import ConfigError
+from tlx.optim.groups import Group
+
+Monitor = Literal["val_loss", "val_accuracy"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a recipe.
+
+    `rules` label the parameters (`tlx.tree.label_tree`), `groups` says how each label but 'frozen' trains. With
+    `patience`, training stops after that many epochs without a better `monitor`, and the weights of the best epoch come
+    back. Leaves selected by a pattern of `fresh` are initialised anew before the phase.
+    """
+
+    name: str
+    epochs: int
+    rules: tuple[tuple[str, str], ...]
+    groups: Mapping[str, Group]
+    patience: int | None = None
+    monitor: Monitor = "val_loss"
+    fresh: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"phase {self.name!r}: epochs must be at least 1, not {self.epochs}")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"phase {self.name!r}: patience must be at least 1, not {self.patience}")
+        if self.monitor not in ("val_loss", "val_accuracy"):
+            raise ConfigError(f"phase {self.name!r}: monitor 'val_loss' or 'val_accuracy', not {self.monitor!r}")
+
+
+Recipe = tuple[Phase, ...]
+
+
+def to_plain(value: Any) -> Any:
+    """Turn phases, groups and schedules into plain data for JSON; a dataclass becomes a dict with its name as 'kind'.
+
+    >>> from tlx.optim.schedules import Constant
+    >>> to_plain(Constant(0.1))
+    {'kind': 'Constant', 'rate': 0.1}
+    """
+    if is_dataclass(value):
+        own = {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {"kind": type(value).__name__, **own}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    return value

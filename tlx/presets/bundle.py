@@ -1,0 +1,135 @@
+"""A bundle: a folder of safetensors, configuration and card that holds one pretrained model."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlx.data.preprocess import Preprocess
+from tlx.errors import ConfigError, StorageError, WeightsError
+from tlx.models.registry import ModelConfig, init_variables
+from tlx.presets.pretrained import Pretrained
+from tlx.tree.paths import Tree, flatten, quote, unflatten
+from tlx.tree.surgery import graft
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+FORMAT = 1
+
+
+def save(pretrained: Pretrained, path: str | Path) -> Path:
+    """Save a pretrained model as a folder; `tlx.load` is the inverse, and gives back the same bits.
+
+    The folder holds `model.safetensors` (paths such as 'params/base/conv1/kernel'), `config.json` (model,
+    preprocessing, classes, card, the weights' SHA-256) and `README.md` (the card, for people). It is written beside its
+    place and moved there when complete. Raise `ConfigError` where `path` exists and is not empty, `StorageError` where
+    it cannot be written.
+    """
+    from safetensors.numpy import save as to_safetensors
+
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path}: is already there: name another folder")
+    leaves = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(pretrained.variables).items()}
+    weights = to_safetensors(leaves, metadata={"format": "tlx"})
+    config = {
+        "format": FORMAT,
+        "name": pretrained.name,
+        "model": pretrained.config.to_dict(),
+        "preprocess": pretrained.preprocess.to_dict(),
+        "classes": list(pretrained.classes),
+        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
+        "card": dict(pretrained.card),
+    }
+    beside = path.with_name(path.name + ".partial")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        (beside / WEIGHTS).write_bytes(weights)
+        (beside / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (beside / CARD).write_text(_card_page(config), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror}): choose another folder or free the disk"
+        ) from error
+    return path
+
+
+def load_bundle(path: str | Path) -> Pretrained:
+    """Load a pretrained model from a folder that `save` wrote; strict, and never running code from it.
+
+    Raise `WeightsError` for files that are missing, damaged, changed since they were saved (SHA-256), that hold numbers
+    which are not finite, or whose tensors are not just those of the model.
+    """
+    path = Path(path)
+    config = read_config(path)
+    try:
+        model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])
+        name, classes, card, expected = config["name"], config["classes"], config["card"], config["weights"]["sha256"]
+    except (KeyError, TypeError, ConfigError) as error:
+        raise WeightsError(f"{path / CONFIG}: {error}: not a configuration that tlx wrote") from error
+    try:
+        variables = _read_weights(path / WEIGHTS, expected)
+        template = init_variables(model)
+        variables = graft(template, variables).tree
+    except WeightsError as error:
+        raise WeightsError(f"{path / WEIGHTS}: {error}") from error
+    return Pretrained(name, model, variables, preprocess, tuple(classes), card)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a bundle's configuration; raise `WeightsError` where it is missing, damaged or of another format."""
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path / CONFIG}: cannot be read ({error}): name a folder that `tlx.save` wrote") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise WeightsError(f"{path / CONFIG}: not a configuration of format {FORMAT} that tlx wrote")
+    return config
+
+
+def _read_weights(path: Path, expected: str) -> Tree:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot be read ({error.strerror})") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"SHA-256 is {found[:12]}…, saved as {str(expected)[:12]}…: the file is damaged, fetch it again"
+        )
+    try:
+        leaves = load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"not a safetensors file ({error})") from error
+    broken = [
+        f"{name} ({int((~np.isfinite(leaf)).sum())})" for name, leaf in leaves.items() if not np.isfinite(leaf).all()
+    ]
+    if broken:
+        raise WeightsError(f"numbers that are not finite in {quote(broken)}")
+    return unflatten(leaves)
+
+
+def _card_page(config: dict[str, Any]) -> str:
+    """Write the card as Markdown."""
+    lines = [f"# {config['name']}", ""]
+    lines += [f"- **{key}**: {_inline(value)}" for key, value in config["card"].items()]
+    model, weights = config["model"], config["weights"]
+    lines += [
+        f"- **model**: {_inline(model)}",
+        f"- **preprocessing**: {_inline(config['preprocess'])}",
+        f"- **classes**: {_inline(config['classes'])}",
+        f"- **weights**: {weights['file']}, SHA-256 {weights['sha256']}",
+        "",
+        'Load with `tlx.load("this folder")`.',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _inline(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"`{text}`" if not isinstance(value, str) else text.replace("\n", " ")

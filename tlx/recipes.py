@@ -1,0 +1,121 @@
+"""Recipes: the ways to transfer that the field uses, as tuples of phases.
+
+Each takes `stages`, the names of the base's stages that own parameters, first to last (`tlx.Pretrained.stages`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tlx.errors import ConfigError
+from tlx.optim.groups import Group
+from tlx.optim.layer_decay import layer_decay as decay_by_layer
+from tlx.optim.phases import Phase, Recipe
+from tlx.optim.schedules import Constant
+from tlx.tree.labels import FROZEN
+from tlx.tree.paths import quote
+
+HEAD = Group(Constant(1e-3))
+BASE = Group(Constant(1e-4))
+
+
+def probe(stages: Sequence[str], *, epochs: int = 20, head: Group = HEAD, **phase: Any) -> Recipe:
+    """Train the head alone on frozen features: one phase.
+
+    >>> [(phase.name, phase.rules) for phase in probe(["conv1", "conv2"])]
+    [('head', (('base', 'frozen'), ('head', 'head')))]
+    """
+    return (Phase("head", epochs, (("base", FROZEN), ("head", "head")), {"head": head}, **phase),)
+
+
+def finetune(
+    stages: Sequence[str],
+    *,
+    head_epochs: int = 20,
+    base_epochs: int = 20,
+    head: Group = HEAD,
+    base: Group = BASE,
+    thaw_from: str | None = None,
+    layer_decay: float = 1.0,
+    **phase: Any,
+) -> Recipe:
+    """Train the head alone, then the base with it, from stage `thaw_from` upward (None: all of it), at a lower rate.
+
+    >>> [(phase.name, phase.rules) for phase in finetune(["conv1", "conv2"], thaw_from="conv2")]
+    [('head', (('base', 'frozen'), ('head', 'head'))),
+     ('conv2 and up', (('base/conv1', 'frozen'), ('base/conv2', 'base'), ('head', 'head')))]
+    """
+    first = stages[0] if thaw_from is None else thaw_from
+    return (
+        *probe(stages, epochs=head_epochs, head=head, **phase),
+        _thawed(stages, first, base_epochs, head, base, layer_decay, **phase),
+    )
+
+
+def gradual(
+    stages: Sequence[str],
+    *,
+    head_epochs: int = 20,
+    stage_epochs: int = 5,
+    head: Group = HEAD,
+    base: Group = BASE,
+    layer_decay: float = 1.0,
+    **phase: Any,
+) -> Recipe:
+    """Train the head alone, then thaw the base stage by stage from the top, a phase each.
+
+    (J. Howard and S. Ruder, ULMFiT, 2018, "gradual unfreezing".)
+
+    >>> [phase.name for phase in gradual(["conv1", "conv2", "conv3"])]
+    ['head', 'conv3 and up', 'conv2 and up', 'all']
+    """
+    return (
+        *probe(stages, epochs=head_epochs, head=head, **phase),
+        *(_thawed(stages, first, stage_epochs, head, base, layer_decay, **phase) for first in reversed(stages)),
+    )
+
+
+def full(
+    stages: Sequence[str],
+    *,
+    epochs: int = 20,
+    head: Group = HEAD,
+    base: Group = BASE,
+    layer_decay: float = 1.0,
+    **phase: Any,
+) -> Recipe:
+    """Train base and head together from the pretrained weights: one phase.
+
+    >>> [phase.rules for phase in full(["conv1", "conv2"])]
+    [(('base', 'base'), ('head', 'head'))]
+    """
+    return (_thawed(stages, stages[0], epochs, head, base, layer_decay, **phase),)
+
+
+def scratch(stages: Sequence[str], *, epochs: int = 20, group: Group = HEAD, **phase: Any) -> Recipe:
+    """Train everything from fresh weights: one phase, the baseline that transfer is measured against.
+
+    >>> [(phase.rules, phase.fresh) for phase in scratch(["conv1"])]
+    [((('**', 'all'),), ('**',))]
+    """
+    return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, fresh=("**",), **phase),)
+
+
+def _thawed(
+    stages: Sequence[str], first: str, epochs: int, head: Group, base: Group, decay: float, **phase: Any
+) -> Phase:
+    """Build the phase that trains the head and the base from stage `first` upward."""
+    if first not in stages:
+        raise ConfigError(f"no stage {first!r} to thaw from: the stages are {quote(stages, 40)}")
+    index = list(stages).index(first)
+    below, thawed = stages[:index], stages[index:]
+    if decay != 1.0:
+        rules, groups = decay_by_layer(thawed, base, decay)
+    else:
+        rules = (("base", "base"),) if not below else tuple((f"base/{stage}", "base") for stage in thawed)
+        groups = {"base": base}
+    frozen = tuple((f"base/{stage}", FROZEN) for stage in below)
+    name = f"{first} and up" if below else "all"
+    return Phase(name, epochs, (*frozen, *rules, ("head", "head")), {**groups, "head": head}, **phase)
+
+
+RECIPES = {"probe": probe, "finetune": finetune, "gradual": gradual, "full": full, "scratch": scratch}

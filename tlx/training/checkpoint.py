@@ -1,0 +1,160 @@
+"""Checkpoints: everything a run needs to go on, saved with Orbax at the end of an epoch."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tlx.errors import CheckpointError, StorageError
+from tlx.optim.memory import Memory
+from tlx.tree.paths import SEPARATOR, Tree, flatten, unflatten
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a phase so far: the leaves that train in it, by path, their memory, the batch statistics."""
+
+    epoch: int
+    step: int
+    val_loss: float | None
+    val_accuracy: float | None
+    params: dict[str, Any]
+    batch_stats: Tree
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run between two epochs.
+
+    `variables` is the whole tree, frozen leaves included; `memory` the optimizer's state by path. `epoch` and `step`
+    count within phase `phase` (0 for the first). `records` holds what earlier phases came to, `sha256` the fingerprint
+    of the leaves frozen in this phase as it began, `seconds` the time spent in this phase.
+    """
+
+    variables: Tree
+    memory: Memory = field(default_factory=dict)
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    best: Best | None = None
+    records: tuple[dict[str, Any], ...] = ()
+    sha256: str | None = None
+    seconds: float = 0.0
+
+
+_PROGRESS = ("phase", "epoch", "step", "val_loss", "val_accuracy", "records", "sha256", "seconds")
+_BEST = ("epoch", "step", "val_loss", "val_accuracy")
+
+
+class Checkpoints:
+    """The checkpoints of one run, under one directory, numbered by epoch over all phases; the last two are kept.
+
+    A checkpoint holds `variables`, `memory` and `best` as Orbax trees and the rest as JSON.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        import orbax.checkpoint as ocp
+
+        self.directory = directory
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        with _storage_errors(directory):
+            self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+
+    def save(self, number: int, snapshot: Snapshot) -> None:
+        """Save a snapshot as checkpoint `number`; raise `StorageError` where it cannot be written."""
+        import orbax.checkpoint as ocp
+
+        progress: dict[str, Any] = {name: getattr(snapshot, name) for name in _PROGRESS}
+        progress["ages"] = _ages(snapshot.memory)
+        trees = {"variables": snapshot.variables, "memory": _slots(snapshot.memory)}
+        if (best := snapshot.best) is not None:
+            progress["best"] = {name: getattr(best, name) for name in _BEST} | {"ages": _ages(best.memory)}
+            trees["best"] = {
+                "params": unflatten(best.params),
+                "batch_stats": best.batch_stats,
+                "memory": _slots(best.memory),
+            }
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items() if tree}
+        with _storage_errors(self.directory):
+            self._manager.save(number, args=ocp.args.Composite(**items, progress=ocp.args.JsonSave(progress)))
+            self._manager.wait_until_finished()
+
+    def latest(self) -> Snapshot | None:
+        """Read the last checkpoint, or return None where there is none; raise `CheckpointError` if it is damaged."""
+        import orbax.checkpoint as ocp
+
+        number = self._manager.latest_step()
+        if number is None:
+            return None
+        where = self.directory / str(number)
+        names = [name for name in ("variables", "memory", "best") if (where / name).is_dir()]
+        try:
+            found = self._manager.restore(
+                number,
+                args=ocp.args.Composite(
+                    **{name: ocp.args.StandardRestore() for name in names}, progress=ocp.args.JsonRestore()
+                ),
+            )
+            progress = found["progress"]
+            best = None
+            if "best" in progress:
+                tree = found["best"]
+                best = Best(
+                    **{name: progress["best"][name] for name in _BEST},
+                    params=flatten(tree["params"]),
+                    batch_stats=tree["batch_stats"],
+                    memory=_memory(tree["memory"], progress["best"]["ages"]),
+                )
+            return Snapshot(
+                variables=found["variables"],
+                memory=_memory(found["memory"] if "memory" in names else {}, progress["ages"]),
+                best=best,
+                **{name: progress[name] for name in _PROGRESS},
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{where}: the checkpoint is damaged ({type(error).__name__}: {str(error).splitlines()[0][:200]}): "
+                "remove this folder to go on from the one before"
+            ) from error
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+@contextlib.contextmanager
+def _storage_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{directory}: a checkpoint cannot be written ({error.strerror or error}): free the disk or mend the rights"
+        ) from error
+
+
+def _ages(memory: Memory) -> dict[str, int]:
+    return {path: entry["age"] for path, entry in memory.items()}
+
+
+def _slots(memory: Memory) -> Tree:
+    """Turn a memory's slots into a tree: path, then slot."""
+    return unflatten(
+        {
+            f"{path}{SEPARATOR}{slot}": leaf
+            for path, entry in memory.items()
+            for slot, leaf in entry.items()
+            if slot != "age"
+        }
+    )
+
+
+def _memory(slots: Tree, ages: Mapping[str, int]) -> Memory:
+    """Put a memory together from its slots as a tree and its ages; the inverse of `_slots` and `_ages`."""
+    memory: Memory = {path: {"age": age} for path, age in ages.items()}
+    for place, leaf in flatten(slots).items():
+        path, _, slot = place.rpartition(SEPARATOR)
+        memory[path][slot] = leaf
+    return memory

@@ -1,0 +1,108 @@
+"""Logs: what happens in a run, written as JSON lines and TensorBoard events and shown as a progress bar."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tlx.errors import StorageError
+
+
+class Log:
+    """Something that is told of a run: the start of a phase, each step, each epoch's record, the end."""
+
+    def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
+        """Note that phase `name` begins, of `epochs` epochs and `steps` steps, `done` of them before a resume."""
+
+    def step(self) -> None:
+        """Note that a step was taken."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Note an epoch's record: phase, epoch, step, loss, accuracy, val_loss, val_accuracy, seconds, rates."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
+class JsonLines(Log):
+    """Append each epoch's record to a file, one JSON object a line."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path, self.run = path, run
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"run": self.run, **record}) + "\n")
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: cannot be written ({error.strerror}): free the disk, then --resume"
+            ) from error
+
+
+def truncate_lines(path: Path, run: str, epoch: int) -> None:
+    """Drop the lines of `run` after epoch `epoch` from a file of `JsonLines`, as a resume from that epoch needs."""
+    if not path.exists():
+        return
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # a line cut short when the run was killed
+            continue
+        if record["run"] != run or record["epoch"] <= epoch:
+            lines.append(line + "\n")
+    beside = path.with_suffix(".partial")
+    beside.write_text("".join(lines), encoding="utf-8")
+    beside.replace(path)
+
+
+class TensorBoard(Log):
+    """Write each epoch's record as TensorBoard scalars, under `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory))
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            if record[name] is not None:
+                self._writer.add_scalar(name, record[name], record["epoch"])
+        for label, rate in record["rates"].items():
+            self._writer.add_scalar(f"rate/{label}", rate, record["epoch"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class ProgressBar(Log):
+    """Show a bar a phase on standard error."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.title = title
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._progress.start()
+
+    def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
+        self._task = self._progress.add_task(f"{self.title}: {name}", total=steps, completed=done, note="")
+
+    def step(self) -> None:
+        self._progress.advance(self._task)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        shown = {"loss": record["loss"], "val_accuracy": record["val_accuracy"]}
+        note = " ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
+        self._progress.update(self._task, note=note)
+
+    def close(self) -> None:
+        self._progress.stop()

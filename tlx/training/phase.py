@@ -1,0 +1,253 @@
+"""One phase of a fit: made ready, run epoch by epoch, and finished."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tlx.data.pipeline import batches, steps_per_epoch
+from tlx.data.preprocess import Preprocess
+from tlx.data.source import Source
+from tlx.errors import DivergedError
+from tlx.optim.groups import optimizer
+from tlx.optim.memory import ages_of, install, recall
+from tlx.optim.phases import Phase
+from tlx.optim.schedules import build_schedule
+from tlx.training.checkpoint import Best, Snapshot
+from tlx.training.evaluate import evaluate
+from tlx.training.log import Log
+from tlx.training.loss import Loss
+from tlx.training.step import NEVER, StepFunction, Totals, TrainState, all_finite, make_train_step
+from tlx.tree.fingerprint import fingerprint
+from tlx.tree.labels import label_tree, trainable_mask
+from tlx.tree.partition import combine, partition
+from tlx.tree.paths import Tree, flatten, unflatten
+from tlx.tree.summary import Summary, summarize
+
+CHECK_EVERY = 100  # steps between looks at whether the loss is still finite; each look waits for the device
+
+
+@dataclass(frozen=True)
+class PhaseRecord:
+    """What a phase came to: parameters trained and frozen, epochs and steps run, the validation of the weights it left.
+
+    `labels` counts the parameters of each label, `stages` gives each stage's label and parameters (a stage with several
+    labels names them all); the two SHA-256 cover the frozen parameters and are equal.
+    """
+
+    name: str
+    trainable: int
+    frozen: int
+    epochs: int
+    steps: int
+    val_accuracy: float | None
+    val_loss: float | None
+    seconds: float
+    stopped_early: bool
+    best_epoch: int | None
+    labels: dict[str, int]
+    stages: dict[str, dict[str, Any]]
+    frozen_sha256_before: str
+    frozen_sha256_after: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stays the same through all phases of a fit."""
+
+    model: Any
+    train: Source
+    validation: Source | None
+    preprocess: Preprocess
+    batch_size: int
+    seed: int
+    loss: Loss
+    logs: Sequence[Log]
+
+    @property
+    def epoch_steps(self) -> int:
+        return steps_per_epoch(len(self.train), self.batch_size)
+
+
+def frozen_part(variables: Tree, labels: Tree) -> Tree:
+    """Return the frozen parameters, with None for those that train."""
+    return partition(variables["params"], trainable_mask(labels))[1]
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """One phase made ready to run: labels, optimizer and compiled step.
+
+    `ages` holds the steps that each leaf had trained when this run began, and `first_step` the phase's step then: 0,
+    except after a resume.
+    """
+
+    task: Task
+    phase: Phase
+    labels: Tree
+    summary: Summary
+    frozen: Tree
+    ages: Mapping[str, int]
+    first_step: int
+    tx: optax.GradientTransformation
+    step: StepFunction
+
+    @classmethod
+    def of(cls, task: Task, phase: Phase, snapshot: Snapshot) -> "PhaseRun":
+        labels = label_tree(snapshot.variables["params"], phase.rules)
+        trained_labels, _ = partition(labels, trainable_mask(labels))
+        ages = ages_of(snapshot.memory, trained_labels, phase.groups)
+        tx = optimizer(trained_labels, phase.groups, phase.epochs * task.epoch_steps, ages)
+        return cls(
+            task=task,
+            phase=phase,
+            labels=labels,
+            summary=summarize(snapshot.variables, labels),
+            frozen=frozen_part(snapshot.variables, labels),
+            ages=ages,
+            first_step=snapshot.step,
+            tx=tx,
+            step=make_train_step(task.model, labels, tx, task.loss),
+        )
+
+    def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
+        """Build the state of the snapshot's step; the leaves are copies, for the step donates them."""
+        trainable, _ = partition(snapshot.variables["params"], trainable_mask(self.labels))
+        trainable = jax.tree.map(jnp.array, trainable)
+        return TrainState(
+            step=jnp.asarray(snapshot.step, jnp.int32),
+            params=trainable,
+            batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
+            opt_state=install(self.tx.init(trainable), snapshot.memory, self.ages, snapshot.step),
+            key=key,
+            totals=Totals.zero(),
+        )
+
+    def train_epoch(self, state: TrainState, epoch: int) -> TrainState:
+        """Take every step of an epoch; `epoch` counts over all phases and orders the examples."""
+        task = self.task
+        stream = batches(task.train, task.preprocess, task.batch_size, seed=task.seed, epoch=epoch, shuffle=True)
+        for count, batch in enumerate(stream, start=1):
+            state = self.step(state, self.frozen, batch)
+            for log in task.logs:
+                log.step()
+            if count % CHECK_EVERY == 0:
+                self._check_loss(state)
+        self._check_loss(state)
+        if not all_finite(state.params):
+            raise self._diverged(int(state.step) - 1, "a trained parameter is no longer finite")
+        return state
+
+    def end_epoch(
+        self, state: TrainState, snapshot: Snapshot, epoch: int, seconds: float
+    ) -> tuple[Snapshot, dict[str, Any]]:
+        """Validate, keep the best, and return the new snapshot and the epoch's record."""
+        task, step = self.task, int(state.step)
+        variables = {**snapshot.variables, "params": combine(state.params, self.frozen)}
+        if "batch_stats" in variables:
+            variables["batch_stats"] = state.batch_stats
+        scores = None
+        if task.validation is not None:
+            scores = evaluate(task.model, variables, task.validation, task.preprocess, task.batch_size)
+        record: dict[str, Any] = {
+            "step": step,
+            "loss": float(state.totals.loss / state.totals.examples),
+            "accuracy": float(state.totals.correct / state.totals.examples),
+            "val_loss": scores.loss if scores else None,
+            "val_accuracy": scores.accuracy if scores else None,
+            "seconds": round(seconds, 4),
+            "rates": {
+                label: float(build_schedule(group.schedule, self.phase.epochs * task.epoch_steps)(step - 1))
+                for label, group in self.phase.groups.items()
+            },
+        }
+        if record["val_loss"] is not None and not math.isfinite(record["val_loss"]):
+            raise self._diverged(step - 1, f"the validation loss is {record['val_loss']}")
+        memory = {**snapshot.memory, **recall(state.opt_state, self.ages, step - self.first_step)}
+        snapshot = replace(
+            snapshot,
+            variables=variables,
+            memory=memory,
+            epoch=epoch,
+            step=step,
+            val_loss=record["val_loss"],
+            val_accuracy=record["val_accuracy"],
+            seconds=snapshot.seconds + seconds,
+        )
+        return replace(snapshot, best=self._best(snapshot, state)), record
+
+    def _best(self, snapshot: Snapshot, state: TrainState) -> Best | None:
+        """Return the better of the best so far and the snapshot, copied; None for a phase without early stopping."""
+        monitor = self.phase.monitor
+        if self.phase.patience is None:
+            return None
+        if snapshot.best is not None:
+            now, then = getattr(snapshot, monitor), getattr(snapshot.best, monitor)
+            if now <= then if monitor == "val_accuracy" else now >= then:
+                return snapshot.best
+        return Best(
+            epoch=snapshot.epoch,
+            step=snapshot.step,
+            val_loss=snapshot.val_loss,
+            val_accuracy=snapshot.val_accuracy,
+            params={path: jnp.array(leaf) for path, leaf in flatten(state.params).items() if leaf is not None},
+            batch_stats=jax.tree.map(jnp.array, state.batch_stats),
+            memory={
+                path: {slot: kept if slot == "age" else jnp.array(kept) for slot, kept in snapshot.memory[path].items()}
+                for path in self.ages
+            },
+        )
+
+    def finish(self, snapshot: Snapshot, index: int) -> Snapshot:
+        """Bring the best epoch back, record the phase, and return the snapshot with which the next one begins."""
+        best = snapshot.best
+        variables, memory = snapshot.variables, snapshot.memory
+        if best is not None:
+            params = unflatten({**flatten(variables["params"]), **best.params})
+            variables = {**variables, "params": params}
+            if "batch_stats" in variables:
+                variables["batch_stats"] = best.batch_stats
+            memory = {**memory, **best.memory}
+        left = best or snapshot
+        record = PhaseRecord(
+            name=self.phase.name,
+            trainable=self.summary.trainable,
+            frozen=self.summary.frozen,
+            epochs=snapshot.epoch,
+            steps=snapshot.step,
+            val_accuracy=left.val_accuracy,
+            val_loss=left.val_loss,
+            seconds=round(snapshot.seconds, 3),
+            stopped_early=snapshot.epoch < self.phase.epochs,
+            best_epoch=best.epoch if best else None,
+            labels=self.summary.by_label(),
+            stages=_stages(self.summary),
+            frozen_sha256_before=snapshot.sha256 or "",
+            frozen_sha256_after=fingerprint(frozen_part(variables, self.labels)),
+        )
+        return Snapshot(variables, memory, phase=index + 1, records=(*snapshot.records, asdict(record)))
+
+    def _check_loss(self, state: TrainState) -> None:
+        bad = int(state.totals.bad_step)
+        if bad != NEVER:
+            raise self._diverged(bad, "the loss is not finite")
+
+    def _diverged(self, step: int, what: str) -> DivergedError:
+        return DivergedError(
+            f"phase {self.phase.name!r}, step {step}: {what}: lower the learning rate, clip the gradient or look at "
+            "the data; the checkpoint of the epoch before is kept"
+        )
+
+
+def _stages(summary: Summary) -> dict[str, dict[str, Any]]:
+    """Describe each stage by its labels and its number of parameters."""
+    labels: dict[str, list[str]] = {}
+    for row in summary.rows:
+        if row.label not in labels.setdefault(row.stage, []) and not row.is_statistic:
+            labels[row.stage].append(row.label)
+    counts = summary.by_stage()
+    return {stage: {"label": " + ".join(found), "parameters": counts[stage]} for stage, found in labels.items()}

@@ -1,0 +1,295 @@
+"""A run: transfer a pretrained base to other data, measure it, and leave a directory that tells all of it."""
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tlx.data import Data, Preprocess, check_data, load_data
+from tlx.data import fingerprint as data_fingerprint
+from tlx.errors import CheckpointError, ConfigError, StorageError
+from tlx.files import write_bytes, write_json
+from tlx.models.head import Pool
+from tlx.models.registry import build_model
+from tlx.optim.phases import Recipe, to_plain
+from tlx.presets.bundle import save
+from tlx.presets.load import load
+from tlx.presets.pretrained import Pretrained
+from tlx.recipes import HEAD, scratch
+from tlx.training.checkpoint import Checkpoints
+from tlx.training.evaluate import Evaluation, evaluate
+from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
+from tlx.training.loop import Fit, fit
+from tlx.training.loss import Loss
+from tlx.tree.fingerprint import fingerprint
+
+CONFIG = "config.yaml"
+RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
+_BEGUN = (CONFIG, f"{CONFIG}.partial", f"{RUN}.partial")  # what a run killed as it began may leave
+MISTAKES = 24  # pictures of the most confident mistakes that a run keeps
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its directory, and what it came to (`result.json`)."""
+
+    path: Path
+    result: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Open the directory of a finished run; raise `CheckpointError` for anything else."""
+        return cls(Path(path), read_json(Path(path) / RESULT))
+
+    @property
+    def test_accuracy(self) -> float:
+        """The share of the test examples that the transferred model gets right."""
+        return float(self.result["test_accuracy"])
+
+    @property
+    def scratch_accuracy(self) -> float | None:
+        """The same for the same model trained from scratch for as many epochs, or None if that was not asked for."""
+        return self.result["scratch_accuracy"]
+
+    def load(self) -> Pretrained:
+        """Load the trained model."""
+        return load(self.path)
+
+
+def finetune(
+    base: Pretrained,
+    data: Data,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    hidden: tuple[int, ...] = (),
+    pool: Pool | None = None,
+    dropout: float = 0.0,
+    preprocess: Preprocess | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    loss: Loss | None = None,
+    compare_scratch: bool = True,
+    resume: bool = False,
+    progress: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> Run:
+    """Give a base a new head for the data's classes, train it by a recipe, and test it.
+
+    `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own. With
+    `compare_scratch` the same model is trained from fresh weights for as many epochs and tested beside. The directory
+    `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
+    `config`, if given, as `config.yaml`.
+    With `resume`, an interrupted run goes on from its last epoch and a finished one is returned as it is.
+
+    Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
+    same, `DataError` for data that cannot be trained on, `DivergedError`, and `StorageError`.
+
+    >>> import tempfile, tlx
+    >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
+    >>> recipe = tlx.recipes.probe(base.stages, epochs=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = finetune(base, data, recipe, out=folder + "/run", batch_size=8, compare_scratch=False)
+    >>> [(phase["name"], phase["trainable"], phase["frozen"]) for phase in run.result["phases"]]
+    [('head', 50, 6316)]
+    """
+    out, loss = Path(out), loss or Loss()
+    check_data(data, batch_size)
+    loss.check(len(data.classes))
+    start = base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
+    start = replace(start, preprocess=preprocess or base.preprocess)
+    description = {
+        "base": base.name,
+        "base_sha256": fingerprint(base.variables),
+        "classes": list(data.classes),
+        "data": asdict(data.spec) if data.spec else None,
+        "data_sha256": data_fingerprint(data),
+        "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        "notes": list(data.notes),
+        "batch_size": batch_size,
+        "seed": seed,
+        "preprocess": start.preprocess.to_dict(),
+        "model": start.config.to_dict(),
+        "loss": to_plain(loss),
+        "phases": to_plain(recipe),
+        "compare_scratch": compare_scratch,
+        "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
+    }
+    description["command"] = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if config is not None else None
+    finished = _enter(out, description, config, resume)
+    if finished is not None:
+        return finished
+
+    began = time.monotonic()
+    trainer = _Trainer(start, data, batch_size, seed, loss, out, progress)
+    transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
+    baseline = None
+    if compare_scratch:
+        baseline = trainer.train(same_budget(recipe), "scratch", "scratch")
+    result = {
+        "test_accuracy": scores.accuracy,
+        "test_loss": scores.loss,
+        "test_examples": len(data.test),
+        "scratch_accuracy": baseline[1].accuracy if baseline else None,
+        "seconds": round(time.monotonic() - began, 2),
+        "run_dir": str(out),
+        "base": base.name,
+        "data": {
+            "source": data.spec.source if data.spec else None,
+            "classes": len(data.classes),
+            **description["sizes"],
+            "labels_per_class": data.spec.labels_per_class if data.spec else None,
+        },
+        "phases": [asdict(record) for record in transfer.phases],
+        "scratch": {"phases": [asdict(record) for record in baseline[0].phases]} if baseline else None,
+    }
+    _write_evaluation(out / EVALUATION, scores, data, start.preprocess)
+    if not (out / "export").exists():
+        name = f"{base.name}-{out.name}"
+        card = {
+            "description": f"{base.name} transferred by the phases {', '.join(phase.name for phase in recipe)}",
+            "data": str(result["data"]),
+            "accuracy": f"{scores.accuracy:.4f} on {len(data.test)} test images",
+            "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
+        }
+        save(replace(start, name=name, variables=transfer.variables, card=card), out / "export")
+    write_json(out / RESULT, result)
+    return Run(out, result)
+
+
+def same_budget(recipe: Recipe) -> Recipe:
+    """Return the recipe that trains everything from fresh weights for as many epochs as `recipe`, at its head's rate.
+
+    >>> from tlx.recipes import finetune
+    >>> [(phase.name, phase.epochs) for phase in same_budget(finetune(["conv1"], head_epochs=5, base_epochs=10))]
+    [('scratch', 15)]
+    """
+    group = recipe[0].groups.get("head", HEAD)
+    return scratch((), epochs=sum(phase.epochs for phase in recipe), group=group)
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    """Train and test one model in one run directory."""
+
+    start: Pretrained
+    data: Data
+    batch_size: int
+    seed: int
+    loss: Loss
+    out: Path
+    progress: bool
+
+    def train(self, recipe: Recipe, name: str, folder: str) -> tuple[Fit, Evaluation]:
+        model, data, preprocess = build_model(self.start.config), self.data, self.start.preprocess
+        checkpoints = Checkpoints(self.out / folder)
+        snapshot = checkpoints.latest()
+        done = sum(record["epochs"] for record in snapshot.records) + snapshot.epoch if snapshot else 0
+        truncate_lines(self.out / METRICS, name, done)
+        logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name)]
+        logs += [ProgressBar(name)] if self.progress else []
+        try:
+            trained = fit(
+                model,
+                self.start.variables,
+                recipe,
+                data.train,
+                data.validation if len(data.validation) else None,
+                preprocess,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                loss=self.loss,
+                logs=logs,
+                checkpoints=checkpoints,
+            )
+        finally:
+            for log in logs:
+                log.close()
+            checkpoints.close()
+        return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size)
+
+
+def evaluate_run(path: str | Path, data: Data | None = None) -> Evaluation:
+    """Test a finished run's model again, on the run's own test examples or on those of `data`.
+
+    On the run's own it repeats the test accuracy exactly. Raise `CheckpointError` where those examples have changed.
+    """
+    path = Path(path)
+    description = read_json(path / RUN)
+    trained = load(path)
+    if data is None:
+        if description["data"] is None:
+            raise ConfigError(f"{path}: this run's data were arrays in memory: name data to evaluate on")
+        spec = dict(description["data"])
+        data = load_data(spec.pop("source"), **spec)
+        if data_fingerprint(data) != description["data_sha256"]:
+            raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
+    return evaluate(trained.model, trained.variables, data.test, trained.preprocess, description["batch_size"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run; raise `CheckpointError` where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: is missing: name the directory of a finished run (--resume finishes one)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}): the run is damaged") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: does not hold what tlx wrote: the run is damaged")
+    return found
+
+
+def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | None, resume: bool) -> Run | None:
+    """Take possession of a run directory; return the run if it is finished already."""
+    described = json.loads(json.dumps(description))
+    if (out / RUN).exists() and resume:
+        before = read_json(out / RUN)
+        keys = sorted((before.keys() | described.keys()) - {"versions", "notes", "command"})
+        changed = [key for key in keys if before.get(key) != described.get(key)]
+        if changed:
+            diff = "; ".join(f"{key}: {before.get(key)} -> {described.get(key)}" for key in changed)
+            raise CheckpointError(f"{out}: not the run that was begun there ({diff}): name another directory with out=")
+        return Run.open(out) if (out / RESULT).exists() else None
+    if out.exists() and not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir())):
+        raise ConfigError(f"{out}: is already in use: name another directory with out=, or continue with resume")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory with out=") from error
+    if config is not None:
+        write_bytes(out / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+    write_json(out / RUN, description)
+    return None
+
+
+def _write_evaluation(path: Path, scores: Evaluation, data: Data, preprocess: Preprocess) -> None:
+    """Keep the test results, and the pictures of the most confident mistakes as the model was shown them."""
+    import io
+
+    wrong = np.flatnonzero(scores.predicted != scores.labels)
+    worst = wrong[np.argsort(-scores.confidence[wrong], kind="stable")][:MISTAKES]
+    as_shown = replace(preprocess, scale=1.0, mean=(), std=())
+    shape = (0, preprocess.height, preprocess.width, preprocess.channels)
+    pictures = [as_shown(np.asarray(data.test[int(index)]["image"])[None]) for index in worst]
+    images = np.concatenate([np.zeros(shape, np.float32), *pictures]).round().clip(0, 255).astype(np.uint8)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        labels=scores.labels,
+        predicted=scores.predicted,
+        confidence=scores.confidence,
+        loss=scores.losses,
+        mistakes=worst.astype(np.int64),
+        mistake_images=images,
+    )
+    write_bytes(path, content.getvalue())

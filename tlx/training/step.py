@@ -1,0 +1,102 @@
+"""The training step: a pure function of state, frozen parameters and batch, compiled with donated buffers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from tlx.models.frozen import run_frozen
+from tlx.training.loss import Loss
+from tlx.tree.partition import combine
+from tlx.tree.paths import Tree
+
+NEVER = jnp.iinfo(jnp.int32).max
+
+
+class Totals(flax.struct.PyTreeNode):
+    """Sums over an epoch, kept on the device so that no step waits for the host.
+
+    `bad_step` is the first step of the phase whose loss was not finite, or NEVER.
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    examples: jax.Array
+    bad_step: jax.Array
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.asarray(NEVER, jnp.int32))
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What a step changes: all of it is donated to the next one.
+
+    `params` holds the leaves that train, with None for the frozen ones (`tlx.tree.partition`); `opt_state` and the
+    gradient therefore have nothing for a frozen leaf. `step` counts within the phase, `key` is the phase's random key.
+    """
+
+    step: jax.Array
+    params: Tree
+    batch_stats: Tree
+    opt_state: Any
+    key: jax.Array
+    totals: Totals
+
+
+StepFunction = Callable[[TrainState, Tree, dict[str, Any]], TrainState]
+
+
+def make_train_step(model: Any, labels: Tree, tx: optax.GradientTransformation, loss: Loss) -> StepFunction:
+    """Build `step(state, frozen, batch) -> state` for one phase, jitted, with `state` donated.
+
+    `model` is a Linen module of a base and a head (`tlx.models.Classifier`), `labels` the label tree of its parameters.
+    `frozen` holds the frozen leaves, with None for those that train; the step reads them and no gradient exists for
+    them. A batch is {'image': float32 (B, H, W, C), 'label': int32 (B,)}.
+    """
+
+    def step(state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
+        def objective(trainable: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+            variables = {"params": combine(trainable, frozen), "batch_stats": state.batch_stats}
+            with run_frozen(labels, model.base.stage_names):
+                logits, changed = model.apply(
+                    variables,
+                    batch["image"],
+                    train=True,
+                    mutable=["batch_stats"],
+                    rngs={"dropout": jax.random.fold_in(state.key, state.step)},
+                )
+            return loss(logits, batch["label"]), (logits, changed.get("batch_stats", {}))
+
+        (value, (logits, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        size = batch["label"].shape[0]
+        totals = Totals(
+            loss=state.totals.loss + value * size,
+            correct=state.totals.correct + (logits.argmax(-1) == batch["label"]).sum(dtype=jnp.int32),
+            examples=state.totals.examples + size,
+            bad_step=jnp.minimum(state.totals.bad_step, jnp.where(jnp.isfinite(value), NEVER, state.step)),
+        )
+        return TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            key=state.key,
+            totals=totals,
+        )
+
+    return jax.jit(step, donate_argnums=0)
+
+
+@jax.jit
+def all_finite(tree: Tree) -> jax.Array:
+    """Tell whether every number of every leaf is finite.
+
+    >>> bool(all_finite({"a": jnp.ones(3)})), bool(all_finite({"a": jnp.array([1.0, jnp.nan])}))
+    (True, False)
+    """
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)], dtype=bool))
