@@ -165,7 +165,7 @@ class Case:
 
 @functools.cache
 def _variables(case: Case) -> Any:
-    return jax.jit(case.model.init)(jax.random.key(0), jnp.zeros((1, *case.shape)))
+    return jax.jit(case.model.init)(jax.random.key(0, impl="unsafe_rbg"), jnp.zeros((1, *case.shape)))
 
 
 CASES = (
@@ -316,7 +316,7 @@ def begin(
         params=trainable,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(trainable),
-        key=jax.random.key(seed),
+        key=jax.random.key(seed, impl="unsafe_rbg"),
         totals=Totals.zero(),
     )
     return Run(make_train_step(case.model, labels, tx, loss), state, frozen, labels, tx, start)
@@ -329,11 +329,15 @@ def bits(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
 
 
 def assert_same_bits(one: Any, other: Any) -> None:
-    """Compare two trees leaf by leaf, bit for bit, NaN payloads and the sign of zero included."""
-    one, other = flatten(one), flatten(other)
+    """Compare two trees, or two dicts by path, leaf by leaf: NaN payloads and the sign of zero included."""
+    one, other = (tree if any("/" in key for key in tree) else flatten(tree) for tree in map(_as_tree, (one, other)))
     assert one.keys() == other.keys()
     differing = [path for path in one if bits(one[path]) != bits(other[path])]
     assert not differing, differing
+
+
+def _as_tree(tree: Any) -> Any:
+    return tree if isinstance(tree, dict) else {"leaf": tree}
 
 
 def plant(leaf: Any, value: float | np.floating) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -93,6 +94,15 @@ def test_a_broken_file_is_named_with_a_cure(make_run: MakeRun, name: str, fault:
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert "run it again" in str(error.value) or "run again" in str(error.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_device_or_a_pipe_is_not_waited_for(make_run: MakeRun, name: str) -> None:
+    path = make_run() / name
+    path.unlink()
+    path.symlink_to(os.devnull)
+    with pytest.raises(CheckpointError, match=f"{name}: not a file"):
+        read_run(path.parent)
 
 
 def test_no_directory() -> None:

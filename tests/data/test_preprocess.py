@@ -67,6 +67,7 @@ def test_grey_becomes_rgb_by_repeating_or_by_a_colour_map():
     assert (spec(GREY) == table[GREY]).all()
     assert (spec(GREY[..., None]) == table[GREY]).all()
     assert (spec(GREY.astype(np.float32)) == table[GREY]).all()
+    assert (spec(np.full((1, 8, 6), 7.6, np.float32)) == table[8]).all()
     assert (spec(RGB) == RGB).all()  # what is in colour stays as it is
 
 

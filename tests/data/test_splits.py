@@ -56,6 +56,12 @@ def test_fewer_labels_are_among_more_labels(labels, validation, test, few, more)
         assert np.bincount(labels[part], minlength=1).max() <= few
 
 
+def test_the_cap_holds_for_training_and_validation_but_not_for_the_test():
+    labels = np.arange(80) % 2
+    parts = split_rows(labels, unique_digests(labels), validation=0.5, test=0.5, labels_per_class=3)
+    assert [np.bincount(labels[part]).tolist() for part in parts] == [[3, 3], [3, 3], [20, 20]]
+
+
 def test_the_first_training_rows_do_not_depend_on_the_validation_share():
     labels = np.zeros(100, int)
     few = [

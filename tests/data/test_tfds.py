@@ -77,6 +77,10 @@ def test_faults_name_the_split_and_the_row(refuses):
     with refuses(DataError, "row 3: image of type float32"):
         lazy._image(3)
 
+    hollow = TfdsSource("tfds:x train", Examples(PIXELS[:1], [0]), Examples([None], [0]), DIGITS)
+    with refuses(DataError, "row 0 is empty"):
+        labels_of(hollow)
+
     class Broken(Examples):
         def __getitem__(self, index):
             raise RuntimeError("CRC\nmismatch")

@@ -27,8 +27,7 @@ def test_variables_come_from_the_seed_in_float32():
     same, again, other = (init_variables(CONFIG, seed) for seed in (1, 1, 2))
     assert_same_bits(same, again)
     assert {leaf.dtype for leaf in jax.tree.leaves(same)} == {jnp.dtype("float32")}
-    kernel = "base", "dense1", "kernel"
-    one, two = (tree["params"][kernel[0]][kernel[1]][kernel[2]] for tree in (same, other))
+    one, two = (tree["params"]["base"]["dense1"]["kernel"] for tree in (same, other))
     assert not jnp.array_equal(one, two)
 
 

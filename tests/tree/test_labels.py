@@ -70,7 +70,9 @@ def test_leaves_without_a_rule_are_named():
     ],
 )
 def test_rules_without_a_leaf_are_named(rules, idle):
-    with pytest.raises(ConfigError, match=f"no leaf is left for the rules {idle}: .* the paths are 'base/conv1/kernel'"):
+    with pytest.raises(
+        ConfigError, match=f"no leaf is left for the rules {idle}: .* the paths are 'base/conv1/kernel'"
+    ):
         label_tree(TREE, rules)
 
 

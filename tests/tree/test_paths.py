@@ -161,5 +161,3 @@ def test_quote():
     assert quote(["a"]) == "'a'"
     assert quote("abc", most=3) == "'a', 'b', 'c'"
     assert quote("abcde", most=3) == "'a', 'b', 'c' and 2 more"
-
-

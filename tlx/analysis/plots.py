@@ -85,7 +85,7 @@ def curves(metrics: Sequence[Epoch], quantity: Literal["loss", "accuracy"]) -> s
         train = [getattr(row, quantity) for row in rows]
         held_out = [getattr(row, f"val_{quantity}") for row in rows]
         main = held_out if any(map(math.isfinite, held_out)) else train
-        dot = "o" if len(rows) <= 40 else ""
+        dot = "o" if len(rows) <= 24 else ""
         if main is held_out:
             axes.plot(x, train, color=colour, linewidth=1.1, linestyle=(0, (2.5, 2)), marker=dot, markersize=1.6)
         axes.plot(x, main, color=colour, linewidth=2.0, marker=dot, markersize=3.4, solid_capstyle="round")

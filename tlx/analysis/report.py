@@ -38,7 +38,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     tlx.errors.CheckpointError: no/such/run: no such run directory; give the directory that `tlx finetune` wrote
     """
     path = Path(run_dir) / "report.html"
-    page = render(read_run(run_dir)).encode("utf-8", errors="replace")
+    page = render(read_run(run_dir)).encode("utf-8")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         try:

@@ -88,7 +88,7 @@ class Finetune(Command):
     """With step and exponential."""
     decay: float | None = None
     """With inverse-time: the rate is divided by 1 + decay * step."""
-    batch_size: int = 16
+    batch_size: int = 20
     patience: int | None = None
     """Stop a phase after so many epochs without a better --monitor, and take its best weights."""
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"

@@ -129,8 +129,6 @@ def check_data(data: Data, batch_size: int) -> None:
     for name, part in (("training", data.train), ("test", data.test)):
         if not len(part):
             raise DataError(f"data: no {name} images; give more images or change the shares kept for testing")
-    if len(data.classes) < 2:
-        raise DataError(f"data: only one class, {data.classes[0]!r}; classifying needs two or more")
     counts = np.bincount(labels_of(data.train), minlength=len(data.classes))
     absent = [data.classes[i] for i in np.flatnonzero(counts == 0)]
     if len(absent) == len(data.classes) - 1:

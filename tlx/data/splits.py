@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from tlx.data.source import ArraySource, Data, DataSpec, Parts, Source, Subset, digests_of, labels_of
 
-_DARK = 64
+_DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255
 
 
 class Split(NamedTuple):
@@ -51,17 +50,18 @@ def split_rows(
     numbers = np.asarray(labels).tolist()
     order = np.array(sorted(range(len(keys)), key=lambda row: (keys[row], numbers[row])), np.int64)
     ordered = np.asarray(labels)[order]
-    chosen: tuple[list[np.ndarray], ...] = ([], [], [])
+    train_places, validation_places, test_places = ([np.empty(0, np.int64)] for _ in range(3))
     for label in np.unique(ordered):
         places = np.flatnonzero(ordered == label)
         tested = _share(len(places), test)
         rest = places[tested:]
         validated = _share(len(rest), validation)
-        training = rest[: len(rest) - validated]
+        test_places.append(places[:tested])
+        train_places.append(rest[: len(rest) - validated][:labels_per_class])
         # Validation is taken from the far end, so that its share does not move the first training rows.
-        for part, rows in zip(chosen, (training, rest[::-1][:validated], places[:tested]), strict=True):
-            part.append(rows if part is chosen[2] else rows[:labels_per_class])
-    return Split(*(order[np.sort(np.concatenate([np.empty(0, np.int64), *part]))] for part in chosen))
+        validation_places.append(rest[::-1][:validated][:labels_per_class])
+    parts = (train_places, validation_places, test_places)
+    return Split(*(order[np.sort(np.concatenate(part))] for part in parts))
 
 
 def split_parts(parts: Parts, spec: DataSpec) -> Data:
@@ -101,7 +101,7 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
         repeated = sum(digest in seen for digest in digests_of(part))
         if repeated:
             notes.append(f"{repeated} of {len(part)} {name} images are also in training, pixel for pixel")
-    return Data(train, validation, test, parts.train.classes, replace(spec), tuple(notes))
+    return Data(train, validation, test, parts.train.classes, spec, tuple(notes))
 
 
 def _share(count: int, share: float) -> int:

@@ -41,8 +41,9 @@ def check_classes(classes: Sequence[str] | None, labels: np.ndarray, name: str =
         if largest >= _MAX_UNNAMED_CLASSES:
             raise DataError(f"{name}: row {labels.argmax()}: label {largest} is no class number; pass classes=(...)")
         return tuple(str(number) for number in range(largest + 1))
-    names = tuple(str(given) for given in classes if isinstance(given, str) and given)
-    if isinstance(classes, str) or len(names) != len(classes) or len(set(names)) != len(names):
+    given = list(classes)
+    names = tuple(str(name) for name in given if isinstance(name, str) and name)
+    if isinstance(classes, str) or len(names) != len(given) or len(set(names)) != len(names):
         raise DataError(f"classes: the names must be different strings, none empty; got {classes!r:.200}")
     if largest >= len(names):
         row = int((labels >= len(names)).argmax())

@@ -4,7 +4,7 @@ from tlx.models.base import Base, Stage
 from tlx.models.classifier import Classifier
 from tlx.models.frozen import frozen_modules, frozen_stages, run_frozen
 from tlx.models.head import Head
-from tlx.models.registry import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables
+from tlx.models.registry import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables, initialise
 
 __all__ = [
     "ARCHITECTURES",
@@ -18,5 +18,6 @@ __all__ = [
     "frozen_modules",
     "frozen_stages",
     "init_variables",
+    "initialise",
     "run_frozen",
 ]

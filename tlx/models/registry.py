@@ -1,5 +1,6 @@
 """The registry: architectures by name, and the configuration that builds a model from one."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -86,12 +87,21 @@ def build_model(config: ModelConfig) -> Classifier:
 
 
 def init_variables(config: ModelConfig, seed: int = 0) -> Tree:
-    """Initialise a model's variables, as nested dicts of float32 arrays.
+    """Initialise the variables of the model that a configuration describes (`initialise`).
 
     >>> variables = init_variables(ModelConfig("mlp", classes=10, input_shape=(28, 28, 1)))
     >>> sum(leaf.size for leaf in jax.tree.leaves(variables))
     6366
     """
-    model = build_model(config)
-    pictures = jnp.zeros((1, *config.input_shape), jnp.float32)
-    return jax.jit(model.init)(jax.random.key(seed), pictures)
+    return initialise(build_model(config), config.input_shape, seed)
+
+
+def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree:
+    """Initialise the variables of a Linen module for pictures (B, *input_shape), as nested dicts of float32 arrays."""
+    variables: Tree = _initialise(model, input_shape, jax.random.key(seed))
+    return variables
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _initialise(model: Any, input_shape: tuple[int, int, int], key: jax.Array) -> Tree:
+    return model.init(key, jnp.zeros((1, *input_shape), jnp.float32))

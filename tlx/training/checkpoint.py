@@ -1,6 +1,7 @@
-"""Checkpoints: everything a run needs to go on, saved with Orbax at the end of an epoch."""
+"""Checkpoints: everything a run needs to go on, saved with Orbax between two epochs."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,16 +54,22 @@ _BEST = ("epoch", "step", "val_loss", "val_accuracy")
 class Checkpoints:
     """The checkpoints of one run, under one directory, numbered by epoch over all phases; the last two are kept.
 
-    A checkpoint holds `variables`, `memory` and `best` as Orbax trees and the rest as JSON.
+    A checkpoint holds `variables`, `memory` and `best` as Orbax trees and the rest as JSON. One is due when the last
+    was saved `every` seconds ago.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, every: float = 10.0) -> None:
         import orbax.checkpoint as ocp
 
-        self.directory = directory
+        self.directory, self.every = directory, every
+        self._saved = time.monotonic()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         with _storage_errors(directory):
             self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+
+    def due(self) -> bool:
+        """Tell whether it is time to save."""
+        return time.monotonic() - self._saved >= self.every
 
     def save(self, number: int, snapshot: Snapshot) -> None:
         """Save a snapshot as checkpoint `number`; raise `StorageError` where it cannot be written."""
@@ -82,6 +89,7 @@ class Checkpoints:
         with _storage_errors(self.directory):
             self._manager.save(number, args=ocp.args.Composite(**items, progress=ocp.args.JsonSave(progress)))
             self._manager.wait_until_finished()
+        self._saved = time.monotonic()
 
     def latest(self) -> Snapshot | None:
         """Read the last checkpoint, or return None where there is none; raise `CheckpointError` if it is damaged."""

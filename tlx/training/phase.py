@@ -239,7 +239,7 @@ class PhaseRun:
     def _diverged(self, step: int, what: str) -> DivergedError:
         return DivergedError(
             f"phase {self.phase.name!r}, step {step}: {what}: lower the learning rate, clip the gradient or look at "
-            "the data; the checkpoint of the epoch before is kept"
+            "the data; the last good checkpoint is kept"
         )
 
 

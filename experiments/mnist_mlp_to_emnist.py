@@ -1,0 +1,30 @@
+"""Carry the MLP's first layers from digits to letters: frozen, under a new head of 47 classes and 235 parameters.
+
+    python experiments/mnist_mlp_to_emnist.py --data idx:DIR
+    python experiments/mnist_mlp_to_emnist.py --data tfds
+
+DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as TensorFlow Datasets prepared it. The 784-8-4-10
+network was trained on MNIST, saved and packaged as `mlp-mnist` (`experiments/mnist_presets.py`); here it is loaded, its
+head is replaced, and the head alone is trained.
+"""
+
+import sys
+
+import tyro
+from transfer_plots import Options, plot_history, say
+
+import tlx
+from tlx.optim import Constant, Group
+
+
+def main(options: Options) -> None:
+    base = tlx.load("mlp-mnist")
+    data = tlx.load_data(options.source("emnist/balanced"), seed=options.seed)
+    recipe = tlx.recipes.probe(base.stages, epochs=options.epochs, head=Group(Constant(1e-2)))
+    run = tlx.finetune(base, data, recipe, out=options.out, batch_size=128, seed=options.seed, progress=True)
+    say(run)
+    plot_history(run)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, args=sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""What the experiments share: their options, a table of the phases, and a picture of the history."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlx import Run, write_report
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a transfer experiment."""
+
+    out: str
+    """A new directory for the run."""
+    data: str = "tfds"
+    """tfds (prepared on this machine), or idx:DIR, a folder of idx files."""
+    epochs: int = 10
+    """Epochs of each phase."""
+    seed: int = 0
+
+    def source(self, name: str) -> str:
+        """Return what `tlx.load_data` takes: the data set `name` of tfds, or the idx folder."""
+        return f"tfds:{name}" if self.data == "tfds" else self.data
+
+
+def say(run: Run) -> None:
+    """Print a line a phase, and the test accuracies."""
+    for phase in run.result["phases"]:
+        print(
+            f"{phase['name']}: {phase['trainable']:,} trained, {phase['frozen']:,} frozen, {phase['epochs']} epochs, "
+            f"validation accuracy {phase['val_accuracy']:.4f}"
+        )
+    print(f"test accuracy {run.test_accuracy:.4f} on {run.result['test_examples']} images, ", end="")
+    print(f"from scratch {run.scratch_accuracy:.4f}, {run.result['seconds']:.0f} s")
+    print(f"report: {write_report(run.path)}")
+
+
+def plot_history(run: Run) -> Path:
+    """Draw loss and accuracy by epoch, training and validation, transfer and scratch; return the picture's path."""
+    from matplotlib.figure import Figure
+
+    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for kind, colour in (("transfer", "tab:blue"), ("scratch", "tab:orange")):
+            own = [record for record in records if record["run"] == kind]
+            epochs = [record["epoch"] for record in own]
+            axes.plot(epochs, [record[name] for record in own], "--", color=colour, label=f"{kind}, training")
+            axes.plot(epochs, [record[f"val_{name}"] for record in own], color=colour, label=f"{kind}, validation")
+        for phase in range(1, max(record["phase_index"] for record in records) + 1):
+            start = min(r["epoch"] for r in records if r["run"] == "transfer" and r["phase_index"] == phase)
+            axes.axvline(start - 0.5, color="grey", linewidth=0.8)
+        axes.set(xlabel="epoch", ylabel=name)
+    axes.legend()
+    path = run.path / "history.png"
+    figure.savefig(path, dpi=120)
+    return path

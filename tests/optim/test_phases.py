@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from tlx.errors import ConfigError
+from tlx.optim import Cosine, Group, Phase, Sgd
+from tlx.optim.phases import to_plain
+
+GROUP = Group(Cosine(0.1, warmup=2), Sgd(nesterov=True), weight_decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"epochs": 0}, "phase 'head': epochs must be at least 1, not 0"),
+        ({"epochs": -3}, "epochs must be at least 1, not -3"),
+        ({"patience": 0}, "phase 'head': patience must be at least 1, not 0"),
+        ({"monitor": "loss"}, "monitor 'val_loss' or 'val_accuracy', not 'loss'"),
+    ],
+)
+def test_phases_that_make_no_sense_are_refused(change, fault):
+    with pytest.raises(ConfigError, match=fault):
+        Phase(**{"name": "head", "epochs": 1, "rules": (("**", "all"),), "groups": {"all": GROUP}, **change})
+
+
+def test_plain_data_says_all_of_a_phase():
+    phase = Phase("head", 3, (("base", "frozen"), ("head", "head")), {"head": GROUP}, patience=2)
+    plain = to_plain(phase)
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain == {
+        "kind": "Phase",
+        "name": "head",
+        "epochs": 3,
+        "rules": [["base", "frozen"], ["head", "head"]],
+        "groups": {
+            "head": {
+                "kind": "Group",
+                "schedule": {"kind": "Cosine", "rate": 0.1, "warmup": 2, "end": 0.0},
+                "optimizer": {"kind": "Sgd", "momentum": 0.9, "nesterov": True},
+                "weight_decay": 0.5,
+                "clip_norm": None,
+                "no_decay": ["**/bias", "**/scale"],
+            }
+        },
+        "patience": 2,
+        "monitor": "val_loss",
+        "fresh": [],
+    }
