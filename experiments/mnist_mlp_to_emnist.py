@@ -3,9 +3,9 @@
     python experiments/mnist_mlp_to_emnist.py --data idx:DIR
     python experiments/mnist_mlp_to_emnist.py --data tfds
 
-DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as TensorFlow Datasets prepared it. The 784-8-4-10
-network was trained on MNIST, saved and packaged as `mlp-mnist` (`experiments/mnist_presets.py`); here it is loaded, its
-head is replaced, and the head alone is trained.
+DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as TensorFlow Datasets prepared it. The MLP
+784-8-4-10 was trained on MNIST, saved and packaged as `mlp-mnist` (`experiments/mnist_presets.py`); here it is loaded,
+its head is replaced, and the head alone is trained.
 """
 
 import sys

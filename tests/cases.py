@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from tlx.models import Base, Classifier, Head, Stage
@@ -19,10 +18,6 @@ from tlx.optim import Adam, AdamW, Constant, Cosine, Group, InverseTime, Sgd, op
 from tlx.training.loss import Loss
 from tlx.training.step import StepFunction, Totals, TrainState, make_train_step
 from tlx.tree import flatten, label_tree, map_with_path, partition, trainable_mask
-
-# The same examples each time, and no limit on the time that one takes
-settings.register_profile("tlx", deadline=None, derandomize=True, max_examples=50)
-settings.load_profile("tlx")
 
 # Toy stages
 
@@ -265,6 +260,8 @@ FREEZINGS = [(case, way) for case in CASES for way in case.freezings()]  # every
 
 # The harness
 
+PLAIN_LOSS = Loss()
+
 
 @dataclass
 class Run:
@@ -297,7 +294,7 @@ def begin(
     groups: Any,
     *,
     steps: int = 10,
-    loss: Any = Loss(),
+    loss: Loss = PLAIN_LOSS,
     variables: Any = None,
     ages: Any = None,
     seed: int = 0,
@@ -307,7 +304,7 @@ def begin(
     start = jax.tree.map(np.array, variables)
     labels = label_tree(variables["params"], rules)
     if isinstance(groups, Group):
-        groups = dict.fromkeys({label for label in flatten(labels).values()} - {"frozen"}, groups)
+        groups = dict.fromkeys(set(flatten(labels).values()) - {"frozen"}, groups)
     mask = trainable_mask(labels)
     trainable, frozen = partition(variables["params"], mask)
     tx = optimizer(partition(labels, mask)[0], groups, steps, ages)

@@ -10,7 +10,6 @@ from tlx.analysis import (
     accuracy_interval,
     class_figures,
     confusion_matrix,
-    most_confident_mistakes,
     most_confused,
 )
 
@@ -42,7 +41,6 @@ def test_no_examples_at_all() -> None:
     assert confusion_matrix(none, none, 2).tolist() == [[0, 0], [0, 0]]
     assert np.isnan(class_figures(none, none, 2).f1).all()
     assert most_confused(none, none) == ()
-    assert most_confident_mistakes(none, none, none).tolist() == []
 
 
 def test_most_confused_orders_by_count_then_by_share() -> None:
@@ -55,27 +53,9 @@ def test_most_confused_orders_by_count_then_by_share() -> None:
     assert most_confused(LABELS, LABELS) == ()
 
 
-def test_most_confident_mistakes() -> None:
-    confidence = np.array([1.0, 0.5, 0.9, 1.0, np.nan, 1.0, 1.0, 1.0, 0.5], np.float32)
-    found = most_confident_mistakes(LABELS, PREDICTED, confidence)
-    assert found.tolist() == [2, 1, 8, 4]
-    assert found.dtype == np.int64
-    assert most_confident_mistakes(LABELS, PREDICTED, confidence, most=2).tolist() == [2, 1]
-    assert most_confident_mistakes(LABELS, LABELS, confidence).tolist() == []
-
-
-def test_at_most_24_mistakes_by_default() -> None:
-    labels = np.zeros(100, int)
-    confidence = np.linspace(0, 1, 100)
-    assert most_confident_mistakes(labels, labels + 1, confidence).tolist() == list(range(99, 75, -1))
-
-
-@pytest.mark.parametrize("function", [most_confused, lambda a, b: most_confident_mistakes(a, b, np.zeros(2))])
-def test_lengths_must_agree(function: object) -> None:
+def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="of one length"):
-        function(np.zeros(2, int), np.zeros(3, int))  # type: ignore[operator]
-    with pytest.raises(ValueError, match="confidence has shape"):
-        most_confident_mistakes(np.zeros(2, int), np.zeros(2, int), np.zeros(3))
+        most_confused(np.zeros(2, int), np.zeros(3, int))
 
 
 @pytest.mark.parametrize(("right", "examples"), [(0, 10), (81, 263), (10, 10), (521, 540)])

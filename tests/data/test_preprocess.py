@@ -92,6 +92,11 @@ def test_resizes_as_pillow(interpolation, size):
         assert np.abs(floats - colour).max() <= 1
 
 
+def test_an_image_of_the_right_size_is_taken_whole():
+    whole = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
+    assert Preprocess(4, 6, 1, margin=1, scale=1.0)(whole)[0, :, :, 0].tolist() == whole[0].tolist()
+
+
 def test_the_margin_holds_the_background():
     spec = unscaled(12, 10, margin=2)
     got = spec(GREY)

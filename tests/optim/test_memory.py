@@ -183,41 +183,43 @@ def copy_of(memory):
             for path, kept in memory.items()}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["momentum", "adam"])
 def test_resuming_within_a_phase_is_the_same_bit_for_bit(name):
     """Train phase one, then phase two in one go, or stopped after two steps and built again from what was kept."""
     case = CASE["dropouts"]
-    group = OPTIMIZERS[name]
-    batches = [case.batch(seed) for seed in range(8)]
-    first = begin(case, case.freezings()["head"], group).train(*batches[:3])
-    ages = dict.fromkeys([path for path, leaf in flatten(first.state.params).items() if leaf is not None], 0)
-    memory = copy_of(recall(first.state.opt_state, ages, 3))
-    variables = {"params": unflatten(first.params())}
-    rules, groups = (("**", "all"),), {"all": group}
+    groups = {"all": OPTIMIZERS[name]}
+    batches = [case.batch(seed) for seed in range(5)]
 
-    def second(variables, memory, step):
-        labels = unflatten(dict.fromkeys(flatten(variables["params"]), "all"))
-        ages = ages_of(memory, labels, groups)
-        run = begin(case, rules, groups, variables=variables, ages=ages, seed=7)
-        run.state = run.state.replace(
-            opt_state=install(run.state.opt_state, memory, ages, step), step=jnp.asarray(step, jnp.int32)
-        )
+    def begin_again(variables, memory, step):
+        ages = ages_of(memory, unflatten(dict.fromkeys(flatten(variables["params"]), "all")), groups)
+        run = begin(case, (("**", "all"),), groups, variables=variables, ages=ages, seed=7)
+        installed = install(run.state.opt_state, memory, ages, step)
+        run.state = run.state.replace(opt_state=installed, step=jnp.asarray(step, jnp.int32))
         return run, ages
 
-    whole, ages = second(variables, memory, 0)
+    # As if the head had trained for three steps in phase one
+    variables = case.variables()
+    head = {path: leaf for path, leaf in flatten(variables["params"]).items() if path.startswith("head")}
+    slots = OPTIMIZERS[name].optimizer.slots
+    memory = {path: {"age": 3, **{slot: 0.01 * np.ones(leaf.shape) for slot in slots}} for path, leaf in head.items()}
+
+    whole, ages = begin_again(variables, memory, 0)
     assert sorted(set(ages.values())) == [0, 3]
-    whole.train(*batches[3:8])
+    whole.train(*batches)
 
-    stopped, ages = second(variables, memory, 0)
-    stopped.train(*batches[3:5])
+    stopped, ages = begin_again(variables, memory, 0)
+    stopped.step = whole.step  # the same function: save a compilation
+    stopped.train(*batches[:2])
     kept = copy_of(recall(stopped.state.opt_state, ages, 2))
-    resumed, ages = second({"params": unflatten(stopped.params())}, kept, 2)
+    resumed, ages = begin_again({"params": unflatten(stopped.params())}, kept, 2)
     assert sorted(set(ages.values())) == [2, 5]
-    resumed.train(*batches[5:8])
+    resumed.train(*batches[2:])
 
+    assert int(resumed.state.step) == int(whole.state.step) == 5
     assert_same_bits(resumed.params(), whole.params())
     end, wanted = (recall(run.state.opt_state, dict.fromkeys(ages, 0), 0) for run in (resumed, whole))
-    assert_same_bits(end, wanted)
+    for path in end:
+        assert_same_bits(end[path], wanted[path])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

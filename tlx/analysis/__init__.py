@@ -7,7 +7,6 @@ from tlx.analysis.metrics import (
     accuracy_interval,
     class_figures,
     confusion_matrix,
-    most_confident_mistakes,
     most_confused,
 )
 from tlx.analysis.plots import confusion, curves
@@ -27,7 +26,6 @@ __all__ = [
     "confusion",
     "confusion_matrix",
     "curves",
-    "most_confident_mistakes",
     "most_confused",
     "read_evaluation",
     "read_run",

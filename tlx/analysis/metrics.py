@@ -76,26 +76,6 @@ def most_confused(labels: np.ndarray, predicted: np.ndarray, most: int = 10) -> 
     return tuple(Confusion(int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i]), int(support[i])) for i in order)
 
 
-def most_confident_mistakes(
-    labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, most: int = 24
-) -> np.ndarray:
-    """Find the mistakes made with the highest confidence: at most `most` indices int64, by falling confidence.
-
-    `labels` and `predicted` are (N,) int, `confidence` (N,) float, the probability of `predicted`. Equals keep the
-    order of the examples, and a NaN confidence comes last. Raises `ValueError` where the lengths differ.
-
-    >>> most_confident_mistakes(np.array([0, 1, 1]), np.array([1, 1, 0]), np.array([0.6, 0.9, 0.8])).tolist()
-    [2, 0]
-    """
-    labels, predicted = _pair(labels, predicted)
-    confidence = np.asarray(confidence)
-    if confidence.shape != labels.shape:
-        raise ValueError(f"confidence has shape {confidence.shape}, labels {labels.shape}; give one for each example")
-    wrong = np.flatnonzero(labels != predicted)
-    # NumPy sorts NaN last whatever its sign.
-    return wrong[np.argsort(-confidence[wrong], kind="stable")][:most].astype(np.int64)
-
-
 def accuracy_interval(accuracy: float, examples: int) -> tuple[float, float]:
     """Bound an accuracy measured on `examples` examples by its 95% Wilson interval.
 

@@ -21,10 +21,11 @@ class Preprocess:
     """Say how an image on the scale 0..255 becomes a network's input; call it to do so.
 
     In this order: alpha is composited on black; grey becomes RGB (`grey_to_rgb`: "repeat", or the name of a matplotlib
-    colour map) or RGB becomes grey (ITU-R 601, as Pillow's "L"), whichever `channels` (1 or 3) asks for; `invert` turns
-    x into 255 - x; the image is resized by Pillow to `height` and `width` less `margin` on every side, whatever its
-    proportions; the margin is filled with the background, which is what black becomes by the steps above (white, where
-    `invert` is on); then (x * scale - mean) / std in float32, `mean` and `std` holding one value a channel or nothing.
+    colour map) or RGB becomes grey (ITU-R 601, as Pillow's "L"), whichever `channels` (1 or 3) asks for; `invert`
+    turns x into 255 - x; an image that is not `height` by `width` already is resized by Pillow to that less `margin`
+    on every side, whatever its proportions, and the margin is filled with the background, which is what black becomes
+    by the steps above (white, where `invert` is on); then (x * scale - mean) / std in float32, `mean` and `std`
+    holding one value a channel or nothing.
 
     Raises `ConfigError` when built with anything else.
 
@@ -79,14 +80,8 @@ class Preprocess:
         Raises `DataError` for other shapes, types or values, naming the first image.
         """
         pixels, background = self._recolour(_check_images(images))
-        inner = (self.height - 2 * self.margin, self.width - 2 * self.margin)
-        if pixels.shape[1:3] != inner:
-            pixels = _resize(pixels, inner, self.interpolation)
-        if self.margin:
-            frame = np.empty((len(pixels), self.height, self.width, self.channels), pixels.dtype)
-            frame[:] = background
-            frame[:, self.margin : -self.margin, self.margin : -self.margin] = pixels
-            pixels = frame
+        if pixels.shape[1:3] != (self.height, self.width):
+            pixels = self._fit(pixels, background)
         result = pixels.astype(np.float32)
         result *= np.float32(self.scale)
         if self.mean:
@@ -94,6 +89,18 @@ class Preprocess:
         if self.std:
             result /= np.array(self.std, np.float32)
         return result
+
+    def _fit(self, images: np.ndarray, background: np.ndarray) -> np.ndarray:
+        """Resize (N, H, W, channels) into the frame of `height` by `width`, within the margin."""
+        inner = (self.height - 2 * self.margin, self.width - 2 * self.margin)
+        if images.shape[1:3] != inner:
+            images = _resize(images, inner, self.interpolation)
+        if not self.margin:
+            return images
+        frame = np.empty((len(images), self.height, self.width, self.channels), images.dtype)
+        frame[:] = background
+        frame[:, self.margin : -self.margin, self.margin : -self.margin] = images
+        return frame
 
     def _recolour(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (N, H, W, channels) after alpha, channels and invert, and the background's colour (channels,)."""

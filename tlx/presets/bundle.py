@@ -1,10 +1,12 @@
 """A bundle: a folder of safetensors, configuration and card that holds one pretrained model."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from tlx.data.preprocess import Preprocess
@@ -71,7 +73,7 @@ def load_bundle(path: str | Path) -> Pretrained:
         raise WeightsError(f"{path / CONFIG}: {error}: not a configuration that tlx wrote") from error
     try:
         variables = _read_weights(path / WEIGHTS, expected)
-        template = init_variables(model)
+        template = jax.eval_shape(functools.partial(init_variables, model))
         variables = graft(template, variables).tree
     except WeightsError as error:
         raise WeightsError(f"{path / WEIGHTS}: {error}") from error

@@ -35,8 +35,7 @@ CHECK_EVERY = 100  # steps between looks at whether the loss is still finite; ea
 class PhaseRecord:
     """What a phase came to: parameters trained and frozen, epochs and steps run, the validation of the weights it left.
 
-    `labels` counts the parameters of each label, `stages` gives each stage's label and parameters (a stage with several
-    labels names them all); the two SHA-256 cover the frozen parameters and are equal.
+    `labels` counts the parameters of each label; the two SHA-256 cover the frozen parameters and are equal.
     """
 
     name: str
@@ -50,7 +49,6 @@ class PhaseRecord:
     stopped_early: bool
     best_epoch: int | None
     labels: dict[str, int]
-    stages: dict[str, dict[str, Any]]
     frozen_sha256_before: str
     frozen_sha256_after: str
 
@@ -225,7 +223,6 @@ class PhaseRun:
             stopped_early=snapshot.epoch < self.phase.epochs,
             best_epoch=best.epoch if best else None,
             labels=self.summary.by_label(),
-            stages=_stages(self.summary),
             frozen_sha256_before=snapshot.sha256 or "",
             frozen_sha256_after=fingerprint(frozen_part(variables, self.labels)),
         )
@@ -241,13 +238,3 @@ class PhaseRun:
             f"phase {self.phase.name!r}, step {step}: {what}: lower the learning rate, clip the gradient or look at "
             "the data; the last good checkpoint is kept"
         )
-
-
-def _stages(summary: Summary) -> dict[str, dict[str, Any]]:
-    """Describe each stage by its labels and its number of parameters."""
-    labels: dict[str, list[str]] = {}
-    for row in summary.rows:
-        if row.label not in labels.setdefault(row.stage, []) and not row.is_statistic:
-            labels[row.stage].append(row.label)
-    counts = summary.by_stage()
-    return {stage: {"label": " + ".join(found), "parameters": counts[stage]} for stage, found in labels.items()}

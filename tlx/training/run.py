@@ -18,7 +18,7 @@ from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import write_bytes, write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
-from tlx.optim.phases import Recipe, to_plain
+from tlx.optim.phases import Phase, Recipe, to_plain
 from tlx.presets.bundle import save
 from tlx.presets.load import load
 from tlx.presets.pretrained import Pretrained
@@ -29,6 +29,9 @@ from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
 from tlx.training.loop import Fit, fit
 from tlx.training.loss import Loss
 from tlx.tree.fingerprint import fingerprint
+from tlx.tree.labels import label_tree
+from tlx.tree.paths import Tree
+from tlx.tree.summary import summarize
 
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
@@ -118,7 +121,7 @@ def finetune(
         "preprocess": start.preprocess.to_dict(),
         "model": start.config.to_dict(),
         "loss": to_plain(loss),
-        "phases": to_plain(recipe),
+        "phases": [to_plain(phase) | {"stages": _stages(start.variables, phase)} for phase in recipe],
         "compare_scratch": compare_scratch,
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
     }
@@ -173,6 +176,11 @@ def same_budget(recipe: Recipe) -> Recipe:
     """
     group = recipe[0].groups.get("head", HEAD)
     return scratch((), epochs=sum(phase.epochs for phase in recipe), group=group)
+
+
+def _stages(variables: Tree, phase: Phase) -> dict[str, dict[str, Any]]:
+    """Say of each stage which label it has in a phase, and how many parameters."""
+    return summarize(variables, label_tree(variables["params"], phase.rules)).by_stage()
 
 
 @dataclass(frozen=True)

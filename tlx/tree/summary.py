@@ -56,17 +56,23 @@ class Summary:
 
     def by_label(self) -> dict[str, int]:
         """Return the number of parameters of each label."""
-        return self._by("label")
-
-    def by_stage(self) -> dict[str, int]:
-        """Return the number of parameters of each stage."""
-        return self._by("stage")
-
-    def _by(self, field: str) -> dict[str, int]:
         counts: dict[str, int] = {}
         for row in self.rows:
-            counts[getattr(row, field)] = counts.get(getattr(row, field), 0) + row.parameters
+            counts[row.label] = counts.get(row.label, 0) + row.parameters
         return counts
+
+    def by_stage(self) -> dict[str, dict[str, Any]]:
+        """Return each stage's label (several are joined by ' + ') and number of parameters."""
+        stages: dict[str, list[Row]] = {}
+        for row in self.rows:
+            stages.setdefault(row.stage, []).append(row)
+        return {
+            stage: {
+                "label": " + ".join(dict.fromkeys(row.label for row in rows if not row.is_statistic)),
+                "parameters": sum(row.parameters for row in rows),
+            }
+            for stage, rows in stages.items()
+        }
 
 
 def stage_of(path: str) -> str:
