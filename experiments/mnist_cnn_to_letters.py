@@ -4,6 +4,18 @@
     python experiments/mnist_cnn_to_letters.py --data tfds
 
 DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as TensorFlow Datasets prepared it.
+
+Measured on handwriting of the same 47 classes in EMNIST's format, not NIST's own pictures (4,960 training and 1,240
+test images, 157 of the latter also among the former; `--data idx:DIR`, 10 epochs a phase, seed 0, 2 cores):
+
+| --labels-per-class | head | conv3 | all | test | from scratch, 30 epochs |
+| --- | --- | --- | --- | --- | --- |
+| 5 | 48.5% | 68.1% | 68.5% | 69.1% | 53.4% |
+| 20 | 77.5% | 81.1% | 82.6% | 81.3% | 77.9% |
+| all | 87.0% | 89.4% | 90.5% | 89.4% | 89.9% |
+
+(head, conv3, all: validation accuracy after each phase.) The base brings much where labels are few, and nothing where
+there are about ninety a class.
 """
 
 import sys
@@ -19,7 +31,7 @@ HEAD, BASE = Group(Constant(1e-3)), Group(Constant(1e-4))
 
 def main(options: Options) -> None:
     base = tlx.load("cnn-mnist")
-    data = tlx.load_data(options.source("emnist/balanced"), seed=options.seed)
+    data = options.load("emnist/balanced")
     lower = (("base/conv1", "frozen"), ("base/conv2", "frozen"))
     recipe = (
         Phase("head", options.epochs, (("base", "frozen"), ("head", "head")), {"head": HEAD}),

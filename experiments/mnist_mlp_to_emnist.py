@@ -6,6 +6,12 @@
 DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as TensorFlow Datasets prepared it. The MLP
 784-8-4-10 was trained on MNIST, saved and packaged as `mlp-mnist` (`experiments/mnist_presets.py`); here it is loaded,
 its head is replaced, and the head alone is trained.
+
+Measured on handwriting of the same 47 classes in EMNIST's format, not NIST's own pictures (4,960 training and 1,240
+test images; `--data idx:DIR --epochs 20`, seed 0): 235 parameters trained and 6,316 frozen reach 23.0% on the test
+images; the same network trained from scratch, all of it, for 20 epochs reaches 36.7%. Four features that tell ten
+digits apart are too narrow a base for 47 letters: this is transfer that does harm, kept here because it is worth
+seeing.
 """
 
 import sys
@@ -19,7 +25,7 @@ from tlx.optim import Constant, Group
 
 def main(options: Options) -> None:
     base = tlx.load("mlp-mnist")
-    data = tlx.load_data(options.source("emnist/balanced"), seed=options.seed)
+    data = options.load("emnist/balanced")
     recipe = tlx.recipes.probe(base.stages, epochs=options.epochs, head=Group(Constant(1e-2)))
     run = tlx.finetune(base, data, recipe, out=options.out, batch_size=128, seed=options.seed, progress=True)
     say(run)

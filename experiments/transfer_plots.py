@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlx import Run, write_report
+from tlx import Data, Run, load_data, write_report
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,14 @@ class Options:
     """tfds (prepared on this machine), or idx:DIR, a folder of idx files."""
     epochs: int = 10
     """Epochs of each phase."""
+    labels_per_class: int | None = None
+    """How many labels a class training and validation may use; by default all."""
     seed: int = 0
 
-    def source(self, name: str) -> str:
-        """Return what `tlx.load_data` takes: the data set `name` of tfds, or the idx folder."""
-        return f"tfds:{name}" if self.data == "tfds" else self.data
+    def load(self, name: str) -> Data:
+        """Load the data set `name` of tfds, or the idx folder."""
+        source = f"tfds:{name}" if self.data == "tfds" else self.data
+        return load_data(source, seed=self.seed, labels_per_class=self.labels_per_class)
 
 
 def say(run: Run) -> None:

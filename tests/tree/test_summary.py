@@ -11,11 +11,15 @@ from tlx.tree.summary import stage_of
 CNN = ModelConfig("cnn", classes=10, input_shape=(28, 28, 1), hidden=(64,), pool="flatten")
 
 
+def parameters_by_stage(summary):
+    return {stage: row["parameters"] for stage, row in summary.by_stage().items()}
+
+
 def test_the_totals_of_the_cnn():
     summary = summarize(jax.eval_shape(lambda: init_variables(CNN)))
     leaves = [row.parameters for row in summary.rows]
     assert summary.totals() == {"total": 93_322, "base": 55_744, "head": 37_578, "trainable": 93_322, "frozen": 0}
-    assert summary.by_stage() == {"conv1": 320, "conv2": 18_496, "conv3": 36_928, "head": 36_928 + 650}
+    assert parameters_by_stage(summary) == {"conv1": 320, "conv2": 18_496, "conv3": 36_928, "head": 36_928 + 650}
     by_module = {}
     for row in summary.rows:
         module = row.path.rpartition("/")[0]
@@ -38,7 +42,7 @@ def test_the_totals_of_the_mlp(classes, rules, total, trainable):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_parameters_by_stage(case):
     summary = summarize(case.variables())
-    assert summary.by_stage() == case.counts
+    assert parameters_by_stage(summary) == case.counts
     assert summary.total == sum(case.counts.values()) == sum(leaf.size for leaf in jax.tree.leaves(case.variables()))
     assert summary.head == case.counts["head"]
     assert summary.base == summary.total - summary.head
@@ -68,6 +72,19 @@ def test_rows_by_hand():
     assert rows["base/stem/norm/mean"] == Row("base/stem/norm/mean", (4,), "float32", 4, "frozen", "stem", True)
     assert of["base/block/norm/var"].label == FROZEN  # statistics do not train
     assert len(of) == 4
+
+
+def test_stages_by_hand():
+    variables = CASE["bare"].variables()
+    labels = label_tree(
+        variables["params"], [("base/conv1/conv/bias", "b"), ("base/conv1", "k"), ("head", "head"), ("**", FROZEN)]
+    )
+    assert summarize(variables, labels).by_stage() == {
+        "conv1": {"label": "b + k", "parameters": 36},
+        "conv2": {"label": "frozen", "parameters": 62},
+        "head": {"label": "head", "parameters": 9},
+        "standardise": {"label": "", "parameters": 2},  # statistics alone
+    }
 
 
 def test_shapes_do_for_arrays():
