@@ -88,9 +88,10 @@ class Finetune(Command):
     """With step and exponential."""
     decay: float | None = None
     """With inverse-time: the rate is divided by 1 + decay * step."""
-    batch_size: int = 20
-    patience: int | None = None
-    """Stop a phase after so many epochs without a better --monitor, and take its best weights."""
+    batch_size: int | None = None
+    """By default a twentieth of the training examples, but at least 20 and at most 128."""
+    patience: int | None = 5
+    """Stop a phase after so many epochs without a better --monitor, and take its best weights; None: never."""
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
@@ -136,7 +137,7 @@ class Finetune(Command):
             pool=self.pool,
             dropout=self.dropout,
             preprocess=preprocess,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size or min(max(len(data.train) // 20, 20), 128),
             seed=self.seed,
             loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if balanced else ()),
             compare_scratch=self.compare_scratch and self.recipe != "scratch",

@@ -1,5 +1,7 @@
 """The entry point: find the subcommand, run it, and turn failures into one line and an exit code."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     try:
         sys.exit(_run(arguments))
+    except BrokenPipeError:  # whoever read our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if debug:
             raise

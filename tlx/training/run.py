@@ -168,14 +168,17 @@ def finetune(
 
 
 def same_budget(recipe: Recipe) -> Recipe:
-    """Return the recipe that trains everything from fresh weights for as many epochs as `recipe`, at its head's rate.
+    """Return the recipe that trains everything from fresh weights for as many epochs as `recipe`.
+
+    It trains as the head does in the first phase, and stops early as the last phase does.
 
     >>> from tlx.recipes import finetune
     >>> [(phase.name, phase.epochs) for phase in same_budget(finetune(["conv1"], head_epochs=5, base_epochs=10))]
     [('scratch', 15)]
     """
-    group = recipe[0].groups.get("head", HEAD)
-    return scratch((), epochs=sum(phase.epochs for phase in recipe), group=group)
+    group, last = recipe[0].groups.get("head", HEAD), recipe[-1]
+    epochs = sum(phase.epochs for phase in recipe)
+    return scratch((), epochs=epochs, group=group, patience=last.patience, monitor=last.monitor)
 
 
 def _stages(variables: Tree, phase: Phase) -> dict[str, dict[str, Any]]:
