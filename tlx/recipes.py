@@ -1,15 +1,15 @@
 """Recipes: the ways to transfer that the field uses, as tuples of phases.
 
 Each takes `stages`, the names of the base's stages that own parameters, first to last (`tlx.Pretrained.stages`).
+`patience` and `monitor` go into every phase (`tlx.Phase`).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from tlx.errors import ConfigError
 from tlx.optim.groups import Group
 from tlx.optim.layer_decay import layer_decay as decay_by_layer
-from tlx.optim.phases import Phase, Recipe
+from tlx.optim.phases import Monitor, Phase, Recipe
 from tlx.optim.schedules import Constant
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import quote
@@ -18,13 +18,20 @@ HEAD = Group(Constant(1e-3))
 BASE = Group(Constant(1e-4))
 
 
-def probe(stages: Sequence[str], *, epochs: int = 20, head: Group = HEAD, **phase: Any) -> Recipe:
+def probe(
+    stages: Sequence[str],
+    *,
+    epochs: int = 20,
+    head: Group = HEAD,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
+) -> Recipe:
     """Train the head alone on frozen features: one phase.
 
     >>> [(phase.name, phase.rules) for phase in probe(["conv1", "conv2"])]
     [('head', (('base', 'frozen'), ('head', 'head')))]
     """
-    return (Phase("head", epochs, (("base", FROZEN), ("head", "head")), {"head": head}, **phase),)
+    return (Phase("head", epochs, (("base", FROZEN), ("head", "head")), {"head": head}, patience, monitor),)
 
 
 def finetune(
@@ -36,7 +43,8 @@ def finetune(
     base: Group = BASE,
     thaw_from: str | None = None,
     layer_decay: float = 1.0,
-    **phase: Any,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
 ) -> Recipe:
     """Train the head alone, then the base with it, from stage `thaw_from` upward (None: all of it), at a lower rate.
 
@@ -46,8 +54,8 @@ def finetune(
     """
     first = stages[0] if thaw_from is None else thaw_from
     return (
-        *probe(stages, epochs=head_epochs, head=head, **phase),
-        _thawed(stages, first, base_epochs, head, base, layer_decay, **phase),
+        *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
+        _thawed(stages, first, base_epochs, head, base, layer_decay, patience, monitor),
     )
 
 
@@ -59,7 +67,8 @@ def gradual(
     head: Group = HEAD,
     base: Group = BASE,
     layer_decay: float = 1.0,
-    **phase: Any,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
 ) -> Recipe:
     """Train the head alone, then thaw the base stage by stage from the top, a phase each.
 
@@ -69,8 +78,11 @@ def gradual(
     ['head', 'conv3 and up', 'conv2 and up', 'all']
     """
     return (
-        *probe(stages, epochs=head_epochs, head=head, **phase),
-        *(_thawed(stages, first, stage_epochs, head, base, layer_decay, **phase) for first in reversed(stages)),
+        *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
+        *(
+            _thawed(stages, first, stage_epochs, head, base, layer_decay, patience, monitor)
+            for first in reversed(stages)
+        ),
     )
 
 
@@ -81,27 +93,42 @@ def full(
     head: Group = HEAD,
     base: Group = BASE,
     layer_decay: float = 1.0,
-    **phase: Any,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
 ) -> Recipe:
     """Train base and head together from the pretrained weights: one phase.
 
     >>> [phase.rules for phase in full(["conv1", "conv2"])]
     [(('base', 'base'), ('head', 'head'))]
     """
-    return (_thawed(stages, stages[0], epochs, head, base, layer_decay, **phase),)
+    return (_thawed(stages, stages[0], epochs, head, base, layer_decay, patience, monitor),)
 
 
-def scratch(stages: Sequence[str], *, epochs: int = 20, group: Group = HEAD, **phase: Any) -> Recipe:
+def scratch(
+    stages: Sequence[str],
+    *,
+    epochs: int = 20,
+    group: Group = HEAD,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
+) -> Recipe:
     """Train everything from fresh weights: one phase, the baseline that transfer is measured against.
 
     >>> [(phase.rules, phase.fresh) for phase in scratch(["conv1"])]
     [((('**', 'all'),), ('**',))]
     """
-    return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, fresh=("**",), **phase),)
+    return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, patience, monitor, fresh=("**",)),)
 
 
 def _thawed(
-    stages: Sequence[str], first: str, epochs: int, head: Group, base: Group, decay: float, **phase: Any
+    stages: Sequence[str],
+    first: str,
+    epochs: int,
+    head: Group,
+    base: Group,
+    decay: float,
+    patience: int | None,
+    monitor: Monitor,
 ) -> Phase:
     """Build the phase that trains the head and the base from stage `first` upward."""
     if first not in stages:
@@ -115,7 +142,7 @@ def _thawed(
         groups = {"base": base}
     frozen = tuple((f"base/{stage}", FROZEN) for stage in below)
     name = f"{first} and up" if below else "all"
-    return Phase(name, epochs, (*frozen, *rules, ("head", "head")), {**groups, "head": head}, **phase)
+    return Phase(name, epochs, (*frozen, *rules, ("head", "head")), {**groups, "head": head}, patience, monitor)
 
 
 RECIPES = {"probe": probe, "finetune": finetune, "gradual": gradual, "full": full, "scratch": scratch}

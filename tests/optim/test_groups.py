@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASES, OPTIMIZERS, assert_same_bits
+from cases import CASES, ODD_NAN, OPTIMIZERS, assert_same_bits, bits, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -188,6 +188,18 @@ def test_the_state_holds_trainable_leaves_only(case):
         assert len(leaves) == slots * len(jax.tree.leaves(trainable)) + counts
         numbers = sum(leaf.size for leaf in jax.tree.leaves(trainable))
         assert sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) == 4 * (slots * numbers + counts)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_on_whole_trees_frozen_leaves_keep_every_bit(name):
+    params = draw(0)
+    for path, value in {"base/conv/kernel": -0.0, "base/conv/bias": 0.0, "base/norm/scale": ODD_NAN}.items():
+        params[path] = np.array(plant(params[path], value))
+    tx = optimizer(labels_of(base="frozen", head="head"), {"head": OPTIMIZERS[name]}, steps=5)
+    got = train(tx, params, [draw(seed) for seed in range(1, 4)])
+    before, after = params.pop("head/kernel"), got.pop("head/kernel")
+    assert_same_bits(got, params)
+    assert bits(after) != bits(before)
 
 
 def test_nothing_to_train_is_an_optimizer_too():

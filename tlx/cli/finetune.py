@@ -1,6 +1,5 @@
 """`tlx finetune`: transfer a pretrained base to other data."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -25,8 +24,7 @@ class Finetune(Command):
     base: str = "cnn-mnist"
     """What to start from: a preset (see tlx presets), or the folder of a run or an export."""
     recipe: Literal["probe", "finetune", "gradual", "full", "scratch"] = "finetune"
-    """probe: the head alone. finetune: the head, then the base with it. gradual: the head, then a stage more at a
-    time. full: all at once. scratch: all at once from fresh weights."""
+    """probe: head alone. finetune: head, then base with it. gradual: stage by stage. full: all. scratch: all, fresh."""
     out: str | None = None
     """The run's directory; by default a new one under runs/."""
     resume: bool = False
@@ -125,8 +123,6 @@ class Finetune(Command):
             validation=self.validation,
             test=self.test,
         )
-        for note in data.notes:
-            print(f"tlx: {note}", file=sys.stderr)
         balanced = self.class_weights == "balanced"
         run = tlx.finetune(
             base,
@@ -137,19 +133,29 @@ class Finetune(Command):
             pool=self.pool,
             dropout=self.dropout,
             preprocess=preprocess,
-            batch_size=self.batch_size or min(max(len(data.train) // 20, 20), 128),
+            batch_size=min(max(len(data.train) // 20, 20), 128) if self.batch_size is None else self.batch_size,
             seed=self.seed,
             loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if balanced else ()),
             compare_scratch=self.compare_scratch and self.recipe != "scratch",
             resume=self.resume,
             progress=True,
-            config={key: _plain(value) for key, value in asdict(self).items() if key not in NOT_SAVED},
+            config=self._resolved(data.spec.source if data.spec else self.data),
         )
-        report = tlx.write_report(run.path)
+        report = run.path / "report.html"
+        if not report.is_file():  # a finished run that is resumed has one, and nothing is written
+            tlx.write_report(run.path)
         if self.json:
             print_json(run.result)
         else:
             _show(run.result, report)
+
+    def _resolved(self, source: str) -> dict[str, Any]:
+        """Return the options as they are stored with the run: good from any directory."""
+        from tlx.presets import preset_names
+
+        base = self.base if self.base in preset_names() else str(Path(self.base).absolute())
+        resolved = replace(self, data=source, base=base)
+        return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
 
     def build_recipe(self, stages: tuple[str, ...]) -> Any:
         """Build the recipe that the options describe, for a base with these stages."""
@@ -160,6 +166,8 @@ class Finetune(Command):
         both = self.head_epochs + self.base_epochs
         if self.thaw_from is not None and self.recipe != "finetune":
             raise ConfigError(f"--thaw-from goes with --recipe finetune, not {self.recipe}")
+        if self.layer_decay != 1.0 and self.recipe in ("probe", "scratch"):
+            raise ConfigError(f"--layer-decay does not go with --recipe {self.recipe}")
         match self.recipe:
             case "probe":
                 return recipes.probe(stages, epochs=self.head_epochs, head=head, **phase)

@@ -1,8 +1,10 @@
 """The entry point: find the subcommand, run it, and turn failures into one line and an exit code."""
 
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -18,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `tlx` with the given arguments (the process's own by default) and exit."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    for name in ("absl", "asyncio"):  # Orbax tells through them of each failure that it also raises, with tracebacks
+        logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL)
     try:
         sys.exit(_run(arguments))
     except BrokenPipeError:  # whoever read our output went away
@@ -25,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         fault = _explain(error)
         print(f"tlx: {' '.join(str(fault).split())}", file=sys.stderr)
         sys.exit(fault.exit_code)
@@ -66,4 +70,7 @@ def _explain(error: Exception) -> TlxError:
         return error
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return StorageError("out of memory: lower --batch-size")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return StorageError(f"{where}{error.strerror or error}: free the disk, mend the rights or name another place")
     return TlxError(f"internal error, {type(error).__name__}: {error} (please report it; --debug shows where)")

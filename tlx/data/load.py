@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -34,13 +35,14 @@ class Kind(NamedTuple):
 
     read: Callable[[str], Parts]
     where: str = ""
+    is_path: bool = False
     labels_per_class: int | None = None
 
 
 KINDS = {
     "digits": Kind(read_digits, labels_per_class=10),
-    "idx": Kind(read_idx_folder, "DIR[/PREFIX]"),
-    "npz": Kind(read_npz_examples, "FILE"),
+    "idx": Kind(read_idx_folder, "DIR[/PREFIX]", is_path=True),
+    "npz": Kind(read_npz_examples, "FILE", is_path=True),
     "tfds": Kind(read_tfds, "NAME"),
 }
 
@@ -71,6 +73,9 @@ def load_data(
         forms = ", ".join(f"{key}:{kind.where}" if kind.where else key for key, kind in KINDS.items())
         raise ConfigError(f"source: unknown kind {name!r}{nearest}; the kinds are {forms}")
     kind = KINDS[name]
+    if kind.is_path and where:  # so that the run can be tested again from another directory
+        where = os.path.abspath(os.path.expanduser(where))
+        spec = replace(spec, source=f"{name}:{where}")
     if labels_per_class is None:
         spec = replace(spec, labels_per_class=kind.labels_per_class)
     return split_parts(kind.read(where), spec)

@@ -2,7 +2,7 @@
 
 from tlx.models.base import Base, Stage
 from tlx.models.classifier import Classifier
-from tlx.models.frozen import frozen_modules, frozen_stages, run_frozen
+from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
 from tlx.models.registry import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables, initialise
 
@@ -17,6 +17,7 @@ __all__ = [
     "build_model",
     "frozen_modules",
     "frozen_stages",
+    "frozen_statistics",
     "init_variables",
     "initialise",
     "run_frozen",

@@ -46,6 +46,21 @@ def frozen_stages(labels: Tree, stage_names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(frozen)
 
 
+def frozen_statistics(labels: Tree, stage_names: tuple[str, ...], batch_stats: Tree) -> Tree:
+    """Return the batch statistics that `run_frozen` leaves alone, as a flat dict by path.
+
+    >>> labels = {"base": {"bn": {"scale": "frozen"}, "bn2": {"scale": "base"}}}
+    >>> frozen_statistics(labels, ("bn", "bn2"), {"base": {"bn": {"mean": 0.0}, "bn2": {"mean": 1.0}}})
+    {'base/bn/mean': 0.0}
+    """
+    modules, stages = frozen_modules(labels), frozen_stages(labels, stage_names)
+    return {
+        path: leaf
+        for path, leaf in flatten(batch_stats).items()
+        if path.rpartition("/")[0] in modules or stage_of(path) in stages
+    }
+
+
 def run_frozen(labels: Tree, stage_names: tuple[str, ...]) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which Linen modules that are frozen under `labels` run as in inference.
 

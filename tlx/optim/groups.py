@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 import optax
 
 from tlx.errors import ConfigError
@@ -80,6 +81,8 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """Build the optimizer of a label tree: zero updates for 'frozen' leaves, each other label's group for its own.
 
+    The zeros are negative, for that is the number whose addition changes no bit: 0.0 would turn -0.0 into 0.0.
+
     `labels` has the structure of the parameters that the optimizer will see (None where they have None, as
     `tlx.tree.partition` leaves them); `steps` is the length of the phase. `ages` says for how many steps each path has
     trained before, for state kept from an earlier phase (`tlx.optim.install`); leaves of one group that differ in age
@@ -92,7 +95,7 @@ def optimizer(
     >>> tx = optimizer({"base": "frozen", "head": "head"}, {"head": Group(Constant(0.1), Sgd(momentum=0.0))}, steps=10)
     >>> updates, _ = tx.update(params, tx.init(params), params)
     >>> print(updates["base"], updates["head"])
-    [0. 0.] [-0.1 -0.1]
+    [-0. -0.] [-0.1 -0.1]
     """
     used = {label for label in flatten(labels).values() if label is not None} - {FROZEN}
     if used != set(groups):
@@ -108,8 +111,11 @@ def optimizer(
     )
 
 
+_HOLD = optax.stateless_with_tree_map(lambda update, _: jnp.full_like(update, -0.0))
+
+
 def _by_label(chains: dict[str, optax.GradientTransformation], labels: Tree) -> optax.GradientTransformation:
-    return optax.multi_transform({**chains, FROZEN: optax.set_to_zero()}, labels)
+    return optax.multi_transform({**chains, FROZEN: _HOLD}, labels)
 
 
 def _cohorts(labels: Tree, ages: Mapping[str, int]) -> tuple[dict[str, str], Tree]:

@@ -32,7 +32,8 @@ def install(opt_state: Any, memory: Memory, ages: Mapping[str, int], step: int =
     """Write what is remembered into the fresh state of an `optimizer` built with `ages`; the inverse of `recall`.
 
     `step` is the step within the phase, for the schedules. A path of age 0 starts fresh, with a bias correction of its
-    own, even where its group has been running.
+    own, even where its group has been running. Both directions share arrays with the state: a step that donates its
+    state takes them from the memory too.
     """
     before, core, after = opt_state
 

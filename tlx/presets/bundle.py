@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path}: is already there: name another folder")
-    leaves = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(pretrained.variables).items()}
+    leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}
     weights = to_safetensors(leaves, metadata={"format": "tlx"})
     config = {
         "format": FORMAT,
@@ -68,30 +69,38 @@ def load_bundle(path: str | Path) -> Pretrained:
     config = read_config(path)
     try:
         model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])
-        name, classes, card, expected = config["name"], config["classes"], config["card"], config["weights"]["sha256"]
-    except (KeyError, TypeError, ConfigError) as error:
-        raise WeightsError(f"{path / CONFIG}: {error}: not a configuration that tlx wrote") from error
-    try:
-        variables = _read_weights(path / WEIGHTS, expected)
         template = jax.eval_shape(functools.partial(init_variables, model))
-        variables = graft(template, variables).tree
-    except WeightsError as error:
+        name, classes, card, expected = config["name"], config["classes"], config["card"], config["weights"]["sha256"]
+        if not (isinstance(name, str) and isinstance(card, dict) and isinstance(classes, list)):
+            raise ConfigError("name, card and classes must be a string, an object and a list")
+        if not all(isinstance(each, str) for each in classes) or len(set(classes)) != len(classes):
+            raise ConfigError("classes must be different strings")
+        whole = Pretrained(name, model, template, preprocess, tuple(classes), card)
+    except Exception as error:  # whatever a hand-made configuration makes fail
+        raise WeightsError(f"{path / CONFIG}: {_one_line(error)}: not a configuration that tlx wrote") from error
+    try:
+        variables = graft(template, _read_weights(path / WEIGHTS, expected, template)).tree
+    except (WeightsError, ConfigError) as error:
         raise WeightsError(f"{path / WEIGHTS}: {error}") from error
-    return Pretrained(name, model, variables, preprocess, tuple(classes), card)
+    return replace(whole, variables=variables)
+
+
+def _one_line(error: Exception) -> str:
+    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__} {error}".partition("\n")[0][:200]
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read a bundle's configuration; raise `WeightsError` where it is missing, damaged or of another format."""
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path / CONFIG}: cannot be read ({error}): name a folder that `tlx.save` wrote") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise WeightsError(f"{path / CONFIG}: not a configuration of format {FORMAT} that tlx wrote")
     return config
 
 
-def _read_weights(path: Path, expected: str) -> Tree:
+def _read_weights(path: Path, expected: str, template: Tree) -> Tree:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -108,6 +117,12 @@ def _read_weights(path: Path, expected: str) -> Tree:
         leaves = load(content)
     except SafetensorError as error:
         raise WeightsError(f"not a safetensors file ({error})") from error
+    except KeyError as error:  # a type that NumPy does not have
+        raise WeightsError(f"holds numbers of the type {error}, which tlx does not write") from error
+    wanted = {name: leaf.dtype for name, leaf in flatten(template).items()}
+    other = [f"{name} ({leaf.dtype})" for name, leaf in leaves.items() if name in wanted and leaf.dtype != wanted[name]]
+    if other:
+        raise WeightsError(f"numbers of another type than the model's in {quote(other)}")
     broken = [
         f"{name} ({int((~np.isfinite(leaf)).sum())})" for name, leaf in leaves.items() if not np.isfinite(leaf).all()
     ]

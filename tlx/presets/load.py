@@ -1,6 +1,7 @@
 """Load a pretrained model by the name of a preset, or from a folder."""
 
 import difflib
+import os
 from pathlib import Path
 
 from tlx.errors import ConfigError
@@ -25,9 +26,9 @@ def find(name: str | Path) -> Path:
         return PRESETS / str(name)
     path = Path(name)
     for folder in (path, path / "export"):
-        if (folder / CONFIG).is_file():
+        if os.path.isfile(folder / CONFIG):  # unlike Path.is_file, never raises
             return folder
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{path}: neither a finished run nor an export ({CONFIG} is missing): name another folder")
     near = difflib.get_close_matches(str(name), preset_names(), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

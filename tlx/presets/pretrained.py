@@ -31,6 +31,11 @@ class Pretrained:
     def __post_init__(self) -> None:
         if len(self.classes) != self.config.classes:
             raise ConfigError(f"{self.name}: {len(self.classes)} class names for {self.config.classes} outputs")
+        made = (self.preprocess.height, self.preprocess.width, self.preprocess.channels)
+        if made != self.config.input_shape:
+            raise ConfigError(
+                f"{self.name}: preprocessing makes pictures of {made}, the model takes {self.config.input_shape}"
+            )
 
     @property
     def model(self) -> Classifier:

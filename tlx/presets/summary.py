@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tlx.errors import ConfigError, WeightsError
+from tlx.errors import CheckpointError, ConfigError, WeightsError
 from tlx.presets.bundle import load_bundle
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import quote
 from tlx.tree.summary import Row, Summary, stage_of, summarize
+
+MAX_TENSORS = 100_000  # more than any model has, and few enough to list in a second or two
 
 
 def summarize_run(bundle: Path, phase: str | None = None) -> tuple[Summary, list[dict[str, Any]] | None]:
@@ -24,15 +26,17 @@ def summarize_run(bundle: Path, phase: str | None = None) -> tuple[Summary, list
         if phase is not None:
             raise ConfigError(f"{bundle}: not a run, so it has no phase {phase!r}")
         return summarize(variables), None
-    phases = json.loads(description.read_text(encoding="utf-8"))["phases"]
-    summaries = {
-        record["name"]: summarize(variables, label_tree(variables["params"], [tuple(rule) for rule in record["rules"]]))
-        for record in phases
-    }
-    if phase is not None and phase not in summaries:
-        raise ConfigError(f"no phase {phase!r}: the run's phases are {quote(summaries)}")
-    totals = [{"name": name, **summary.totals()} for name, summary in summaries.items()]
-    return summaries[phase or phases[-1]["name"]], totals
+    try:
+        phases = json.loads(description.read_text(encoding="utf-8"))["phases"]
+        rules = [(record["name"], [tuple(rule) for rule in record["rules"]]) for record in phases]
+        summaries = [(name, summarize(variables, label_tree(variables["params"], rule))) for name, rule in rules]
+        last = summaries[-1][0]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{description}: cannot be read ({error}): the run is damaged") from error
+    chosen = [summary for name, summary in summaries if name == (phase or last)]
+    if not chosen:
+        raise ConfigError(f"no phase {phase!r}: the run's phases are {quote([name for name, _ in summaries])}")
+    return chosen[-1], [{"name": name, **summary.totals()} for name, summary in summaries]
 
 
 def summarize_file(path: Path) -> Summary:
@@ -44,7 +48,10 @@ def summarize_file(path: Path) -> Summary:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()
+            if len(names) > MAX_TENSORS:
+                raise WeightsError(f"{path}: {len(names)} tensors are more than the {MAX_TENSORS} that can be listed")
+            slices = {name: file.get_slice(name) for name in names}
             return Summary(tuple(_row(name, part) for name, part in slices.items()))
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: not a safetensors file ({error})") from error

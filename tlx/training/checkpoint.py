@@ -1,6 +1,10 @@
 """Checkpoints: everything a run needs to go on, saved with Orbax between two epochs."""
 
 import contextlib
+import hashlib
+import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +13,7 @@ from typing import Any
 
 from tlx.errors import CheckpointError, StorageError
 from tlx.optim.memory import Memory
+from tlx.tree.fingerprint import fingerprint
 from tlx.tree.paths import SEPARATOR, Tree, flatten, unflatten
 
 
@@ -31,7 +36,7 @@ class Snapshot:
 
     `variables` is the whole tree, frozen leaves included; `memory` the optimizer's state by path. `epoch` and `step`
     count within phase `phase` (0 for the first). `records` holds what earlier phases came to, `sha256` the fingerprint
-    of the leaves frozen in this phase as it began, `seconds` the time spent in this phase.
+    of what is frozen in this phase as it began, `seconds` the time spent in this phase.
     """
 
     variables: Tree
@@ -54,8 +59,8 @@ _BEST = ("epoch", "step", "val_loss", "val_accuracy")
 class Checkpoints:
     """The checkpoints of one run, under one directory, numbered by epoch over all phases; the last two are kept.
 
-    A checkpoint holds `variables`, `memory` and `best` as Orbax trees and the rest as JSON. One is due when the last
-    was saved `every` seconds ago.
+    A checkpoint holds `variables`, `memory` and `best` as Orbax trees and the rest as JSON, with the SHA-256 of each,
+    for Orbax itself does not notice a bit that flipped. One is due when the last was saved `every` seconds ago.
     """
 
     def __init__(self, directory: Path, every: float = 10.0) -> None:
@@ -85,7 +90,10 @@ class Checkpoints:
                 "batch_stats": best.batch_stats,
                 "memory": _slots(best.memory),
             }
-        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items() if tree}
+        trees = {name: tree for name, tree in trees.items() if tree}
+        progress["checksums"] = {name: fingerprint(tree) for name, tree in trees.items()}
+        progress["checksum"] = _checksum(progress)
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         with _storage_errors(self.directory):
             self._manager.save(number, args=ocp.args.Composite(**items, progress=ocp.args.JsonSave(progress)))
             self._manager.wait_until_finished()
@@ -108,6 +116,7 @@ class Checkpoints:
                 ),
             )
             progress = found["progress"]
+            _verify(progress, {name: found[name] for name in names})
             best = None
             if "best" in progress:
                 tree = found["best"]
@@ -123,10 +132,10 @@ class Checkpoints:
                 best=best,
                 **{name: progress[name] for name in _PROGRESS},
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # Orbax raises a dozen kinds on damaged files
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
             raise CheckpointError(
-                f"{where}: the checkpoint is damaged ({type(error).__name__}: {str(error).splitlines()[0][:200]}): "
-                "remove this folder to go on from the one before"
+                f"{where}: the checkpoint is damaged ({reason}): remove this folder to go on from the one before"
             ) from error
 
     def close(self) -> None:
@@ -137,10 +146,33 @@ class Checkpoints:
 def _storage_errors(directory: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if not isinstance(error, OSError):
+            code = re.search(r"os_error_code='(\d+)'", reason)  # how tensorstore tells of a full disk
+            if code is None:
+                raise
+            reason = os.strerror(int(code[1]))
         raise StorageError(
-            f"{directory}: a checkpoint cannot be written ({error.strerror or error}): free the disk or mend the rights"
+            f"{directory}: a checkpoint cannot be written ({reason}): free the disk or mend the rights"
         ) from error
+
+
+def _checksum(progress: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a checkpoint's JSON, its own checksum apart."""
+    plain = {key: value for key, value in progress.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _verify(progress: Mapping[str, Any], trees: Mapping[str, Tree]) -> None:
+    """Raise `ValueError` where what was read is not what was saved."""
+    if progress["checksum"] != _checksum(progress):
+        raise ValueError("the progress is not what was saved")
+    if progress["checksums"].keys() != trees.keys():
+        raise ValueError(f"holds {sorted(trees)}, saved were {sorted(progress['checksums'])}")
+    for name, tree in trees.items():
+        if progress["checksums"][name] != fingerprint(tree):
+            raise ValueError(f"{name} are not what was saved")
 
 
 def _ages(memory: Memory) -> dict[str, int]:

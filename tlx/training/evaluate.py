@@ -11,6 +11,7 @@ import numpy as np
 from tlx.data.pipeline import batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
+from tlx.errors import DataError
 from tlx.training.loss import cross_entropy
 from tlx.tree.paths import Tree
 
@@ -46,8 +47,10 @@ class Evaluation:
 def evaluate(model: Any, variables: Tree, source: Source, preprocess: Preprocess, batch_size: int = 128) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
 
-    The same variables, source and batch size give the same bits on the same machine.
+    The same variables, source and batch size give the same bits on the same machine. Raise `DataError` for no examples.
     """
+    if not len(source):
+        raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     parts = [
         (batch["label"], *jax.device_get(_scores(model, variables, batch["image"], batch["label"])))
         for batch in batches(source, preprocess, batch_size)

@@ -1,10 +1,13 @@
 """Logs: what happens in a run, written as JSON lines and TensorBoard events and shown as a progress bar."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tlx.errors import StorageError
+from tlx.files import write_bytes
 
 
 class Log:
@@ -30,13 +33,8 @@ class JsonLines(Log):
         self.path, self.run = path, run
 
     def epoch(self, record: dict[str, Any]) -> None:
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"run": self.run, **record}) + "\n")
-        except OSError as error:
-            raise StorageError(
-                f"{self.path}: cannot be written ({error.strerror}): free the disk, then --resume"
-            ) from error
+        with _storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": self.run, **record}) + "\n")
 
 
 def truncate_lines(path: Path, run: str, epoch: int) -> None:
@@ -44,35 +42,47 @@ def truncate_lines(path: Path, run: str, epoch: int) -> None:
     if not path.exists():
         return
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:  # a line cut short when the run was killed
             continue
         if record["run"] != run or record["epoch"] <= epoch:
             lines.append(line + "\n")
-    beside = path.with_suffix(".partial")
-    beside.write_text("".join(lines), encoding="utf-8")
-    beside.replace(path)
+    write_bytes(path, "".join(lines).encode())
 
 
 class TensorBoard(Log):
-    """Write each epoch's record as TensorBoard scalars, under `directory`."""
+    """Write each epoch's record as TensorBoard scalars, under `directory`.
 
-    def __init__(self, directory: Path) -> None:
+    What an earlier part of the run wrote there after epoch `done` is marked as void.
+    """
+
+    def __init__(self, directory: Path, done: int = 0) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(directory))
+        with _storage_errors(directory):
+            self._writer = SummaryWriter(str(directory), purge_step=done + 1)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            if record[name] is not None:
-                self._writer.add_scalar(name, record[name], record["epoch"])
-        for label, rate in record["rates"].items():
-            self._writer.add_scalar(f"rate/{label}", rate, record["epoch"])
+        with _storage_errors(self._writer.logdir):
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+                if record[name] is not None:
+                    self._writer.add_scalar(name, record[name], record["epoch"])
+            for label, rate in record["rates"].items():
+                self._writer.add_scalar(f"rate/{label}", rate, record["epoch"])
 
     def close(self) -> None:
-        self._writer.close()
+        with _storage_errors(self._writer.logdir):
+            self._writer.close()
+
+
+@contextlib.contextmanager
+def _storage_errors(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}): free the disk, then --resume") from error
 
 
 class ProgressBar(Log):

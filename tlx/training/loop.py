@@ -7,17 +7,18 @@ from typing import Any
 
 import jax
 
+from tlx.data.pipeline import steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, DataError
 from tlx.models.registry import initialise
+from tlx.optim.groups import optimizer
 from tlx.optim.phases import Phase, Recipe
 from tlx.training.checkpoint import Checkpoints, Snapshot
 from tlx.training.log import Log
 from tlx.training.loss import Loss
-from tlx.training.phase import PhaseRecord, PhaseRun, Task, frozen_part
+from tlx.training.phase import PhaseRecord, PhaseRun, Task, frozen_sha256
 from tlx.training.step import Totals
-from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
 
@@ -50,7 +51,8 @@ def fit(
     optimizer's state is kept by path from phase to phase. With `checkpoints`, the state is saved after an epoch where a
     checkpoint is due and at the end of each phase, and training goes on from the last one that is there.
 
-    Raise `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
+    Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
+    other, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
 
     >>> import tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
@@ -60,7 +62,10 @@ def fit(
     >>> done.phases[0].frozen_sha256_before == done.phases[0].frozen_sha256_after
     True
     """
+    validation = validation if validation is not None and len(validation) else None
     task = Task(model, train, validation, preprocess, batch_size, seed, loss or Loss(), logs)
+    check_recipe(recipe, variables, train, validation, batch_size)
+    _check_outputs(task, variables)
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
     for index, phase in enumerate(recipe):
         if index >= snapshot.phase:
@@ -69,12 +74,41 @@ def fit(
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
 
 
+def check_recipe(recipe: Recipe, variables: Tree, train: Source, validation: Source | None, batch_size: int) -> None:
+    """Raise `ConfigError` or `DataError` for what would stop a phase of the recipe as it begins.
+
+    That is: no training examples, early stopping without validation examples, rules, groups and patterns that do not
+    fit the parameters, a warm-up longer than its phase.
+    """
+    steps = steps_per_epoch(len(train), batch_size)
+    if not steps:
+        raise DataError("no examples to train on")
+    for phase in recipe:
+        if phase.patience is not None and not validation:
+            raise ConfigError(
+                f"phase {phase.name!r} stops early on validation, and there is no validation data: keep some or set "
+                "patience to None"
+            )
+        select(phase.fresh, flatten(variables["params"]))  # each must select something
+        optimizer(label_tree(variables["params"], phase.rules), phase.groups, phase.epochs * steps)
+
+
+def _check_outputs(task: Task, variables: Tree) -> None:
+    """Raise `ConfigError` where the data have more classes than the model, or the loss not a weight for each."""
+    spec = task.preprocess
+    picture = jax.ShapeDtypeStruct((1, spec.height, spec.width, spec.channels), "float32")
+    outputs = jax.eval_shape(task.model.apply, variables, picture).shape[-1]
+    if len(task.train.classes) > outputs:
+        raise ConfigError(
+            f"the data have {len(task.train.classes)} classes and the model {outputs}: give it a new head"
+        )
+    task.loss.check(outputs)
+
+
 def _run_phase(
     task: Task, index: int, phase: Phase, snapshot: Snapshot, epochs_before: int, checkpoints: Checkpoints | None
 ) -> Snapshot:
     """Run a phase, or what is left of it, and return the snapshot with which the next one begins."""
-    if phase.patience is not None and task.validation is None:
-        raise ConfigError(f"phase {phase.name!r} stops early on validation, and there is no validation data")
     if snapshot.sha256 is None:
         snapshot = _begin(task, phase, snapshot)
     run = PhaseRun.of(task, phase, snapshot)
@@ -99,12 +133,11 @@ def _begin(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
     if phase.fresh:
         snapshot = _refresh(task, phase.fresh, snapshot)
     labels = label_tree(snapshot.variables["params"], phase.rules)
-    return replace(snapshot, sha256=fingerprint(frozen_part(snapshot.variables, labels)))
+    return replace(snapshot, sha256=frozen_sha256(task.model, snapshot.variables, labels))
 
 
 def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snapshot:
     """Initialise the leaves that the patterns select, parameters and batch statistics, and forget their memory."""
-    select(patterns, flatten(snapshot.variables["params"]))  # each must select something
     spec = task.preprocess
     fresh = initialise(task.model, (spec.height, spec.width, spec.channels), task.seed)
 

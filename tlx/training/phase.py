@@ -13,6 +13,7 @@ from tlx.data.pipeline import batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DivergedError
+from tlx.models.frozen import frozen_statistics
 from tlx.optim.groups import optimizer
 from tlx.optim.memory import ages_of, install, recall
 from tlx.optim.phases import Phase
@@ -35,7 +36,7 @@ CHECK_EVERY = 100  # steps between looks at whether the loss is still finite; ea
 class PhaseRecord:
     """What a phase came to: parameters trained and frozen, epochs and steps run, the validation of the weights it left.
 
-    `labels` counts the parameters of each label; the two SHA-256 cover the frozen parameters and are equal.
+    `labels` counts the parameters of each label; the two SHA-256 (`frozen_sha256`) are equal.
     """
 
     name: str
@@ -69,6 +70,13 @@ class Task:
     @property
     def epoch_steps(self) -> int:
         return steps_per_epoch(len(self.train), self.batch_size)
+
+
+def frozen_sha256(model: Any, variables: Tree, labels: Tree) -> str:
+    """Fingerprint what a phase leaves alone: the frozen parameters, and the batch statistics of frozen modules."""
+    parts = {"params": frozen_part(variables, labels)}
+    statistics = frozen_statistics(labels, model.base.stage_names, variables.get("batch_stats", {}))
+    return fingerprint({**parts, "batch_stats": unflatten(statistics)} if statistics else parts)
 
 
 def frozen_part(variables: Tree, labels: Tree) -> Tree:
@@ -224,7 +232,7 @@ class PhaseRun:
             best_epoch=best.epoch if best else None,
             labels=self.summary.by_label(),
             frozen_sha256_before=snapshot.sha256 or "",
-            frozen_sha256_after=fingerprint(frozen_part(variables, self.labels)),
+            frozen_sha256_after=frozen_sha256(self.task.model, variables, self.labels),
         )
         return Snapshot(variables, memory, phase=index + 1, records=(*snapshot.records, asdict(record)))
 

@@ -1,9 +1,11 @@
 """A run: transfer a pretrained base to other data, measure it, and leave a directory that tells all of it."""
 
 import json
+import os
 import shlex
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,14 +21,13 @@ from tlx.files import write_bytes, write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.phases import Phase, Recipe, to_plain
-from tlx.presets.bundle import save
-from tlx.presets.load import load
+from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
 from tlx.recipes import HEAD, scratch
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
-from tlx.training.loop import Fit, fit
+from tlx.training.loop import Fit, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
@@ -35,7 +36,9 @@ from tlx.tree.summary import summarize
 
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
+EXPORT = "export"
 _BEGUN = (CONFIG, f"{CONFIG}.partial", f"{RUN}.partial")  # what a run killed as it began may leave
+_MAY_DIFFER = ("versions", "notes", "command")
 MISTAKES = 24  # pictures of the most confident mistakes that a run keeps
 
 
@@ -49,7 +52,7 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> "Run":
         """Open the directory of a finished run; raise `CheckpointError` for anything else."""
-        return cls(Path(path), read_json(Path(path) / RESULT))
+        return cls(Path(path), read_json(Path(path) / RESULT, "test_accuracy", "scratch_accuracy"))
 
     @property
     def test_accuracy(self) -> float:
@@ -63,7 +66,7 @@ class Run:
 
     def load(self) -> Pretrained:
         """Load the trained model."""
-        return load(self.path)
+        return load_bundle(self.path / EXPORT)
 
 
 def finetune(
@@ -89,7 +92,7 @@ def finetune(
     `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own. With
     `compare_scratch` the same model is trained from fresh weights for as many epochs and tested beside. The directory
     `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
-    `config`, if given, as `config.yaml`.
+    `config`, if given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error.
     With `resume`, an interrupted run goes on from its last epoch and a finished one is returned as it is.
 
     Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
@@ -104,10 +107,13 @@ def finetune(
     [('head', 50, 6316)]
     """
     out, loss = Path(out), loss or Loss()
+    if not 0 <= seed < 1 << 32:
+        raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
     loss.check(len(data.classes))
     start = base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
+    check_recipe(recipe, start.variables, data.train, data.validation, batch_size)
     description = {
         "base": base.name,
         "base_sha256": fingerprint(base.variables),
@@ -129,6 +135,9 @@ def finetune(
     finished = _enter(out, description, config, resume)
     if finished is not None:
         return finished
+    if progress:
+        for note in data.notes:
+            print(f"tlx: {note}", file=sys.stderr)
 
     began = time.monotonic()
     trainer = _Trainer(start, data, batch_size, seed, loss, out, progress)
@@ -154,7 +163,7 @@ def finetune(
         "scratch": {"phases": [asdict(record) for record in baseline[0].phases]} if baseline else None,
     }
     _write_evaluation(out / EVALUATION, scores, data, start.preprocess)
-    if not (out / "export").exists():
+    if not (out / EXPORT).exists():
         name = f"{base.name}-{out.name}"
         card = {
             "description": f"{base.name} transferred by the phases {', '.join(phase.name for phase in recipe)}",
@@ -162,7 +171,7 @@ def finetune(
             "accuracy": f"{scores.accuracy:.4f} on {len(data.test)} test images",
             "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
         }
-        save(replace(start, name=name, variables=transfer.variables, card=card), out / "export")
+        save(replace(start, name=name, variables=transfer.variables, card=card), out / EXPORT)
     write_json(out / RESULT, result)
     return Run(out, result)
 
@@ -204,7 +213,7 @@ class _Trainer:
         snapshot = checkpoints.latest()
         done = sum(record["epochs"] for record in snapshot.records) + snapshot.epoch if snapshot else 0
         truncate_lines(self.out / METRICS, name, done)
-        logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name)]
+        logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name, done)]
         logs += [ProgressBar(name)] if self.progress else []
         try:
             trained = fit(
@@ -212,7 +221,7 @@ class _Trainer:
                 self.start.variables,
                 recipe,
                 data.train,
-                data.validation if len(data.validation) else None,
+                data.validation,
                 preprocess,
                 batch_size=self.batch_size,
                 seed=self.seed,
@@ -233,29 +242,27 @@ def evaluate_run(path: str | Path, data: Data | None = None) -> Evaluation:
     On the run's own it repeats the test accuracy exactly. Raise `CheckpointError` where those examples have changed.
     """
     path = Path(path)
-    description = read_json(path / RUN)
-    trained = load(path)
+    trained, description = Run.open(path).load(), read_json(path / RUN, "data", "data_sha256", "batch_size")
     if data is None:
         if description["data"] is None:
             raise ConfigError(f"{path}: this run's data were arrays in memory: name data to evaluate on")
-        spec = dict(description["data"])
-        data = load_data(spec.pop("source"), **spec)
+        data = load_data(**description["data"])
         if data_fingerprint(data) != description["data_sha256"]:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
     return evaluate(trained.model, trained.variables, data.test, trained.preprocess, description["batch_size"])
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run; raise `CheckpointError` where it is missing or damaged."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON file of a run; raise `CheckpointError` where it is missing, damaged or without one of the keys."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: is missing: name the directory of a finished run (--resume finishes one)"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}): the run is damaged") from error
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or any(key not in found for key in keys):
         raise CheckpointError(f"{path}: does not hold what tlx wrote: the run is damaged")
     return found
 
@@ -263,15 +270,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | None, resume: bool) -> Run | None:
     """Take possession of a run directory; return the run if it is finished already."""
     described = json.loads(json.dumps(description))
-    if (out / RUN).exists() and resume:
-        before = read_json(out / RUN)
-        keys = sorted((before.keys() | described.keys()) - {"versions", "notes", "command"})
-        changed = [key for key in keys if before.get(key) != described.get(key)]
+    if resume and os.path.exists(out / RUN):
+        kept = read_json(out / RUN)
+        before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
+        changed = "; ".join(_differences(before, now))
         if changed:
-            diff = "; ".join(f"{key}: {before.get(key)} -> {described.get(key)}" for key in changed)
-            raise CheckpointError(f"{out}: not the run that was begun there ({diff}): name another directory with out=")
+            raise CheckpointError(
+                f"{out}: not the run that was begun there ({changed}): name another directory with out="
+            )
         return Run.open(out) if (out / RESULT).exists() else None
-    if out.exists() and not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir())):
+    if os.path.lexists(out) and not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir())):
         raise ConfigError(f"{out}: is already in use: name another directory with out=, or continue with resume")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -281,6 +289,18 @@ def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | N
         write_bytes(out / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
     write_json(out / RUN, description)
     return None
+
+
+def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    """Say where two pieces of plain data differ: 'phases/0/epochs: 5 -> 6'."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{place}/{key}" if place else key)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*pair, f"{place}/{index}")
+    elif before != now:
+        yield f"{place}: {before!r:.80} -> {now!r:.80}"
 
 
 def _write_evaluation(path: Path, scores: Evaluation, data: Data, preprocess: Preprocess) -> None:

@@ -1,0 +1,449 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASE, assert_same_bits, bits
+from toys import SPEC, Recorder, Stopped, timeless, toy_source
+
+import tlx.training.phase
+from tlx.data import Subset, batches
+from tlx.errors import ConfigError, DataError, DivergedError
+from tlx.models import initialise
+from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
+from tlx.recipes import scratch
+from tlx.training import Loss, fit
+from tlx.training.checkpoint import Checkpoints
+from tlx.tree import fingerprint, flatten, map_with_path, matches
+
+NORM, PLAIN = CASE["norm"], CASE["bare"]  # with BatchNorm and dropout; with BatchNorm alone
+TRAIN, VALIDATION = toy_source(14), toy_source(9, seed=1)
+FAST = Group(Constant(0.02), Adam())
+
+HEAD = (("base", "frozen"), ("head", "head"))
+BLOCK = (("base/stem", "frozen"), ("base/block", "base"), ("head", "head"))
+ALL = (("**", "all"),)
+
+THREE = (
+    Phase("head", 2, HEAD, {"head": Group(Constant(0.01), Sgd(0.9))}),
+    Phase("block", 2, BLOCK, {"head": FAST, "base": Group(Cosine(0.01, warmup=3), AdamW(), 0.01, 1.0)}),
+    Phase("last", 2, BLOCK, {"head": FAST, "base": FAST}, fresh=("head/logits",)),
+)
+
+
+def train(recipe, case=NORM, variables=None, **options):
+    variables = case.variables() if variables is None else variables
+    options = {"train": TRAIN, "validation": VALIDATION, "preprocess": SPEC, "batch_size": 4, **options}
+    return fit(case.model, variables, recipe, **options)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """An uninterrupted fit of three phases, and what its log was told."""
+    log = Recorder()
+    return train(THREE, logs=[log]), log
+
+
+# What a fit is
+
+
+def test_a_phase_is_the_step_over_shuffled_batches(three):
+    """Take the first two epochs by hand; the second batch of four is as it comes, the last holds the two left."""
+    from cases import begin
+
+    run = begin(NORM, HEAD, THREE[0].groups, steps=8)
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    run.state = run.state.replace(key=key)
+    sizes = []
+    for epoch in (1, 2):
+        for batch in batches(TRAIN, SPEC, 4, seed=0, epoch=epoch, shuffle=True):
+            sizes.append(len(batch["label"]))
+            run.train(batch)
+    assert sizes == [4, 4, 4, 2] * 2
+    alone = train(THREE[:1])
+    assert_same_bits(alone.variables["params"], run.params())
+    assert_same_bits(alone.variables["batch_stats"], run.stats())
+
+
+def test_every_example_counts_and_so_does_the_last_partial_batch(three):
+    _, log = three
+    assert log.steps == 6 * 4
+    assert [record["step"] for record in log.records] == [4, 8] * 3
+    for record in log.records:
+        assert record["accuracy"] * 14 == pytest.approx(round(record["accuracy"] * 14), abs=1e-5)
+        assert record["val_accuracy"] * 9 == pytest.approx(round(record["val_accuracy"] * 9), abs=1e-5)
+
+
+def test_the_log_is_told_everything(three):
+    _, log = three
+    assert log.phases == [("head", 2, 8, 0), ("block", 2, 8, 0), ("last", 2, 8, 0)]
+    assert [(r["phase"], r["phase_index"], r["epoch"]) for r in log.records] == [
+        ("head", 0, 1),
+        ("head", 0, 2),
+        ("block", 1, 3),
+        ("block", 1, 4),
+        ("last", 2, 5),
+        ("last", 2, 6),
+    ]
+    assert set(log.records[0]) == {
+        *("phase", "phase_index", "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "rates")
+    }
+    assert log.records[2]["rates"] == pytest.approx({"head": 0.02, "base": 0.01})  # the warm-up has just ended
+
+
+def test_records_say_what_each_phase_came_to(three):
+    done, log = three
+    assert [(p.name, p.trainable, p.frozen, p.epochs, p.steps) for p in done.phases] == [
+        ("head", 35, 216 - 35 + 0, 2, 8),
+        ("block", 35 + 156, 216 - 35 - 156 + 0, 2, 8),
+        ("last", 35 + 156, 216 - 35 - 156 + 0, 2, 8),
+    ]
+    for phase, last in zip(done.phases, log.records[1::2], strict=True):
+        assert (phase.val_loss, phase.val_accuracy) == (last["val_loss"], last["val_accuracy"])
+        assert (phase.stopped_early, phase.best_epoch) == (False, None)
+        assert sum(phase.labels.values()) == phase.trainable + phase.frozen
+        assert phase.seconds > 0
+
+
+def test_it_learns():
+    done = train((Phase("all", 25, ALL, {"all": FAST}),), case=PLAIN)
+    assert done.phases[0].val_accuracy >= 8 / 9
+
+
+def test_the_seed_decides_everything(three):
+    done, _ = three
+    assert_same_bits(train(THREE[:1]).variables, train(THREE[:1]).variables)
+    other = train(THREE[:1], seed=1)
+    assert bits(other.variables["params"]["head"]["logits"]["bias"]) != bits(
+        train(THREE[:1]).variables["params"]["head"]["logits"]["bias"]
+    )
+
+
+def test_the_given_variables_are_left_alone():
+    variables = NORM.variables()
+    before = jax.tree.map(np.array, variables)
+    train((Phase("all", 1, ALL, {"all": FAST}),), variables=variables)
+    assert_same_bits(variables, before)
+
+
+# Frozen means frozen
+
+
+def test_frozen_leaves_keep_their_bits_and_their_fingerprint(three):
+    done, _ = three
+    start = NORM.variables()
+    for phase, rules in zip(done.phases, (HEAD, BLOCK, BLOCK), strict=True):
+        frozen = {
+            path: leaf
+            for path, leaf in flatten(start["params"]).items()
+            if next(label for pattern, label in rules if matches(pattern, path)) == "frozen"
+        }
+        kept = map_with_path(lambda path, leaf, own=frozen: leaf if path in own else None, start["params"])
+        assert phase.frozen_sha256_before == phase.frozen_sha256_after == fingerprint(kept)
+    assert_same_bits(done.variables["params"]["base"]["stem"], start["params"]["base"]["stem"])
+    assert_same_bits(done.variables["batch_stats"]["base"]["stem"], start["batch_stats"]["base"]["stem"])
+
+
+def test_what_is_not_frozen_moves(three):
+    done, _ = three
+    start = flatten(NORM.variables())
+    moved = {path for path, leaf in flatten(done.variables).items() if bits(leaf) != bits(start[path])}
+    assert moved == {path for path in start if "stem" not in path}
+
+
+def test_a_frozen_base_keeps_all_its_bits():
+    done = train(THREE[:1])
+    start = NORM.variables()
+    assert_same_bits(done.variables["params"]["base"], start["params"]["base"])
+    assert_same_bits(done.variables["batch_stats"], start["batch_stats"])
+
+
+def test_the_fingerprint_is_taken_after_the_phase_and_not_before(monkeypatch):
+    """Break the step so that it changes a frozen leaf; the record must tell."""
+    spoil = tlx.training.phase.PhaseRun.finish
+
+    def finish(self, snapshot, index):
+        params = snapshot.variables["params"]
+        stem = jax.tree.map(lambda leaf: leaf + 1, params["base"]["stem"])
+        broken = {**snapshot.variables, "params": {**params, "base": {**params["base"], "stem": stem}}}
+        return spoil(self, tlx.training.phase.replace(snapshot, variables=broken), index)
+
+    monkeypatch.setattr(tlx.training.phase.PhaseRun, "finish", finish)
+    (phase,) = train(THREE[:1]).phases
+    assert phase.frozen_sha256_before != phase.frozen_sha256_after
+
+
+# Memory across phases
+
+
+@pytest.mark.parametrize("group", [FAST, Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"])
+def test_two_phases_of_one_kind_are_one_long_phase(group):
+    def halves(*epochs):
+        return tuple(Phase(f"part {index}", count, ALL, {"all": group}) for index, count in enumerate(epochs))
+
+    assert_same_bits(train(halves(1, 2), PLAIN).variables, train(halves(3), PLAIN).variables)
+
+
+def test_fresh_leaves_are_initialised_anew_and_their_memory_forgotten():
+    """A phase with fresh leaves is a phase from a tree that has them, as the first phase left the others."""
+    warm = Phase("warm", 1, ALL, {"all": FAST})
+    again = Phase("again", 1, ALL, {"all": FAST}, fresh=("**",))
+    fresh = initialise(PLAIN.model, (6, 6, 1), seed=0)
+    reset = train((warm, again), PLAIN)
+    never = train((Phase("idle", 1, (("head", "head"), ("**", "frozen")), {"head": FAST}), again), PLAIN)
+    assert_same_bits(reset.variables, never.variables)  # whatever there was before
+    done = train((Phase("still", 1, ALL, {"all": Group(Constant(1e-30), Sgd(0.0))}, fresh=("head",)),), PLAIN)
+    assert_same_bits(done.variables["params"]["head"], fresh["params"]["head"])
+    assert_same_bits(done.variables["params"]["base"], PLAIN.variables()["params"]["base"])
+    assert bits(fresh["params"]["head"]["logits"]["kernel"]) != bits(
+        PLAIN.variables()["params"]["head"]["logits"]["kernel"]
+    )
+
+
+def test_scratch_forgets_the_start_batch_statistics_included():
+    recipe = scratch((), epochs=1, group=FAST)
+    one, other = PLAIN.variables(), jax.tree.map(lambda leaf: leaf + 1, PLAIN.variables())
+    assert_same_bits(train(recipe, PLAIN, one).variables, train(recipe, PLAIN, other).variables)
+
+
+# Early stopping
+
+
+class Script:
+    """Stand in for `evaluate`: say the scores that are scripted, and keep the variables that were to be scored."""
+
+    def __init__(self, losses, accuracies=None):
+        self.scores = list(zip(losses, accuracies or [0.5] * len(losses), strict=True))
+        self.seen = []
+
+    def __call__(self, model, variables, source, preprocess, batch_size):
+        loss, accuracy = self.scores[len(self.seen)]
+        self.seen.append(jax.tree.map(np.array, variables))
+        return type("Scores", (), {"loss": loss, "accuracy": accuracy})
+
+
+def stopping(patience, epochs=9, monitor="val_loss", rules=ALL):
+    groups = {label: FAST for _, label in rules if label != "frozen"}
+    return Phase("stop", epochs, rules, groups, patience=patience, monitor=monitor)
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "epochs", "best"),
+    [
+        ([1.0, 0.8, 0.9, 0.8], 2, 4, 2),  # a tie is not better
+        ([1.0, 0.8, 0.9, 0.7, 0.8, 0.9], 2, 6, 4),  # a better one starts the count again
+        ([1.0, 1.1], 1, 2, 1),
+        ([0.5, 0.6, 0.7, 0.8], 3, 4, 1),
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], 1, 9, 9),  # never
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.3], 2, 9, 8),  # too late to stop, yet the best comes back
+    ],
+    ids=str,
+)
+def test_patience_counts_and_the_best_epoch_comes_back(monkeypatch, losses, patience, epochs, best):
+    script = Script(losses)
+    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    done = train((stopping(patience),))
+    (phase,) = done.phases
+    assert (len(script.seen), phase.epochs, phase.steps) == (epochs, epochs, 4 * epochs)
+    assert (phase.best_epoch, phase.val_loss, phase.stopped_early) == (best, losses[best - 1], epochs < 9)
+    assert_same_bits(done.variables, script.seen[best - 1])
+    if best < epochs:
+        assert bits(script.seen[-1]["batch_stats"]["base"]["stem"]["norm"]["mean"]) != bits(
+            done.variables["batch_stats"]["base"]["stem"]["norm"]["mean"]
+        )
+
+
+def test_accuracy_can_be_watched_instead(monkeypatch):
+    script = Script([0.1, 0.2, 0.3, 0.4], [0.5, 0.7, 0.7, 0.6])
+    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    done = train((stopping(2, monitor="val_accuracy"),))
+    assert (done.phases[0].best_epoch, done.phases[0].epochs, done.phases[0].val_accuracy) == (2, 4, 0.7)
+    assert_same_bits(done.variables, script.seen[1])
+
+
+def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
+    script = Script([1.0, 0.8, 0.9, 0.95, 1.0])
+    handed = []
+
+    def install(opt_state, memory, ages, step):
+        handed.append(({path: dict(entry) for path, entry in memory.items()}, dict(ages)))
+        return tlx.optim.install(opt_state, memory, ages, step)
+
+    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    monkeypatch.setattr(tlx.training.phase, "install", install)
+    still = Phase("still", 1, ALL, {"all": Group(Constant(1e-30), Adam())})
+    done = train((stopping(2, rules=HEAD), still), PLAIN)
+    assert done.phases[0].best_epoch == 2
+    assert_same_bits(done.variables["params"], script.seen[1]["params"])
+    memory, ages = handed[1]
+    assert set(memory) == {"head/logits/kernel", "head/logits/bias"}
+    assert {entry["age"] for entry in memory.values()} == {2 * 4}
+    assert {age for path, age in ages.items() if path.startswith("base")} == {0}
+
+
+# Resume
+
+
+@pytest.mark.parametrize("epoch", range(1, 7))
+def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, epoch):
+    whole, log = three
+    first, second = Recorder(stop_at=epoch), Recorder()
+    for recorder in (first, second):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        try:
+            done = train(THREE, logs=[recorder], checkpoints=checkpoints)
+        except Stopped:
+            assert recorder is first
+        finally:
+            checkpoints.close()
+    assert_same_bits(done.variables, whole.variables)
+    assert timeless(done.phases) == timeless(whole.phases)
+    assert timeless(first.records + second.records) == timeless(log.records)
+    if epoch % 2 == 0:
+        assert second.phases[0][3] == 4  # what was done before the resume
+
+
+def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_path):
+    whole, _ = three
+    for recorder in (Recorder(stop_at_step=15), Recorder()):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        try:
+            done = train(THREE, logs=[recorder], checkpoints=checkpoints)
+        except Stopped:
+            pass
+        finally:
+            checkpoints.close()
+    assert_same_bits(done.variables, whole.variables)
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 4, 5])
+def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
+    losses = [1.0, 0.8, 0.9, 0.95, 1.0, 0.5]  # best of the first phase: 2, stopped after 4
+    recipe = (stopping(2, rules=HEAD), Phase("last", 2, ALL, {"all": FAST}))
+    monkeypatch.setattr(tlx.training.phase, "evaluate", Script(losses))
+    whole = train(recipe)
+    assert [(p.epochs, p.best_epoch) for p in whole.phases] == [(4, 2), (2, None)]
+    first = Recorder(stop_at=epoch)
+    for recorder, script in ((first, Script(losses)), (Recorder(), Script(losses[epoch - 1 :]))):
+        monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        try:
+            done = train(recipe, logs=[recorder], checkpoints=checkpoints)
+        except Stopped:
+            assert recorder is first
+        finally:
+            checkpoints.close()
+    assert_same_bits(done.variables, whole.variables)
+    assert timeless(done.phases) == timeless(whole.phases)
+
+
+def test_a_finished_fit_is_not_trained_again(tmp_path):
+    for steps in (4, 0):
+        log, checkpoints = Recorder(), Checkpoints(tmp_path / "checkpoints", every=1e9)
+        done = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, logs=[log], checkpoints=checkpoints)
+        checkpoints.close()
+        assert log.steps == steps
+        if steps:
+            first = done
+    assert_same_bits(done.variables, first.variables)
+    assert timeless(done.phases) == timeless(first.phases)
+
+
+# Divergence
+
+
+HUGE = Group(Constant(1e30), Sgd(0.0))
+
+
+def test_divergence_names_phase_and_step_and_the_last_good_checkpoint_stays(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+    recipe = (*THREE[:1], Phase("wild", 3, ALL, {"all": HUGE}))
+    with pytest.raises(DivergedError, match=r"phase 'wild', step [1-3]: the loss is not finite.*lower the learning") as stop:
+        train(recipe, checkpoints=checkpoints)
+    assert stop.value.exit_code == 9
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    good = checkpoints.latest()
+    checkpoints.close()
+    assert (good.phase, good.epoch) == (0, 2)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.variables))
+
+
+def test_a_parameter_that_overflows_is_divergence_though_the_loss_was_finite():
+    wild = Phase("wild", 1, ALL, {"all": Group(Constant(3e38), Sgd(0.0))})
+    start = jax.tree.map(lambda leaf: leaf * 100, PLAIN.variables())
+    with pytest.raises(DivergedError, match="phase 'wild', step 0: a trained parameter is no longer finite"):
+        train((wild,), PLAIN, start, batch_size=14)
+
+
+def test_a_validation_loss_that_is_not_finite_is_divergence(monkeypatch):
+    monkeypatch.setattr(tlx.training.phase, "evaluate", Script([0.5, math.nan]))
+    with pytest.raises(DivergedError, match="phase 'all', step 7: the validation loss is nan"):
+        train((Phase("all", 3, ALL, {"all": FAST}),), PLAIN)
+
+
+def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
+    monkeypatch.setattr(tlx.training.phase, "CHECK_EVERY", 3)
+    log = Recorder()
+    with pytest.raises(DivergedError):
+        train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=1, logs=[log])
+    assert log.steps == 3
+
+
+# What does not fit is refused before the first step
+
+
+def test_without_validation_there_are_no_scores():
+    for none in (None, Subset(TRAIN, [])):
+        log = Recorder()
+        (phase,) = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, validation=none, logs=[log]).phases
+        assert (phase.val_loss, phase.val_accuracy) == (None, None)
+        assert (log.records[0]["val_loss"], log.records[0]["val_accuracy"]) == (None, None)
+
+
+GOOD = Phase("good", 1, ALL, {"all": FAST})
+
+
+@pytest.mark.parametrize(
+    ("phase", "options", "message"),
+    [
+        (stopping(1), {"validation": None}, "'stop' stops early on validation, and there is no validation data"),
+        (stopping(1), {"validation": Subset(TRAIN, [])}, "'stop' stops early on validation"),
+        (Phase("bad", 1, (("base", "b"),), {"b": FAST}), {}, "no rule labels 'head/"),
+        (Phase("bad", 1, ALL, {"b": FAST}), {}, "without a group 'all', without a leaf 'b'"),
+        (Phase("bad", 1, ALL, {"all": FAST}, fresh=("base/x",)), {}, "nothing is selected by 'base/x'"),
+        (Phase("bad", 1, ALL, {"all": Group(Cosine(0.1, warmup=4))}), {}, "warm-up of 4 steps does not fit"),
+        (GOOD, {"batch_size": 0}, "batch_size: 0"),
+        (GOOD, {"loss": Loss(class_weights=(1.0, 2.0))}, "2 class weights for 3 classes"),
+        (GOOD, {"train": toy_source(8, classes=3), "case": CASE["cnn"]}, None),
+    ],
+    ids=str,
+)
+def test_a_fault_of_a_later_phase_is_found_before_the_first_step(phase, options, message):
+    log = Recorder()
+    if message is None:
+        pytest.skip("a model may have more outputs than the data have classes")
+    with pytest.raises(ConfigError, match=message):
+        train((GOOD, phase), logs=[log], **options)
+    assert log.steps == 0
+
+
+def test_more_classes_than_outputs_are_refused():
+    source = toy_source(8, classes=3)
+    source.classes = ("a", "b", "c", "d")
+    with pytest.raises(ConfigError, match="the data have 4 classes and the model 3"):
+        train((GOOD,), train=source)
+
+
+def test_nothing_to_train_on_is_refused():
+    with pytest.raises(DataError, match="no examples to train on"):
+        train((GOOD,), train=Subset(TRAIN, []))
+
+
+def test_arrays_of_jax_and_of_numpy_train_alike():
+    recipe = (Phase("all", 1, ALL, {"all": FAST}),)
+    plain = jax.tree.map(np.asarray, PLAIN.variables())
+    assert_same_bits(
+        train(recipe, PLAIN, plain).variables, train(recipe, PLAIN, jax.tree.map(jnp.asarray, plain)).variables
+    )

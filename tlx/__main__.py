@@ -1,0 +1,5 @@
+"""Run the command as `python -m tlx`."""
+
+from tlx.cli.main import main
+
+main()
