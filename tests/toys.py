@@ -1,13 +1,44 @@
-"""Toy pictures whose class shows, and logs that remember, stop or count."""
+"""Toys for whole fits: pictures whose class shows, a small model, and logs that remember and stop."""
 
 from typing import Any
 
+import flax.linen as nn
+import jax
 import numpy as np
+from cases import Case
 
 from tlx.data import ArraySource, Preprocess
+from tlx.models import Base, Classifier, Head, Stage
 from tlx.training.log import Log
 
 SPEC = Preprocess(6, 6, 1)
+
+
+class DenseNorm(nn.Module):
+    """A dense layer, a BatchNorm, a ReLU and a dropout: quick to compile."""
+
+    features: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = nn.Dense(self.features, use_bias=False, name="dense")(x.reshape(x.shape[0], -1))
+        x = nn.relu(nn.BatchNorm(momentum=0.5, name="norm")(x, use_running_average=not train))
+        return nn.Dropout(self.dropout, name="dropout")(x, deterministic=not train)
+
+
+def _toy(name: str, dropout: float) -> Case:
+    return Case(
+        name,
+        Classifier(Base((Stage("stem", DenseNorm(6)), Stage("block", DenseNorm(5, dropout)))), Head(3)),
+        (6, 6, 1),
+        ("stem", "block"),
+        "base/block/dense/kernel",
+        {"stem": 216 + 12 + 12, "block": 30 + 10 + 10, "head": 18},
+    )
+
+
+PLAIN, RANDOM = _toy("plain", 0.0), _toy("random", 0.3)  # without dropout and with it
 
 
 def toy_source(count: int = 14, classes: int = 3, seed: int = 0) -> ArraySource:

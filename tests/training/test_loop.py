@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASE, assert_same_bits, bits
-from toys import SPEC, Recorder, Stopped, timeless, toy_source
+from cases import assert_same_bits, begin, bits
+from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.phase
 from tlx.data import Subset, batches
@@ -17,8 +17,8 @@ from tlx.training import Loss, fit
 from tlx.training.checkpoint import Checkpoints
 from tlx.tree import fingerprint, flatten, map_with_path, matches
 
-NORM, PLAIN = CASE["norm"], CASE["bare"]  # with BatchNorm and dropout; with BatchNorm alone
-TRAIN, VALIDATION = toy_source(14), toy_source(9, seed=1)
+TRAIN, VALIDATION = toy_source(12), toy_source(8, seed=1)
+UNEVEN = toy_source(14)  # leaves a partial batch of two
 FAST = Group(Constant(0.02), Adam())
 
 HEAD = (("base", "frozen"), ("head", "head"))
@@ -26,13 +26,13 @@ BLOCK = (("base/stem", "frozen"), ("base/block", "base"), ("head", "head"))
 ALL = (("**", "all"),)
 
 THREE = (
-    Phase("head", 2, HEAD, {"head": Group(Constant(0.01), Sgd(0.9))}),
+    Phase("head", 1, HEAD, {"head": Group(Constant(0.01), Sgd(0.9))}),
     Phase("block", 2, BLOCK, {"head": FAST, "base": Group(Cosine(0.01, warmup=3), AdamW(), 0.01, 1.0)}),
-    Phase("last", 2, BLOCK, {"head": FAST, "base": FAST}, fresh=("head/logits",)),
+    Phase("last", 1, BLOCK, {"head": FAST, "base": FAST}, fresh=("head/logits",)),
 )
 
 
-def train(recipe, case=NORM, variables=None, **options):
+def train(recipe, case=RANDOM, variables=None, **options):
     variables = case.variables() if variables is None else variables
     options = {"train": TRAIN, "validation": VALIDATION, "preprocess": SPEC, "batch_size": 4, **options}
     return fit(case.model, variables, recipe, **options)
@@ -48,58 +48,52 @@ def three():
 # What a fit is
 
 
-def test_a_phase_is_the_step_over_shuffled_batches(three):
-    """Take the first two epochs by hand; the second batch of four is as it comes, the last holds the two left."""
-    from cases import begin
-
-    run = begin(NORM, HEAD, THREE[0].groups, steps=8)
-    key = jax.random.fold_in(jax.random.key(0), 0)
-    run.state = run.state.replace(key=key)
+def test_a_phase_is_the_step_over_shuffled_batches():
+    """Take two epochs by hand."""
+    group = Group(Constant(0.01), Sgd(0.9))
+    run = begin(RANDOM, HEAD, group, steps=8)
+    run.state = run.state.replace(key=jax.random.fold_in(jax.random.key(0), 0))
     sizes = []
     for epoch in (1, 2):
-        for batch in batches(TRAIN, SPEC, 4, seed=0, epoch=epoch, shuffle=True):
+        for batch in batches(UNEVEN, SPEC, 4, seed=0, epoch=epoch, shuffle=True):
             sizes.append(len(batch["label"]))
             run.train(batch)
     assert sizes == [4, 4, 4, 2] * 2
-    alone = train(THREE[:1])
-    assert_same_bits(alone.variables["params"], run.params())
-    assert_same_bits(alone.variables["batch_stats"], run.stats())
-
-
-def test_every_example_counts_and_so_does_the_last_partial_batch(three):
-    _, log = three
-    assert log.steps == 6 * 4
-    assert [record["step"] for record in log.records] == [4, 8] * 3
-    for record in log.records:
+    log = Recorder()
+    done = train((Phase("head", 2, HEAD, {"head": group}),), train=UNEVEN, logs=[log])
+    assert_same_bits(done.variables["params"], run.params())
+    assert_same_bits(done.variables["batch_stats"], run.stats())
+    assert log.steps == done.phases[0].steps == 8
+    assert [record["step"] for record in log.records] == [4, 8]
+    for record in log.records:  # each of the 14 and of the 8 counts once
         assert record["accuracy"] * 14 == pytest.approx(round(record["accuracy"] * 14), abs=1e-5)
-        assert record["val_accuracy"] * 9 == pytest.approx(round(record["val_accuracy"] * 9), abs=1e-5)
+        assert record["val_accuracy"] * 8 == pytest.approx(round(record["val_accuracy"] * 8), abs=1e-5)
+    assert 0 < log.records[1]["accuracy"] < 1
 
 
 def test_the_log_is_told_everything(three):
     _, log = three
-    assert log.phases == [("head", 2, 8, 0), ("block", 2, 8, 0), ("last", 2, 8, 0)]
-    assert [(r["phase"], r["phase_index"], r["epoch"]) for r in log.records] == [
-        ("head", 0, 1),
-        ("head", 0, 2),
-        ("block", 1, 3),
-        ("block", 1, 4),
-        ("last", 2, 5),
-        ("last", 2, 6),
+    assert log.phases == [("head", 1, 3, 0), ("block", 2, 6, 0), ("last", 1, 3, 0)]
+    assert [(r["phase"], r["phase_index"], r["epoch"], r["step"]) for r in log.records] == [
+        ("head", 0, 1, 3),
+        ("block", 1, 2, 3),
+        ("block", 1, 3, 6),
+        ("last", 2, 4, 3),
     ]
     assert set(log.records[0]) == {
         *("phase", "phase_index", "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "rates")
     }
-    assert log.records[2]["rates"] == pytest.approx({"head": 0.02, "base": 0.01})  # the warm-up has just ended
+    assert log.records[1]["rates"] == pytest.approx({"head": 0.02, "base": 0.01 * 2 / 3})  # the third step of a warm-up
 
 
 def test_records_say_what_each_phase_came_to(three):
     done, log = three
     assert [(p.name, p.trainable, p.frozen, p.epochs, p.steps) for p in done.phases] == [
-        ("head", 35, 216 - 35 + 0, 2, 8),
-        ("block", 35 + 156, 216 - 35 - 156 + 0, 2, 8),
-        ("last", 35 + 156, 216 - 35 - 156 + 0, 2, 8),
+        ("head", 18, 240 + 50, 1, 3),
+        ("block", 18 + 40, 240 + 10, 2, 6),  # of a batch norm the statistics count as frozen
+        ("last", 18 + 40, 240 + 10, 1, 3),
     ]
-    for phase, last in zip(done.phases, log.records[1::2], strict=True):
+    for phase, last in zip(done.phases, (log.records[0], log.records[2], log.records[3]), strict=True):
         assert (phase.val_loss, phase.val_accuracy) == (last["val_loss"], last["val_accuracy"])
         assert (phase.stopped_early, phase.best_epoch) == (False, None)
         assert sum(phase.labels.values()) == phase.trainable + phase.frozen
@@ -108,20 +102,17 @@ def test_records_say_what_each_phase_came_to(three):
 
 def test_it_learns():
     done = train((Phase("all", 25, ALL, {"all": FAST}),), case=PLAIN)
-    assert done.phases[0].val_accuracy >= 8 / 9
+    assert done.phases[0].val_accuracy >= 7 / 8
 
 
-def test_the_seed_decides_everything(three):
-    done, _ = three
-    assert_same_bits(train(THREE[:1]).variables, train(THREE[:1]).variables)
-    other = train(THREE[:1], seed=1)
-    assert bits(other.variables["params"]["head"]["logits"]["bias"]) != bits(
-        train(THREE[:1]).variables["params"]["head"]["logits"]["bias"]
-    )
+def test_the_seed_decides_everything():
+    one, same, other = (train(THREE[:1], seed=seed).variables for seed in (0, 0, 1))
+    assert_same_bits(one, same)
+    assert bits(one["params"]["head"]["logits"]["bias"]) != bits(other["params"]["head"]["logits"]["bias"])
 
 
 def test_the_given_variables_are_left_alone():
-    variables = NORM.variables()
+    variables = RANDOM.variables()
     before = jax.tree.map(np.array, variables)
     train((Phase("all", 1, ALL, {"all": FAST}),), variables=variables)
     assert_same_bits(variables, before)
@@ -132,7 +123,7 @@ def test_the_given_variables_are_left_alone():
 
 def test_frozen_leaves_keep_their_bits_and_their_fingerprint(three):
     done, _ = three
-    start = NORM.variables()
+    start = RANDOM.variables()
     for phase, rules in zip(done.phases, (HEAD, BLOCK, BLOCK), strict=True):
         frozen = {
             path: leaf
@@ -140,21 +131,24 @@ def test_frozen_leaves_keep_their_bits_and_their_fingerprint(three):
             if next(label for pattern, label in rules if matches(pattern, path)) == "frozen"
         }
         kept = map_with_path(lambda path, leaf, own=frozen: leaf if path in own else None, start["params"])
-        assert phase.frozen_sha256_before == phase.frozen_sha256_after == fingerprint(kept)
+        own = start["batch_stats"]["base"]
+        statistics = {"base": own if rules is HEAD else {"stem": own["stem"]}}
+        expected = fingerprint({"params": kept, "batch_stats": statistics})
+        assert phase.frozen_sha256_before == phase.frozen_sha256_after == expected
     assert_same_bits(done.variables["params"]["base"]["stem"], start["params"]["base"]["stem"])
     assert_same_bits(done.variables["batch_stats"]["base"]["stem"], start["batch_stats"]["base"]["stem"])
 
 
 def test_what_is_not_frozen_moves(three):
     done, _ = three
-    start = flatten(NORM.variables())
+    start = flatten(RANDOM.variables())
     moved = {path for path, leaf in flatten(done.variables).items() if bits(leaf) != bits(start[path])}
     assert moved == {path for path in start if "stem" not in path}
 
 
 def test_a_frozen_base_keeps_all_its_bits():
     done = train(THREE[:1])
-    start = NORM.variables()
+    start = RANDOM.variables()
     assert_same_bits(done.variables["params"]["base"], start["params"]["base"])
     assert_same_bits(done.variables["batch_stats"], start["batch_stats"])
 
@@ -193,12 +187,13 @@ def test_fresh_leaves_are_initialised_anew_and_their_memory_forgotten():
     reset = train((warm, again), PLAIN)
     never = train((Phase("idle", 1, (("head", "head"), ("**", "frozen")), {"head": FAST}), again), PLAIN)
     assert_same_bits(reset.variables, never.variables)  # whatever there was before
-    done = train((Phase("still", 1, ALL, {"all": Group(Constant(1e-30), Sgd(0.0))}, fresh=("head",)),), PLAIN)
+    done = train((Phase("base", 1, (("base", "base"), ("head", "frozen")), {"base": FAST}, fresh=("head",)),), PLAIN)
     assert_same_bits(done.variables["params"]["head"], fresh["params"]["head"])
-    assert_same_bits(done.variables["params"]["base"], PLAIN.variables()["params"]["base"])
     assert bits(fresh["params"]["head"]["logits"]["kernel"]) != bits(
         PLAIN.variables()["params"]["head"]["logits"]["kernel"]
     )
+    done = train((Phase("head", 1, HEAD, {"head": FAST}, fresh=("head",)),), PLAIN)
+    assert_same_bits(done.variables["params"]["base"], PLAIN.variables()["params"]["base"])
 
 
 def test_scratch_forgets_the_start_batch_statistics_included():
@@ -245,7 +240,7 @@ def test_patience_counts_and_the_best_epoch_comes_back(monkeypatch, losses, pati
     monkeypatch.setattr(tlx.training.phase, "evaluate", script)
     done = train((stopping(patience),))
     (phase,) = done.phases
-    assert (len(script.seen), phase.epochs, phase.steps) == (epochs, epochs, 4 * epochs)
+    assert (len(script.seen), phase.epochs, phase.steps) == (epochs, epochs, 3 * epochs)
     assert (phase.best_epoch, phase.val_loss, phase.stopped_early) == (best, losses[best - 1], epochs < 9)
     assert_same_bits(done.variables, script.seen[best - 1])
     if best < epochs:
@@ -267,25 +262,23 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     handed = []
 
     def install(opt_state, memory, ages, step):
-        handed.append(({path: dict(entry) for path, entry in memory.items()}, dict(ages)))
+        handed.append(({path: jax.tree.map(np.array, entry) for path, entry in memory.items()}, dict(ages)))
         return tlx.optim.install(opt_state, memory, ages, step)
 
     monkeypatch.setattr(tlx.training.phase, "evaluate", script)
     monkeypatch.setattr(tlx.training.phase, "install", install)
-    still = Phase("still", 1, ALL, {"all": Group(Constant(1e-30), Adam())})
-    done = train((stopping(2, rules=HEAD), still), PLAIN)
+    done = train((stopping(2, rules=HEAD), Phase("on", 1, BLOCK, {"base": FAST, "head": FAST})), PLAIN)
     assert done.phases[0].best_epoch == 2
-    assert_same_bits(done.variables["params"], script.seen[1]["params"])
     memory, ages = handed[1]
     assert set(memory) == {"head/logits/kernel", "head/logits/bias"}
-    assert {entry["age"] for entry in memory.values()} == {2 * 4}
+    assert {int(entry["age"]) for entry in memory.values()} == {2 * 3}
     assert {age for path, age in ages.items() if path.startswith("base")} == {0}
 
 
 # Resume
 
 
-@pytest.mark.parametrize("epoch", range(1, 7))
+@pytest.mark.parametrize("epoch", (1, 2, 3, 4))
 def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, epoch):
     whole, log = three
     first, second = Recorder(stop_at=epoch), Recorder()
@@ -300,13 +293,13 @@ def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, ep
     assert_same_bits(done.variables, whole.variables)
     assert timeless(done.phases) == timeless(whole.phases)
     assert timeless(first.records + second.records) == timeless(log.records)
-    if epoch % 2 == 0:
-        assert second.phases[0][3] == 4  # what was done before the resume
+    if epoch == 3:
+        assert second.phases[0] == ("block", 2, 6, 3)  # the half of it was done before
 
 
 def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_path):
     whole, _ = three
-    for recorder in (Recorder(stop_at_step=15), Recorder()):
+    for recorder in (Recorder(stop_at_step=8), Recorder()):
         checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
         try:
             done = train(THREE, logs=[recorder], checkpoints=checkpoints)
@@ -317,7 +310,7 @@ def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_pat
     assert_same_bits(done.variables, whole.variables)
 
 
-@pytest.mark.parametrize("epoch", [2, 3, 4, 5])
+@pytest.mark.parametrize("epoch", [3, 4, 5])
 def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
     losses = [1.0, 0.8, 0.9, 0.95, 1.0, 0.5]  # best of the first phase: 2, stopped after 4
     recipe = (stopping(2, rules=HEAD), Phase("last", 2, ALL, {"all": FAST}))
@@ -339,7 +332,7 @@ def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
 
 
 def test_a_finished_fit_is_not_trained_again(tmp_path):
-    for steps in (4, 0):
+    for steps in (3, 0):
         log, checkpoints = Recorder(), Checkpoints(tmp_path / "checkpoints", every=1e9)
         done = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, logs=[log], checkpoints=checkpoints)
         checkpoints.close()
@@ -359,14 +352,14 @@ HUGE = Group(Constant(1e30), Sgd(0.0))
 def test_divergence_names_phase_and_step_and_the_last_good_checkpoint_stays(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
     recipe = (*THREE[:1], Phase("wild", 3, ALL, {"all": HUGE}))
-    with pytest.raises(DivergedError, match=r"phase 'wild', step [1-3]: the loss is not finite.*lower the learning") as stop:
+    with pytest.raises(DivergedError, match=r"'wild', step [12]: the loss is not finite.*lower the learn") as stop:
         train(recipe, checkpoints=checkpoints)
     assert stop.value.exit_code == 9
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     good = checkpoints.latest()
     checkpoints.close()
-    assert (good.phase, good.epoch) == (0, 2)
+    assert (good.phase, good.epoch) == (0, 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.variables))
 
 
@@ -374,12 +367,12 @@ def test_a_parameter_that_overflows_is_divergence_though_the_loss_was_finite():
     wild = Phase("wild", 1, ALL, {"all": Group(Constant(3e38), Sgd(0.0))})
     start = jax.tree.map(lambda leaf: leaf * 100, PLAIN.variables())
     with pytest.raises(DivergedError, match="phase 'wild', step 0: a trained parameter is no longer finite"):
-        train((wild,), PLAIN, start, batch_size=14)
+        train((wild,), PLAIN, start, batch_size=12)
 
 
 def test_a_validation_loss_that_is_not_finite_is_divergence(monkeypatch):
     monkeypatch.setattr(tlx.training.phase, "evaluate", Script([0.5, math.nan]))
-    with pytest.raises(DivergedError, match="phase 'all', step 7: the validation loss is nan"):
+    with pytest.raises(DivergedError, match="phase 'all', step 5: the validation loss is nan"):
         train((Phase("all", 3, ALL, {"all": FAST}),), PLAIN)
 
 
@@ -387,7 +380,7 @@ def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
     monkeypatch.setattr(tlx.training.phase, "CHECK_EVERY", 3)
     log = Recorder()
     with pytest.raises(DivergedError):
-        train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=1, logs=[log])
+        train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=2, logs=[log])
     assert log.steps == 3
 
 
@@ -413,17 +406,14 @@ GOOD = Phase("good", 1, ALL, {"all": FAST})
         (Phase("bad", 1, (("base", "b"),), {"b": FAST}), {}, "no rule labels 'head/"),
         (Phase("bad", 1, ALL, {"b": FAST}), {}, "without a group 'all', without a leaf 'b'"),
         (Phase("bad", 1, ALL, {"all": FAST}, fresh=("base/x",)), {}, "nothing is selected by 'base/x'"),
-        (Phase("bad", 1, ALL, {"all": Group(Cosine(0.1, warmup=4))}), {}, "warm-up of 4 steps does not fit"),
+        (Phase("bad", 1, ALL, {"all": Group(Cosine(0.1, warmup=3))}), {}, "warm-up of 3 steps does not fit"),
         (GOOD, {"batch_size": 0}, "batch_size: 0"),
         (GOOD, {"loss": Loss(class_weights=(1.0, 2.0))}, "2 class weights for 3 classes"),
-        (GOOD, {"train": toy_source(8, classes=3), "case": CASE["cnn"]}, None),
     ],
     ids=str,
 )
 def test_a_fault_of_a_later_phase_is_found_before_the_first_step(phase, options, message):
     log = Recorder()
-    if message is None:
-        pytest.skip("a model may have more outputs than the data have classes")
     with pytest.raises(ConfigError, match=message):
         train((GOOD, phase), logs=[log], **options)
     assert log.steps == 0

@@ -1,5 +1,6 @@
 """The entry point: find the subcommand, run it, and turn failures into one line and an exit code."""
 
+import io
 import logging
 import os
 import signal
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `tlx` with the given arguments (the process's own by default) and exit."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be good UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for name in ("absl", "asyncio"):  # Orbax tells through them of each failure that it also raises, with tracebacks
         logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL)
     try:

@@ -1,5 +1,6 @@
 """Options: a typed dataclass a command, read from flags and from a YAML file alike."""
 
+import collections
 import contextlib
 import dataclasses
 import difflib
@@ -83,10 +84,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _one_line(box: str) -> str:
-    """Take the message out of the box that tyro draws around it."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line[:1] == "│"]
-    upper = [line for line in lines if line][: next((i for i, line in enumerate(lines) if line.startswith("──")), None)]
-    return " ".join(" ".join(upper).split()) or "the options could not be read: see --help"
+    """Take the message out of the box that tyro draws: what stands between the first ruled line and the second."""
+    lines = [line.strip("│ ") for line in box.splitlines()]
+    rules = [index for index, line in enumerate(lines) if line.startswith(("╭", "─", "----"))]
+    message = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
+    return " ".join(" ".join(message).split())
 
 
 def value_of(name: str, arguments: Sequence[str]) -> str | None:
@@ -144,10 +146,10 @@ def read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value]
-            twice = [key for key in keys if keys.count(key) > 1]
-            if twice:
-                raise yaml.YAMLError(f"the key {twice[0]!r} is there twice")
+            counts = collections.Counter(str(key.value) for key, _ in node.value)
+            name, count = counts.most_common(1)[0] if counts else ("", 0)
+            if count > 1:
+                raise yaml.YAMLError(f"the key {name!r} is there {count} times")
             return super().construct_mapping(node, deep)
 
     try:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tlx.data.files import one_line, open_regular, shown, true_type
 from tlx.data.idx import read_idx
 from tlx.data.validate import as_array, on_scale
-from tlx.errors import DataError
+from tlx.errors import DataError, UnsafeFileError
 
 _MODES = {"1": "L", "P": "RGBA", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}  # others become RGB
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
@@ -33,10 +34,17 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
 
 
 def _read_npy(path: str) -> np.ndarray:
+    with open_regular(path) as file:
+        head = file.read(64)
+    if not head.startswith(b"\x93NUMPY"):
+        kind = UnsafeFileError if head.startswith(b"\x80") else DataError
+        raise kind(f"{shown(path)}: not a .npy file but {true_type(head)}")
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False, mmap_mode="r")  # so that a header that promises much costs nothing
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as an array ({error})") from error
+        if "Python objects" in str(error):
+            raise UnsafeFileError(f"{shown(path)}: holds Python objects, which could run code: save numbers") from error
+        raise DataError(f"{shown(path)}: cannot be read as an array ({one_line(error)})") from error
     return as_array(array, path)
 
 
@@ -54,15 +62,17 @@ def _read_image(path: str) -> np.ndarray:
         with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode in ("I", "F"):
-                raise DataError(f"{path}: has 32-bit pixels whose black and white are unknown: save it with 8 or 16")
+                raise DataError(
+                    f"{shown(path)}: has 32-bit pixels whose black and white are unknown: save it with 8 or 16"
+                )
             if image.mode.startswith("I;16"):
                 return (np.asarray(image) / 257).round().astype(np.uint8)
             if image.mode not in ("L", "RGB", "RGBA"):
                 image = image.convert(_MODES.get(image.mode, "RGB"))
             return np.asarray(image)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a picture ({', '.join(FORMATS)}) and not a .npy or idx file") from error
+        raise DataError(f"{shown(path)}: not a picture ({', '.join(FORMATS)}) and not a .npy or idx file") from error
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+        raise DataError(f"{shown(path)}: cannot be read ({one_line(error)})") from error

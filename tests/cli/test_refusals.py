@@ -1,0 +1,256 @@
+"""Bad input gives one line that names what is wrong and how to mend it, and the right exit code."""
+
+import gzip
+import struct
+import time
+
+import numpy as np
+import pytest
+
+QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--no-compare-scratch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["finetun"], "did you mean finetune?"),
+        (["--jsn"], "unknown command"),
+        (["finetune", "--lerning-rate", 1], "--lerning-rate"),
+        (["finetune", "--head-rat", 1], "did you mean --head-rate?"),
+        (["finetune", "--head-rate", "fast"], "--head-rate"),
+        (["finetune", "--head-rate", "nan"], "rate must be a finite number above 0"),
+        (["finetune", "--head-rate=-1e-3"], "rate must be a finite number above 0"),
+        (["finetune", "--base-rate", 0], "rate must be a finite number above 0"),
+        (["finetune", "--head-rate", "inf"], "rate must be a finite number above 0"),
+        (["finetune", "--recipe", "prob"], "probe"),
+        (["finetune", "--base", "cnn-mnst"], "did you mean 'cnn-mnist'?"),
+        (["finetune", "--data", "digts"], "digits"),
+        (["finetune", "--head-epochs", 0], "epochs must be at least 1"),
+        (["finetune", "--patience", 0], "patience must be at least 1"),
+        (["finetune", "--thaw-from", "conv9"], "'conv1', 'conv2', 'conv3'"),
+        (["finetune", "--recipe", "probe", "--thaw-from", "conv3"], "--thaw-from"),
+        (["finetune", "--recipe", "probe", "--layer-decay", 0.5], "--layer-decay"),
+        (["finetune", "--layer-decay", 1.5], "layer decay"),
+        (["finetune", "--decay", 0.1], "--decay does not go with --schedule constant"),
+        (["finetune", "--schedule", "inverse-time"], "needs --decay"),
+        (["finetune", "--schedule", "cosine", "--warmup", 10_000], "warm-up"),
+        (["finetune", "--momentum", 0.5], "--momentum does not go with --optimizer adam"),
+        (["finetune", "--dropout", 1.5], "dropout"),
+        (["finetune", "--hidden", -3], "hidden"),
+        (["finetune", "--label-smoothing", 2], "label"),
+        (["finetune", "--batch-size", 0], "batch_size"),
+        (["finetune", "--seed", -1], "seed"),
+        (["finetune", "--labels-per-class", 0], "labels_per_class"),
+        (["finetune", "--validation", 1.5], "validation"),
+        (["finetune", "--grey-to-rgb", "viridis"], "grey_to_rgb"),
+        (["finetune", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["finetune", "--resume"], "--out"),
+        (["evaluate"], "evaluate"),
+        (["evaluate", "cnn-mnist"], "--data"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["inspect", "nowhere"], "presets are cnn-mnist, mlp-mnist"),
+        (["predict", "cnn-mnist"], "no pictures"),
+        (["predict", "cnn-mnist", "a.png", "--top", 0], "--top"),
+    ],
+)
+def test_usage(refused, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(2, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_in_use_is_left_alone(refused, tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    assert "already in use" in refused(2, "finetune", *QUICK, "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_second_run_does_not_touch_the_first(refused, run_dir):
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    assert "already in use" in refused(2, "finetune", *QUICK, "--out", run_dir)
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_an_output_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(6, "finetune", *QUICK, "--out", tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lerning_rate: 1\n", "lerning_rate"),
+        ("head_rte: 1\n", "did you mean head_rate?"),
+        ("!!python/object/apply:os.system ['touch canary']\n", "config.yaml"),
+        ("seed: !!python/object/apply:os.system ['touch canary']\n", "config.yaml"),
+        ("seed: &a 1\nhead_epochs: *a\n", "aliases are not allowed"),
+        ("seed: 1\nseed: 2\n", "2 times"),
+        ("- seed\n", "key: value"),
+        ("seed: {a: 1}\n", "flat list"),
+        ("json: 3\n", "true or false"),
+        ("seed: many\n", "--seed"),
+        ("config: other.yaml\n", "config"),
+        ("seed: [1\n", "not plain YAML"),
+        ("\0", "not plain YAML"),
+        ("", "key: value"),
+    ],
+)
+def test_config_files(refused, tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    assert words in refused(2, "finetune", "--config", "config.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_an_alias_bomb_is_refused_at_once(refused, tmp_path):
+    levels = [f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(30)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(["a0: &a0 [x]", *levels]))
+    started = time.monotonic()
+    refused(2, "finetune", "--config", tmp_path / "bomb.yaml")
+    assert time.monotonic() - started < 30  # expanded, it would have 9**30 items
+
+
+def idx(array, magic=None):
+    array = np.asarray(array, np.uint8)
+    head = bytes([0, 0, 8, array.ndim]) if magic is None else magic
+    return head + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+IMAGES, LABELS = np.zeros((40, 28, 28)), np.arange(40) % 4
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """MNIST's four files, tiny; `folder(name=content)` writes some of them otherwise."""
+
+    def write(**other):
+        where = tmp_path / "idx"
+        where.mkdir()
+        for part in ("train", "t10k"):
+            contents = {"images": idx(IMAGES), "labels": idx(LABELS), **(other if part == "train" else {})}
+            (where / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(contents["images"]))
+            (where / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(contents["labels"]))
+        return f"idx:{where}"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"images": idx(IMAGES)[:-100]}, "train-images"),
+        ({"images": idx(IMAGES, magic=b"\1\2\3\4")}, "train-images"),
+        ({"images": idx(IMAGES) + b"more"}, "train-images"),
+        ({"images": idx(IMAGES[:39])}, "39"),
+        ({"images": b"<html>not found</html>"}, "train-images"),
+        ({"images": b""}, "train-images"),
+        ({"images": bytes([0, 0, 8, 3]) + struct.pack(">3I", 10**6, 10**6, 10**6)}, "train-images"),
+        ({"labels": idx(np.where(np.arange(40) == 7, 200, LABELS))}, "row 7"),
+        ({"labels": idx(LABELS[:5])}, "5"),
+        ({"labels": idx(LABELS * 0)}, "class"),
+    ],
+)
+def test_idx_files(refused, folder, tmp_path, files, words):
+    out = tmp_path / "run"
+    assert words in refused(4, "finetune", *QUICK, "--data", folder(**files), "--out", out)
+    assert not out.exists()
+
+
+def test_the_folder_that_the_faults_are_put_in_is_good(call, folder, tmp_path):
+    assert call("finetune", *QUICK, "--data", folder(), "--out", tmp_path / "run").code == 0
+
+
+def test_fewer_images_than_a_batch(refused, folder, tmp_path):
+    line = refused(4, "finetune", *QUICK, "--data", folder(), "--batch-size", 64, "--out", tmp_path / "run")
+    assert "batch" in line
+
+
+def test_data_that_are_not_there(refused, tmp_path):
+    assert "nowhere" in refused(4, "finetune", *QUICK, "--data", f"idx:{tmp_path}/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (np.where(np.arange(40)[:, None, None] == 3, np.nan, IMAGES), LABELS, "image 3"),
+        (IMAGES, LABELS * 0, "class"),
+        (IMAGES, LABELS - 1, "row 0"),
+        (IMAGES[:0], LABELS[:0], "images"),
+    ],
+)
+def test_arrays(refused, tmp_path, images, labels, words):
+    path = tmp_path / "data.npz"
+    np.savez(path, images=images, labels=labels, value_range=np.array([0, 255]))
+    assert words in refused(4, "finetune", *QUICK, "--data", f"npz:{path}", "--out", tmp_path / "run")
+
+
+class Canary:
+    def __reduce__(self):
+        return open, ("canary", "w")
+
+
+def test_pickles_are_never_read(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad = np.array([Canary()], dtype=object)
+    np.savez("data.npz", images=bad, labels=bad, allow_pickle=True)
+    np.save("data.npy", bad, allow_pickle=True)
+    refused(8, "finetune", *QUICK, "--data", "npz:data.npz")
+    refused(8, "predict", "mlp-mnist", "data.npy")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_arrays_that_are_something_else(refused, tmp_path):
+    (tmp_path / "page.npy").write_text("<html>")
+    assert "an HTML page" in refused(4, "predict", "mlp-mnist", tmp_path / "page.npy")
+    (tmp_path / "nan.npy").write_bytes(b"")
+    np.save(tmp_path / "nan.npy", np.full((2, 8, 8), np.nan))
+    assert "image 0" in refused(4, "predict", "mlp-mnist", tmp_path / "nan.npy")
+
+
+def test_pictures(refused, tmp_path):
+    for name, content in (("empty.png", b""), ("text.jpg", b"not a picture"), ("eps.jpg", b"%!PS-Adobe-3.0 EPSF-3.0")):
+        (tmp_path / name).write_bytes(content)
+        assert name in refused(4, "predict", "mlp-mnist", tmp_path / name)
+    assert "missing.png" in refused(4, "predict", "mlp-mnist", tmp_path / "missing.png")
+
+
+def test_resuming_what_was_never_begun(refused, tmp_path):
+    assert "config.yaml" in refused(5, "finetune", "--resume", "--out", tmp_path)
+
+
+def test_resuming_with_another_option(refused, run_dir):
+    assert "seed: 0 -> 7" in refused(5, "finetune", "--resume", "--out", run_dir, "--seed", 7)
+
+
+def test_a_training_that_diverges(call, tmp_path):
+    out = tmp_path / "run"
+    called = call("finetune", *QUICK, "--labels-per-class", 4, "--optimizer", "sgd", "--head-rate", 1e38, "--out", out)
+    assert called.code == 9
+    last = called.err.splitlines()[-1]
+    assert "phase 'head'" in last
+    assert "step" in last
+    assert "learning rate" in last
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_a_damaged_run(refused, tmp_path, run_dir, command):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(run_dir, broken)
+    (broken / "run.json").write_text('{"half": ')
+    assert "run.json" in refused(5, command, broken)
+
+
+def test_damaged_weights(refused, tmp_path, run_dir):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(run_dir, broken)
+    weights = broken / "export/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "model.safetensors" in refused(3, "evaluate", broken)
+    (tmp_path / "renamed.safetensors").write_bytes(b"PK\3\4 not safetensors")
+    assert "renamed.safetensors" in refused(3, "inspect", tmp_path / "renamed.safetensors")

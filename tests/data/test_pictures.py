@@ -1,0 +1,112 @@
+"""Pictures from files come out as they look, or are refused by name."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlx.data.pictures import read_pictures
+from tlx.errors import DataError, UnsafeFileError
+
+GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
+
+
+def read(path):
+    [(name, picture)] = read_pictures(str(path))
+    assert name == str(path)
+    return picture
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
+def test_lossless_formats(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(RGB).save(path, lossless=True)
+    assert (read(path) == RGB).all()
+
+
+def test_the_content_decides_not_the_name(tmp_path):
+    path = tmp_path / "really-a-png.jpg"
+    Image.fromarray(GREY).save(path, format="PNG")
+    assert (read(path) == GREY).all()
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(path)
+    assert (read(path) == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("1", None), ("P", 4), ("LA", 4), ("RGBA", 4), ("CMYK", 3), ("L", None), ("RGB", 3)]
+)
+def test_other_modes(tmp_path, mode, channels):
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    Image.fromarray(RGB).convert(mode).save(path)
+    picture = read(path)
+    assert picture.dtype == np.uint8
+    assert picture.shape == ((4, 6) if channels is None else (4, 6, channels))
+    if mode == "CMYK":
+        assert np.abs(picture.astype(int) - RGB).max() <= 2
+
+
+def test_a_picture_is_turned_as_its_exif_says(tmp_path):
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored a quarter turn to the left
+    Image.fromarray(GREY).save(path, exif=exif)
+    assert (read(path) == np.rot90(GREY, -1)).all()
+
+
+def test_the_first_frame_of_an_animation(tmp_path):
+    path = tmp_path / "a.gif"
+    frames = [Image.fromarray(np.full((4, 6), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert read(path)[0, 0].tolist() in ([10, 10, 10], [10, 10, 10, 255], 10)
+
+
+def test_arrays(tmp_path):
+    np.save(tmp_path / "a.npy", np.stack([GREY, GREY + 1]))
+    assert [name for name, _ in read_pictures(str(tmp_path / "a.npy"))] == [f"{tmp_path}/a.npy#{i}" for i in range(2)]
+    np.save(tmp_path / "b.npy", GREY.astype(np.float64))
+    [(_, one)] = read_pictures(str(tmp_path / "b.npy"))
+    assert one.dtype == np.float32
+    assert (one == GREY).all()
+
+
+def damaged(kind):
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(content, format=kind)
+    return content.getvalue()[: len(content.getvalue()) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("half.png", damaged("PNG")),
+        ("half.jpg", damaged("JPEG")),
+        ("empty.jpg", b""),
+        ("text.jpg", b"hello"),
+        ("postscript.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n"),
+        ("page.npy", b"<html>"),
+        ("short.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9, 9), }" + b" " * 60),
+    ],
+)
+def test_damage_is_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name) as caught:
+        read_pictures(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_floating_point_pictures_are_refused(tmp_path):
+    Image.fromarray(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match="black and white are unknown"):
+        read_pictures(str(tmp_path / "a.tiff"))
+
+
+def test_a_pickle_is_unsafe(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"\x80\x04N.")
+    with pytest.raises(UnsafeFileError, match=r"a\.npy"):
+        read_pictures(str(tmp_path / "a.npy"))

@@ -1,0 +1,141 @@
+import json
+import struct
+
+import pytest
+
+from tlx.errors import StorageError
+from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
+
+
+def record(epoch, **changes):
+    whole = {"phase": "head", "phase_index": 0, "epoch": epoch, "step": 3 * epoch, "loss": 0.5 / epoch}
+    scores = {"accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.5, "seconds": 0.1, "rates": {"head": 0.125}}
+    return {**whole, **scores, **changes}
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_epoch_is_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for run in ("transfer", "scratch"):
+        log = JsonLines(path, run)
+        log.phase("head", 2, 6, 0)
+        log.step()
+        log.epoch(record(1))
+        log.epoch(record(2, val_loss=None))
+        log.close()
+    assert lines(path) == [
+        {"run": "transfer", **record(1)},
+        {"run": "transfer", **record(2, val_loss=None)},
+        {"run": "scratch", **record(1)},
+        {"run": "scratch", **record(2, val_loss=None)},
+    ]
+
+
+def test_lines_that_cannot_be_written_are_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match=r"gone/metrics\.jsonl: cannot be written \(No such file"):
+        JsonLines(tmp_path / "gone" / "metrics.jsonl", "transfer").epoch(record(1))
+
+
+def test_truncating_drops_what_comes_after_and_spares_the_other_run(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for run, epochs in (("transfer", 3), ("scratch", 2)):
+        for epoch in range(1, epochs + 1):
+            JsonLines(path, run).epoch(record(epoch))
+    truncate_lines(path, "transfer", 1)
+    assert [(line["run"], line["epoch"]) for line in lines(path)] == [("transfer", 1), ("scratch", 1), ("scratch", 2)]
+    truncate_lines(path, "scratch", 0)
+    assert lines(path) == [{"run": "transfer", **record(1)}]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1])
+def test_a_line_cut_short_is_dropped_and_a_whole_one_without_its_end_is_kept(tmp_path, cut):
+    path = tmp_path / "metrics.jsonl"
+    for epoch in (1, 2):
+        JsonLines(path, "transfer").epoch(record(epoch))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:cut])
+    truncate_lines(path, "transfer", 5)
+    assert [line["epoch"] for line in lines(path)] == ([1, 2] if cut == -1 else [1])
+    assert path.read_bytes().endswith(b"}\n")
+
+
+def test_truncating_nothing_is_nothing(tmp_path):
+    truncate_lines(tmp_path / "metrics.jsonl", "transfer", 1)
+    assert not list(tmp_path.iterdir())
+
+
+def events(directory):
+    """Read TensorBoard's files as its format says: length, checksum, protobuf, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(directory.glob("events.out.tfevents.*")):
+        content, place = path.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = Event()
+            event.ParseFromString(content[place + 12 : place + 12 + length])
+            found.append(event)
+            place += 12 + length + 4
+        assert place == len(content)
+    return found
+
+
+def scalars(directory):
+    return {
+        (value.tag, event.step): value.simple_value
+        for event in events(directory)
+        for value in event.summary.value
+        if value.WhichOneof("value") == "simple_value"
+    }
+
+
+def test_tensorboard_reads_the_same_figures(tmp_path):
+    log = TensorBoard(tmp_path / "run")
+    log.epoch(record(1))
+    log.epoch(record(2, val_loss=None, val_accuracy=None))
+    log.close()
+    assert scalars(tmp_path / "run") == {
+        ("loss", 1): 0.5,
+        ("accuracy", 1): 0.75,
+        ("val_loss", 1): 0.25,
+        ("val_accuracy", 1): 0.5,
+        ("rate/head", 1): 0.125,
+        ("loss", 2): 0.25,
+        ("accuracy", 2): 0.75,
+        ("rate/head", 2): 0.125,
+    }
+
+
+def test_tensorboard_is_told_what_a_resume_makes_void(tmp_path):
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    log = TensorBoard(tmp_path / "run", done=3)
+    log.close()
+    starts = [event.step for event in events(tmp_path / "run") if event.session_log.status == SessionLog.START]
+    assert starts == [4]  # TensorBoard drops what other files of the run hold from this step on
+
+
+def test_tensorboard_that_cannot_be_written_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="file/run: cannot be written"):
+        TensorBoard(tmp_path / "file" / "run")
+
+
+def test_the_progress_bar_goes_to_standard_error(capsys):
+    log = ProgressBar("transfer")
+    log.phase("[bold]all[/bold]", 2, 6, 3)
+    for _ in range(3):
+        log.step()
+    log.epoch(record(2, val_accuracy=0.625))
+    log.epoch(record(2, val_accuracy=None))
+    log.close()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "transfer: [bold]all[/bold]" in printed.err  # names are text, never markup
+    assert "6/6" in printed.err
+    assert "loss 0.2500" in printed.err
