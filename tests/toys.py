@@ -1,5 +1,6 @@
 """Toys for whole fits: pictures whose class shows, a small model, and logs that remember and stop."""
 
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -7,8 +8,10 @@ import jax
 import numpy as np
 from cases import Case
 
+import tlx
 from tlx.data import ArraySource, Preprocess
 from tlx.models import Base, Classifier, Head, Stage
+from tlx.optim import Constant, Group
 from tlx.training.log import Log
 
 SPEC = Preprocess(6, 6, 1)
@@ -82,3 +85,26 @@ def timeless(records: Any) -> list[dict[str, Any]]:
     """Return records without their seconds."""
     plain = [record if isinstance(record, dict) else vars(record) for record in records]
     return [{key: value for key, value in record.items() if key != "seconds"} for record in plain]
+
+
+def finetune_toy(out: Path, **changes: Any) -> tlx.Run:
+    """Run the MLP to five digits a class: two epochs of the head, two of everything, and four from scratch."""
+    base = tlx.load("mlp-mnist")
+    head = Group(Constant(0.05))
+    options = {
+        "data": tlx.load_data("digits", labels_per_class=5),
+        "recipe": tlx.recipes.finetune(base.stages, head_epochs=2, base_epochs=2, head=head, base=head),
+        "batch_size": 25,
+        "config": {"seed": 0},
+        **changes,
+    }
+    return tlx.finetune(base, out=out, **options)
+
+
+def everything_in(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Return the time of change and the content of each file below a directory."""
+    return {
+        str(path.relative_to(directory)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
