@@ -1,9 +1,12 @@
 """The README's Python does what it says."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from tlx.cli.main import main
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -17,6 +20,12 @@ def test_the_ten_lines_do_what_the_command_does(
     exec(BLOCKS[0], names)
     printed = capsys.readouterr().out
     run = names["run"]
+    with pytest.raises(SystemExit) as stop:
+        main(["finetune", "--json"])
+    assert not stop.value.code
+    told = json.loads(capsys.readouterr().out)
+    for key in ("test_accuracy", "test_loss", "scratch_accuracy"):
+        assert told[key] == run.result[key]
     assert run.test_accuracy >= 0.95
     assert run.test_accuracy - run.scratch_accuracy >= 0.02
     assert f"transferred {run.test_accuracy:.1%}" in printed

@@ -1,5 +1,6 @@
 """Toys for whole fits: pictures whose class shows, a small model, and logs that remember and stop."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -107,4 +108,31 @@ def everything_in(directory: Path) -> dict[str, tuple[int, bytes]]:
         str(path.relative_to(directory)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(directory.rglob("*"))
         if path.is_file()
+    }
+
+
+def events_in(directory: Path) -> list[Any]:
+    """Read TensorBoard's files as its format says: length, checksum, protobuf, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(directory.glob("events.out.tfevents.*")):
+        content, place = path.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = Event()
+            event.ParseFromString(content[place + 12 : place + 12 + length])
+            found.append(event)
+            place += 12 + length + 4
+        assert place == len(content)
+    return found
+
+
+def scalars_in(directory: Path) -> dict[tuple[str, int], float]:
+    """Read the scalars among TensorBoard's events: (tag, step) to value."""
+    return {
+        (value.tag, event.step): value.simple_value
+        for event in events_in(directory)
+        for value in event.summary.value
+        if value.WhichOneof("value") == "simple_value"
     }

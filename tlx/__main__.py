@@ -1,5 +1,5 @@
 """Run the command as `python -m tlx`."""
 
-from tlx.cli.main import main
+from tlx.cli.main import entry
 
-main()
+entry()

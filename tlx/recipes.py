@@ -52,7 +52,7 @@ def finetune(
     [('head', (('base', 'frozen'), ('head', 'head'))),
      ('conv2 and up', (('base/conv1', 'frozen'), ('base/conv2', 'base'), ('head', 'head')))]
     """
-    first = stages[0] if thaw_from is None else thaw_from
+    first = _lowest(stages) if thaw_from is None else thaw_from
     return (
         *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
         _thawed(stages, first, base_epochs, head, base, layer_decay, patience, monitor),
@@ -101,7 +101,7 @@ def full(
     >>> [phase.rules for phase in full(["conv1", "conv2"])]
     [(('base', 'base'), ('head', 'head'))]
     """
-    return (_thawed(stages, stages[0], epochs, head, base, layer_decay, patience, monitor),)
+    return (_thawed(stages, _lowest(stages), epochs, head, base, layer_decay, patience, monitor),)
 
 
 def scratch(
@@ -118,6 +118,12 @@ def scratch(
     [((('**', 'all'),), ('**',))]
     """
     return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, patience, monitor, fresh=("**",)),)
+
+
+def _lowest(stages: Sequence[str]) -> str:
+    if not stages:
+        raise ConfigError("no stages: give those of the base that own parameters (tlx.Pretrained.stages)")
+    return stages[0]
 
 
 def _thawed(

@@ -18,7 +18,7 @@ QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--no-c
         (["finetune", "--lerning-rate", 1], "--lerning-rate"),
         (["finetune", "--head-rat", 1], "did you mean --head-rate?"),
         (["finetune", "--head-rate", "fast"], "--head-rate"),
-        (["finetune", "--head-rate", "nan"], "rate must be a finite number above 0"),
+        (["finetune", "--head-rate", "nan"], "--head-rate: the learning rate must be a finite number above 0"),
         (["finetune", "--head-rate=-1e-3"], "rate must be a finite number above 0"),
         (["finetune", "--base-rate", 0], "rate must be a finite number above 0"),
         (["finetune", "--head-rate", "inf"], "rate must be a finite number above 0"),
@@ -87,7 +87,10 @@ def test_an_output_that_cannot_be_written(refused, tmp_path):
         ("seed: 1\nseed: 2\n", "2 times"),
         ("- seed\n", "key: value"),
         ("seed: {a: 1}\n", "flat list"),
-        ("json: 3\n", "true or false"),
+        ("compare_scratch: 3\n", "true or false"),
+        ("json: true\n", "unknown key 'json'"),
+        ("<<: {seed: 1}\n", "'<<' is not allowed"),
+        ("seed: !!int abc\n", "not plain YAML"),
         ("seed: many\n", "--seed"),
         ("config: other.yaml\n", "config"),
         ("seed: [1\n", "not plain YAML"),
@@ -204,7 +207,7 @@ def test_arrays_that_are_something_else(refused, tmp_path):
     assert "an HTML page" in refused(4, "predict", "mlp-mnist", tmp_path / "page.npy")
     (tmp_path / "nan.npy").write_bytes(b"")
     np.save(tmp_path / "nan.npy", np.full((2, 8, 8), np.nan))
-    assert "image 0" in refused(4, "predict", "mlp-mnist", tmp_path / "nan.npy")
+    assert "floats" in refused(4, "predict", "mlp-mnist", tmp_path / "nan.npy")
 
 
 def test_pictures(refused, tmp_path):

@@ -1,5 +1,6 @@
 """Pictures from files come out as they look, or are refused by name."""
 
+import gzip
 import io
 
 import numpy as np
@@ -59,20 +60,30 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path):
     assert (read(path) == np.rot90(GREY, -1)).all()
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
+def test_the_first_frame_of_an_animation(tmp_path, caplog):
     path = tmp_path / "a.gif"
     frames = [Image.fromarray(np.full((4, 6), value, np.uint8)) for value in (10, 200)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
     assert read(path)[0, 0].tolist() in ([10, 10, 10], [10, 10, 10, 255], 10)
+    assert "only the first of 2 frames" in caplog.text
 
 
 def test_arrays(tmp_path):
     np.save(tmp_path / "a.npy", np.stack([GREY, GREY + 1]))
     assert [name for name, _ in read_pictures(str(tmp_path / "a.npy"))] == [f"{tmp_path}/a.npy#{i}" for i in range(2)]
-    np.save(tmp_path / "b.npy", GREY.astype(np.float64))
-    [(_, one)] = read_pictures(str(tmp_path / "b.npy"))
-    assert one.dtype == np.float32
-    assert (one == GREY).all()
+    np.save(tmp_path / "b.npy", GREY)
+    assert (read_pictures(str(tmp_path / "b.npy"))[0][1] == GREY).all()
+    np.save(tmp_path / "c.npy", GREY / 255)
+    with pytest.raises(DataError, match="floats"):
+        read_pictures(str(tmp_path / "c.npy"))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files(tmp_path, suffix):
+    content = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 6]) + GREY.tobytes() * 2
+    path = tmp_path / f"pictures{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    assert [(picture == GREY).all() for _, picture in read_pictures(str(path))] == [True, True]
 
 
 def damaged(kind):

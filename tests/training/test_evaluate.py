@@ -1,3 +1,5 @@
+"""Scores are those of the model at rest, example by example."""
+
 import jax
 import numpy as np
 import pytest

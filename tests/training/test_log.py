@@ -1,7 +1,9 @@
+"""Logs hold what a run told them, and can be cut back to a checkpoint."""
+
 import json
-import struct
 
 import pytest
+from toys import events_in, scalars_in
 
 from tlx.errors import StorageError
 from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
@@ -68,38 +70,12 @@ def test_truncating_nothing_is_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def events(directory):
-    """Read TensorBoard's files as its format says: length, checksum, protobuf, checksum."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    found = []
-    for path in sorted(directory.glob("events.out.tfevents.*")):
-        content, place = path.read_bytes(), 0
-        while place < len(content):
-            (length,) = struct.unpack_from("<Q", content, place)
-            event = Event()
-            event.ParseFromString(content[place + 12 : place + 12 + length])
-            found.append(event)
-            place += 12 + length + 4
-        assert place == len(content)
-    return found
-
-
-def scalars(directory):
-    return {
-        (value.tag, event.step): value.simple_value
-        for event in events(directory)
-        for value in event.summary.value
-        if value.WhichOneof("value") == "simple_value"
-    }
-
-
 def test_tensorboard_reads_the_same_figures(tmp_path):
     log = TensorBoard(tmp_path / "run")
     log.epoch(record(1))
     log.epoch(record(2, val_loss=None, val_accuracy=None))
     log.close()
-    assert scalars(tmp_path / "run") == {
+    assert scalars_in(tmp_path / "run") == {
         ("loss", 1): 0.5,
         ("accuracy", 1): 0.75,
         ("val_loss", 1): 0.25,
@@ -116,7 +92,7 @@ def test_tensorboard_is_told_what_a_resume_makes_void(tmp_path):
 
     log = TensorBoard(tmp_path / "run", done=3)
     log.close()
-    starts = [event.step for event in events(tmp_path / "run") if event.session_log.status == SessionLog.START]
+    starts = [event.step for event in events_in(tmp_path / "run") if event.session_log.status == SessionLog.START]
     assert starts == [4]  # TensorBoard drops what other files of the run hold from this step on
 
 

@@ -1,3 +1,5 @@
+"""A fit runs its phases, keeps what is frozen, stops early, and goes on after any interruption to the same bits."""
+
 import math
 
 import jax
@@ -278,7 +280,7 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
 # Resume
 
 
-@pytest.mark.parametrize("epoch", (1, 2, 3, 4))
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
 def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, epoch):
     whole, log = three
     first, second = Recorder(stop_at=epoch), Recorder()
@@ -307,6 +309,21 @@ def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_pat
             pass
         finally:
             checkpoints.close()
+    assert_same_bits(done.variables, whole.variables)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(three, tmp_path):
+    whole, _ = three
+    for recorder in (Recorder(stop_at=4), Recorder()):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        try:
+            done = train(THREE, logs=[recorder], checkpoints=checkpoints)
+        except Stopped:
+            (tmp_path / "checkpoints" / "3" / "progress" / "metadata").write_text("{}")
+        finally:
+            checkpoints.close()
+    assert [record["epoch"] for record in recorder.records] == [3, 4]
     assert_same_bits(done.variables, whole.variables)
 
 

@@ -17,7 +17,8 @@ class Evaluate(Command):
     model: Annotated[str, tyro.conf.Positional]
     """The folder of a run or an export, or a preset."""
     data: str | None = None
-    """Test on the test examples of digits, idx:DIR, idx:DIR/PREFIX, npz:FILE or tfds:NAME; by default the run's own."""
+    """Test on the test examples of digits, idx:DIR, idx:DIR/PREFIX, npz:FILE or tfds:NAME; by default the run's own.
+    Data without a test set are split, as the run split its own."""
     batch_size: int = 128
     """With --data."""
 
@@ -25,12 +26,15 @@ class Evaluate(Command):
         import tlx
         from tlx.errors import ConfigError
 
+        is_run = Path(self.model, "run.json").is_file()
         if self.data is None:
-            if not Path(self.model, "run.json").is_file():
+            if not is_run:
                 raise ConfigError(f"{self.model}: not a run: say with --data what to test it on")
             scores = tlx.training.evaluate_run(self.model)
         else:
-            trained, data = tlx.load(self.model), tlx.load_data(self.data)
+            # With the run's own seed and shares, data that the run was trained on are split as they were then.
+            trained, split = tlx.load(self.model), tlx.training.split_of(self.model) if is_run else {}
+            data = tlx.load_data(self.data, **split)
             if data.classes != trained.classes:
                 raise ConfigError(f"{self.data} has the classes {data.classes}, {self.model} {trained.classes}")
             scores = tlx.evaluate(

@@ -1,5 +1,6 @@
 """`tlx finetune`: transfer a pretrained base to other data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -95,7 +96,7 @@ class Finetune(Command):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weight each class by the inverse of its frequency."""
     compare_scratch: bool = True
-    """Do not train the same model from scratch beside."""
+    """Train the same model from scratch beside, for as many epochs."""
 
     @classmethod
     def expand(cls, arguments: list[str]) -> list[str]:
@@ -113,6 +114,8 @@ class Finetune(Command):
         import tlx
         from tlx.training.loss import Loss
 
+        if self.out == "":
+            raise ConfigError("--out is empty: name a directory")
         base = tlx.load(self.base)
         recipe = self.build_recipe(base.stages)
         preprocess = self._preprocess(base.preprocess)
@@ -161,7 +164,7 @@ class Finetune(Command):
         """Build the recipe that the options describe, for a base with these stages."""
         from tlx import recipes
 
-        head, base = self._group(self.head_rate), self._group(self.base_rate)
+        head, base = self._group("head-rate", self.head_rate), self._group("base-rate", self.base_rate)
         phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
         both = self.head_epochs + self.base_epochs
         if self.thaw_from is not None and self.recipe != "finetune":
@@ -182,10 +185,12 @@ class Finetune(Command):
                 return recipes.gradual(stages, head_epochs=self.head_epochs, stage_epochs=self.base_epochs, **phase)
         return recipes.full(stages, epochs=both, **phase)
 
-    def _group(self, rate: float) -> Any:
+    def _group(self, option: str, rate: float) -> Any:
         """Build the group that trains at `rate`; raise `ConfigError` for options that the choices do not know."""
         from tlx import optim
 
+        if not (math.isfinite(rate) and rate > 0):
+            raise ConfigError(f"--{option}: the learning rate must be a finite number above 0, not {rate}")
         schedules = {
             "constant": (optim.Constant, ()),
             "cosine": (optim.Cosine, ("warmup", "end")),

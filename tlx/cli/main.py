@@ -40,8 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("tlx: interrupted; a run that has finished an epoch goes on with --resume", file=sys.stderr)
+        print("tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def entry() -> None:
+    """Run `main` as a process of its own, and end it at once where it failed.
+
+    After a full disk, threads of TensorStore and TensorBoard's writer would each print a traceback as Python ends.
+    """
+    try:
+        main()
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(stop.code))
 
 
 def _run(arguments: list[str]) -> int:

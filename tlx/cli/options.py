@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from tlx.errors import ConfigError
 
 MAX_CONFIG_BYTES = 1_000_000
+FLAGS_ONLY = ("json", "debug", "resume", "config")  # what makes no sense in a file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("--lerning-rate", ["--head-rate", "--learning-rate"])
     ', did you mean --learning-rate?'
     """
-    found = difflib.get_close_matches(name, list(known), n=1)
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f", did you mean {found[0]}?" if found else ""
 
 
@@ -88,7 +90,7 @@ def _one_line(box: str) -> str:
     lines = [line.strip("│ ") for line in box.splitlines()]
     rules = [index for index, line in enumerate(lines) if line.startswith(("╭", "─", "----"))]
     message = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
-    return " ".join(" ".join(message).split())
+    return re.split("─{4}|-{4}", " ".join(" ".join(message).split()))[0].strip()
 
 
 def value_of(name: str, arguments: Sequence[str]) -> str | None:
@@ -114,11 +116,11 @@ def _with_config(kind: type[Command], arguments: list[str]) -> list[str]:
 
 def config_flags(kind: type[Command], path: Path) -> list[str]:
     """Turn a YAML file of options into flags; raise `ConfigError` for what is no option, naming the nearest."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in FLAGS_ONLY}
     given: list[str] = []
     for key, value in read_config(path).items():
         name = str(key).replace("-", "_")
-        if name not in fields or name == "config":
+        if name not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}{nearest(name, fields)}")
         given += _as_flags(fields[name], value, path)
     return given
@@ -146,6 +148,8 @@ def read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise yaml.YAMLError("'<<' is not allowed")
             counts = collections.Counter(str(key.value) for key, _ in node.value)
             name, count = counts.most_common(1)[0] if counts else ("", 0)
             if count > 1:
@@ -156,11 +160,11 @@ def read_config(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
         if len(content) > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes: not a configuration")
+            raise yaml.YAMLError(f"larger than {MAX_CONFIG_BYTES} bytes")
         found = yaml.load(content, Loader)
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not plain YAML ({error})") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: must hold one 'key: value' a line")

@@ -1,6 +1,6 @@
 """Pictures from files: one of an image file, many of an array file."""
 
-from pathlib import Path
+import logging
 
 import numpy as np
 
@@ -17,8 +17,8 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
     """Read the pictures of a file, each with a name: arrays (H, W) or (H, W, C) on the scale 0 to 255.
 
     An image file (by content: PNG, JPEG, BMP, GIF, TIFF, WebP) gives one, turned as its EXIF says; a `.npy` or idx file
-    of shape (N, H, W) or (N, H, W, C) gives N, named FILE#0 and on, one of shape (H, W) gives one. Raise `DataError`
-    for a file that is missing, damaged or something else.
+    of whole numbers, of shape (N, H, W) or (N, H, W, C), gives N, named FILE#0 and on; one of shape (H, W) gives one.
+    Raise `DataError` for a file that is missing, damaged or something else.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile(suffix=".npy") as file:
@@ -26,16 +26,16 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
     ...     [picture.shape for _, picture in read_pictures(file.name)]
     [(8, 8), (8, 8)]
     """
+    with open_regular(path) as file:
+        head = file.read(64)
     if path.endswith(".npy"):
-        return _numbered(path, _read_npy(path))
-    if "idx" in Path(path).name:
+        return _numbered(path, _read_npy(path, head))
+    if head.startswith((b"\0\0", b"\x1f\x8b")):  # idx, plain or in gzip
         return _numbered(path, read_idx(path))
     return [(path, _read_image(path))]
 
 
-def _read_npy(path: str) -> np.ndarray:
-    with open_regular(path) as file:
-        head = file.read(64)
+def _read_npy(path: str, head: bytes) -> np.ndarray:
     if not head.startswith(b"\x93NUMPY"):
         kind = UnsafeFileError if head.startswith(b"\x80") else DataError
         raise kind(f"{shown(path)}: not a .npy file but {true_type(head)}")
@@ -51,7 +51,9 @@ def _read_npy(path: str) -> np.ndarray:
 def _numbered(path: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
     if array.ndim == 2:
         array = array[None]
-    pictures = on_scale(array, (0.0, 255.0) if array.dtype.kind == "f" else None, path)
+    if array.dtype.kind == "f":
+        raise DataError(f"{shown(path)}: floats, of which nobody knows what is white: save whole numbers from 0 to 255")
+    pictures = on_scale(array, None, path)
     return [(f"{path}#{number}", picture) for number, picture in enumerate(pictures)]
 
 
@@ -60,6 +62,9 @@ def _read_image(path: str) -> np.ndarray:
 
     try:
         with Image.open(path, formats=FORMATS) as file:
+            frames = getattr(file, "n_frames", 1)
+            if frames > 1:
+                logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), frames)
             image = ImageOps.exif_transpose(file)
             if image.mode in ("I", "F"):
                 raise DataError(

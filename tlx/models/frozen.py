@@ -83,6 +83,8 @@ def run_frozen(labels: Tree, stage_names: tuple[str, ...]) -> contextlib.Abstrac
         path = "/".join(module.path)
         if path in stages and len(args) == 2:  # called as layer(x, train); a layer's super().__call__(x) has one
             return call(args[0], False)
+        if path in stages and "train" in kwargs:
+            return call(*args, **{**kwargs, "train": False})
         if path in modules and isinstance(module, nn.BatchNorm):
             # The field and the argument exclude each other, and a bound module's fields cannot be set otherwise.
             object.__setattr__(module, "use_running_average", None)

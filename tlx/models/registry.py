@@ -46,6 +46,9 @@ class ModelConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("input_shape", "hidden"):  # lists would make the model unhashable, and jit needs the hash
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.architecture not in ARCHITECTURES:
             raise ConfigError(f"unknown architecture {self.architecture!r}: use one of {quote(ARCHITECTURES)}")
         if len(self.input_shape) != 3:

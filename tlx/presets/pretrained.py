@@ -66,10 +66,10 @@ class Pretrained:
         """
         config = replace(
             self.config,
-            classes=len(classes),
+            classes=len(tuple(classes)),
             hidden=hidden,
             pool=pool or ARCHITECTURES[self.config.architecture].pool,
             dropout=dropout,
         )
         variables = replace_head(self.variables, init_variables(config, seed))
-        return replace(self, config=config, variables=variables, classes=classes, card={})
+        return replace(self, config=config, variables=variables, classes=tuple(classes), card={})

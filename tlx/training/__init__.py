@@ -4,7 +4,7 @@ from tlx.training.evaluate import Evaluation, evaluate, predict
 from tlx.training.loop import Fit, fit
 from tlx.training.loss import Loss, balanced_weights
 from tlx.training.phase import PhaseRecord
-from tlx.training.run import Run, evaluate_run, finetune
+from tlx.training.run import Run, evaluate_run, finetune, split_of
 from tlx.training.step import TrainState, make_train_step
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "fit",
     "make_train_step",
     "predict",
+    "split_of",
 ]

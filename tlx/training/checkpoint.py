@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -95,17 +96,32 @@ class Checkpoints:
         progress["checksum"] = _checksum(progress)
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         with _storage_errors(self.directory):
+            for passed_over in self._manager.all_steps():
+                if passed_over >= number:  # damaged; Orbax would silently save nothing before or over it
+                    self._manager.delete(passed_over)
             self._manager.save(number, args=ocp.args.Composite(**items, progress=ocp.args.JsonSave(progress)))
             self._manager.wait_until_finished()
         self._saved = time.monotonic()
 
     def latest(self) -> Snapshot | None:
-        """Read the last checkpoint, or return None where there is none; raise `CheckpointError` if it is damaged."""
+        """Read the last checkpoint that is whole, or return None where there is none at all.
+
+        A damaged one is passed over, with a warning in the log `tlx`. Raise `CheckpointError` where all are damaged.
+        """
+        fault = None
+        for number in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._read(number)
+            except CheckpointError as error:
+                logging.getLogger("tlx").warning("tlx: %s", error)
+                fault = error
+        if fault is not None:
+            raise fault
+        return None
+
+    def _read(self, number: int) -> Snapshot:
         import orbax.checkpoint as ocp
 
-        number = self._manager.latest_step()
-        if number is None:
-            return None
         where = self.directory / str(number)
         names = [name for name in ("variables", "memory", "best") if (where / name).is_dir()]
         try:
@@ -135,7 +151,7 @@ class Checkpoints:
         except Exception as error:  # Orbax raises a dozen kinds on damaged files
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
             raise CheckpointError(
-                f"{where}: the checkpoint is damaged ({reason}): remove this folder to go on from the one before"
+                f"{where}: the checkpoint is damaged ({reason}): an older one is taken where there is one"
             ) from error
 
     def close(self) -> None:

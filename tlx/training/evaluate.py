@@ -51,6 +51,7 @@ def evaluate(model: Any, variables: Tree, source: Source, preprocess: Preprocess
     """
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
+    variables = jax.device_put(variables)
     parts = [
         (batch["label"], *jax.device_get(_scores(model, variables, batch["image"], batch["label"])))
         for batch in batches(source, preprocess, batch_size)
@@ -60,7 +61,8 @@ def evaluate(model: Any, variables: Tree, source: Source, preprocess: Preprocess
 
 
 def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Return the class probabilities (N, C) float32 of preprocessed pictures (N, H, W, C) float32."""
+    """Return the class probabilities (N, C) float32 of preprocessed pictures (N, H, W, C) float32, N at least 1."""
+    variables = jax.device_put(variables)
 
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, len(images), batch_size):

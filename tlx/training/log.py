@@ -45,9 +45,10 @@ def truncate_lines(path: Path, run: str, epoch: int) -> None:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:  # a line cut short when the run was killed
+            keep = record["run"] != run or record["epoch"] <= epoch
+        except (ValueError, LookupError, TypeError):  # a line cut short when the run was killed
             continue
-        if record["run"] != run or record["epoch"] <= epoch:
+        if keep:
             lines.append(line + "\n")
     write_bytes(path, "".join(lines).encode())
 

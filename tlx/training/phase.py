@@ -113,7 +113,7 @@ class PhaseRun:
             phase=phase,
             labels=labels,
             summary=summarize(snapshot.variables, labels),
-            frozen=frozen_part(snapshot.variables, labels),
+            frozen=jax.device_put(frozen_part(snapshot.variables, labels)),  # once, not at every step
             ages=ages,
             first_step=snapshot.step,
             tx=tx,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tlx.data import Data, Preprocess, check_data, load_data
+from tlx.data import Data, DataSpec, Preprocess, check_data, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import write_bytes, write_json
@@ -179,7 +179,8 @@ def finetune(
 def same_budget(recipe: Recipe) -> Recipe:
     """Return the recipe that trains everything from fresh weights for as many epochs as `recipe`.
 
-    It trains as the head does in the first phase, and stops early as the last phase does.
+    It trains as the head does in the first phase, for all these epochs; where the recipe stops early, and so takes its
+    best epoch, so does it.
 
     >>> from tlx.recipes import finetune
     >>> [(phase.name, phase.epochs) for phase in same_budget(finetune(["conv1"], head_epochs=5, base_epochs=10))]
@@ -187,7 +188,8 @@ def same_budget(recipe: Recipe) -> Recipe:
     """
     group, last = recipe[0].groups.get("head", HEAD), recipe[-1]
     epochs = sum(phase.epochs for phase in recipe)
-    return scratch((), epochs=epochs, group=group, patience=last.patience, monitor=last.monitor)
+    patience = None if last.patience is None else epochs  # never exhausted
+    return scratch((), epochs=epochs, group=group, patience=patience, monitor=last.monitor)
 
 
 def _stages(variables: Tree, phase: Phase) -> dict[str, dict[str, Any]]:
@@ -246,10 +248,30 @@ def evaluate_run(path: str | Path, data: Data | None = None) -> Evaluation:
     if data is None:
         if description["data"] is None:
             raise ConfigError(f"{path}: this run's data were arrays in memory: name data to evaluate on")
-        data = load_data(**description["data"])
+        data = load_data(**_spec(path, description))
         if data_fingerprint(data) != description["data_sha256"]:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
     return evaluate(trained.model, trained.variables, data.test, trained.preprocess, description["batch_size"])
+
+
+def split_of(path: str | Path) -> dict[str, Any]:
+    """Return how a run split its data: `seed`, `validation` and `test`, as `load_data` takes them."""
+    path = Path(path)
+    description = read_json(path / RUN, "data", "seed")
+    if description["data"] is None:
+        return {"seed": description["seed"]}
+    spec = _spec(path, description)
+    return {name: spec[name] for name in ("seed", "validation", "test")}
+
+
+def _spec(path: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """Return the data that a run's description names, as `load_data` takes them."""
+    try:
+        return asdict(DataSpec(**description["data"]))
+    except (TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path / RUN}: does not name data as tlx writes it ({error}): the run is damaged"
+        ) from error
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
@@ -275,16 +297,16 @@ def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | N
         before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
         changed = "; ".join(_differences(before, now))
         if changed:
-            raise CheckpointError(
-                f"{out}: not the run that was begun there ({changed}): name another directory with out="
-            )
+            raise CheckpointError(f"{out}: not the run that was begun there ({changed}): name another directory")
         return Run.open(out) if (out / RESULT).exists() else None
+    if resume and out.is_dir() and any(entry.name not in _BEGUN for entry in out.iterdir()):
+        raise CheckpointError(f"{out / RUN}: is missing: what is there cannot go on, name another directory")
     if os.path.lexists(out) and not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir())):
-        raise ConfigError(f"{out}: is already in use: name another directory with out=, or continue with resume")
+        raise ConfigError(f"{out}: is already in use: name another directory, or resume the run that is there")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory with out=") from error
+        raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory") from error
     if config is not None:
         write_bytes(out / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
     write_json(out / RUN, description)

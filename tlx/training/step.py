@@ -19,7 +19,8 @@ NEVER = jnp.iinfo(jnp.int32).max
 class Totals(flax.struct.PyTreeNode):
     """Sums over an epoch, kept on the device so that no step waits for the host.
 
-    `bad_step` is the first step of the phase whose loss was not finite, or NEVER.
+    `loss` sums each batch's loss times its examples (with class weights, each batch's weighted mean). `bad_step` is the
+    first step of the phase whose loss was not finite, or NEVER.
     """
 
     loss: jax.Array

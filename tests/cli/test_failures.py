@@ -1,0 +1,96 @@
+"""Whatever fails on the way, the command ends with one last line and the right exit code."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tlx.errors import StorageError
+
+QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2]
+QUICK += ["--no-compare-scratch"]
+LOAD = importlib.import_module("tlx.presets.load")  # the name stands for the function, too
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), 6, "out of memory: lower --batch-size"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 6, "lower --batch-size"),
+        (OSError(28, "No space left on device", "/disk/file"), 6, "/disk/file: No space left on device"),
+        (PermissionError(13, "Permission denied", "/root"), 6, "/root: Permission denied"),
+        (OSError("odd"), 6, "odd"),
+        (StorageError("two\nlines"), 6, "tlx: two lines\n"),
+        (KeyError("odd"), 1, "internal error, KeyError: 'odd' (please report it"),
+    ],
+    ids=str,
+)
+def test_a_fault_on_the_way(refused, monkeypatch, error, code, words):
+    monkeypatch.setattr(LOAD, "load_bundle", raising(error))
+    assert words in refused(code, "evaluate", "mlp-mnist", "--data", "digits")
+
+
+def test_debug_shows_where_and_keeps_the_exit_code(call):
+    called = call("inspect", "nowhere", "--debug")
+    assert called.code == 2
+    assert called.err.startswith("Traceback")
+    assert called.err.splitlines()[-1].startswith("tlx: no preset and no folder is called 'nowhere'")
+
+
+def test_an_interrupt_is_a_line_and_130(refused, monkeypatch):
+    monkeypatch.setattr(LOAD, "load_bundle", raising(KeyboardInterrupt()))
+    assert "--resume" in refused(130, "evaluate", "mlp-mnist", "--data", "digits")
+
+
+def test_a_model_of_other_classes_is_not_evaluated(refused, shared_data):
+    assert "classes" in refused(2, "evaluate", "mlp-mnist", "--data", f"idx:{shared_data}/letters47")
+
+
+def test_a_seed_too_large_is_refused_before_the_run(refused, tmp_path):
+    assert "under 2**32" in refused(2, "finetune", *QUICK, "--seed", 1 << 70, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_cannot_be_is_told_in_one_line_and_leaves_nothing(refused, tmp_path):
+    """Also where the fault shows only beside the data, after which notes on them would come."""
+    for options in (
+        ["--batch-size", 21],
+        ["--validation", 0, "--patience", 2],
+        ["--schedule", "cosine", "--warmup", 99],
+    ):
+        refused(4 if "--batch-size" in options else 2, "finetune", *QUICK, *options, "--out", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_run_goes_on_with_its_own_options(call, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("tlx.training.run._write_evaluation", raising(KeyboardInterrupt()))
+        assert call("finetune", *QUICK, "--seed", 3, "--out", out).code == 130
+    called = call("finetune", "--resume", "--out", out, "--json")
+    assert called.code == 0
+    assert (out / "report.html").is_file()
+    assert json.loads((out / "run.json").read_text())["seed"] == 3
+    assert called.json["phases"][0]["epochs"] == 1
+
+
+def test_a_full_disk_ends_the_run_with_its_own_code(tmp_path):
+    """The limit on a file's size stands for the end of the disk."""
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); from tlx.cli.main import main; "
+    )
+    command = [sys.executable, "-c", limited + "main()", "finetune", *map(str, QUICK), "--out", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 6
+    told = [line for line in done.stderr.splitlines() if line.startswith("tlx: ")]
+    assert "cannot be written (File too large)" in told[-1]
+    assert not (tmp_path / "run" / "result.json").exists()
