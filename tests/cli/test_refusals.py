@@ -59,10 +59,11 @@ def test_usage(refused, tmp_path, monkeypatch, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_in_use_is_left_alone(refused, tmp_path):
-    (tmp_path / "mine.txt").write_text("precious")
+@pytest.mark.parametrize("name", ["mine.txt", "config.yaml"])
+def test_a_directory_in_use_is_left_alone(refused, tmp_path, name):
+    (tmp_path / name).write_text("precious")
     assert "already in use" in refused(2, "finetune", *QUICK, "--out", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
 def test_a_second_run_does_not_touch_the_first(refused, run_dir):

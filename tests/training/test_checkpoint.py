@@ -165,6 +165,8 @@ def test_no_flipped_bit_is_ever_taken_for_a_weight(two, copy, caplog):
     draw = np.random.default_rng(0)
     refused = 0
     for file in files_of(two):
+        if file.parts[1] == "best":  # stored as the others are
+            continue
         sound = (two / file).read_bytes()
         places = draw.integers(0, len(sound), 1 if len(sound) < 3000 else 6) if sound else []
         for place in places:

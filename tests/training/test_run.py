@@ -400,7 +400,7 @@ def killed_at(monkeypatch, name, epoch):
 def test_a_run_killed_again_and_again_comes_to_the_same_bits(finished, tmp_path, monkeypatch):
     path = tmp_path / "run"
     monkeypatch.setattr(Checkpoints, "due", lambda self: True)
-    for name, epoch in (("transfer", 2), ("transfer", 4), ("scratch", 1), ("scratch", 4)):
+    for name, epoch in (("transfer", 2), ("transfer", 4), ("scratch", 3)):
         with monkeypatch.context() as patch:
             killed_at(patch, name, epoch)
             with pytest.raises(Killed):
@@ -447,8 +447,11 @@ def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch):
     (path / "config.yaml").write_text("seed: 7\n")
     (path / "run.json.partial").write_text("{")
     monkeypatch.setattr("tlx.training.run._Trainer", lambda *_: (_ for _ in ()).throw(Killed))
-    with pytest.raises(Killed):
+    with pytest.raises(ConfigError, match="already in use"):
         finetune_toy(path)
+    assert (path / "config.yaml").read_text() == "seed: 7\n"
+    with pytest.raises(Killed):
+        finetune_toy(path, resume=True)
     assert yaml.safe_load((path / "config.yaml").read_text()) == {"seed": 0}
     assert sorted(os.listdir(path)) == ["config.yaml", "run.json"]
 

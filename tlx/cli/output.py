@@ -31,7 +31,10 @@ def _shown(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = str(value)
+    return text if text.isprintable() else ascii(text)[1:-1]  # a name from a file may hold a terminal's commands
 
 
 def percent(share: float | None) -> str:

@@ -299,9 +299,11 @@ def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | N
         if changed:
             raise CheckpointError(f"{out}: not the run that was begun there ({changed}): name another directory")
         return Run.open(out) if (out / RESULT).exists() else None
-    if resume and out.is_dir() and any(entry.name not in _BEGUN for entry in out.iterdir()):
+    left = _BEGUN if resume else ()
+    foreign = os.path.lexists(out) and not (out.is_dir() and all(entry.name in left for entry in out.iterdir()))
+    if foreign and resume:
         raise CheckpointError(f"{out / RUN}: is missing: what is there cannot go on, name another directory")
-    if os.path.lexists(out) and not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir())):
+    if foreign:
         raise ConfigError(f"{out}: is already in use: name another directory, or resume the run that is there")
     try:
         out.mkdir(parents=True, exist_ok=True)
