@@ -18,12 +18,13 @@ BELOW = {
     "tree": {"errors"},
     "models": {"tree", "errors"},
     "data": {"tree", "errors"},
+    "convert": {"models", "tree", "files", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
-    "presets": {"data", "models", "tree", "files", "errors"},
+    "presets": {"convert", "data", "models", "tree", "files", "errors"},
     "training": {"optim", "data", "models", "presets", "recipes", "tree", "files", "errors"},
     "analysis": {"files", "errors"},
-    "cli": {"training", "presets", "data", "models", "optim", "recipes", "analysis", "tree", "files", "errors"},
+    "cli": {"training", "presets", "convert", "data", "models", "optim", "recipes", "analysis", "tree", "files", "errors"},
 }
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 

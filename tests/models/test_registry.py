@@ -44,7 +44,10 @@ def test_the_head_is_what_the_configuration_says():
     ("change", "fault"),
     [
         ({"architecture": "vgg"}, "unknown architecture 'vgg': use one of 'mlp', 'cnn'"),
-        ({"classes": 0}, "sizes must be positive: classes=0"),
+        ({"classes": 0}, r"no hidden layers: \(6, 7\)"),
+        ({"classes": -1}, r"sizes must be positive \(0 classes: no head\): classes=-1"),
+        ({"dtype": "float16"}, "unknown dtype 'float16': use one of 'float32', 'bfloat16'"),
+        ({"architecture": "vgg16", "input_shape": [224, 31, 3]}, "vgg16 takes pictures from 32x32"),
         ({"hidden": [4, -1]}, r"hidden=\(4, -1\)"),
         ({"input_shape": [0, 28, 1]}, r"input_shape=\(0, 28, 1\)"),
         ({"input_shape": [28, 28]}, r"input_shape is \(height, width, channels\), not \(28, 28\)"),

@@ -61,6 +61,10 @@ class Base(nn.Module):
             x = getattr(self, name)(x, train)
         return x
 
+    def cut(self, until: str) -> "Base":
+        """Return the base that ends with stage `until`; raise `ConfigError` for an unknown one."""
+        return Base(self.stages[: len(self.span(until=until))])
+
     def span(self, after: str | None = None, until: str | None = None) -> tuple[str, ...]:
         """Name the stages after `after` until and with `until`."""
         names = self.stage_names

@@ -1,9 +1,9 @@
 """The registry: architectures by name, and the configuration that builds a model from one."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,31 +11,68 @@ import jax.numpy as jnp
 from tlx.errors import ConfigError
 from tlx.models.base import Base
 from tlx.models.classifier import Classifier
-from tlx.models.head import Head, Pool
+from tlx.models.head import POOLS, Head, Pool
+from tlx.models.inception_v3 import inception_v3
+from tlx.models.mobilenet_v2 import mobilenet_v2
+from tlx.models.resnet import BLOCKS as RESNET_BLOCKS
+from tlx.models.resnet import cifar_resnet, resnet
 from tlx.models.small import cnn, mlp
+from tlx.models.vgg import BLOCKS as VGG_BLOCKS
+from tlx.models.vgg import vgg
+from tlx.models.xception import xception
 from tlx.tree.paths import Tree, quote
+
+
+class Build(Protocol):
+    """Build a base that computes in a type."""
+
+    def __call__(self, *, dtype: Any = jnp.float32) -> Base: ...
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build a base, the shape of picture it was made for, and the pooling its heads take by default."""
+    """How to build a base, the shape of picture it was made for, and the pooling its heads take by default.
 
-    build: Callable[[], Base]
+    `minimum` is the least height and width.
+    """
+
+    build: Build
     input_shape: tuple[int, int, int]
     pool: Pool
+    minimum: int = 1
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Architecture(mlp, (28, 28, 1), "flatten"),
     "cnn": Architecture(cnn, (28, 28, 1), "flatten"),
+    **{name: Architecture(partial(vgg, name), (224, 224, 3), "average", minimum=32) for name in VGG_BLOCKS},
+    **{
+        f"{name}_bn": Architecture(partial(vgg, name, norm=True), (224, 224, 3), "average", minimum=32)
+        for name in VGG_BLOCKS
+    },
+    **{name: Architecture(partial(resnet, name), (224, 224, 3), "average") for name in RESNET_BLOCKS},
+    **{
+        f"{name}_keras": Architecture(partial(resnet, name, "keras"), (224, 224, 3), "average")
+        for name in ("resnet50", "resnet101", "resnet152")
+    },
+    **{f"resnet{n}": Architecture(partial(cifar_resnet, n), (32, 32, 3), "average") for n in (20, 32, 44, 56)},
+    "xception": Architecture(xception, (299, 299, 3), "average", minimum=71),
+    "inception_v3": Architecture(inception_v3, (299, 299, 3), "average", minimum=75),
+    "inception_v3_keras": Architecture(partial(inception_v3, "keras"), (299, 299, 3), "average", minimum=75),
+    "mobilenet_v2": Architecture(mobilenet_v2, (224, 224, 3), "average"),
+    "mobilenet_v2_keras": Architecture(partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
 }
+
+DType = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What a model is made of; plain data, so that it can be stored beside weights.
 
-    `input_shape` is (height, width, channels); `hidden`, `pool` and `dropout` describe the head (`Head`).
+    `input_shape` is (height, width, channels); `hidden`, `pool` and `dropout` describe the head (`Head`), which is
+    none with 0 `classes`. `until` cuts the base after a stage, `dtype` is the type that the model computes in; its
+    parameters are float32.
     """
 
     architecture: str
@@ -44,6 +81,8 @@ class ModelConfig:
     hidden: tuple[int, ...] = ()
     pool: Pool = "average"
     dropout: float = 0.0
+    until: str | None = None
+    dtype: DType = "float32"
 
     def __post_init__(self) -> None:
         for name in ("input_shape", "hidden"):  # lists would make the model unhashable, and jit needs the hash
@@ -53,12 +92,23 @@ class ModelConfig:
             raise ConfigError(f"unknown architecture {self.architecture!r}: use one of {quote(ARCHITECTURES)}")
         if len(self.input_shape) != 3:
             raise ConfigError(f"input_shape is (height, width, channels), not {self.input_shape}")
-        if self.classes < 1 or any(size < 1 for size in (*self.hidden, *self.input_shape)):
+        if self.classes < 0 or any(size < 1 for size in (*self.hidden, *self.input_shape)):
             raise ConfigError(
-                f"sizes must be positive: classes={self.classes}, hidden={self.hidden}, input_shape={self.input_shape}"
+                f"sizes must be positive (0 classes: no head): classes={self.classes}, hidden={self.hidden}, "
+                f"input_shape={self.input_shape}"
             )
-        if self.pool not in ("flatten", "average", "max"):
-            raise ConfigError(f"unknown pool {self.pool!r}: use 'flatten', 'average' or 'max'")
+        if not self.classes and self.hidden:
+            raise ConfigError(f"0 classes mean no head, which has no hidden layers: {self.hidden}")
+        minimum = ARCHITECTURES[self.architecture].minimum
+        if self.until is None and min(self.input_shape[:2]) < minimum:
+            raise ConfigError(
+                f"{self.architecture} takes pictures from {minimum}x{minimum}, not {self.input_shape[:2]}: enlarge "
+                "them, or cut the base with until="
+            )
+        if self.pool not in POOLS:
+            raise ConfigError(f"unknown pool {self.pool!r}: use one of {quote(POOLS)}")
+        if self.dtype not in get_args(DType):
+            raise ConfigError(f"unknown dtype {self.dtype!r}: use one of {quote(get_args(DType))}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and under 1, not {self.dropout}")
 
@@ -85,8 +135,10 @@ def build_model(config: ModelConfig) -> Classifier:
     >>> model.base.stage_names
     ('conv1', 'conv2', 'conv3')
     """
-    head = Head(config.classes, hidden=config.hidden, pool=config.pool, dropout=config.dropout)
-    return Classifier(base=ARCHITECTURES[config.architecture].build(), head=head)
+    dtype = jnp.dtype(config.dtype)
+    head = Head(config.classes, hidden=config.hidden, pool=config.pool, dropout=config.dropout, dtype=dtype)
+    base = ARCHITECTURES[config.architecture].build(dtype=dtype)
+    return Classifier(base=base if config.until is None else base.cut(config.until), head=head)
 
 
 def init_variables(config: ModelConfig, seed: int = 0) -> Tree:

@@ -2,8 +2,10 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
+from tlx.models.layers import Conv, DType
 
 
 class Dense(nn.Dense):
@@ -13,37 +15,16 @@ class Dense(nn.Dense):
         return nn.relu(super().__call__(x.reshape(x.shape[0], -1)))
 
 
-class Conv(nn.Conv):
-    """A convolution and a ReLU, then a 2x2 max-pool where `pool` says so: (B, H, W, C) to (B, H', W', features)."""
-
-    pool: bool = False
-
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        x = nn.relu(super().__call__(x))
-        return max_pool_2x2(x) if self.pool else x
-
-
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Halve height and width by the maximum of each 2x2 square; an odd last row or column is left out.
-
-    The same values as `nn.max_pool(x, (2, 2), (2, 2))`, without the `select_and_scatter` that makes that one's gradient
-    slow on a CPU. Equal maxima share the gradient.
-    """
-    batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
-
-
-def mlp() -> Base:
+def mlp(*, dtype: DType = jnp.float32) -> Base:
     """Build the MLP 784-8-4: 6,316 parameters, features (B, 4).
 
     >>> mlp().stage_names
     ('dense1', 'dense2')
     """
-    return Base((Stage("dense1", Dense(8)), Stage("dense2", Dense(4))))
+    return Base((Stage("dense1", Dense(8, dtype=dtype)), Stage("dense2", Dense(4, dtype=dtype))))
 
 
-def cnn() -> Base:
+def cnn(*, dtype: DType = jnp.float32) -> Base:
     """Build the CNN of 3x3 'valid' convolutions with 32, 64 and 64 filters: 55,744 parameters, features (B, 3, 3, 64).
 
     (F. Chollet, Deep Learning with Python, section 5.1.)
@@ -53,8 +34,8 @@ def cnn() -> Base:
     """
     return Base(
         (
-            Stage("conv1", Conv(32, (3, 3), padding="VALID", pool=True)),
-            Stage("conv2", Conv(64, (3, 3), padding="VALID", pool=True)),
-            Stage("conv3", Conv(64, (3, 3), padding="VALID")),
+            Stage("conv1", Conv(32, (3, 3), padding="VALID", pool=True, dtype=dtype)),
+            Stage("conv2", Conv(64, (3, 3), padding="VALID", pool=True, dtype=dtype)),
+            Stage("conv3", Conv(64, (3, 3), padding="VALID", dtype=dtype)),
         )
     )

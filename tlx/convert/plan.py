@@ -1,0 +1,188 @@
+"""A plan: which tensor of a source fills which leaf, strictly both ways, before anything is read."""
+
+import functools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import jax
+
+from tlx.convert.names import Expected, MatchedBy, find_names
+from tlx.convert.rules import Table, resolve
+from tlx.convert.source import Source, Tensor
+from tlx.convert.transforms import leaf_shape
+from tlx.errors import WeightsError
+from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables
+from tlx.tree.paths import flatten, matches, quote
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+BESIDE = (  # what training scripts keep beside them
+    (r"(.*\.)?num_batches_tracked", "a counter of batches, of no use in inference"),
+    (r"(optimizer|optim|optimizer_state_dict|optimizers)\..*", "the state of an optimizer"),
+    (r"(lr_scheduler|scheduler|scaler|amp)\..*", "the state of a training loop"),
+)
+
+
+MOST = 100  # tensors that a message names
+
+
+@dataclass(frozen=True)
+class Match:
+    """A leaf's path below the variables ('params/base/…'), the tensor that fills it, and the transform between them."""
+
+    path: str
+    shape: tuple[int, ...]
+    tensor: Tensor
+    transform: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a conversion will do.
+
+    `config` describes the model that the source fills: classes and input channels are the source's own, and there are 0
+    classes (no head) where it has none. `ignored` are the tensors without use, each with the reason; `fresh` the leaves
+    that stay as initialised; `prefix` what stood before every name; `matched_by` says how Keras's layers were found.
+    """
+
+    table: Table
+    config: ModelConfig
+    matches: tuple[Match, ...]
+    ignored: tuple[tuple[str, str], ...]
+    fresh: tuple[str, ...]
+    prefix: str
+    matched_by: MatchedBy
+
+    @property
+    def coverage(self) -> float:
+        """The share of the model's leaves that the source fills."""
+        return len(self.matches) / (len(self.matches) + len(self.fresh))
+
+
+def make_plan(
+    source: Source,
+    table: Table,
+    *,
+    input_size: tuple[int, int] | None = None,
+    until: str | None = None,
+    head: bool = True,
+    prefix: str | None = None,
+    ignored: Sequence[str] = (),
+    fresh: Sequence[str] = (),
+) -> Plan:
+    """Match a source's tensors with a model's leaves by a table.
+
+    `until` cuts the base after a stage, and then there is no head; nor without `head`. Every tensor that is used must
+    have the shape its leaf asks for, every other must be selected by a pattern of `ignored` (over the name, with '.' as
+    '/') or known to be of no use; every leaf must be filled or selected by a pattern of `fresh` (over 'base/…').
+    `prefix` names what stands before the names of PyTorch's tensors, where several would do. Raise `WeightsError` that
+    names all that does not fit at once.
+    """
+    full = ModelConfig(
+        table.architecture,
+        table.classes,
+        (*(input_size or ARCHITECTURES[table.architecture].input_shape[:2]), 3),
+        hidden=table.hidden,
+        pool=table.pool,
+    )
+    expected = resolve(table, leaf_shapes(full))
+    named = find_names(source, table, expected, prefix)
+    config = _fit_config(full, expected, named.tensors, until, head)
+    shapes = leaf_shapes(config)
+    stay_fresh = {path for path in shapes if any(matches(pattern, path.partition("/")[2]) for pattern in fresh)}
+
+    filled, faults, missing = [], [], []
+    wanted = resolve(table, shapes)
+    for path, (name, rule) in wanted.items():
+        if path in stay_fresh:
+            continue
+        if name not in named.tensors:
+            missing.append(name)
+            continue
+        match = Match(path, shapes[path], named.tensors[name], rule.transform)
+        filled.append(match)
+        faults += _faults(match)
+    taken = {match.tensor.name for match in filled}
+    names = {tensor.name: name for name, tensor in named.tensors.items()}
+    known = {name: path for path, (name, _) in expected.items()}
+    dropped, unused = [], []
+    for tensor in source.tensors:
+        if tensor not in taken:
+            reason = _reason(tensor, known.get(names.get(tensor, "")), table, ignored, until)
+            dropped.append((tensor, reason)) if reason else unused.append(tensor)
+    _refuse(source, table, filled, missing, unused, faults)
+    return Plan(table, config, tuple(filled), tuple(dropped), tuple(sorted(stay_fresh)), named.prefix, named.by)
+
+
+@functools.cache
+def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of every leaf of a model by path, without making one.
+
+    >>> leaf_shapes(ModelConfig("mlp", 10, (28, 28, 1), pool="flatten"))["params/head/logits/kernel"]
+    (4, 10)
+    """
+    tree = jax.eval_shape(functools.partial(init_variables, config))
+    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+
+
+def _fit_config(
+    full: ModelConfig, expected: Expected, tensors: Mapping[str, Tensor], until: str | None, head: bool
+) -> ModelConfig:
+    """Take the number of classes and of the input's channels from the source."""
+    config = replace(full, until=until)
+    stem = build_model(full).base.stage_names[0]
+    path = next(path for path in expected if re.fullmatch(f"params/base/{stem}/(conv/)?kernel", path))
+    name, rule = expected[path]
+    if name in tensors and (shape := leaf_shape(rule.transform, tensors[name].shape)) and shape[-2]:
+        config = replace(config, input_shape=(*config.input_shape[:2], shape[-2]))
+    own_head = [name for path, (name, _) in expected.items() if path.startswith("params/head/") and name in tensors]
+    if until is not None or not head or not own_head:
+        return replace(config, classes=0, hidden=(), pool=ARCHITECTURES[config.architecture].pool)
+    logits = tensors.get(expected["params/head/logits/bias"][0])
+    return replace(config, classes=logits.shape[0]) if logits and math.prod(logits.shape) else config
+
+
+def _faults(match: Match) -> list[str]:
+    """Say why a tensor cannot fill its leaf."""
+    tensor, name = match.tensor, match.tensor.name
+    if tensor.dtype not in FLOATS:
+        return [
+            f"{name!r} holds {tensor.dtype}: quantized or whole numbers are not weights, convert them to float first"
+        ]
+    made = leaf_shape(match.transform, tensor.shape)
+    if made == match.shape:
+        return []
+    return [f"{name!r} has shape {tensor.shape}, which makes {made or 'nothing'} where {match.path!r} is {match.shape}"]
+
+
+def _reason(tensor: str, path: str | None, table: Table, ignored: Sequence[str], until: str | None) -> str:
+    """Say why a tensor that fills no leaf is of no use, or nothing where nobody said so; `path` is its leaf's."""
+    if any(matches(pattern, tensor.replace(".", "/")) for pattern in ignored):
+        return "as asked for"
+    for pattern, reason in (*((rule.pattern, rule.reason) for rule in table.ignored), *BESIDE):
+        if re.fullmatch(f"(.*\\.)?{pattern}", tensor):
+            return reason
+    if path is None:
+        return ""
+    if path.startswith("params/head/"):
+        return "of the head, which was not asked for"
+    return f"of a stage above {until}" if until else "its leaf stays fresh"
+
+
+def _refuse(
+    source: Source, table: Table, filled: list[Match], missing: list[str], unused: list[str], faults: list[str]
+) -> None:
+    if not filled:
+        raise WeightsError(
+            f"{source.path}: no tensor of {table.name} is in it: it holds {quote(source.tensors, 6)}; "
+            "name what it is with --arch"
+        )
+    if missing:
+        faults = [f"{len(missing)} tensors are missing: {quote(missing, MOST)}", *faults]
+    if unused:
+        faults.append(f"{len(unused)} tensors have no use: {quote(unused, MOST)} (declare them with --ignore)")
+    if faults:
+        shown = "; ".join(faults[:MOST]) + (f"; and {len(faults) - MOST} more" if len(faults) > MOST else "")
+        cure = "; a file that ends early fills a base that is cut (--until STAGE)" if missing else ""
+        raise WeightsError(f"{source.path}: does not fit {table.name}: {shown}{cure}")

@@ -1,0 +1,182 @@
+"""References: the networks of Keras, torchvision and timm, run as their libraries run them."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tlx.convert.rules import Table
+from tlx.errors import ConfigError, WeightsError
+from tlx.models.registry import ModelConfig
+from tlx.tree.paths import quote
+
+OUTPUT = "logits"
+
+
+class Reference(Protocol):
+    """A network of another library, with weights that it read itself."""
+
+    def preprocess(self, images: np.ndarray) -> np.ndarray:
+        """Turn pictures (N, H, W, 3), uint8 of the network's own size, into its inputs as its publisher does."""
+        ...
+
+    def outputs(self, inputs: np.ndarray, nodes: Sequence[str]) -> dict[str, np.ndarray]:
+        """Run the network on inputs (N, H, W, C); return the outputs of modules, axes as in tlx, and the logits."""
+        ...
+
+
+def reference_for(table: Table, config: ModelConfig, weights: Path, prefix: str = "") -> Reference:
+    """Build the reference of a table, for a model of this configuration, with the weights of a file.
+
+    `prefix` stands before the names of PyTorch's tensors. Raise `ConfigError` where the library is not installed, and
+    where it has no such network.
+    """
+    library, _, name = table.reference.partition(":")
+    if not library:
+        raise ConfigError(f"{table.name}: no library has this network to compare with: leave out --verify")
+    if config.until is not None or config.input_shape[2] != 3:
+        raise ConfigError(f"{table.name}: only a whole base for 3 channels can be compared: leave out --verify")
+    try:
+        if library == "keras":
+            return _Keras(name, config, weights)
+        return _Torch(*(_torchvision if library == "torchvision" else _timm)(name, config), weights, prefix)
+    except ImportError as error:
+        package = "keras" if library == "keras" else f"torch {library}"
+        raise ConfigError(
+            f"{table.name} is compared with {library}, which cannot be imported ({error}): pip install {package}"
+        ) from error
+
+
+class _Keras:
+    def __init__(self, name: str, config: ModelConfig, weights: Path) -> None:
+        os.environ.setdefault("KERAS_BACKEND", "jax")  # of use only where Keras was not imported before
+        import keras
+
+        more: dict[str, Any] = {"classes": config.classes, "classifier_activation": None} if config.classes else {}
+        build = getattr(keras.applications, name)
+        self._keras: Any = keras
+        self._has_head = config.classes > 0
+        self._network = build(weights=None, include_top=self._has_head, input_shape=config.input_shape, **more)
+        self._network.load_weights(weights)
+        self._preprocess = sys.modules[build.__module__].preprocess_input  # type: ignore[attr-defined]
+
+    def preprocess(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self._preprocess(images.astype(np.float32)))
+
+    def outputs(self, inputs: np.ndarray, nodes: Sequence[str]) -> dict[str, np.ndarray]:
+        tensors = {node: self._node(node).output for node in nodes}
+        if self._has_head:
+            tensors[OUTPUT] = self._network.output
+        probe = self._keras.Model(self._network.input, list(tensors.values()))
+        return dict(zip(tensors, map(np.asarray, probe(inputs, training=False)), strict=True))
+
+    def _node(self, node: str) -> Any:
+        kind, _, number = node.partition("#")  # 'Add#3' is the fourth layer of the class; others have their own names
+        if number:
+            return [layer for layer in self._network.layers if type(layer).__name__ == kind][int(number)]
+        return self._network.get_layer(node)
+
+
+def _torchvision(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], Any]]:
+    """Build a network of torchvision, and its transforms for pictures that have its size already."""
+    torchvision = import_torchvision()
+    more = {"init_weights": False} if name == "inception_v3" else {}
+    network = torchvision.models.get_model(name, weights=None, num_classes=config.classes or 1000, **more)
+    side = config.input_shape[0]
+    published = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms
+    transforms = published(resize_size=side, crop_size=side)
+    if name != "inception_v3":
+        return network, transforms
+
+    def with_input_transform(image: Any) -> Any:
+        network.transform_input = True  # what `inception_v3(weights=…)` does behind the transforms
+        inputs = network._transform_input(transforms(image)[None])[0]
+        network.transform_input = False
+        return inputs
+
+    return network, with_input_transform
+
+
+def _timm(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], Any]]:
+    """Build a network of timm, and its transforms for pictures that have its size already."""
+    import_torchvision()
+    import timm
+
+    network = timm.create_model(name, num_classes=config.classes or 1000)
+    published = timm.data.resolve_model_data_config(network)
+    published |= {"input_size": (3, *config.input_shape[:2]), "crop_pct": 1.0}
+    return network, timm.data.create_transform(**published, is_training=False)
+
+
+def import_torchvision() -> Any:
+    """Import torchvision; without its compiled operators, which no classifier needs, where they do not fit torch."""
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:  # operator torchvision::nms does not exist
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(library)  # the operators live as long as it does
+        import torchvision
+    return torchvision
+
+
+_kept: list[Any] = []
+
+
+class _Torch:
+    def __init__(self, network: Any, transforms: Callable[[Any], Any], weights: Path, prefix: str) -> None:
+        import torch
+
+        if weights.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            stored = load_file(weights)
+        else:
+            stored = torch.load(weights, map_location="cpu", weights_only=True)
+        found = _flat(stored)
+        state = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+        missing = network.load_state_dict(state, strict=False).missing_keys
+        absent = [
+            name for name in missing if not re.search(r"num_batches_tracked$|^AuxLogits\.|^(fc|classifier)", name)
+        ]
+        if absent:
+            raise WeightsError(f"{weights}: {type(network).__name__} misses {quote(absent)} in it")
+        self._network = network.eval()
+        self._transforms = transforms
+        self._torch = torch
+
+    def preprocess(self, images: np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        inputs = [self._transforms(Image.fromarray(image)) for image in images]
+        return np.asarray(self._torch.stack(inputs)).transpose(0, 2, 3, 1)
+
+    def outputs(self, inputs: np.ndarray, nodes: Sequence[str]) -> dict[str, np.ndarray]:
+        modules, found = dict(self._network.named_modules()), {}
+        hooks = [
+            modules[node].register_forward_hook(lambda _, __, out, node=node: found.update({node: _as_tlx(out)}))
+            for node in nodes
+        ]
+        with self._torch.no_grad():
+            logits = self._network(self._torch.from_numpy(np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))))
+        for hook in hooks:
+            hook.remove()
+        return {**found, OUTPUT: _as_tlx(logits)}
+
+
+def _as_tlx(tensor: Any) -> np.ndarray:
+    array = tensor.detach().numpy().copy()  # modules may go on in place
+    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+
+def _flat(stored: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(stored, Mapping):
+        return {above.removesuffix("."): stored}
+    return {name: value for key, child in stored.items() for name, value in _flat(child, f"{above}{key}.").items()}

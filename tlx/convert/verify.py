@@ -1,0 +1,103 @@
+"""Verification: run a converted network beside its reference, stage by stage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlx.convert.reference import OUTPUT, Reference
+from tlx.convert.rules import Table
+from tlx.models.registry import ModelConfig, build_model
+from tlx.tree.paths import Tree
+
+TOLERANCE = 1e-4  # of the largest magnitude in the reference's output
+INPUT = "input"
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a stage's output is from the reference's: absolutely, and relative to the reference's largest value."""
+
+    stage: str
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The differences from the preprocessed pictures ('input') through every stage to the logits."""
+
+    reference: str
+    differences: tuple[Difference, ...]
+    tolerance: float = TOLERANCE
+
+    @property
+    def first(self) -> str | None:
+        """The first stage that differs by more than the tolerance, or None: where a fault is."""
+        return next((each.stage for each in self.differences if not each.relative <= self.tolerance), None)
+
+    @property
+    def largest(self) -> float:
+        """The largest relative difference; not a number where an output is not finite."""
+        return float(np.max([each.relative for each in self.differences]))
+
+
+def fixed_images(size: tuple[int, int], count: int = 2) -> np.ndarray:
+    """Make pictures (count, *size, 3) of uint8, the same each time: smooth waves of each colour, and noise.
+
+    >>> fixed_images((4, 5)).shape, fixed_images((4, 5)).dtype
+    ((2, 4, 5, 3), dtype('uint8'))
+    """
+    draw = np.random.default_rng(0)
+    rows, columns = (np.linspace(0, 1, length)[:, None, None] for length in size)
+    waves = [
+        np.sin(2 * np.pi * (draw.uniform(1, 4, 3) * rows + draw.uniform(1, 4, 3) * columns.transpose(1, 0, 2)))
+        for _ in range(count)
+    ]
+    noise = draw.normal(0, 25, (count, *size, 3))
+    return np.clip(np.stack(waves) * 80 + [150, 120, 90] + noise, 0, 255).astype(np.uint8)
+
+
+def verify(
+    table: Table,
+    config: ModelConfig,
+    variables: Tree,
+    reference: Reference,
+    preprocess: Callable[[np.ndarray], np.ndarray],
+) -> Verification:
+    """Compare a model with its reference on fixed pictures of the model's size.
+
+    `preprocess` turns them into the model's inputs, and is compared too. Each stage runs on what the stage before it
+    made, so the first one that differs is where the fault lies.
+    """
+    images = fixed_images(config.input_shape[:2])
+    model = build_model(config)
+    stages = [stage for stage in model.base.stage_names if table.node_of(stage)]
+    inputs: Any = preprocess(images)
+    theirs_inputs = reference.preprocess(images)
+    theirs = reference.outputs(theirs_inputs, [table.node_of(stage) or "" for stage in stages])
+    differences = [_difference(INPUT, inputs, theirs_inputs)]
+    with jax.default_matmul_precision("highest"):
+        x: Any = inputs
+        last = None
+        for stage in stages:
+            x = model.apply(variables, x, after=last, until=stage, method="features")
+            differences.append(_difference(stage, x, theirs[table.node_of(stage) or ""]))
+            last = stage
+        if config.classes:
+            if last != model.base.stage_names[-1]:
+                x = model.apply(variables, x, after=last, method="features")
+            logits = model.apply(variables, x, method="logits")
+            differences.append(_difference(OUTPUT, logits, theirs[OUTPUT]))
+    return Verification(table.reference, tuple(differences))
+
+
+def _difference(stage: str, output: Any, theirs: np.ndarray) -> Difference:
+    ours = np.asarray(output)
+    if ours.shape != theirs.shape:
+        return Difference(stage, np.inf, np.inf)
+    absolute = float(np.abs(ours - theirs).max())
+    return Difference(stage, absolute, absolute / max(float(np.abs(theirs).max()), TINY))
