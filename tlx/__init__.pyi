@@ -1,4 +1,5 @@
 from . import analysis as analysis
+from . import convert as convert
 from . import data as data
 from . import errors as errors
 from . import models as models
@@ -16,8 +17,11 @@ from .errors import TlxError as TlxError
 from .optim import Group as Group
 from .optim import Phase as Phase
 from .presets import Pretrained as Pretrained
+from .presets import convert_weights as convert_weights
+from .presets import export_weights as export_weights
 from .presets import load as load
 from .presets import preset_names as preset_names
+from .presets import published_names as published_names
 from .presets import save as save
 from .training import Run as Run
 from .training import evaluate as evaluate

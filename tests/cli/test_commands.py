@@ -167,8 +167,9 @@ def test_inspect_a_probe_of_47_classes(call, tmp_path, shared_data):
 
 def test_presets(call):
     found = call("presets", "--json").json["presets"]
-    assert [preset["name"] for preset in found] == ["cnn-mnist", "mlp-mnist"]
+    assert [preset["name"] for preset in found][:3] == ["cnn-mnist", "mlp-mnist", "keras/vgg16"]
     assert {"architecture", "data", "accuracy", "licence", "sha256", "command"} <= set(found[0])
+    assert {"architecture", "data", "accuracy", "licence", "location", "preprocess"} <= set(found[2])
     assert "cnn-mnist" in call("presets").out
 
 
@@ -179,7 +180,7 @@ def test_report_is_written_again(call, run_dir):
     HTMLParser().feed(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("command", ["finetune", "evaluate", "predict", "inspect", "presets", "report"])
+@pytest.mark.parametrize("command", ["finetune", "evaluate", "predict", "convert", "inspect", "presets", "report"])
 def test_help(call, command):
     called = call(command, "--help")
     assert (called.code, called.err) == (0, "")

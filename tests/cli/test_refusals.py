@@ -48,7 +48,7 @@ QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--no-c
         (["evaluate"], "evaluate"),
         (["evaluate", "cnn-mnist"], "--data"),
         (["evaluate", "nowhere"], "nowhere"),
-        (["inspect", "nowhere"], "presets are cnn-mnist, mlp-mnist"),
+        (["inspect", "nowhere"], "tlx presets lists the presets"),
         (["predict", "cnn-mnist"], "no pictures"),
         (["predict", "cnn-mnist", "a.png", "--top", 0], "--top"),
     ],

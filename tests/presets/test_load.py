@@ -69,7 +69,8 @@ def test_the_card_tells_the_truth(name, at_least, shared_data):
     [
         ("cnn-mnits", "did you mean 'cnn-mnist'"),
         ("mlp_mnist", "did you mean 'mlp-mnist'"),
-        ("vgg16", "presets are cnn-"),
+        ("vgg16", "did you mean 'keras/vgg16'"),
+        ("nothing-like-it", "tlx presets lists the presets"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name, hint):

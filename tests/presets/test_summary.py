@@ -63,7 +63,8 @@ def test_a_damaged_run_is_refused(run, content):
 
 
 def test_a_file_is_summarised_from_its_header():
-    summary = summarize_file(PRESETS / "cnn-mnist" / "model.safetensors")
+    summary, more = summarize_file(PRESETS / "cnn-mnist" / "model.safetensors")
+    assert more == {"format": "safetensors", "looks_like": []}
     assert summary.totals() == {"total": 93_322, "base": 55_744, "head": 37_578, "trainable": 93_322, "frozen": 0}
     assert {row.path for row in summary.rows} >= {"base/conv1/kernel", "head/logits/bias"}
     assert {row.stage for row in summary.rows} == {"conv1", "conv2", "conv3", "head"}
@@ -72,7 +73,7 @@ def test_a_file_is_summarised_from_its_header():
 def test_statistics_count_as_frozen_and_other_names_stand_as_they_are(tmp_path):
     leaves = {"params/head/b": (3,), "batch_stats/base/n/mean": (4,), "model.layer.weight": (2, 5)}
     save_file({name: np.zeros(shape, np.float32) for name, shape in leaves.items()}, tmp_path / "a.safetensors")
-    summary = summarize_file(tmp_path / "a.safetensors")
+    summary, _ = summarize_file(tmp_path / "a.safetensors")
     assert summary.totals() == {"total": 17, "base": 4, "head": 3, "trainable": 13, "frozen": 4}
     assert {(row.path, row.shape) for row in summary.rows} == {
         ("head/b", (3,)),
@@ -94,10 +95,10 @@ def test_statistics_count_as_frozen_and_other_names_stand_as_they_are(tmp_path):
     ],
     ids=["empty", "short", "2^63", "2^64", "no json", "cut", "another file"],
 )
-def test_a_damaged_file_is_refused(tmp_path, content):
+def test_a_damaged_file_is_refused_by_name(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"a\.safetensors: not a safetensors file"):
+    with pytest.raises(WeightsError, match=r"a\.safetensors: "):
         summarize_file(path)
 
 
@@ -113,6 +114,6 @@ def test_a_header_of_too_many_tensors_is_refused_soon(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(content)) + content.encode())
     began = time.monotonic()
-    with pytest.raises(WeightsError, match="120000 tensors are more than the 100000"):
+    with pytest.raises(WeightsError, match="more than 100000 tensors"):
         summarize_file(path)
     assert time.monotonic() - began < 5

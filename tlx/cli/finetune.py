@@ -23,7 +23,13 @@ class Finetune(Command):
     data: str = "digits"
     """What to train on: digits, idx:DIR, idx:DIR/PREFIX, npz:FILE or tfds:NAME."""
     base: str = "cnn-mnist"
-    """What to start from: a preset (see tlx presets), or the folder of a run or an export."""
+    """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion."""
+    weights: str | None = None
+    """The weight file of a published base, as its source publishes it; by default it is fetched."""
+    until: str | None = None
+    """Cut the base after this stage."""
+    input_size: tuple[int, int] | None = None
+    """Height and width at which the base sees pictures; by default as the base says."""
     recipe: Literal["probe", "finetune", "gradual", "full", "scratch"] = "finetune"
     """probe: head alone. finetune: head, then base with it. gradual: stage by stage. full: all. scratch: all, fresh."""
     out: str | None = None
@@ -116,7 +122,9 @@ class Finetune(Command):
 
         if self.out == "":
             raise ConfigError("--out is empty: name a directory")
-        base = tlx.load(self.base)
+        base = tlx.load(self.base, self.weights, until=self.until)
+        if self.input_size is not None:
+            base = base.without_head().with_input(self.input_size)
         recipe = self.build_recipe(base.stages)
         preprocess = self._preprocess(base.preprocess)
         data = tlx.load_data(
@@ -154,10 +162,12 @@ class Finetune(Command):
 
     def _resolved(self, source: str) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory."""
-        from tlx.presets import preset_names
+        from tlx.presets.load import is_published, preset_names
 
-        base = self.base if self.base in preset_names() else str(Path(self.base).absolute())
-        resolved = replace(self, data=source, base=base)
+        named = self.base in preset_names() or is_published(self.base)
+        base = self.base if named else str(Path(self.base).absolute())
+        weights = None if self.weights is None else str(Path(self.weights).absolute())
+        resolved = replace(self, data=source, base=base, weights=weights)
         return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
 
     def build_recipe(self, stages: tuple[str, ...]) -> Any:

@@ -1,41 +1,64 @@
-"""`tlx inspect`: tabulate the parameters of a model."""
+"""`tlx inspect`: tabulate what a model or a weight file holds, and check its certificate."""
 
+import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from tlx.cli.options import Command
 from tlx.cli.output import print_json, print_table
 
+if TYPE_CHECKING:
+    from tlx.tree.summary import Summary
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect(Command):
-    """Tabulate the parameters of a preset, a run, an export or a safetensors file."""
+    """Tabulate the parameters of a preset, a run, an export, a conversion or a weight file.
+
+    A published preset (keras/vgg16) is told from shapes alone, without its weights. A conversion's certificate is
+    checked: every leaf's bytes, and that they go back to the source's.
+    """
 
     target: Annotated[str, tyro.conf.Positional]
-    """A preset, the folder of a run or an export, or a .safetensors file."""
+    """A preset, the folder of a run, an export or a conversion, or a weight file of any format that tlx reads."""
     phase: str | None = None
     """Of a run: the phase whose labels to show; by default the last."""
 
     def run(self) -> None:
-        from tlx.presets.load import find
-        from tlx.presets.summary import summarize_file, summarize_run
+        from tlx.presets.load import find, is_published
+        from tlx.presets.summary import check_folder, summarize_file, summarize_published, summarize_run
 
-        if Path(self.target).suffix == ".safetensors":
-            summary, phases = summarize_file(Path(self.target)), None
+        more: dict[str, Any] = {}
+        if os.path.isfile(self.target):
+            summary, more = summarize_file(self.target)
+        elif is_published(self.target):
+            summary, more = summarize_published(self.target)
         else:
-            summary, phases = summarize_run(find(self.target), self.phase)
+            folder = find(self.target)
+            summary, phases = summarize_run(folder, self.phase)
+            more = {} if phases is None else {"phases": phases}
+            certificate = check_folder(folder)
+            if certificate is not None:
+                more["certificate"] = asdict(certificate)
         if self.json:
-            content: dict[str, Any] = {"target": self.target, **summary.totals()}
-            if phases is not None:
-                content["phases"] = phases
-            print_json({**content, "leaves": [asdict(row) for row in summary.rows]})
+            print_json({"target": self.target, **summary.totals(), **more, "leaves": [asdict(r) for r in summary.rows]})
             return
+        self._print(summary, more)
+
+    def _print(self, summary: "Summary", more: dict[str, Any]) -> None:
         print_table(
             self.target,
             ("path", "shape", "dtype", "parameters", "label", "stage"),
             [(r.path, "x".join(map(str, r.shape)), r.dtype, r.parameters, r.label, r.stage) for r in summary.rows],
         )
         print("   ".join(f"{name} {count:,}" for name, count in summary.totals().items()))
+        if "format" in more:
+            print(f"format {more['format']}")
+            for each in more["looks_like"]:
+                print(f"looks like {each['arch']}: {each['matched']} tensors, {each['missing']} missing")
+        if "certificate" in more:
+            check = more["certificate"]
+            by = f", verified with {check['verified_with']}" if check["verified_with"] else ""
+            print(f"certificate holds: {check['leaves']} leaves, {check['proven']} proven back to the source{by}")

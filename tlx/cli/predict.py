@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Command):
-    """Name the most probable classes of pictures, or of arrays of pictures."""
+    """Name the most probable classes of pictures, or of arrays of pictures.
 
-    model: Annotated[str, tyro.conf.Positional]
-    """The folder of a run or an export, or a preset."""
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Pictures (PNG, JPEG, BMP, GIF, TIFF, WebP), or arrays on the scale 0 to 255 (.npy, idx)."""
+    The model comes first, or is named by --base: then all are pictures.
+    """
+
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """MODEL IMAGE…: a run, an export or a preset; pictures (PNG, JPEG, BMP, GIF, TIFF, WebP) or arrays (.npy, idx)."""
+    base: str | None = None
+    """The model, with its own head: keras/mobilenet_v2, say."""
+    weights: str | None = None
+    """The weight file of a published model, as its source publishes it; by default it is fetched."""
     top: int = 3
     """How many classes to name for each picture."""
     invert: bool = False
@@ -34,23 +39,28 @@ class Predict(Command):
         from tlx.data.pictures import read_pictures
         from tlx.errors import ConfigError
 
-        if not self.images:
+        if self.base is None and not self.inputs:
+            raise ConfigError("no model: name a run, an export or a preset, then pictures")
+        model, *images = self.inputs if self.base is None else (self.base, *self.inputs)
+        if not images:
             raise ConfigError("no pictures: name files after the model")
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
-        trained = tlx.load(self.model)
+        trained = tlx.load(model, self.weights)
+        if not trained.classes:
+            raise ConfigError(f"{model}: has no head, so it names no classes: name a model with one")
         preprocess = replace(trained.preprocess, invert=trained.preprocess.invert != self.invert)
-        named = [picture for file in self.images for picture in read_pictures(file)]
+        named = [picture for file in images for picture in read_pictures(file)]
         inputs = np.concatenate([preprocess(picture[None]) for _, picture in named])
         probabilities = tlx.predict(trained.model, trained.variables, inputs)
         tops = [_top(row, trained.classes, self.top) for row in probabilities]
         names = [name for name, _ in named]
         if self.json:
             predictions = [{"path": name, "top": top} for name, top in zip(names, tops, strict=True)]
-            print_json({"model": self.model, "predictions": predictions})
+            print_json({"model": model, "predictions": predictions})
             return
         print_table(
-            self.model,
+            model,
             ("picture", *(f"{place + 1}." for place in range(len(tops[0])))),
             [
                 [name, *(f"{best['label']} {percent(best['probability'])}" for best in top)]

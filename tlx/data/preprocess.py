@@ -14,24 +14,39 @@ import numpy as np
 from tlx.errors import ConfigError, DataError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+CHANNEL_ORDERS = ("rgb", "bgr")
+ROUNDINGS = ("torchvision", "nearest")
+MAX_SIDE = 2**16  # pixels: no photograph is that long, and a strip a pixel wide must not fill the memory
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """Say how an image on the scale 0..255 becomes a network's input; call it to do so.
 
-    In this order: alpha is composited on black; grey becomes RGB (`grey_to_rgb`: "repeat", or the name of a matplotlib
-    colour map) or RGB becomes grey (ITU-R 601, as Pillow's "L"), whichever `channels` (1 or 3) asks for; `invert`
-    turns x into 255 - x; an image that is not `height` by `width` already is resized by Pillow to that less `margin`
-    on every side, whatever its proportions, and the margin is filled with the background, which is what black becomes
-    by the steps above (white, where `invert` is on); then (x * scale - mean) / std in float32, `mean` and `std`
-    holding one value a channel or nothing.
+    In this order:
+
+    1. Channels. For 1 or 3, alpha is composited on black; grey becomes RGB (`grey_to_rgb`: "repeat", or the name of a
+       matplotlib colour map) or RGB becomes grey (ITU-R 601, as Pillow's "L"). For any other number, images must have
+       just that many and are taken as they are.
+    2. `invert` turns x into 255 - x.
+    3. Size, by Pillow. Without `resize`, an image that is not `height` by `width` already is resized to that less
+       `margin` on every side, whatever its proportions, and the margin is filled with the background, which is what
+       black becomes by the steps above (white, where `invert` is on). With `resize`, as published for ImageNet, the
+       shorter side of every image becomes `resize` pixels, the proportions kept, and `height` by `width` are cut from
+       the centre. `rounding` says what happens to fractions of pixels: "torchvision" rounds the longer side down and
+       the crop's offset to the nearest (a half, to the even one), "nearest" the longer side to the nearest and the
+       offset down.
+    4. `channel_order` "bgr" reverses the channels, as Caffe's networks want them.
+    5. (x * scale - mean) / std in float32, `mean` and `std` holding one value a channel, in that order, or nothing.
 
     Raises `ConfigError` when built with anything else.
 
     >>> spec = Preprocess(28, 28, 1, margin=4)
     >>> spec(np.full((2, 8, 8), 255, np.uint8))[0, 14, :6, 0].tolist()
     [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    >>> vgg16 = Preprocess(224, 224, 3, resize=256, channel_order="bgr", scale=1.0, mean=(103.939, 116.779, 123.68))
+    >>> vgg16(np.zeros((1, 300, 400, 3), np.uint8)).shape
+    (1, 224, 224, 3)
     """
 
     height: int
@@ -44,18 +59,32 @@ class Preprocess:
     scale: float = 1 / 255
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    resize: int | None = None
+    channel_order: str = "rgb"
+    rounding: str = "torchvision"
 
     def __post_init__(self) -> None:
-        for name, least in (("height", 1), ("width", 1), ("channels", 1), ("margin", 0)):
+        least_of = {"height": 1, "width": 1, "channels": 1, "margin": 0}
+        if self.resize is not None:
+            least_of["resize"] = 1
+        for name, least in least_of.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name}: {value!r} is not an integer of {least} or more")
-        if self.channels not in (1, 3):
-            raise ConfigError(f"channels: {self.channels} is neither 1 (grey) nor 3 (RGB)")
         if 2 * self.margin >= min(self.height, self.width):
             raise ConfigError(f"margin: {self.margin} leaves nothing of {self.height} x {self.width}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ConfigError(f"interpolation: {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
+        for name, offered in (
+            ("interpolation", INTERPOLATIONS),
+            ("channel_order", CHANNEL_ORDERS),
+            ("rounding", ROUNDINGS),
+        ):
+            if getattr(self, name) not in offered:
+                raise ConfigError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(offered)}")
+        self._check_values()
+        self._check_together()
+
+    def _check_values(self) -> None:
+        """Raise `ConfigError` for what `invert`, `scale`, `mean` and `std` cannot be; keep the last two as tuples."""
         if not isinstance(self.invert, bool):
             raise ConfigError(f"invert: {self.invert!r} is neither true nor false")
         if not _finite(self.scale) or self.scale == 0:
@@ -69,19 +98,36 @@ class Preprocess:
             object.__setattr__(self, name, tuple(float(value) for value in values))
         if any(value <= 0 for value in self.std):
             raise ConfigError(f"std: {self.std} must be above 0")
+
+    def _check_together(self) -> None:
+        """Raise `ConfigError` for fields that are good alone and contradict each other."""
+        if self.resize is None and self.rounding != "torchvision":
+            raise ConfigError(f"rounding: {self.rounding!r} says nothing without resize")
+        if self.resize is not None and self.margin:
+            raise ConfigError(f"resize: {self.resize} cuts the image and margin {self.margin} frames it; give one")
+        if self.resize is not None and self.resize < max(self.height, self.width):
+            raise ConfigError(f"resize: {self.resize} is too short to cut {self.height} x {self.width} from")
+        if self.channel_order == "bgr" and self.channels != 3:
+            raise ConfigError(f"channel_order: 'bgr' needs channels=3, got {self.channels}")
         if self.grey_to_rgb != "repeat":
             if self.channels != 3:
                 raise ConfigError(f"grey_to_rgb: {self.grey_to_rgb!r} needs channels=3, got {self.channels}")
             _colours(self.grey_to_rgb)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Map images (N, H, W) or (N, H, W, C), C in 1, 3, 4, uint8 or float on 0..255, to float32 (N, h, w, channels).
+        """Map images (N, H, W) or (N, H, W, C), uint8 or float on 0..255, to float32 (N, height, width, channels).
 
-        Raises `DataError` for other shapes, types or values, naming the first image.
+        C is 1, 3 or 4 where `channels` is 1 or 3, and else `channels`. Raises `DataError` for other shapes, types or
+        values, naming the first image.
         """
-        pixels, background = self._recolour(_check_images(images))
-        if pixels.shape[1:3] != (self.height, self.width):
+        taken = (1, 3, 4) if self.channels in (1, 3) else (self.channels,)
+        pixels, background = self._recolour(_check_images(images, taken))
+        if self.resize is not None:
+            pixels = self._crop(pixels, self.resize)
+        elif pixels.shape[1:3] != (self.height, self.width):
             pixels = self._fit(pixels, background)
+        if self.channel_order == "bgr":
+            pixels = pixels[..., ::-1]
         result = pixels.astype(np.float32)
         result *= np.float32(self.scale)
         if self.mean:
@@ -89,6 +135,21 @@ class Preprocess:
         if self.std:
             result /= np.array(self.std, np.float32)
         return result
+
+    def _crop(self, images: np.ndarray, shorter: int) -> np.ndarray:
+        """Resize the shorter side of (N, H, W, channels) to `shorter` and cut `height` by `width` from the centre."""
+        nearest = self.rounding == "nearest"
+        height, width = images.shape[1:3]
+        longer = shorter * max(height, width) / min(height, width)
+        longer = round(longer) if nearest else int(longer)
+        if longer > MAX_SIDE:
+            raise DataError(f"images: {height} x {width} would become {longer} pixels long; crop them first")
+        size = (shorter, longer) if height <= width else (longer, shorter)
+        if images.shape[1:3] != size:
+            images = _resize(images, size, self.interpolation)
+        spare = (size[0] - self.height, size[1] - self.width)
+        top, left = (n // 2 if nearest else round(n / 2) for n in spare)
+        return images[:, top : top + self.height, left : left + self.width]
 
     def _fit(self, images: np.ndarray, background: np.ndarray) -> np.ndarray:
         """Resize (N, H, W, channels) into the frame of `height` by `width`, within the margin."""
@@ -105,7 +166,7 @@ class Preprocess:
     def _recolour(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (N, H, W, channels) after alpha, channels and invert, and the background's colour (channels,)."""
         paper = np.full((1, 1, 1, 1), 255 if self.invert else 0, images.dtype)
-        if images.shape[3] == 4:
+        if images.shape[3] == 4 and self.channels != 4:
             images = _over_black(images)
         if images.shape[3] < self.channels and self.grey_to_rgb != "repeat":
             table = _colours(self.grey_to_rgb)
@@ -151,13 +212,14 @@ def _finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_images(images: np.ndarray) -> np.ndarray:
-    """Return (N, H, W, C), uint8 or float32, on the scale 0..255."""
+def _check_images(images: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
+    """Return (N, H, W, C), C one of `channels`, uint8 or float32, on the scale 0..255."""
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or 0 in images.shape[1:3]:
-        raise DataError(f"images: shape {images.shape}, expected (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels")
+    if images.ndim != 4 or images.shape[3] not in channels or 0 in images.shape[1:3]:
+        listed = ", ".join(map(str, channels[:-1])) + " or " * (len(channels) > 1) + str(channels[-1])
+        raise DataError(f"images: shape {images.shape}, expected (N, H, W) or (N, H, W, C) with {listed} channels")
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind != "f":

@@ -1,10 +1,18 @@
 """Models: staged bases, heads, the classifier of the two, the registry of architectures."""
 
-from tlx.models.base import Base, Stage
+from tlx.models.base import Base, Stage, cut
 from tlx.models.classifier import Classifier
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
-from tlx.models.registry import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables, initialise
+from tlx.models.registry import (
+    ARCHITECTURES,
+    Architecture,
+    ModelConfig,
+    build_model,
+    init_variables,
+    initialise,
+    leaf_shapes,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -15,10 +23,12 @@ __all__ = [
     "ModelConfig",
     "Stage",
     "build_model",
+    "cut",
     "frozen_modules",
     "frozen_stages",
     "frozen_statistics",
     "init_variables",
     "initialise",
+    "leaf_shapes",
     "run_frozen",
 ]

@@ -61,10 +61,6 @@ class Base(nn.Module):
             x = getattr(self, name)(x, train)
         return x
 
-    def cut(self, until: str) -> "Base":
-        """Return the base that ends with stage `until`; raise `ConfigError` for an unknown one."""
-        return Base(self.stages[: len(self.span(until=until))])
-
     def span(self, after: str | None = None, until: str | None = None) -> tuple[str, ...]:
         """Name the stages after `after` until and with `until`."""
         names = self.stage_names
@@ -76,3 +72,13 @@ class Base(nn.Module):
         if last < first:
             raise ConfigError(f"stage {until!r} comes before {after!r}: the stages are {quote(names, 40)}")
         return names[first:last]
+
+
+def cut(base: Base, until: str) -> Base:
+    """Return the base that ends with stage `until`; raise `ConfigError` for an unknown one.
+
+    >>> from tlx.models.small import cnn
+    >>> cut(cnn(), "conv2").stage_names
+    ('conv1', 'conv2')
+    """
+    return Base(base.stages[: len(base.span(until=until))])

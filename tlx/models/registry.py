@@ -1,15 +1,15 @@
 """The registry: architectures by name, and the configuration that builds a model from one."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
 
 from tlx.errors import ConfigError
-from tlx.models.base import Base
+from tlx.models.base import Base, cut
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Head, Pool
 from tlx.models.inception_v3 import inception_v3
@@ -20,7 +20,7 @@ from tlx.models.small import cnn, mlp
 from tlx.models.vgg import BLOCKS as VGG_BLOCKS
 from tlx.models.vgg import vgg
 from tlx.models.xception import xception
-from tlx.tree.paths import Tree, quote
+from tlx.tree.paths import Tree, flatten, quote
 
 
 class Build(Protocol):
@@ -45,22 +45,24 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Architecture(mlp, (28, 28, 1), "flatten"),
     "cnn": Architecture(cnn, (28, 28, 1), "flatten"),
-    **{name: Architecture(partial(vgg, name), (224, 224, 3), "average", minimum=32) for name in VGG_BLOCKS},
+    **{name: Architecture(functools.partial(vgg, name), (224, 224, 3), "average", minimum=32) for name in VGG_BLOCKS},
     **{
-        f"{name}_bn": Architecture(partial(vgg, name, norm=True), (224, 224, 3), "average", minimum=32)
+        f"{name}_bn": Architecture(functools.partial(vgg, name, norm=True), (224, 224, 3), "average", minimum=32)
         for name in VGG_BLOCKS
     },
-    **{name: Architecture(partial(resnet, name), (224, 224, 3), "average") for name in RESNET_BLOCKS},
+    **{name: Architecture(functools.partial(resnet, name), (224, 224, 3), "average") for name in RESNET_BLOCKS},
     **{
-        f"{name}_keras": Architecture(partial(resnet, name, "keras"), (224, 224, 3), "average")
+        f"{name}_keras": Architecture(functools.partial(resnet, name, "keras"), (224, 224, 3), "average")
         for name in ("resnet50", "resnet101", "resnet152")
     },
-    **{f"resnet{n}": Architecture(partial(cifar_resnet, n), (32, 32, 3), "average") for n in (20, 32, 44, 56)},
+    **{
+        f"resnet{n}": Architecture(functools.partial(cifar_resnet, n), (32, 32, 3), "average") for n in (20, 32, 44, 56)
+    },
     "xception": Architecture(xception, (299, 299, 3), "average", minimum=71),
     "inception_v3": Architecture(inception_v3, (299, 299, 3), "average", minimum=75),
-    "inception_v3_keras": Architecture(partial(inception_v3, "keras"), (299, 299, 3), "average", minimum=75),
+    "inception_v3_keras": Architecture(functools.partial(inception_v3, "keras"), (299, 299, 3), "average", minimum=75),
     "mobilenet_v2": Architecture(mobilenet_v2, (224, 224, 3), "average"),
-    "mobilenet_v2_keras": Architecture(partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
+    "mobilenet_v2_keras": Architecture(functools.partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
 }
 
 DType = Literal["float32", "bfloat16"]
@@ -138,7 +140,7 @@ def build_model(config: ModelConfig) -> Classifier:
     dtype = jnp.dtype(config.dtype)
     head = Head(config.classes, hidden=config.hidden, pool=config.pool, dropout=config.dropout, dtype=dtype)
     base = ARCHITECTURES[config.architecture].build(dtype=dtype)
-    return Classifier(base=base if config.until is None else base.cut(config.until), head=head)
+    return Classifier(base=base if config.until is None else cut(base, config.until), head=head)
 
 
 def init_variables(config: ModelConfig, seed: int = 0) -> Tree:
@@ -149,6 +151,16 @@ def init_variables(config: ModelConfig, seed: int = 0) -> Tree:
     6366
     """
     return initialise(build_model(config), config.input_shape, seed)
+
+
+def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of every leaf of a model by path, without making one.
+
+    >>> leaf_shapes(ModelConfig("mlp", 10, (28, 28, 1), pool="flatten"))["params/head/logits/kernel"]
+    (4, 10)
+    """
+    tree = jax.eval_shape(functools.partial(init_variables, config))
+    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
 
 
 def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree:

@@ -1,7 +1,25 @@
-"""Presets: weights, preprocessing, classes, licence and proof together, loaded and saved as one."""
+"""Presets: weights, preprocessing, classes, licence and proof together, loaded, converted and saved as one."""
 
 from tlx.presets.bundle import load_bundle, save
+from tlx.presets.catalogue import Published, class_names, published, published_names
+from tlx.presets.conversion import Converted, convert_weights, export_weights
+from tlx.presets.hub import fetch
 from tlx.presets.load import PRESETS, load, preset_names
 from tlx.presets.pretrained import Pretrained
 
-__all__ = ["PRESETS", "Pretrained", "load", "load_bundle", "preset_names", "save"]
+__all__ = [
+    "PRESETS",
+    "Converted",
+    "Pretrained",
+    "Published",
+    "class_names",
+    "convert_weights",
+    "export_weights",
+    "fetch",
+    "load",
+    "load_bundle",
+    "preset_names",
+    "published",
+    "published_names",
+    "save",
+]

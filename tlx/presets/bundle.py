@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tlx.tree.surgery import graft
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1
+METADATA = {"format": "tlx"}
 
 
 def save(pretrained: Pretrained, path: str | Path) -> Path:
@@ -31,31 +34,54 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
     """
     from safetensors.numpy import save as to_safetensors
 
-    path = Path(path)
+    def write(file: Path) -> str:
+        leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}
+        weights = to_safetensors(leaves, metadata=METADATA)
+        file.write_bytes(weights)
+        return hashlib.sha256(weights).hexdigest()
+
+    return write_bundle(pretrained, Path(path), write)
+
+
+def write_bundle(
+    pretrained: Pretrained,
+    path: Path,
+    write: Callable[[Path], str],
+    beside: Callable[[Path], None] | None = None,
+) -> Path:
+    """Write a folder as `save` does, its weights by `write`, which takes the file's path and returns its SHA-256.
+
+    The variables of `pretrained` are not looked at. `beside` writes what else belongs into the folder.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path}: is already there: name another folder")
-    leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}
-    weights = to_safetensors(leaves, metadata={"format": "tlx"})
-    config = {
-        "format": FORMAT,
-        "name": pretrained.name,
-        "model": pretrained.config.to_dict(),
-        "preprocess": pretrained.preprocess.to_dict(),
-        "classes": list(pretrained.classes),
-        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
-        "card": dict(pretrained.card),
-    }
-    beside = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + ".partial")
     try:
-        beside.mkdir(parents=True, exist_ok=True)
-        (beside / WEIGHTS).write_bytes(weights)
-        (beside / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (beside / CARD).write_text(_card_page(config), encoding="utf-8")
-        beside.replace(path)
+        if partial.is_dir():
+            shutil.rmtree(partial)  # what a save that was killed left
+        partial.mkdir(parents=True)
+        config = {
+            "format": FORMAT,
+            "name": pretrained.name,
+            "model": pretrained.config.to_dict(),
+            "preprocess": pretrained.preprocess.to_dict(),
+            "classes": list(pretrained.classes),
+            "weights": {"file": WEIGHTS, "sha256": write(partial / WEIGHTS)},
+            "card": dict(pretrained.card),
+        }
+        (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (partial / CARD).write_text(_card_page(config), encoding="utf-8")
+        if beside is not None:
+            beside(partial)
+        partial.replace(path)
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}): choose another folder or free the disk"
         ) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return path
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from tlx.errors import ConfigError
 from tlx.presets.bundle import CONFIG, load_bundle
+from tlx.presets.catalogue import published_names
 from tlx.presets.pretrained import Pretrained
+from tlx.presets.published import load_published
 
 PRESETS = Path(__file__).parent / "packaged"
+SOURCES = tuple(dict.fromkeys(name.partition("/")[0] for name in published_names()))
 
 
 def preset_names() -> tuple[str, ...]:
@@ -30,17 +33,36 @@ def find(name: str | Path) -> Path:
             return folder
     if os.path.isdir(path):
         raise ConfigError(f"{path}: neither a finished run nor an export ({CONFIG} is missing): name another folder")
-    near = difflib.get_close_matches(str(name), preset_names(), n=1)
+    near = difflib.get_close_matches(str(name), [*preset_names(), *published_names()], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"no preset and no folder is called {str(name)!r}: {hint}presets are {', '.join(preset_names())}")
+    raise ConfigError(f"no preset and no folder is called {str(name)!r}: {hint}tlx presets lists the presets")
 
 
-def load(name: str | Path) -> Pretrained:
-    """Load a pretrained model: a preset by name, a finished run, or an export, by folder.
+def load(
+    name: str | Path, weights: str | Path | None = None, *, until: str | None = None, head: bool = True
+) -> Pretrained:
+    """Load a pretrained model: a preset by name, a published one by name, or a finished run or an export by folder.
 
-    Raise `ConfigError` (with the nearest name) for what does not exist and `WeightsError` for what is damaged.
+    The weights of a published model ('keras/vgg16', `published_names`) come from the file `weights`, or else from the
+    cache or the network. With `until` the base ends after that stage and has no head; the file may end there, too.
+    Without `head` the base is alone. Raise `ConfigError` (with the nearest name) for what does not exist,
+    `WeightsError` for what is damaged or does not fit, `UnsafeFileError`, and `DownloadError`.
 
     >>> load("cnn-mnist").stages
     ('conv1', 'conv2', 'conv3')
+    >>> load("cnn-mnist", until="conv2").classes
+    ()
     """
-    return load_bundle(find(name))
+    if is_published(name):
+        return load_published(str(name), weights, until=until, head=head)
+    if weights is not None:
+        raise ConfigError(f"{name}: only published models take a file of weights, such as {published_names()[0]!r}")
+    found = load_bundle(find(name))
+    if until is not None:
+        return found.cut(until)
+    return found if head else found.without_head()
+
+
+def is_published(name: str | Path) -> bool:
+    """Tell whether a name is meant as that of a published model: it begins with a source, and no folder has it."""
+    return str(name).partition("/")[0] in SOURCES and "/" in str(name) and not os.path.isdir(name)

@@ -1,24 +1,28 @@
 """A pretrained model: weights with the preprocessing, the classes and the card that belong to them."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import jax
 
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
-from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables
-from tlx.tree.paths import Tree
-from tlx.tree.surgery import replace_head
+from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
+from tlx.tree.paths import Tree, flatten, unflatten
+from tlx.tree.surgery import Resize, graft, replace_head
 
 
 @dataclass(frozen=True)
 class Pretrained:
     """A model as it is loaded, transferred and saved.
 
-    `variables` is its whole tree, `preprocess` turns pictures into its inputs, `classes` names its outputs in order,
-    `card` says where the weights come from (architecture, data, accuracy, licence, command).
+    `variables` is its whole tree, `preprocess` turns pictures into its inputs, `classes` names its outputs in order
+    (none for a base without a head), `card` says where the weights come from (architecture, data, accuracy, licence,
+    command).
     """
 
     name: str
@@ -73,3 +77,74 @@ class Pretrained:
         )
         variables = replace_head(self.variables, init_variables(config, seed))
         return replace(self, config=config, variables=variables, classes=tuple(classes), card={})
+
+    def without_head(self) -> "Pretrained":
+        """Return the base alone; its outputs are its features, pooled as new heads take them.
+
+        >>> import tlx
+        >>> tlx.load("cnn-mnist").without_head().classes
+        ()
+        """
+        architecture = ARCHITECTURES[self.config.architecture]
+        config = replace(self.config, classes=0, hidden=(), pool=architecture.pool, dropout=0.0)
+        return replace(self, config=config, variables=_only(self.variables, config), classes=(), card={})
+
+    def cut(self, until: str) -> "Pretrained":
+        """Return the base until and with a stage, without the head, which belongs to the whole.
+
+        Raise `ConfigError` for an unknown stage.
+
+        >>> import tlx
+        >>> tlx.load("cnn-mnist").cut("conv2").stages
+        ('conv1', 'conv2')
+        """
+        alone = self.without_head()
+        config = replace(alone.config, until=self.model.base.span(until=until)[-1])
+        return replace(alone, config=config, variables=_only(alone.variables, config))
+
+    def with_input(self, size: tuple[int, int] | None = None, channels: int | None = None) -> "Pretrained":
+        """Return the model for pictures of another (height, width) or number of channels.
+
+        For other channels the first kernel is averaged over its own and repeated, scaled so that equal channels give
+        the response that they gave before (`Resize` "input_channels"); the preprocessing's mean and deviation are
+        averaged. What is resized before it is cropped keeps the proportion of the two. Raise `ConfigError` where the
+        head is made for the size: take it off first (`without_head`).
+
+        >>> import tlx
+        >>> colour = tlx.load("cnn-mnist").with_input(channels=3)
+        >>> colour.variables["params"]["base"]["conv1"]["kernel"].shape
+        (3, 3, 3, 32)
+        """
+        own = self.config.input_shape
+        shape = (*(size or own[:2]), channels or own[2])
+        config = replace(self.config, input_shape=shape)
+        leaves, targets = flatten(self.variables), leaf_shapes(config)
+        for path, leaf in leaves.items():
+            if path.startswith("params/head/") and tuple(leaf.shape) != targets[path]:
+                raise ConfigError(
+                    f"{self.name}: its head is made for pictures of {own[:2]}, not {shape[:2]}: take it off "
+                    "(without_head) before"
+                )
+        template = jax.eval_shape(functools.partial(init_variables, config))
+        first = f"params/base/{self.stages[0]}"
+        fitted = graft(template, self.variables, resize=[Resize(first, "input_channels")])
+        return replace(self, config=config, variables=fitted.tree, preprocess=fit_preprocess(self.preprocess, shape))
+
+
+def fit_preprocess(preprocess: Preprocess, shape: tuple[int, int, int]) -> Preprocess:
+    """Return a preprocessing that makes pictures of another shape (height, width, channels)."""
+    height, width, channels = shape
+    changes: dict[str, Any] = {"height": height, "width": width, "channels": channels}
+    if preprocess.resize is not None:
+        changes["resize"] = round(preprocess.resize * max(height, width) / max(preprocess.height, preprocess.width))
+    if channels != preprocess.channels:
+        averaged = {name: getattr(preprocess, name) for name in ("mean", "std")}
+        changes |= {name: (sum(own) / len(own),) * channels for name, own in averaged.items() if own}
+        changes |= {"channel_order": "rgb", "grey_to_rgb": "repeat"}
+    return replace(preprocess, **changes)
+
+
+def _only(variables: Tree, config: ModelConfig) -> Tree:
+    """Return the leaves of variables that a smaller model has."""
+    leaves = flatten(variables)
+    return unflatten({path: leaves[path] for path in leaf_shapes(config)})

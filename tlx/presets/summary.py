@@ -1,18 +1,26 @@
-"""Summaries of what lies on disk: a bundle, a run with the labels of its phases, a weights file."""
+"""Summaries of what lies on disk or is published: a bundle, a run with its labels, a weight file, a preset."""
 
+import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jax
 
-from tlx.errors import CheckpointError, ConfigError, WeightsError
-from tlx.presets.bundle import load_bundle
-from tlx.tree.labels import label_tree
+from tlx.convert.certificate import NAME as CERTIFICATE
+from tlx.convert.certificate import Check, check_certificate, read_certificate
+from tlx.convert.identify import identify
+from tlx.convert.read import open_weights
+from tlx.convert.source import Tensor
+from tlx.errors import CheckpointError, ConfigError
+from tlx.models.registry import init_variables
+from tlx.presets.bundle import WEIGHTS, load_bundle
+from tlx.presets.catalogue import published
+from tlx.presets.published import config_of
+from tlx.tree.labels import FROZEN, label_tree
 from tlx.tree.paths import quote
 from tlx.tree.summary import Row, Summary, stage_of, summarize
-
-MAX_TENSORS = 100_000  # more than any model has, and few enough to list in a second or two
 
 
 def summarize_run(bundle: Path, phase: str | None = None) -> tuple[Summary, list[dict[str, Any]] | None]:
@@ -39,28 +47,47 @@ def summarize_run(bundle: Path, phase: str | None = None) -> tuple[Summary, list
     return chosen[-1], [{"name": name, **summary.totals()} for name, summary in summaries]
 
 
-def summarize_file(path: Path) -> Summary:
-    """Summarise a safetensors file from its header alone; raise `WeightsError` where it is damaged.
+def summarize_file(path: str | Path) -> tuple[Summary, dict[str, Any]]:
+    """Summarise a weight file of any format from its names and shapes alone, and say what it looks like.
 
-    Names such as 'params/base/conv1/kernel' are read as tlx writes them; others are listed as they are.
+    Names such as 'params/base/conv1/kernel' are read as tlx writes them; others are listed as they are. Returns the
+    summary, and the format with the architectures that fit best. Raise `WeightsError` or `UnsafeFileError`.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-            if len(names) > MAX_TENSORS:
-                raise WeightsError(f"{path}: {len(names)} tensors are more than the {MAX_TENSORS} that can be listed")
-            slices = {name: file.get_slice(name) for name in names}
-            return Summary(tuple(_row(name, part) for name, part in slices.items()))
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error})") from error
+    source = open_weights(path)
+    found = identify(source)
+    looks = [
+        {"arch": each.table.name, "matched": each.matched, "missing": each.missing, "misfits": each.misfits}
+        for each in found
+    ]
+    return Summary(tuple(map(_row, source.tensors.values()))), {"format": source.format, "looks_like": looks}
 
 
-def _row(name: str, part: Any) -> Row:
-    kind, _, path = name.partition("/")
+def summarize_published(name: str) -> tuple[Summary, dict[str, Any]]:
+    """Summarise a published model from its architecture alone: no weights, no network.
+
+    >>> summarize_published("keras/resnet50")[0].totals()["base"]
+    23587712
+    """
+    entry = published(name)
+    variables = jax.eval_shape(functools.partial(init_variables, config_of(entry)))
+    return summarize(variables), {"name": entry.name, "architecture": entry.architecture, "licence": entry.licence}
+
+
+def check_folder(folder: Path) -> Check | None:
+    """Check the certificate of a folder that `convert_weights` made; None for a folder without one.
+
+    Raise `WeightsError` naming the leaves that differ.
+    """
+    path = folder / CERTIFICATE
+    if not path.is_file():
+        return None
+    return check_certificate(read_certificate(path), open_weights(folder / WEIGHTS).tensors, path)
+
+
+def _row(tensor: Tensor) -> Row:
+    kind, _, path = tensor.name.partition("/")
     if kind not in ("params", "batch_stats"):
-        path = name
-    shape = tuple(part.get_shape())
-    label = "frozen" if kind == "batch_stats" else "trainable"
-    return Row(path, shape, part.get_dtype(), int(np.prod(shape)), label, stage_of(path), kind == "batch_stats")
+        path = tensor.name
+    label = FROZEN if kind == "batch_stats" else "trainable"
+    size = math.prod(tensor.shape)
+    return Row(path, tensor.shape, tensor.dtype, size, label, stage_of(path), kind == "batch_stats")

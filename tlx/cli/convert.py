@@ -1,0 +1,115 @@
+"""`tlx convert`: convert weight files, with proof, and back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from tlx.cli.options import Command
+from tlx.cli.output import print_json, print_table
+from tlx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tlx.presets.conversion import Converted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Command):
+    """Convert weights of Keras, PyTorch or safetensors to a folder for tlx with a certificate, or back.
+
+    SOURCE is a weight file (.h5, .weights.h5, .keras, .pth, .pt, .th, .bin, .safetensors, .npz; what it is, its content
+    tells), and DEST a folder. With --to, SOURCE may also be what tlx loads, and DEST is a file of that library.
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A weight file; with --to also a preset, a run, or the folder of a conversion."""
+    dest: Annotated[str, tyro.conf.Positional]
+    """The folder to make; with --to the file."""
+    arch: str | None = None
+    """Who wrote the file, and what it holds: keras/vgg16, torchvision/resnet50 and so on; by default what fits it."""
+    to: Literal["tlx", "keras", "torchvision", "timm", "cifar", "safetensors"] = "tlx"
+    """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths."""
+    verify: bool = False
+    """Run the result beside the library that the file is for, stage by stage (it must be installed)."""
+    until: str | None = None
+    """Cut the base after this stage; the file may end there."""
+    head: bool = True
+    """Keep the published head, if the file has one."""
+    input_size: tuple[int, int] | None = None
+    """Height and width of the pictures, where a head's size depends on them; by default as published."""
+    prefix: str | None = None
+    """What stands before the names of PyTorch's tensors, where several would do."""
+    ignore: tuple[str, ...] = ()
+    """Patterns of tensors to leave out, such as 'optimizer/**' ('.' in names is '/')."""
+    fresh: tuple[str, ...] = ()
+    """Patterns of leaves to initialise instead, such as head."""
+    allow_nonfinite: bool = False
+    """Take numbers that are not finite."""
+    seed: int = 0
+    """Of what is initialised."""
+
+    def run(self) -> None:
+        done = self._convert()
+        if self.json:
+            differences = done.verification.differences if done.verification else ()
+            print_json(
+                {
+                    "path": str(done.path),
+                    "arch": done.arch,
+                    "coverage": done.coverage,
+                    "ignored": [{"source": name, "reason": reason} for name, reason in done.ignored],
+                    "fresh": list(done.fresh),
+                    "certificate": str(done.certificate) if done.certificate else None,
+                    "matched_by": done.matched_by,
+                    "prefix": done.prefix,
+                    "verification": {each.stage: each.relative for each in differences} if differences else None,
+                }
+            )
+            return
+        print(f"{done.path}: {done.arch}, {done.coverage:.1%} of the leaves filled")
+        if done.prefix:
+            print(f"below the prefix {done.prefix!r}")
+        if done.matched_by == "position":
+            print("layers matched by position: the file's names are made up")
+        if done.fresh:
+            print(f"fresh: {', '.join(done.fresh)}")
+        if done.ignored:
+            print_table("not used", ("tensor", "reason"), done.ignored)
+        if done.verification:
+            print_table(
+                f"beside {done.verification.reference}",
+                ("stage", "largest difference", "relative"),
+                [
+                    (each.stage, f"{each.absolute:.2e}", f"{each.relative:.2e}")
+                    for each in done.verification.differences
+                ],
+            )
+
+    def _convert(self) -> "Converted":
+        import tempfile
+
+        from tlx.presets.conversion import convert_weights, export_weights
+
+        if not self.source or not self.dest:
+            raise ConfigError("name a SOURCE and a DEST")
+        if self.to != "tlx" and not Path(self.source).is_file():
+            if self.verify or self.arch or self.until or not self.head:
+                raise ConfigError("--arch, --until, --no-head and --verify say how a weight file is read: name one")
+            return export_weights(self.source, self.dest, self.to)
+        with tempfile.TemporaryDirectory(prefix="tlx-convert-") as between:
+            done = convert_weights(
+                self.source,
+                self.dest if self.to == "tlx" else Path(between, "converted"),
+                arch=self.arch,
+                input_size=self.input_size,
+                until=self.until,
+                head=self.head,
+                prefix=self.prefix,
+                ignored=self.ignore,
+                fresh=self.fresh,
+                allow_nonfinite=self.allow_nonfinite,
+                compare=self.verify,
+                seed=self.seed,
+            )
+            return done if self.to == "tlx" else export_weights(done.path, self.dest, self.to)

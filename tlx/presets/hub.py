@@ -1,0 +1,320 @@
+"""Published files: where they are, and a cache of those that were fetched."""
+
+import hashlib
+import logging
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tlx.errors import ConfigError, DownloadError, StorageError, TlxError, UnsafeFileError
+from tlx.files import write_bytes
+from tlx.presets.transfer import LOOPBACK, discard, transfer
+
+LOCK_SECONDS = 3600.0  # for another process to fetch the same file
+MAGIC = {".h5": (b"\x89HDF",), ".pth": (b"PK\x03\x04", b"\x80"), ".th": (b"PK\x03\x04", b"\x80")}  # zip, pickle
+_FORBIDDEN = "TLX_OFFLINE or HF_HUB_OFFLINE forbids to fetch it"
+PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
+
+
+@dataclass(frozen=True)
+class Url:
+    """A file at an address, with what was published of its content: hashes in lower-case hexadecimal, and its length.
+
+    `sha256_prefix` is the beginning of a SHA-256, as PyTorch's file names hold it. Raises `ConfigError` for a malformed
+    hash or address and `UnsafeFileError` for an address that is neither https:// nor http:// with a whole hash (or a
+    server of this computer).
+
+    >>> Url("https://download.pytorch.org/models/resnet50-0676ba61.pth", sha256_prefix="0676ba61").sha256_prefix
+    '0676ba61'
+    """
+
+    url: str
+    sha256: str | None = None
+    md5: str | None = None
+    sha256_prefix: str | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            host = parts.hostname
+        except ValueError as error:
+            raise ConfigError(f"url: {self.url!r} is no address ({error})") from error
+        for name, digits in (("sha256", "{64}"), ("md5", "{32}"), ("sha256_prefix", "{6,64}")):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(f"[0-9a-f]{digits}", value):
+                raise ConfigError(f"{name}: {value!r} is no such hash in lower-case hexadecimal")
+        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
+            raise ConfigError(f"size: {self.size!r} is not a number of bytes")
+        if parts.scheme not in ("http", "https"):
+            raise UnsafeFileError(f"{self.url}: not an address of the web: give one that begins with https://")
+        if not host or parts.username is not None:
+            raise ConfigError(f"url: {self.url!r} names no host, or a user with it")
+        if parts.scheme == "http" and host not in LOOPBACK and not (self.sha256 or self.md5):
+            raise UnsafeFileError(f"{self.url}: could be changed on its way: give https:// or a hash of the whole file")
+
+    @property
+    def checked(self) -> bool:
+        """Whether a hash of the content was published."""
+        return bool(self.sha256 or self.md5 or self.sha256_prefix)
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file in a repository of the Hugging Face hub; `revision` is a branch, a tag or a commit.
+
+    Raises `ConfigError` for names that could not be ones.
+
+    >>> HubFile("timm/resnet18.a1_in1k", "model.safetensors").revision
+    'main'
+    """
+
+    repo: str
+    filename: str
+    revision: str = "main"
+
+    def __post_init__(self) -> None:
+        name = r"(?!\.\.?(?:/|$))[\w.-]+"
+        for field, pattern in (
+            ("repo", f"{name}/{name}"),
+            ("filename", f"{name}(/{name})*"),
+            ("revision", f"{name}(/{name})*"),
+        ):
+            if not re.fullmatch(pattern, getattr(self, field), re.ASCII):
+                raise ConfigError(f"{field}: {getattr(self, field)!r} is no {field} of the hub")
+
+
+Location = Url | HubFile
+
+
+def cache_dir() -> Path:
+    """Return the folder of fetched files: `TLX_CACHE`, or tlx in the user's cache folder (`XDG_CACHE_HOME`).
+
+    Files of the Hugging Face hub are in its own cache (`HF_HOME`, `HF_HUB_CACHE`), which other libraries share, unless
+    `TLX_CACHE` is set, which then holds everything.
+
+    >>> cache_dir().is_absolute()
+    True
+    """
+    import pooch
+
+    named = os.environ.get("TLX_CACHE")
+    return Path(named).expanduser().absolute() if named else Path(pooch.os_cache("tlx")).absolute()
+
+
+def cached_path(location: Location) -> Path:
+    """Return where a file is in the cache, or may be put by hand where there is no network; it need not be there.
+
+    >>> cached_path(HubFile("timm/resnet18.a1_in1k", "model.safetensors")).parts[-3:]
+    ('timm', 'resnet18.a1_in1k', 'model.safetensors')
+    """
+    if isinstance(location, HubFile):
+        folder = cache_dir() / "hub" / location.repo
+        return (folder if location.revision == "main" else folder / location.revision) / location.filename
+    name = re.sub(r"[^\w.-]", "_", urlsplit(location.url).path.rpartition("/")[2])[-200:]
+    return cache_dir() / "urls" / f"{hashlib.sha256(location.url.encode()).hexdigest()[:12]}-{name}"
+
+
+def fetch(location: Location, *, progress: bool | None = None) -> Path:
+    """Return the path of a published file, from the cache or else from where it is published.
+
+    What is fetched has its final name only when it is whole and its hash right; what came before an interruption is
+    gone on from; two processes that want the same file fetch it once. A cached file that is no longer what was fetched
+    is reported (logger "tlx") and fetched again. `progress` shows a bar on standard error, and by default does where
+    that is a terminal. With `TLX_OFFLINE=1` or `HF_HUB_OFFLINE=1` nothing but the cache is used. Files on the hub go
+    through `huggingface_hub`, so that `HF_ENDPOINT` and `HF_TOKEN` count; it begins an interrupted file anew.
+
+    Raise `DownloadError` for what cannot be fetched or is not what was published, naming the path where it may be put
+    by hand, `UnsafeFileError` for a redirect that leaves https://, and `StorageError` where the disk is full or the
+    cache cannot be read or written.
+
+    >>> import tempfile, unittest.mock
+    >>> published = Url("https://tlx.example/a.bin", sha256=hashlib.sha256(b"content").hexdigest())
+    >>> with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.dict(os.environ, TLX_CACHE=folder):
+    ...     cached_path(published).parent.mkdir()
+    ...     _ = cached_path(published).write_bytes(b"content")  # by hand, as where there is no network
+    ...     fetch(published).read_bytes()
+    b'content'
+    """
+    path = cached_path(location)
+    shown = sys.stderr.isatty() if progress is None else progress
+    try:
+        if isinstance(location, HubFile):
+            return _fetch_from_hub(location, path, shown)
+        return _fetch_url(location, path, shown)
+    except DownloadError as error:
+        if path.exists():
+            raise
+        raise DownloadError(f"{error}; or fetch it elsewhere and put it at {path}") from error
+    except OSError as error:
+        where, why = error.filename or path, error.strerror or error
+        raise StorageError(f"{where}: {why}: free the disk, or name another folder by TLX_CACHE") from error
+
+
+def is_offline() -> bool:
+    """Say whether the environment forbids the network: `TLX_OFFLINE` or `HF_HUB_OFFLINE` is 1, true, yes or on."""
+    values = (os.environ.get(name, "") for name in ("TLX_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value.lower() in ("1", "true", "yes", "on") for value in values)
+
+
+def _fetch_url(location: Url, path: Path, progress: bool) -> Path:
+    import filelock
+
+    fault = _cached_fault(location, path)
+    if fault is None:
+        return path
+    if is_offline():
+        raise DownloadError(f"{location.url}: {_FORBIDDEN}, and {path} {fault}")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+            fault = _cached_fault(location, path)  # another process may have fetched it by now
+            if fault is None:
+                return path
+            if path.exists():
+                logging.getLogger("tlx").warning("tlx: %s %s: fetching it again", path, fault)
+            _complete(location, partial, progress)
+            if not location.checked:
+                write_bytes(_own_hash(path), _hash(partial, "sha256").encode())
+            partial.replace(path)
+            discard(partial)
+    except filelock.Timeout as error:
+        raise DownloadError(f"{location.url}: another process has held {path}.lock for an hour: end it") from error
+    return path
+
+
+def _complete(location: Url, partial: Path, progress: bool) -> None:
+    """Transfer what was published to `partial`; once more where an earlier attempt's beginning did not belong to it."""
+    for _ in range(2):
+        resumed = transfer(location.url, partial, size=location.size, checked=location.checked, progress=progress)
+        fault = _fault(location, partial, Path(partial.stem).suffix)
+        if fault is None:
+            return
+        discard(partial)
+        if not resumed:
+            break
+    raise DownloadError(f"{location.url}: what came {fault}")
+
+
+def _fetch_from_hub(file: HubFile, by_hand: Path, progress: bool) -> Path:
+    if by_hand.is_file():
+        fault = _kind_fault(by_hand, by_hand.suffix)
+        if fault is None:
+            return by_hand
+        raise DownloadError(f"{by_hand} {fault}: put another file there, or none")
+    import huggingface_hub
+
+    endpoint = os.environ.get("HF_ENDPOINT") or None  # now, not when huggingface_hub was imported
+    url = huggingface_hub.hf_hub_url(file.repo, file.filename, revision=file.revision, endpoint=endpoint)
+
+    where: dict[str, Any] = {"repo_id": file.repo, "filename": file.filename, "revision": file.revision}
+    where["cache_dir"] = cache_dir() / "huggingface" if os.environ.get("TLX_CACHE") else None
+    if is_offline():  # hf_hub_download may reach for the network also where it is told to look at files only
+        found = huggingface_hub.try_to_load_from_cache(**where)
+        if not isinstance(found, str):
+            raise DownloadError(f"{url}: {_FORBIDDEN}, and it is not in the cache")
+        fault = _blob_fault(Path(found))
+        if fault is not None:
+            raise DownloadError(f"{url}: {_FORBIDDEN}, and {found} {fault}")
+        return Path(found)
+
+    def download(anew: bool) -> Path:
+        try:
+            path = huggingface_hub.hf_hub_download(
+                **where, endpoint=endpoint, force_download=anew, tqdm_class=_bar_class(progress)
+            )
+        except Exception as error:  # of httpx, of httpx2 or its own, by the version
+            raise _hub_error(error, url) from error
+        return Path(path)
+
+    path = download(anew=False)
+    fault = _blob_fault(path)
+    if fault is not None:
+        logging.getLogger("tlx").warning("tlx: %s %s: fetching it again", path, fault)
+        path = download(anew=True)
+        fault = _blob_fault(path)
+    if fault is not None:
+        raise DownloadError(f"{url}: {path} {fault}")
+    return path
+
+
+def _bar_class(shown: bool) -> Any:
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **(options | {"disable": not shown}))
+
+    return Bar
+
+
+def _hub_error(error: Exception, url: str) -> TlxError:
+    """Turn what `huggingface_hub` raised into what `fetch` promises."""
+    reason = error.__cause__ or error  # "an error happened" is from the one that says which
+    text = " ".join(str(reason).split())[:200]
+    if type(reason).__name__ == "UnsupportedProtocol":
+        return UnsafeFileError(f"{url}: redirected to where only https:// is safe ({text})")
+    response = getattr(reason, "response", None)
+    if response is not None:
+        return DownloadError(f"{url}: the hub answered {response.status_code}")
+    if isinstance(error, OSError) and error.errno is not None:
+        return StorageError(f"{url}: cannot be written ({error.strerror}): name another folder by TLX_CACHE")
+    return DownloadError(f"{url}: {text}")
+
+
+def _blob_fault(path: Path) -> str | None:
+    """Say what is wrong with a file in the hub's cache, where large ones are links to what their SHA-256 names."""
+    name = Path(os.readlink(path)).name if path.is_symlink() else ""
+    if re.fullmatch("[0-9a-f]{64}", name) and _hash(path, "sha256") != name:
+        return f"has not the SHA-256 {name[:12]}… that the hub gave it"
+    return _kind_fault(path, path.suffix)
+
+
+def _cached_fault(location: Url, path: Path) -> str | None:
+    """Say what is wrong with a cached file: by what was published, or else by what came when it was fetched."""
+    if not path.is_file():
+        return "is not there"
+    fault = _fault(location, path, path.suffix)
+    own = _own_hash(path)
+    if fault is None and not location.checked and own.is_file() and own.read_text() != _hash(path, "sha256"):
+        return "is no longer what was fetched"
+    return fault
+
+
+def _fault(location: Url, path: Path, suffix: str) -> str | None:
+    """Say what is wrong with a file by what was published of it; None where nothing is."""
+    length = path.stat().st_size
+    if location.size not in (None, length):
+        return f"has {length} bytes, {location.size} were published"
+    for name, kind in (("sha256", "sha256"), ("sha256_prefix", "sha256"), ("md5", "md5")):
+        published = getattr(location, name)
+        found = _hash(path, kind) if published else ""
+        if published and not found.startswith(published):
+            return _kind_fault(path, suffix) or f"has the {kind.upper()} {found[:12]}…, {published[:12]}… was published"
+    return None if location.checked else _kind_fault(path, suffix)
+
+
+def _kind_fault(path: Path, suffix: str) -> str | None:
+    """Say where a file is a web page, or does not begin as its kind does."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head.lstrip().lower().startswith(PAGES):
+        return "is a web page"
+    good = head[8:9] == b"{" if suffix == ".safetensors" else head.startswith(MAGIC.get(suffix, b""))
+    return None if good else f"is no {suffix} file"
+
+
+def _own_hash(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _hash(path: Path, kind: str) -> str:
+    import pooch
+
+    digest: str = pooch.file_hash(path, alg=kind)
+    return digest
