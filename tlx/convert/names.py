@@ -59,7 +59,7 @@ def _torch_names(source: Source, expected: set[str], prefix: str | None) -> Name
 
     if prefix is not None:
         return Named(under(prefix), prefix)
-    counts = {start: len(expected & under(start).keys()) for start in _prefixes(source.tensors)}
+    counts = {start: len(expected & under(start).keys()) for start in prefixes(source.tensors)}
     best = max(counts.values())
     ties = [start for start, count in counts.items() if count == best]
     if best and len(ties) > 1:
@@ -67,7 +67,12 @@ def _torch_names(source: Source, expected: set[str], prefix: str | None) -> Name
     return Named(under(ties[0]), ties[0])
 
 
-def _prefixes(names: Iterable[str]) -> list[str]:
+def prefixes(names: Iterable[str]) -> list[str]:
+    """List what may stand before all names: runs of known containers, and nothing.
+
+    >>> prefixes(["state_dict.module.conv1.weight"])
+    ['', 'state_dict.', 'state_dict.module.']
+    """
     found = {""}
     for name in names:
         start = ""
@@ -83,10 +88,10 @@ def _keras_names(source: Source, table: Table, expected: Expected) -> Named:
     """Find the layers by name, or where Keras made names up ('conv2d_7'), by position, as Keras itself loads them."""
     weights: dict[str, list[str]] = {}  # of each layer, in the order in which Keras keeps them
     kinds = {}
-    for path, (name, _) in expected.items():
-        layer, _, weight = name.rpartition("/")
-        weights.setdefault(layer, []).append(weight)
-        kinds[layer] = table.entry(path)[2].kind
+    for path, (tensor, _) in expected.items():
+        owner, _, weight = tensor.rpartition("/")
+        weights.setdefault(owner, []).append(weight)
+        kinds[owner] = table.entry(path)[2].kind
     for name, own in weights.items():
         own.sort(key=[rule.source for rule in KINDS["keras"][kinds[name]]].index)
 

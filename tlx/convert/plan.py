@@ -1,26 +1,23 @@
 """A plan: which tensor of a source fills which leaf, strictly both ways, before anything is read."""
 
-import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import jax
-
 from tlx.convert.names import Expected, MatchedBy, find_names
-from tlx.convert.rules import Table, resolve
+from tlx.convert.rules import Ignored, Table, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.transforms import leaf_shape
 from tlx.errors import WeightsError
-from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables
-from tlx.tree.paths import flatten, matches, quote
+from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, leaf_shapes
+from tlx.tree.paths import matches, quote
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-BESIDE = (  # what training scripts keep beside them
-    (r"(.*\.)?num_batches_tracked", "a counter of batches, of no use in inference"),
-    (r"(optimizer|optim|optimizer_state_dict|optimizers)\..*", "the state of an optimizer"),
-    (r"(lr_scheduler|scheduler|scaler|amp)\..*", "the state of a training loop"),
+BESIDE = (  # what stands beside a model's weights
+    Ignored(r"(.*\.)?num_batches_tracked", "a counter of batches, of no use in inference"),
+    Ignored(r"(optimizer|optim|optimizer_state_dict|optimizers)\..*", "the state of an optimizer", kept=False),
+    Ignored(r"(lr_scheduler|scheduler|scaler|amp)\..*", "the state of a training loop", kept=False),
 )
 
 
@@ -38,6 +35,18 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Unused:
+    """A tensor of the source that fills no leaf, why, and whether it is part of the network all the same.
+
+    What is part of it is kept beside the leaves, so that the way back gives the whole source.
+    """
+
+    source: str
+    reason: str
+    kept: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a conversion will do.
 
@@ -49,7 +58,7 @@ class Plan:
     table: Table
     config: ModelConfig
     matches: tuple[Match, ...]
-    ignored: tuple[tuple[str, str], ...]
+    ignored: tuple[Unused, ...]
     fresh: tuple[str, ...]
     prefix: str
     matched_by: MatchedBy
@@ -58,6 +67,16 @@ class Plan:
     def coverage(self) -> float:
         """The share of the model's leaves that the source fills."""
         return len(self.matches) / (len(self.matches) + len(self.fresh))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How a source and a table fit: a plan, and what speaks against it."""
+
+    plan: Plan
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    faults: tuple[str, ...]
 
 
 def make_plan(
@@ -79,6 +98,22 @@ def make_plan(
     `prefix` names what stands before the names of PyTorch's tensors, where several would do. Raise `WeightsError` that
     names all that does not fit at once.
     """
+    found = survey(source, table, input_size, until, head, prefix, ignored, fresh)
+    _refuse(source, found)
+    return found.plan
+
+
+def survey(
+    source: Source,
+    table: Table,
+    input_size: tuple[int, int] | None = None,
+    until: str | None = None,
+    head: bool = True,
+    prefix: str | None = None,
+    ignored: Sequence[str] = (),
+    fresh: Sequence[str] = (),
+) -> Survey:
+    """Match as `make_plan` does, and return what does not fit instead of raising it."""
     full = ModelConfig(
         table.architecture,
         table.classes,
@@ -93,8 +128,7 @@ def make_plan(
     stay_fresh = {path for path in shapes if any(matches(pattern, path.partition("/")[2]) for pattern in fresh)}
 
     filled, faults, missing = [], [], []
-    wanted = resolve(table, shapes)
-    for path, (name, rule) in wanted.items():
+    for path, (name, rule) in resolve(table, shapes).items():
         if path in stay_fresh:
             continue
         if name not in named.tensors:
@@ -105,25 +139,14 @@ def make_plan(
         faults += _faults(match)
     taken = {match.tensor.name for match in filled}
     names = {tensor.name: name for name, tensor in named.tensors.items()}
-    known = {name: path for path, (name, _) in expected.items()}
+    paths = {name: path for path, (name, _) in expected.items()}
     dropped, unused = [], []
     for tensor in source.tensors:
         if tensor not in taken:
-            reason = _reason(tensor, known.get(names.get(tensor, "")), table, ignored, until)
-            dropped.append((tensor, reason)) if reason else unused.append(tensor)
-    _refuse(source, table, filled, missing, unused, faults)
-    return Plan(table, config, tuple(filled), tuple(dropped), tuple(sorted(stay_fresh)), named.prefix, named.by)
-
-
-@functools.cache
-def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
-    """Return the shape of every leaf of a model by path, without making one.
-
-    >>> leaf_shapes(ModelConfig("mlp", 10, (28, 28, 1), pool="flatten"))["params/head/logits/kernel"]
-    (4, 10)
-    """
-    tree = jax.eval_shape(functools.partial(init_variables, config))
-    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+            found = _unused(tensor, paths.get(names.get(tensor, "")), table, ignored, until)
+            dropped.append(found) if found else unused.append(tensor)
+    plan = Plan(table, config, tuple(filled), tuple(dropped), tuple(sorted(stay_fresh)), named.prefix, named.by)
+    return Survey(plan, tuple(missing), tuple(unused), tuple(faults))
 
 
 def _fit_config(
@@ -156,33 +179,33 @@ def _faults(match: Match) -> list[str]:
     return [f"{name!r} has shape {tensor.shape}, which makes {made or 'nothing'} where {match.path!r} is {match.shape}"]
 
 
-def _reason(tensor: str, path: str | None, table: Table, ignored: Sequence[str], until: str | None) -> str:
-    """Say why a tensor that fills no leaf is of no use, or nothing where nobody said so; `path` is its leaf's."""
+def _unused(tensor: str, path: str | None, table: Table, ignored: Sequence[str], until: str | None) -> Unused | None:
+    """Say why a tensor that fills no leaf is of no use, or None where nobody said so; `path` is its leaf's."""
     if any(matches(pattern, tensor.replace(".", "/")) for pattern in ignored):
-        return "as asked for"
-    for pattern, reason in (*((rule.pattern, rule.reason) for rule in table.ignored), *BESIDE):
-        if re.fullmatch(f"(.*\\.)?{pattern}", tensor):
-            return reason
+        return Unused(tensor, "as asked for")
+    for rule in (*table.ignored, *BESIDE):
+        if re.fullmatch(f"(.*\\.)?({rule.pattern})", tensor):
+            return Unused(tensor, rule.reason, rule.kept)
     if path is None:
-        return ""
+        return None
     if path.startswith("params/head/"):
-        return "of the head, which was not asked for"
-    return f"of a stage above {until}" if until else "its leaf stays fresh"
+        return Unused(tensor, "of the head, which was not asked for")
+    return Unused(tensor, f"of a stage above {until}" if until else "its leaf stays fresh")
 
 
-def _refuse(
-    source: Source, table: Table, filled: list[Match], missing: list[str], unused: list[str], faults: list[str]
-) -> None:
-    if not filled:
+def _refuse(source: Source, survey: Survey) -> None:
+    """Raise `WeightsError` with everything that speaks against a plan."""
+    table, faults = survey.plan.table, list(survey.faults)
+    if not survey.plan.matches:
         raise WeightsError(
             f"{source.path}: no tensor of {table.name} is in it: it holds {quote(source.tensors, 6)}; "
             "name what it is with --arch"
         )
-    if missing:
-        faults = [f"{len(missing)} tensors are missing: {quote(missing, MOST)}", *faults]
-    if unused:
-        faults.append(f"{len(unused)} tensors have no use: {quote(unused, MOST)} (declare them with --ignore)")
+    if survey.missing:
+        faults.insert(0, f"{len(survey.missing)} tensors are missing: {quote(survey.missing, MOST)}")
+    if survey.unused:
+        faults.append(f"{len(survey.unused)} tensors have no use: {quote(survey.unused, MOST)} (--ignore PATTERN)")
     if faults:
         shown = "; ".join(faults[:MOST]) + (f"; and {len(faults) - MOST} more" if len(faults) > MOST else "")
-        cure = "; a file that ends early fills a base that is cut (--until STAGE)" if missing else ""
+        cure = "; a file that ends early fills a base that is cut (--until STAGE)" if survey.missing else ""
         raise WeightsError(f"{source.path}: does not fit {table.name}: {shown}{cure}")

@@ -62,7 +62,7 @@ class _Keras:
         self._has_head = config.classes > 0
         self._network = build(weights=None, include_top=self._has_head, input_shape=config.input_shape, **more)
         self._network.load_weights(weights)
-        self._preprocess = sys.modules[build.__module__].preprocess_input  # type: ignore[attr-defined]
+        self._preprocess = sys.modules[build.__module__].preprocess_input
 
     def preprocess(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(self._preprocess(images.astype(np.float32)))

@@ -90,10 +90,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Ignored:
-    """Tensors of a source that tlx has no use for, by regular expression over the whole name, and why."""
+    """Tensors of a source that tlx has no use for, by regular expression over the whole name, and why.
+
+    Those that are `kept` are part of the network, and go back into it.
+    """
 
     pattern: str
     reason: str
+    kept: bool = True
 
 
 @dataclass(frozen=True)

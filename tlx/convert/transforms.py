@@ -86,6 +86,15 @@ def leaf_shape(name: str, source: Shape) -> Shape | None:
         return None
 
 
+def source_shape(name: str, leaf: Shape) -> Shape:
+    """Return the shape of the source's array that makes a leaf; the inverse of `leaf_shape`.
+
+    >>> source_shape("oihw_to_hwio", (7, 7, 3, 64))
+    (64, 3, 7, 7)
+    """
+    return leaf if name == "same" else _named(name).source_shape(leaf)
+
+
 def forward(name: str, array: np.ndarray) -> np.ndarray:
     """Transform a source's array into a leaf, as a view where that is possible; the inverse is `inverse`.
 

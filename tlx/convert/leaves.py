@@ -1,0 +1,119 @@
+"""Leaves: read a plan's tensors one by one, check and cast them, and prove what became of each."""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tlx.convert.plan import Match, Plan
+from tlx.convert.transforms import blocks, forward
+from tlx.errors import WeightsError
+from tlx.models.registry import init_variables
+from tlx.tree.paths import Tree, flatten, quote, unflatten
+
+
+@dataclass(frozen=True)
+class LeafProof:
+    """Where a leaf comes from: tensor, transform, type and cast, and the SHA-256 of the tensor's bytes and the leaf's.
+
+    `cast` is None for float32, 'exact' for narrower types, and for float64 says how far rounding moved a number.
+    """
+
+    source: str
+    transform: str
+    dtype: str
+    cast: str | None
+    source_sha256: str
+    sha256: str
+
+
+@dataclass
+class Conversion:
+    """Read a plan's leaves one by one; what is known of each is in `proofs` once it is read.
+
+    Leaves that stay fresh are initialised by `seed`. Raise `WeightsError` at the end for numbers that are not finite,
+    with the count in each tensor, unless `allow_nonfinite`, and for float64 numbers that float32 cannot hold.
+    """
+
+    plan: Plan
+    path: str
+    allow_nonfinite: bool = False
+    seed: int = 0
+    proofs: dict[str, LeafProof] = field(default_factory=dict)
+
+    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """List the leaves that `pieces` yields: path and shape."""
+        return [(path, leaf.shape) for path, leaf in self._fresh.items()] + [
+            (m.path, m.shape) for m in self.plan.matches
+        ]
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Yield every leaf in contiguous float32 pieces, in C order."""
+        yield from self._fresh.values()
+        for match, array in self._arrays():
+            yield from self._proven(match, array, blocks(match.transform, array))
+
+    def variables(self) -> Tree:
+        """Return the model's variables in memory."""
+        leaves = dict(self._fresh)
+        for match, array in self._arrays():
+            leaf = np.ascontiguousarray(forward(match.transform, array))
+            (leaves[match.path],) = self._proven(match, array, iter([leaf]))
+        return unflatten(leaves)
+
+    @functools.cached_property
+    def _fresh(self) -> dict[str, np.ndarray]:
+        if not self.plan.fresh:
+            return {}
+        made = flatten(init_variables(self.plan.config, self.seed))
+        return {path: np.asarray(made[path]) for path in self.plan.fresh}
+
+    def _arrays(self) -> Iterator[tuple[Match, np.ndarray]]:
+        faults: list[str] = []
+        for match in self.plan.matches:
+            array = match.tensor.read()
+            if not self.allow_nonfinite:
+                broken = _not_finite(array)
+                if broken:
+                    faults.append(f"{match.tensor.name} ({broken:,} of {array.size:,})")
+            yield match, array
+        if faults:
+            raise WeightsError(
+                f"{self.path}: numbers that are not finite in {quote(faults, 40)} (--allow-nonfinite takes them)"
+            )
+
+    def _proven(self, match: Match, array: np.ndarray, parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pass a leaf's parts on as float32, and keep its proof."""
+        digest, rounding = hashlib.sha256(), 0.0
+        for part in parts:
+            single = part.astype(np.float32, copy=False)
+            if part.dtype == np.float64:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    rounding = max(rounding, float(np.nanmax(np.abs(part - single), initial=0.0)))
+            digest.update(single.reshape(-1).view(np.uint8).data)
+            yield single
+        name = array.dtype.name
+        if rounding == np.inf:
+            raise WeightsError(f"{self.path}: {match.tensor.name!r} holds numbers that float32 cannot: rescale them")
+        cast = {"float32": None, "float64": f"rounded by at most {rounding:.3g}"}.get(name, "exact")
+        own = sha256(array) if name != "float32" or match.transform != "same" else digest.hexdigest()
+        self.proofs[match.path] = LeafProof(match.tensor.name, match.transform, name, cast, own, digest.hexdigest())
+
+
+def sha256(array: np.ndarray) -> str:
+    """Return the SHA-256 of an array's bytes in C order, as a hexadecimal string.
+
+    >>> sha256(np.zeros(0))[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def _not_finite(array: np.ndarray, most: int = 1 << 22) -> int:
+    flat = array.reshape(-1)
+    return sum(
+        int(np.size(part) - np.count_nonzero(np.isfinite(part)))
+        for part in (flat[start : start + most] for start in range(0, flat.size, most))
+    )

@@ -1,0 +1,128 @@
+"""Open a weight file of any format that is read, by what it holds and not by its name."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tlx.convert.archive import read_directory
+from tlx.convert.hdf5 import SIGNATURE
+from tlx.convert.keras_file import read_keras_archive, read_keras_h5
+from tlx.convert.npz_file import read_npz_weights
+from tlx.convert.opening import RegularFile, is_table, shown, true_type
+from tlx.convert.safetensors_file import read_safetensors, read_safetensors_index
+from tlx.convert.source import Source
+from tlx.convert.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
+from tlx.convert.unpickle import unpickle
+from tlx.errors import WeightsError
+
+FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"
+
+_DATA_SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-(?P<count>\d{5})")
+
+
+def open_weights(path: str | os.PathLike[str]) -> Source:
+    """Open a weight file, an index of shards or a folder with one of them; list its tensors, read none.
+
+    Nothing in the file is run, no other file is opened than the shards beside an index, and nothing is allocated on
+    the word of a header. Raises `UnsafeFileError` for what would run code, reach outside the file or claim more than it
+    holds; `WeightsError` for a file that is missing, damaged or not of weights, saying what it is.
+
+    >>> import numpy as np, tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+    ...     np.savez(file.name, kernel=np.ones((2, 3)))
+    ...     source = open_weights(file.name)
+    ...     source.format, source.tensors["kernel"].shape, source.tensors["kernel"].read().sum()
+    ('npz', (2, 3), np.float64(6.0))
+    """
+    path = _in_folder(Path(os.fspath(path)).expanduser())
+    _refuse_tensorflow(path)
+    file = RegularFile.at(path)
+    head = file.read(0, min(512, file.size)).tobytes()
+    if head.startswith(SIGNATURE):
+        return read_keras_h5(file)
+    if head.startswith(b"PK\3\4"):
+        return _open_zip(file)
+    if head.startswith(LEGACY_MAGIC):
+        return read_torch_legacy(file)
+    if head[8:9] == b"{" and not head.startswith(b"{"):
+        return read_safetensors(file)
+    if head.lstrip().startswith(b"{"):
+        return read_safetensors_index(file)
+    raise _not_weights(file, head)
+
+
+def _open_zip(file: RegularFile) -> Source:
+    members = read_directory(file)
+    pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(pickles) == 1:
+        return read_torch_zip(file, members, pickles[0])
+    if "model.weights.h5" in members:
+        return read_keras_archive(file, members)
+    if members and all(name.endswith(".npy") for name in members):
+        return read_npz_weights(file, members)
+    raise WeightsError(f"{shown(file.path)}: a zip file, but not one of weights; expected {FORMATS}")
+
+
+def _not_weights(file: RegularFile, head: bytes) -> WeightsError:
+    """Say what a file is; a pickle is read first, so that one that would run code is refused as such."""
+    where = shown(file.path)
+    kind = true_type(head)
+    if head.startswith(b"\x80") or re.match(rb"\(?[ci]\w[\w.]*\n\w[\w.]*\n", head):
+        with file.open() as stream:
+            unpickle(stream, file.size, where)
+        kind = "a pickle"
+    if file.path.suffix in (".tar", ".pth", ".pt") and kind.startswith("a tar file"):
+        kind = "a tar file, as torch.save wrote before 0.1.10 (load and save it with a later PyTorch)"
+    if is_table(file):
+        kind = "a LevelDB table, perhaps the index of a TensorFlow checkpoint (save the model as .h5 or .keras)"
+    suffix = file.path.suffix.lower()
+    renamed = suffix in (".h5", ".hdf5", ".keras", ".pt", ".pth", ".th", ".bin", ".safetensors", ".npz")
+    return WeightsError(f"{where}: {kind}{f', whatever {suffix} says' if renamed and kind else ''}; expected {FORMATS}")
+
+
+def _in_folder(path: Path) -> Path:
+    """Find the one safetensors index or file of a folder, as model hubs lay them out."""
+    try:
+        if not path.is_dir():
+            return path
+        names = sorted(os.listdir(path))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{shown(path)}: cannot be listed; check the path and its permissions") from error
+    if "saved_model.pb" in names:
+        raise WeightsError(
+            f"{shown(path)}: a TensorFlow SavedModel, which is not read; save the model as .h5 or .keras"
+        )
+    for ending in (".safetensors.index.json", ".safetensors"):
+        found = [name for name in names if name.endswith(ending)]
+        if len(found) == 1:
+            return path / found[0]
+        if found:
+            break
+    raise WeightsError(f"{shown(path)}: a folder; name the weight file in it")
+
+
+def _refuse_tensorflow(path: Path) -> None:
+    """Refuse a TensorFlow checkpoint, named by its index, a data shard or their prefix, and say which shards lack."""
+    shard = _DATA_SHARD.fullmatch(path.name)
+    prefix = path.with_name(shard["prefix"]) if shard else path.with_suffix("") if path.suffix == ".index" else path
+    index = prefix.with_name(prefix.name + ".index")
+    try:
+        if not prefix.name or (path == prefix and path.exists()) or not index.is_file():
+            return
+        counts = [
+            (int(found["count"]), name)
+            for name in os.listdir(prefix.parent)
+            if (found := _DATA_SHARD.fullmatch(name)) and found["prefix"] == prefix.name
+        ]
+        count = counts[0][0] if counts else 1
+        for number in range(count):
+            data = prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count:05d}")
+            if not data.is_file():
+                raise WeightsError(f"{shown(path)}: the TensorFlow checkpoint lacks {shown(data)}; fetch it")
+    except (OSError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        return
+    raise WeightsError(f"{shown(path)}: a TensorFlow checkpoint, which is not read; save the model as .h5 or .keras")
