@@ -64,7 +64,7 @@ BAD_IMAGES = {
     "below": (IMAGES.astype(np.int8) - 1, None, "image 0 has pixels from -1"),
     "uint8 above": (IMAGES, (0, 16), "image 2"),
     "one image": (IMAGES[0], None, "expected (N, H, W)"),
-    "channels first": (np.zeros((4, 3, 28, 28), np.uint8), None, "1, 3 or 4 channels"),
+    "channels first": (np.zeros((4, 3, 28, 28), np.uint8), None, "has channels first"),
     "no images": (IMAGES[:0], None, "holds no images"),
     "no pixels": (IMAGES[:, :0], None, "holds no images"),
     "ragged": ([[[1]], [[1, 2]]], None, "resize the images"),
@@ -166,3 +166,8 @@ def test_digests_are_equal_only_for_equal_images(i, j):
 def test_a_bad_spec_names_the_field(field, refuses):
     with refuses(ConfigError, next(iter(field))):
         DataSpec(**field)
+
+
+def test_images_may_have_any_number_of_channels():
+    source = ArraySource(np.zeros((4, 28, 28, 13), np.uint8), np.zeros(4, np.int64))
+    assert source[0]["image"].shape == (28, 28, 13)

@@ -22,9 +22,9 @@ class Convert(Command):
     tells), and DEST a folder. With --to, SOURCE may also be what tlx loads, and DEST is a file of that library.
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A weight file; with --to also a preset, a run, or the folder of a conversion."""
-    dest: Annotated[str, tyro.conf.Positional]
+    dest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEST")]
     """The folder to make; with --to the file."""
     arch: str | None = None
     """Who wrote the file, and what it holds: keras/vgg16, torchvision/resnet50 and so on; by default what fits it."""
@@ -35,7 +35,7 @@ class Convert(Command):
     until: str | None = None
     """Cut the base after this stage; the file may end there."""
     head: bool = True
-    """Keep the published head, if the file has one."""
+    """Leave out the published head."""
     input_size: tuple[int, int] | None = None
     """Height and width of the pictures, where a head's size depends on them; by default as published."""
     prefix: str | None = None

@@ -19,7 +19,7 @@ class Predict(Command):
     The model comes first, or is named by --base: then all are pictures.
     """
 
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL] IMAGE...")]
     """MODEL IMAGE…: a run, an export or a preset; pictures (PNG, JPEG, BMP, GIF, TIFF, WebP) or arrays (.npy, idx)."""
     base: str | None = None
     """The model, with its own head: keras/mobilenet_v2, say."""

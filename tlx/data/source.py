@@ -44,10 +44,10 @@ class Source(Protocol):
 class ArraySource:
     """Hold images and labels in memory, checked when built.
 
-    `images` is (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels; `labels` is (N,) of integers; `classes` defaults to
-    "0" to the largest label. `value_range` says which two values are black and white: it defaults to (0, 255) for
-    integers and (False, True) for booleans and is required for floats. uint8 stays as it is when the range is
-    (0, 255); the rest becomes float32 on the scale 0..255.
+    `images` is (N, H, W) or (N, H, W, C), C as many as the preprocessing takes; `labels` is (N,) of integers;
+    `classes` defaults to "0" to the largest label. `value_range` says which two values are black and white: it defaults
+    to (0, 255) for integers and (False, True) for booleans and is required for floats. uint8 stays as it is when the
+    range is (0, 255); the rest becomes float32 on the scale 0..255.
 
     Raises `DataError` for other shapes or types, unequal lengths, no images, pixels that are not finite or outside the
     range, and labels outside the classes, naming the first row (counted from 0). `images_name` and `labels_name` are

@@ -89,8 +89,10 @@ def on_scale(images: np.ndarray, value_range: tuple[float, float] | None, name: 
     >>> on_scale(np.array([[[0.0, 0.5]]]), (0, 1)).tolist()
     [[[0.0, 127.5]]]
     """
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
-        raise DataError(f"{name}: shape {images.shape}, expected (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels")
+    if images.ndim not in (3, 4):
+        raise DataError(f"{name}: shape {images.shape}, expected (N, H, W) or (N, H, W, C)")
+    if images.ndim == 4 and images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
+        raise DataError(f"{name}: shape {images.shape} has channels first, expected (N, H, W, C): transpose (0, 2, 3, 1)")
     if 0 in images.shape:
         raise DataError(f"{name}: shape {images.shape} holds no images; give at least one, of at least one pixel")
     kind = images.dtype.kind

@@ -32,4 +32,4 @@ def table_of(source: str, architecture: str) -> Table:
     for table in TABLES.values():
         if table.architecture == architecture and table.name.startswith(f"{source}/"):
             return table
-    raise ConfigError(f"there is no table of {source} for {architecture!r}")
+    raise ConfigError(f"{source} has no network that is arranged as {architecture!r} is, so it cannot hold its weights")
