@@ -98,6 +98,7 @@ def read_directory(file: RegularFile) -> dict[str, Member]:
     claim to unpack to more than they can; `WeightsError` for a damaged zip file.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.NamedTemporaryFile(suffix=".npz") as npz:
     ...     np.savez(npz.name, kernel=np.zeros((2, 3)))
     ...     list(read_directory(RegularFile.at(Path(npz.name))))
@@ -128,8 +129,11 @@ def read_directory(file: RegularFile) -> dict[str, Member]:
                     info.CRC,
                     info.compress_type == zipfile.ZIP_STORED,
                 )
-    if sum(member.packed for member in members.values()) > file.size:
-        raise UnsafeFileError(f"{name}: its members overlap; refused")
+    end = 0
+    for member in sorted(members.values(), key=lambda member: member.offset):
+        if member.offset < end:
+            raise UnsafeFileError(f"{name}: member '{shown(member.name)}' overlaps another; refused")
+        end = member.offset + member.packed
     return members
 
 

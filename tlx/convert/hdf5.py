@@ -165,7 +165,7 @@ def _describe(dataset: Any, texts: dict[str, tuple[str, ...]], content: Stretch,
     check_shape(shape, itemsize, label)
     dtype, big_endian = _element_type(kind, texts)
     if not is_array_type(dtype):  # the sizes of texts and the like mean something else; reading one says what it is
-        return Dataset(shape, dtype, partial(numpy_type, dtype, label))
+        return Dataset(shape, dtype, partial(_read, partial(np.empty, 0, np.uint8), dtype, False, shape, label))
     size, stored = math.prod(shape) * itemsize, dataset.get_storage_size()
     if size and not stored:
         raise WeightsError(f"{label}: no stored data, it was never written; save it again")

@@ -56,11 +56,11 @@ class Conversion:
             yield from self._proven(match, array, blocks(match.transform, array))
 
     def variables(self) -> Tree:
-        """Return the model's variables in memory."""
+        """Return the model's variables in memory; nothing is hashed, and there are no proofs."""
         leaves = dict(self._fresh)
         for match, array in self._arrays():
-            leaf = np.ascontiguousarray(forward(match.transform, array))
-            (leaves[match.path],) = self._proven(match, array, iter([leaf]))
+            leaves[match.path], rounding = _single(forward(match.transform, array))
+            self._check(match, rounding)
         return unflatten(leaves)
 
     @functools.cached_property
@@ -88,18 +88,27 @@ class Conversion:
         """Pass a leaf's parts on as float32, and keep its proof."""
         digest, rounding = hashlib.sha256(), 0.0
         for part in parts:
-            single = part.astype(np.float32, copy=False)
-            if part.dtype == np.float64:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    rounding = max(rounding, float(np.nanmax(np.abs(part - single), initial=0.0)))
+            single, moved = _single(part)
+            rounding = max(rounding, moved)
             digest.update(single.reshape(-1).view(np.uint8).data)
             yield single
+        self._check(match, rounding)
         name = array.dtype.name
-        if rounding == np.inf:
-            raise WeightsError(f"{self.path}: {match.tensor.name!r} holds numbers that float32 cannot: rescale them")
         cast = {"float32": None, "float64": f"rounded by at most {rounding:.3g}"}.get(name, "exact")
         own = sha256(array) if name != "float32" or match.transform != "same" else digest.hexdigest()
         self.proofs[match.path] = LeafProof(match.tensor.name, match.transform, name, cast, own, digest.hexdigest())
+
+    def _check(self, match: Match, rounding: float) -> None:
+        if rounding == np.inf:
+            raise WeightsError(f"{self.path}: {match.tensor.name!r} holds numbers that float32 cannot: rescale them")
+
+
+def _single(array: np.ndarray) -> tuple[np.ndarray, float]:
+    """Cast to float32; return also how far that moved a number, which is infinite where float32 cannot hold it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = array.astype(np.float32, copy=False)
+        exact = array.dtype != np.float64
+        return single, 0.0 if exact else float(np.nanmax(np.abs(array - single), initial=0.0))
 
 
 def sha256(array: np.ndarray) -> str:

@@ -46,10 +46,10 @@ def open_weights(path: str | os.PathLike[str]) -> Source:
         return _open_zip(file)
     if head.startswith(LEGACY_MAGIC):
         return read_torch_legacy(file)
-    if head[8:9] == b"{" and not head.startswith(b"{"):
-        return read_safetensors(file)
-    if head.lstrip().startswith(b"{"):
+    if head.lstrip().startswith(b"{") and b"\0" not in head[:8]:  # a header of 123 bytes begins with a brace, too
         return read_safetensors_index(file)
+    if head[8:9] == b"{":
+        return read_safetensors(file)
     raise _not_weights(file, head)
 
 

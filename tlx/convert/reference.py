@@ -15,6 +15,7 @@ from tlx.models.registry import ModelConfig
 from tlx.tree.paths import quote
 
 OUTPUT = "logits"
+DEEP = 320  # layers; Keras compiles a network of more for longer than it takes to run it layer by layer
 
 
 class Reference(Protocol):
@@ -60,8 +61,10 @@ class _Keras:
         build = getattr(keras.applications, name)
         self._keras: Any = keras
         self._has_head = config.classes > 0
-        self._network = build(weights=None, include_top=self._has_head, input_shape=config.input_shape, **more)
+        with keras.StatelessScope(initialize_variables=False):  # random numbers would cost more than all the rest
+            self._network = build(weights=None, include_top=self._has_head, input_shape=config.input_shape, **more)
         self._network.load_weights(weights)
+        keras.backend.clear_session()  # forgets what it would still initialise
         self._preprocess = sys.modules[build.__module__].preprocess_input
 
     def preprocess(self, images: np.ndarray) -> np.ndarray:
@@ -72,7 +75,9 @@ class _Keras:
         if self._has_head:
             tensors[OUTPUT] = self._network.output
         probe = self._keras.Model(self._network.input, list(tensors.values()))
-        return dict(zip(tensors, map(np.asarray, probe(inputs, training=False)), strict=True))
+        deep = len(self._network.layers) > DEEP
+        found = probe(inputs, training=False) if deep else probe.predict_on_batch(inputs)
+        return dict(zip(tensors, map(np.asarray, found), strict=True))
 
     def _node(self, node: str) -> Any:
         kind, _, number = node.partition("#")  # 'Add#3' is the fourth layer of the class; others have their own names
@@ -85,10 +90,9 @@ def _torchvision(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], A
     """Build a network of torchvision, and its transforms for pictures that have its size already."""
     torchvision = import_torchvision()
     more = {"init_weights": False} if name == "inception_v3" else {}
-    network = torchvision.models.get_model(name, weights=None, num_classes=config.classes or 1000, **more)
-    side = config.input_shape[0]
-    published = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms
-    transforms = published(resize_size=side, crop_size=side)
+    network = _unfilled(lambda: torchvision.models.get_model(name, num_classes=config.classes or 1000, **more))
+    transforms = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
+    transforms.resize_size = transforms.crop_size = list(config.input_shape[:2])
     if name != "inception_v3":
         return network, transforms
 
@@ -106,10 +110,19 @@ def _timm(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], Any]]:
     import_torchvision()
     import timm
 
-    network = timm.create_model(name, num_classes=config.classes or 1000)
+    network = _unfilled(lambda: timm.create_model(name, num_classes=config.classes or 1000))
     published = timm.data.resolve_model_data_config(network)
     published |= {"input_size": (3, *config.input_shape[:2]), "crop_pct": 1.0}
     return network, timm.data.create_transform(**published, is_training=False)
+
+
+def _unfilled(build: Callable[[], Any]) -> Any:
+    """Build a network of PyTorch without the random numbers that would fill it: a file does."""
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    return network.to_empty(device="cpu")
 
 
 def import_torchvision() -> Any:
@@ -128,6 +141,9 @@ def import_torchvision() -> Any:
 
 
 _kept: list[Any] = []
+BESIDE = re.compile(  # what a file may lack: heads that are not compared, and what is of use in training only
+    r".*\.num_batches_tracked|(AuxLogits|fc|classifier|pre_logits|head)\..*"
+)
 
 
 class _Torch:
@@ -143,9 +159,7 @@ class _Torch:
         found = _flat(stored)
         state = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
         missing = network.load_state_dict(state, strict=False).missing_keys
-        absent = [
-            name for name in missing if not re.search(r"num_batches_tracked$|^AuxLogits\.|^(fc|classifier)", name)
-        ]
+        absent = [name for name in missing if not BESIDE.fullmatch(name)]
         if absent:
             raise WeightsError(f"{weights}: {type(network).__name__} misses {quote(absent)} in it")
         self._network = network.eval()

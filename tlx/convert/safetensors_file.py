@@ -50,6 +50,7 @@ def read_safetensors(file: RegularFile) -> Source:
     without gap and overlap, as the format demands. Quantized tensors are listed; reading one raises `WeightsError`.
 
     >>> import tempfile, safetensors.numpy
+    >>> from pathlib import Path
     >>> with tempfile.NamedTemporaryFile(suffix=".safetensors") as saved:
     ...     safetensors.numpy.save_file({"fc.bias": np.zeros(3, np.float32)}, saved.name)
     ...     read_safetensors(RegularFile.at(Path(saved.name))).tensors["fc.bias"].shape
@@ -96,11 +97,13 @@ def read_safetensors_index(index: RegularFile) -> Source:
     placed = content.get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(shard, str) for shard in placed.values()):
         raise WeightsError(f"{where}: a JSON file without the weight_map of a safetensors index; name a weight file")
-    tensors: dict[str, Tensor] = {}
-    files = [index.path]
-    for shard in dict.fromkeys(placed.values()):
+    shards = list(dict.fromkeys(placed.values()))
+    for shard in shards:
         if not shard or shard.startswith(".") or any(c in shard for c in "/\\:\0"):
             raise UnsafeFileError(f"{where}: shard '{shown(shard)}' is not the plain name of a file; refused")
+    tensors: dict[str, Tensor] = {}
+    files = [index.path]
+    for shard in shards:
         files.append(index.path.with_name(shard))
         listed = read_safetensors(RegularFile.at(files[-1])).tensors
         expected = {name for name, of in placed.items() if of == shard}

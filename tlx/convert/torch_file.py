@@ -14,8 +14,9 @@ import numpy as np
 from tlx.convert.archive import Member
 from tlx.convert.element_types import check_shape, numpy_type, to_array
 from tlx.convert.opening import MAX_TENSORS, RegularFile, check_unpacked, shown
+from tlx.convert.pickle_names import Items, Storage, View
 from tlx.convert.source import Format, Source, Tensor
-from tlx.convert.unpickle import Items, Storage, View, unpickle
+from tlx.convert.unpickle import unpickle
 from tlx.errors import WeightsError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."

@@ -96,12 +96,12 @@ def source_shape(name: str, leaf: Shape) -> Shape:
 
 
 def forward(name: str, array: np.ndarray) -> np.ndarray:
-    """Transform a source's array into a leaf, as a view where that is possible; the inverse is `inverse`.
+    """Transform a source's array into a leaf, contiguous in C order; the inverse is `inverse`.
 
     >>> forward("oi_to_io", np.array([[1, 2, 3]])).tolist()
     [[1], [2], [3]]
     """
-    return array if name == "same" else _named(name).moved(array).reshape(_named(name).leaf_shape(array.shape))
+    return array if name == "same" else _packed(_named(name).moved(array)).reshape(_named(name).leaf_shape(array.shape))
 
 
 def inverse(name: str, leaf: np.ndarray) -> np.ndarray:
@@ -121,13 +121,34 @@ def blocks(name: str, array: np.ndarray, most: int = 1 << 24) -> Iterator[np.nda
     >>> [block.tolist() for block in blocks("oi_to_io", np.array([[1, 2, 3]]), most=8)]
     [[[1]], [[2]], [[3]]]
     """
-    moved = array if name == "same" else _named(name).moved(array)
-    if moved.nbytes <= most or not moved.ndim:
-        yield np.ascontiguousarray(moved)
-        return
-    step = max(1, most * len(moved) // moved.nbytes)
-    for start in range(0, len(moved), step):
-        yield np.ascontiguousarray(moved[start : start + step])
+    yield from _split(array if name == "same" else _named(name).moved(array), most)
+
+
+def _split(view: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    if view.nbytes <= most or view.ndim < 2:
+        yield _packed(view)
+    elif view[0].nbytes > most:
+        for part in view:
+            yield from _split(part, most)
+    else:
+        step = most // view[0].nbytes
+        for start in range(0, len(view), step):
+            yield _packed(view[start : start + step])
+
+
+def _packed(view: np.ndarray) -> np.ndarray:
+    """Return a view's numbers contiguous in C order, copied where they are not.
+
+    They are copied for a cache line of the copy's last axis at a time. NumPy goes along that whole axis, and where its
+    neighbours lie far apart each line of the source is fetched anew for each number in it: six times slower for the
+    first dense layer of a VGG.
+    """
+    if view.flags.c_contiguous:
+        return view
+    copy, step = np.empty(view.shape, view.dtype), 64 // view.itemsize
+    for start in range(0, view.shape[-1], step):
+        copy[..., start : start + step] = view[..., start : start + step]
+    return copy
 
 
 def _named(name: str) -> Transform:

@@ -1,8 +1,8 @@
 """Read a pickle as data: a machine that builds containers, plain values and descriptions of tensors, and nothing else.
 
 Python's own unpickler calls what a pickle names and sets items and attributes of whatever that returns. This one knows
-the opcodes that checkpoints use, answers the few names in `_GLOBALS` with functions of this file, and refuses the rest.
-What it builds is never hashed, compared or printed, so that no nesting and no chosen keys make it slow or overflow.
+the opcodes that checkpoints use, answers the names of `pickle_names` with what stands in for them there, and refuses the
+rest.
 """
 
 from __future__ import annotations
@@ -11,57 +11,15 @@ import codecs
 import pickletools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from tlx.convert.opening import one_line, shown
+from tlx.convert.pickle_names import GLOBALS, Global, Items, Opaque, Storage, is_count, pairs
 from tlx.errors import TlxError, UnsafeFileError, WeightsError
 
 _MAX_STEPS = 5_000_000  # opcodes and copied items: fifty for each tensor of the largest file that is read
 _MAX_TEXT = 16 << 20  # bytes of one string
 _MAX_NUMBER = 1024  # bytes of one integer
-
-
-class Items(list[tuple[Any, Any]]):
-    """The pairs of a dict or an OrderedDict, in order and as they came."""
-
-
-@dataclass(frozen=True, eq=False)
-class Opaque:
-    """A value whose content does not matter here: a NumPy scalar, a device, a layout."""
-
-    kind: str
-
-
-@dataclass(frozen=True, eq=False)
-class Storage:
-    """A persistent id: `count` elements of a storage. `view` is (key, offset, count) within it, in old files."""
-
-    dtype: str
-    key: str
-    count: int
-    view: tuple[str, int, int] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """A tensor: elements of a storage, counted in elements of `dtype`. `refused` says why it cannot be read."""
-
-    storage: Storage | None
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: str
-    refused: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Global:
-    """A name that a pickle may use: the function that stands in for it, or the type of elements that it names."""
-
-    name: str
-    build: Callable[..., Any] | None = None
-    dtype: str = ""
 
 
 class _Mark:
@@ -201,12 +159,12 @@ class _Machine:
 
     def find(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "?"
-        if full not in _GLOBALS:
+        if full not in GLOBALS:
             cure = "save the state_dict() instead of the model" if "." in full else "do not trust it"
             raise UnsafeFileError(
                 f"{self._where}: asks for {shown(full)}, which could run code; refused (if it is your own file, {cure})"
             )
-        self._push(_GLOBALS[full])
+        self._push(GLOBALS[full])
 
     def instance(self) -> None:
         self.find(self._line(), self._line())
@@ -236,11 +194,11 @@ class _Machine:
 
     def find_persistent(self) -> None:
         match self._pop():
-            case ("storage", Global(dtype=dtype), str(key), _, count, *view) if dtype and _is_count(count):
+            case ("storage", Global(dtype=dtype), str(key), _, count, *view) if dtype and is_count(count):
                 match view:
                     case [] | [None]:
                         storage = Storage(dtype, key, count)
-                    case [(str(within), offset, size)] if _is_count(offset) and _is_count(size):
+                    case [(str(within), offset, size)] if is_count(offset) and is_count(size):
                         storage = Storage(dtype, key, count, (within, offset, size))
                     case _:
                         raise self._damaged("a view of a storage without key, offset or size")
@@ -290,158 +248,8 @@ class _Machine:
         self._push(codecs.escape_decode(line[1:-1].encode())[0].decode("latin-1"))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62
-
-
-def _counts(values: Any) -> tuple[int, ...]:
-    if type(values) not in (tuple, list) or len(values) > 64 or not all(map(_is_count, values)):
-        raise ValueError("not a row of sizes")
-    return tuple(values)
-
-
 def _kind(value: Any) -> str:
     return value.name if isinstance(value, Global) else type(value).__name__.lstrip("_").lower()
-
-
-# What stands in for the functions that pickles name. Arguments that do not fit raise TypeError or ValueError.
-
-
-def _pairs(entries: Any = ()) -> Items:
-    if type(entries) not in (list, tuple, Items) or not all(type(e) in (list, tuple) and len(e) == 2 for e in entries):
-        raise ValueError("not pairs")
-    return Items((key, value) for key, value in entries)
-
-
-def _list(values: Any = ()) -> list[Any]:
-    if type(values) not in (list, tuple):
-        raise ValueError("not a list")
-    return list(values)
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any, dtype: str = "", refused: str = "") -> View:
-    if type(storage) is not Storage or not _is_count(offset):
-        raise ValueError("not a tensor")
-    if len(rest) > 2 and isinstance(rest[2], Items) and len(rest[2]):  # (requires_grad, hooks, metadata)
-        refused = "a view that is conjugated or negated only when used; save tensor.resolve_conj().resolve_neg()"
-    return View(storage, offset, _counts(size), _counts(stride), dtype or storage.dtype, refused)
-
-
-def _typed_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> View:
-    grad, hooks, dtype, *metadata = rest
-    if type(dtype) is not Global or not dtype.dtype:
-        raise ValueError("not a type of elements")
-    return _tensor(storage, offset, size, stride, grad, hooks, *metadata, dtype=dtype.dtype)
-
-
-def _quantized_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> View:
-    return _tensor(storage, offset, size, stride, refused="quantized; save tensor.dequantize() or the float weights")
-
-
-def _sparse_tensor(layout: Any, data: Any) -> View:
-    del layout
-    if type(data) is not tuple or len(data) < 3:
-        raise ValueError("not a sparse tensor")
-    values = data[1] if type(data[1]) is View else data[2]
-    if type(values) is not View:
-        raise ValueError("not a sparse tensor")
-    size = _counts(data[2]) if type(data[2]) is tuple else values.size
-    return View(None, 0, size, (), values.dtype, "sparse; save tensor.to_dense()")
-
-
-def _parameter(tensor: Any, *rest: Any) -> View:
-    if type(tensor) is not View or len(rest) > 3:
-        raise ValueError("not a parameter")
-    return tensor
-
-
-def _tensor_with_attributes(function: Any, kind: Any, arguments: Any, state: Any) -> View:
-    """Build a tensor or a parameter that has Python attributes, which are left alone."""
-    del state
-    if type(function) is not Global or function.build is None or type(arguments) is not tuple:
-        raise ValueError("not a tensor")
-    if type(kind) is not Global or kind.name not in ("torch.Tensor", "torch.nn.parameter.Parameter"):
-        raise ValueError("not a tensor")
-    return _parameter(function.build(*arguments))
-
-
-def _opaque(kind: str) -> Callable[..., Opaque]:
-    return lambda *arguments: Opaque(kind)
-
-
-_STORAGE_TYPES = {
-    "Double": "float64",
-    "Float": "float32",
-    "Half": "float16",
-    "BFloat16": "bfloat16",
-    "Long": "int64",
-    "Int": "int32",
-    "Short": "int16",
-    "Char": "int8",
-    "Byte": "uint8",
-    "Bool": "bool",
-    "ComplexDouble": "complex128",
-    "ComplexFloat": "complex64",
-    "QInt8": "qint8",
-    "QUInt8": "quint8",
-    "QInt32": "qint32",
-    "QUInt4x2": "quint4x2",
-    "QUInt2x4": "quint2x4",
-}
-_ELEMENT_TYPES = (
-    *("float64", "float32", "float16", "bfloat16", "complex128", "complex64", "complex32", "bool"),
-    *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
-    *("qint8", "quint8", "qint32", "quint4x2", "quint2x4"),
-    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"),
-)
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _pairs,
-    "builtins.dict": _pairs,
-    "__builtin__.dict": _pairs,
-    "builtins.list": _list,
-    "__builtin__.list": _list,
-    "builtins.set": _list,
-    "__builtin__.set": _list,
-    "builtins.frozenset": _list,
-    "__builtin__.frozenset": _list,
-    "builtins.complex": _opaque("complex"),
-    "__builtin__.complex": _opaque("complex"),
-    "builtins.bytes": _opaque("bytes"),
-    "__builtin__.bytes": _opaque("bytes"),
-    "_codecs.encode": _opaque("bytes"),
-    "numpy.dtype": _opaque("numpy.dtype"),
-    "numpy.core.multiarray.scalar": _opaque("numpy scalar"),
-    "numpy._core.multiarray.scalar": _opaque("numpy scalar"),
-    "torch.device": _opaque("device"),
-    "torch.serialization._get_layout": _opaque("layout"),
-    "torch.Size": _counts,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _typed_tensor,
-    "torch._utils._rebuild_qtensor": _quantized_tensor,
-    "torch._utils._rebuild_sparse_tensor": _sparse_tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch._tensor._rebuild_from_type_v2": _tensor_with_attributes,
-}
-_NAMES = (
-    *("torch.Tensor", "torch.nn.parameter.Parameter"),
-    *(f"torch.{name}" for name in ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric")),
-)
-_GLOBALS = {
-    **{name: Global(name, build=function) for name, function in _FUNCTIONS.items()},
-    **{name: Global(name) for name in _NAMES},
-    **{f"torch.{dtype}": Global(f"torch.{dtype}", dtype=dtype) for dtype in _ELEMENT_TYPES},
-    **{
-        f"{module}.{prefix}Storage": Global(f"torch.{prefix}Storage", dtype=dtype)
-        for module in ("torch", "torch.cuda")
-        for prefix, dtype in _STORAGE_TYPES.items()
-    },
-    **{
-        name: Global(name, dtype="uint8")
-        for name in ("torch.UntypedStorage", "torch.storage.UntypedStorage", "torch.storage._UntypedStorage")
-    },
-}
 
 
 def _decoded(content: bytes) -> str:
@@ -516,7 +324,7 @@ _ACTIONS: dict[int, Callable[[_Machine], Any]] = {
         "\x8f": lambda m: m._push([]),  # EMPTY_SET
         ")": _constant(()),
         "l": lambda m: m._push(m._pop_to_mark()),
-        "d": lambda m: m._push(_pairs(list(zip(*[iter(m._pop_to_mark())] * 2, strict=True)))),
+        "d": lambda m: m._push(pairs(list(zip(*[iter(m._pop_to_mark())] * 2, strict=True)))),
         "t": lambda m: m._push(tuple(m._pop_to_mark())),
         "\x91": lambda m: m._push(m._pop_to_mark()),  # FROZENSET
         "\x85": _tuple_of(1),

@@ -1,9 +1,11 @@
 """Verification: run a converted network beside its reference, stage by stage."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -75,24 +77,31 @@ def verify(
     """
     images = fixed_images(config.input_shape[:2])
     model = build_model(config)
-    stages = [stage for stage in model.base.stage_names if table.node_of(stage)]
-    inputs: Any = preprocess(images)
+    nodes = {stage.name: node for stage in model.base.stages if (node := table.node_of(stage.name))}
+    x: Any = preprocess(images)
     theirs_inputs = reference.preprocess(images)
-    theirs = reference.outputs(theirs_inputs, [table.node_of(stage) or "" for stage in stages])
-    differences = [_difference(INPUT, inputs, theirs_inputs)]
+    theirs = reference.outputs(theirs_inputs, list(nodes.values()))
+    differences = [_difference(INPUT, x, theirs_inputs)]
     with jax.default_matmul_precision("highest"):
-        x: Any = inputs
-        last = None
-        for stage in stages:
-            x = model.apply(variables, x, after=last, until=stage, method="features")
-            differences.append(_difference(stage, x, theirs[table.node_of(stage) or ""]))
-            last = stage
+        for stage in model.base.stages:
+            x = _run(stage.layer, _of(variables, "base", stage.name), x)
+            if stage.name in nodes:
+                differences.append(_difference(stage.name, x, theirs[nodes[stage.name]]))
         if config.classes:
-            if last != model.base.stage_names[-1]:
-                x = model.apply(variables, x, after=last, method="features")
-            logits = model.apply(variables, x, method="logits")
+            logits = _run(model.head, _of(variables, "head"), x)
             differences.append(_difference(OUTPUT, logits, theirs[OUTPUT]))
     return Verification(table.reference, tuple(differences))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(layer: nn.Module, variables: Tree, x: jax.Array) -> Any:
+    """Run a layer as in inference; of layers that are equal, as most of a ResNet's are, one is compiled."""
+    return layer.apply(variables, x)
+
+
+def _of(variables: Tree, *path: str) -> Tree:
+    """Return the variables of the module at a path."""
+    return {kind: functools.reduce(lambda tree, name: tree.get(name, {}), path, own) for kind, own in variables.items()}
 
 
 def _difference(stage: str, output: Any, theirs: np.ndarray) -> Difference:

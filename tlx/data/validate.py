@@ -92,7 +92,7 @@ def on_scale(images: np.ndarray, value_range: tuple[float, float] | None, name: 
     if images.ndim not in (3, 4):
         raise DataError(f"{name}: shape {images.shape}, expected (N, H, W) or (N, H, W, C)")
     if images.ndim == 4 and images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
-        raise DataError(f"{name}: shape {images.shape} has channels first, expected (N, H, W, C): transpose (0, 2, 3, 1)")
+        raise DataError(f"{name}: shape {images.shape} has channels first: transpose it to (N, H, W, C)")
     if 0 in images.shape:
         raise DataError(f"{name}: shape {images.shape} holds no images; give at least one, of at least one pixel")
     kind = images.dtype.kind

@@ -2,9 +2,11 @@
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from tlx.errors import ConfigError
+from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
 from tlx.presets.catalogue import published_names
 from tlx.presets.pretrained import Pretrained
@@ -39,13 +41,19 @@ def find(name: str | Path) -> Path:
 
 
 def load(
-    name: str | Path, weights: str | Path | None = None, *, until: str | None = None, head: bool = True
+    name: str | Path,
+    weights: str | Path | None = None,
+    *,
+    until: str | None = None,
+    head: bool = True,
+    dtype: DType | None = None,
 ) -> Pretrained:
     """Load a pretrained model: a preset by name, a published one by name, or a finished run or an export by folder.
 
     The weights of a published model ('keras/vgg16', `published_names`) come from the file `weights`, or else from the
     cache or the network. With `until` the base ends after that stage and has no head; the file may end there, too.
-    Without `head` the base is alone. Raise `ConfigError` (with the nearest name) for what does not exist,
+    Without `head` the base is alone. `dtype` is the type that the model computes in, 'float32' or 'bfloat16' (None: as
+    saved); its parameters are float32. Raise `ConfigError` (with the nearest name) for what does not exist,
     `WeightsError` for what is damaged or does not fit, `UnsafeFileError`, and `DownloadError`.
 
     >>> load("cnn-mnist").stages
@@ -54,13 +62,16 @@ def load(
     ()
     """
     if is_published(name):
-        return load_published(str(name), weights, until=until, head=head)
-    if weights is not None:
+        found = load_published(str(name), weights, until=until, head=head)
+    elif weights is not None:
         raise ConfigError(f"{name}: only published models take a file of weights, such as {published_names()[0]!r}")
-    found = load_bundle(find(name))
-    if until is not None:
-        return found.cut(until)
-    return found if head else found.without_head()
+    else:
+        found = load_bundle(find(name))
+        if until is not None:
+            found = found.cut(until)
+        elif not head:
+            found = found.without_head()
+    return found if dtype is None else replace(found, config=replace(found.config, dtype=dtype))
 
 
 def is_published(name: str | Path) -> bool:
