@@ -71,7 +71,7 @@ class Convert(Command):
         if done.prefix:
             print(f"below the prefix {done.prefix!r}")
         if done.matched_by == "position":
-            print("layers matched by position: the file's names are made up")
+            print("layers matched by position, as Keras loads them: the file's names are others (--verify proves it)")
         if done.fresh:
             print(f"fresh: {', '.join(done.fresh)}")
         if done.ignored:

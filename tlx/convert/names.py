@@ -96,9 +96,11 @@ def _keras_names(source: Source, table: Table, expected: Expected) -> Named:
         own.sort(key=[rule.source for rule in KINDS["keras"][kinds[name]]].index)
 
     body = [layer for layer in table.layers if not _in_head(layer, expected)]
-    there = [layer.name for layer in source.layers]
-    by_name = set(there) <= set(table.layers) or set(body) <= set(there)
-    if by_name and len(set(there)) == len(there):
+    there = {layer.name for layer in source.layers}
+    as_many = len(source.layers) in (len(table.layers), len(body))  # a layer may have been called otherwise, once
+    by_name = there <= set(table.layers) or (set(body) <= there and not as_many)
+    by_name = by_name and len(there) == len(source.layers)
+    if by_name:
         pairs = [(layer.name, layer) for layer in source.layers]
     else:
         pairs = list(_by_position(source, table, kinds))
