@@ -100,10 +100,8 @@ def _keras_names(source: Source, table: Table, expected: Expected) -> Named:
     as_many = len(source.layers) in (len(table.layers), len(body))  # a layer may have been called otherwise, once
     by_name = there <= set(table.layers) or (set(body) <= there and not as_many)
     by_name = by_name and len(there) == len(source.layers)
-    if by_name:
-        pairs = [(layer.name, layer) for layer in source.layers]
-    else:
-        pairs = list(_by_position(source, table, kinds))
+    named = ((layer.name, layer) for layer in source.layers)
+    pairs = named if by_name else _by_position(source, table, kinds)
     tensors: dict[str, Tensor] = {}
     for name, layer in pairs:
         own = weights.get(name, [])
