@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,11 +35,11 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
     """
     from safetensors.numpy import save as to_safetensors
 
-    def write(file: Path) -> str:
+    def write(file: Path) -> dict[str, Any]:
         leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}
         weights = to_safetensors(leaves, metadata=METADATA)
         file.write_bytes(weights)
-        return hashlib.sha256(weights).hexdigest()
+        return {"sha256": hashlib.sha256(weights).hexdigest()}
 
     return write_bundle(pretrained, Path(path), write)
 
@@ -46,19 +47,18 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
 def write_bundle(
     pretrained: Pretrained,
     path: Path,
-    write: Callable[[Path], str],
+    write: Callable[[Path], dict[str, Any]],
     beside: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Write a folder as `save` does, its weights by `write`, which takes the file's path and returns its SHA-256.
+    """Write a folder as `save` does, its weights by `write`, and whatever else belongs into it by `beside`.
 
-    The variables of `pretrained` are not looked at. `beside` writes what else belongs into the folder.
+    `write` takes the path of the weights' file and returns what is to be known of it: its 'sha256', and whether it may
+    hold numbers that are not finite ('allow_nonfinite'). The variables of `pretrained` are not looked at.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path}: is already there: name another folder")
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        if partial.is_dir():
-            shutil.rmtree(partial)  # what a save that was killed left
         partial.mkdir(parents=True)
         config = {
             "format": FORMAT,
@@ -66,7 +66,7 @@ def write_bundle(
             "model": pretrained.config.to_dict(),
             "preprocess": pretrained.preprocess.to_dict(),
             "classes": list(pretrained.classes),
-            "weights": {"file": WEIGHTS, "sha256": write(partial / WEIGHTS)},
+            "weights": {"file": WEIGHTS, **write(partial / WEIGHTS)},
             "card": dict(pretrained.card),
         }
         (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -96,7 +96,8 @@ def load_bundle(path: str | Path) -> Pretrained:
     try:
         model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])
         template = jax.eval_shape(functools.partial(init_variables, model))
-        name, classes, card, expected = config["name"], config["classes"], config["card"], config["weights"]["sha256"]
+        name, classes, card, weights = config["name"], config["classes"], config["card"], config["weights"]
+        expected, takes_all = weights["sha256"], weights.get("allow_nonfinite") is True
         if not (isinstance(name, str) and isinstance(card, dict) and isinstance(classes, list)):
             raise ConfigError("name, card and classes must be a string, an object and a list")
         if not all(isinstance(each, str) for each in classes) or len(set(classes)) != len(classes):
@@ -105,7 +106,7 @@ def load_bundle(path: str | Path) -> Pretrained:
     except Exception as error:  # whatever a hand-made configuration makes fail
         raise WeightsError(f"{path / CONFIG}: {_one_line(error)}: not a configuration that tlx wrote") from error
     try:
-        variables = graft(template, _read_weights(path / WEIGHTS, expected, template)).tree
+        variables = graft(template, _read_weights(path / WEIGHTS, expected, template, takes_all)).tree
     except (WeightsError, ConfigError) as error:
         raise WeightsError(f"{path / WEIGHTS}: {error}") from error
     return replace(whole, variables=variables)
@@ -126,7 +127,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_weights(path: Path, expected: str, template: Tree) -> Tree:
+def _read_weights(path: Path, expected: str, template: Tree, takes_all: bool) -> Tree:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -152,7 +153,7 @@ def _read_weights(path: Path, expected: str, template: Tree) -> Tree:
     broken = [
         f"{name} ({int((~np.isfinite(leaf)).sum())})" for name, leaf in leaves.items() if not np.isfinite(leaf).all()
     ]
-    if broken:
+    if broken and not takes_all:
         raise WeightsError(f"numbers that are not finite in {quote(broken)}")
     return unflatten(leaves)
 

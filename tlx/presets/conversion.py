@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tlx.convert.certificate import NAME as CERTIFICATE
 from tlx.convert.certificate import read_certificate, write_certificate
@@ -84,9 +85,10 @@ def convert_weights(
     described = describe(known.entry, plan, opened)
     verification: list[Verification] = []
 
-    def write(file: Path) -> str:
+    def write(file: Path) -> dict[str, Any]:
         entries = [Entry(path, "float32", shape) for path, shape in conversion.shapes()]
-        return write_safetensors(file, entries, conversion.pieces(), METADATA)
+        digest = write_safetensors(file, entries, conversion.pieces(), METADATA)
+        return {"sha256": digest} | ({"allow_nonfinite": True} if allow_nonfinite else {})
 
     def beside(folder: Path) -> None:
         if compare:
