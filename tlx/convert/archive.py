@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
@@ -32,19 +32,22 @@ class Member:
     offset: int
     crc: int
     stored: bool
+    checked: list[bool] = field(default_factory=list, compare=False)
 
     @property
     def where(self) -> str:
         return f"{shown(self.file.path)}[{shown(self.name)}]"
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Read the bytes from `start` to `stop`; the whole member passes by, so that its CRC can be checked.
+        """Read the bytes from `start` to `stop`; the first time, the whole member passes by for its CRC to be checked.
 
         Raises `WeightsError` where the bytes are damaged or not there.
         """
         stop = self.size if stop is None else stop
         if not 0 <= start <= stop <= self.size:
             raise WeightsError(f"{self.where}: bytes {start} to {stop} expected, but it holds {self.size}; damaged")
+        if self.stored and self.checked:
+            return self.file.read(self.offset + start, stop - start)
         wanted = np.empty(stop - start, np.uint8)
         at = 0
         for chunk in self.chunks():
@@ -52,6 +55,7 @@ class Member:
             if low < high:
                 wanted[low - start : high - start] = np.frombuffer(chunk, np.uint8)[low - at : high - at]
             at += len(chunk)
+        self.checked.append(True)
         return wanted
 
     def head(self, count: int) -> bytes:

@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 
 from tlx.convert.element_types import check_shape, is_array_type, numpy_type, to_array
-from tlx.convert.hdf5_guard import SIGNATURE as SIGNATURE
 from tlx.convert.hdf5_guard import GuardedWindow, check_object, check_superblock
 from tlx.convert.opening import MAX_TENSORS, Stretch, check_unpacked, one_line, shown
 from tlx.errors import TlxError, UnsafeFileError, WeightsError
 
-Path = tuple[str, ...]
+Names = tuple[str, ...]
 """The names of the links that lead to an object; a name may hold anything but a slash and is never a file's."""
 
 _FAMILIES = {0: "integer", 1: "float", 2: "time", 3: "text", 4: "bits", 6: "record", 7: "reference", 8: "enumeration"}
@@ -45,8 +44,8 @@ class Dataset:
 class Tree:
     """What an HDF5 file holds: `datasets`, and of each group and dataset those attributes that are text."""
 
-    datasets: dict[Path, Dataset]
-    texts: dict[Path, dict[str, tuple[str, ...]]]
+    datasets: dict[Names, Dataset]
+    texts: dict[Names, dict[str, tuple[str, ...]]]
 
 
 def read_tree(content: Stretch, where: str) -> Tree:
@@ -57,15 +56,15 @@ def read_tree(content: Stretch, where: str) -> Tree:
     """
     import h5py
 
-    datasets: dict[Path, Dataset] = {}
-    texts: dict[Path, dict[str, tuple[str, ...]]] = {}
+    datasets: dict[Names, Dataset] = {}
+    texts: dict[Names, dict[str, tuple[str, ...]]] = {}
     with _opened(content, where) as root:
         seen: set[tuple[int, int]] = set()
-        waiting: list[tuple[Path, Any]] = [((), root)]
+        waiting: list[tuple[Names, Any]] = [((), root)]
         while waiting:
             path, node = waiting.pop()
             label = f"{where}: '{shown('/'.join(path))}'"
-            texts[path] = _read_texts(node, label)
+            texts[path] = _read_texts(node, content.size, label)
             if isinstance(node, h5py.h5d.DatasetID):
                 datasets[path] = _describe(node, texts[path], content, path, where)
                 continue
@@ -100,7 +99,7 @@ def _opened(content: Stretch, where: str) -> Iterator[Any]:
             raise WeightsError(f"{where}: cut short or damaged ({reason}); fetch it again") from error
 
 
-def _children(group: Any, content: Stretch, path: Path, where: str) -> list[tuple[str, Any]]:
+def _children(group: Any, content: Stretch, path: Names, where: str) -> list[tuple[str, Any]]:
     """Open what a group links to; only hard links lead nowhere but into the file."""
     import h5py
 
@@ -126,7 +125,8 @@ def _children(group: Any, content: Stretch, path: Path, where: str) -> list[tupl
     return children
 
 
-def _read_texts(node: Any, label: str) -> dict[str, tuple[str, ...]]:
+def _read_texts(node: Any, size: int, label: str) -> dict[str, tuple[str, ...]]:
+    """Read those attributes of an object that are text, none larger than the file of `size` bytes."""
     import h5py
 
     texts: dict[str, tuple[str, ...]] = {}
@@ -139,7 +139,7 @@ def _read_texts(node: Any, label: str) -> dict[str, tuple[str, ...]]:
         if count == 0:
             texts[name] = ()
         elif kind.get_class() == h5py.h5t.STRING:
-            if count * kind.get_size() > _MAX_TEXT:
+            if count > MAX_TENSORS or count * kind.get_size() > min(_MAX_TEXT, size):
                 raise WeightsError(f"{label}: attribute '{shown(name)}' is too large; no weight file has such")
             values = np.zeros(attribute.shape, kind.dtype)
             attribute.read(values)
@@ -151,7 +151,7 @@ def _decode(text: bytes | str) -> str:
     return text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
 
 
-def _describe(dataset: Any, texts: dict[str, tuple[str, ...]], content: Stretch, path: Path, where: str) -> Dataset:
+def _describe(dataset: Any, texts: dict[str, tuple[str, ...]], content: Stretch, path: Names, where: str) -> Dataset:
     """Describe a dataset that `check_object` has let pass, after checking what it claims."""
     import h5py
 
@@ -221,7 +221,7 @@ def _filters(creation: Any, label: str) -> list[int]:
     return filters
 
 
-def _read_through(content: Stretch, path: Path, where: str, label: str) -> np.ndarray:
+def _read_through(content: Stretch, path: Names, where: str, label: str) -> np.ndarray:
     """Open the file again to read a dataset that is in pieces or within its own header; return its bytes."""
     import h5py
 

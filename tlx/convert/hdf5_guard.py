@@ -45,7 +45,6 @@ def check_object(content: Stretch, address: int, label: str) -> None:
 
 def _messages(content: Stretch, address: int, label: str) -> Iterator[tuple[int, bytes]]:
     """Yield the type and the data of each message of an object's header, of version 1 or 2."""
-    damaged = WeightsError(f"{label}: damaged object header; fetch the file again")
     head = content.read(address, min(64, max(0, content.size - address))).tobytes()
     try:
         if head.startswith(b"OHDR"):
@@ -75,8 +74,12 @@ def _messages(content: Stretch, address: int, label: str) -> Iterator[tuple[int,
                     start, length = struct.unpack_from("<QQ", data)
                     blocks.append((start + len(signature), length - len(signature) - tail))
     except (struct.error, IndexError, OverflowError) as error:
-        raise damaged from error
-    raise damaged
+        raise _damaged(label) from error
+    raise _damaged(label)
+
+
+def _damaged(label: str) -> WeightsError:
+    return WeightsError(f"{label}: damaged object header; fetch the file again")
 
 
 def _external_target(content: Stretch, data: bytes) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from tlx.convert.archive import read_directory
-from tlx.convert.hdf5 import SIGNATURE
+from tlx.convert.hdf5_guard import SIGNATURE
 from tlx.convert.keras_file import read_keras_archive, read_keras_h5
 from tlx.convert.npz_file import read_npz_weights
 from tlx.convert.opening import RegularFile, is_table, shown, true_type

@@ -1,8 +1,8 @@
 """Read a pickle as data: a machine that builds containers, plain values and descriptions of tensors, and nothing else.
 
 Python's own unpickler calls what a pickle names and sets items and attributes of whatever that returns. This one knows
-the opcodes that checkpoints use, answers the names of `pickle_names` with what stands in for them there, and refuses the
-rest.
+the opcodes that checkpoints use, answers the names in `pickle_names` with what stands in for them there, and refuses
+the rest.
 """
 
 from __future__ import annotations
