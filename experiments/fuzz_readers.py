@@ -18,7 +18,7 @@ as it should be, anything else is a defect and is kept in the folder `--keep`.
     npz                10,000         0   1298           8680                22
 
 on two cores shared with other work, HDF5 2.0.0: no mutation took longer than 2.6 s. One of keras-h5 (4676) made libhdf5
-take 631 MB for a text that announced them before it was refused; all others stayed below 64 MB.
+take 631 MB for a text that announced them, which is refused before since; all others stayed below 64 MB.
 """
 
 import codecs

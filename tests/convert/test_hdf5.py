@@ -273,3 +273,20 @@ def test_reading_one_dataset_costs_its_own_size(tmp_path, run_child):
         print(opened - start < 8, 30 < peak() - start < 60)
         """
     assert run_child(program).split() == ["True", "True"]
+
+
+@LIBVERS
+@pytest.mark.parametrize("owner", ["/", "w"])
+def test_a_text_that_claims_more_than_the_file_is_refused_before_allocation(tmp_path, libver, owner):
+    path, text = tmp_path / "a.h5", "a text of some length"
+    with h5py.File(path, "w", libver=libver) as file:
+        (file.create_dataset("w", data=1.0) if owner == "w" else file).attrs["note"] = [text, text]
+    content = path.read_bytes()
+    claim = len(text).to_bytes(4, "little")
+    found = [
+        at for at in range(len(content)) if content[at : at + 4] == claim and content[at + 12 : at + 16] == b"\2\0\0\0"
+    ]
+    assert len(found) == 1  # the second element: length, the heap's address, index 2
+    path.write_bytes(content[: found[0]] + (2**31).to_bytes(4, "little") + content[found[0] + 4 :])
+    with pytest.raises(WeightsError, match=f"'{owner}': an attribute claims more bytes than the file has|checksum"):
+        listed(path)

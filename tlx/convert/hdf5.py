@@ -59,6 +59,7 @@ def read_tree(content: Stretch, where: str) -> Tree:
     datasets: dict[Names, Dataset] = {}
     texts: dict[Names, dict[str, tuple[str, ...]]] = {}
     with _opened(content, where) as root:
+        check_object(content, h5py.h5o.get_info(root).addr, f"{where}: '/'")
         seen: set[tuple[int, int]] = set()
         waiting: list[tuple[Names, Any]] = [((), root)]
         while waiting:

@@ -11,7 +11,8 @@ from tlx.errors import UnsafeFileError, WeightsError
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """How an HDF5 file begins."""
 
-_EXTERNAL_FILES, _LAYOUT, _CONTINUATION = 0x07, 0x08, 0x10  # types of messages in an object's header
+_EXTERNAL_FILES, _LAYOUT, _ATTRIBUTE, _CONTINUATION = 0x07, 0x08, 0x0C, 0x10  # messages in an object's header
+_VARIABLE_LENGTH = 9  # class of type
 _VIRTUAL = 3  # class of layout
 _MAX_BLOCKS, _MAX_BLOCK = 1000, 16 << 20  # of one header
 
@@ -33,7 +34,8 @@ def check_object(content: Stretch, address: int, label: str) -> None:
 
     Raises `UnsafeFileError` for a dataset that is stored in other files or is a view of others: to open a view,
     libhdf5 (2.0) decodes selections without checking them and overruns its buffers. Raises `WeightsError` for a header
-    that cannot be followed.
+    that cannot be followed, and for an attribute whose texts claim more bytes than the file has: libhdf5 allocates them
+    before it looks.
     """
     for kind, data in _messages(content, address, label):
         if kind == _EXTERNAL_FILES:
@@ -41,6 +43,21 @@ def check_object(content: Stretch, address: int, label: str) -> None:
             raise UnsafeFileError(f"{label}: stored in another file, '{target}', which is not opened; refused")
         if kind == _LAYOUT and data[2 if data[0] < 3 else 1] == _VIRTUAL:
             raise UnsafeFileError(f"{label}: a virtual dataset, a view of others that may be in other files; refused")
+        if kind == _ATTRIBUTE and any(length > content.size for length in _text_lengths(data)):
+            raise WeightsError(f"{label}: an attribute claims more bytes than the file has; fetch the file again")
+
+
+def _text_lengths(attribute: bytes) -> Iterator[int]:
+    """Yield the lengths that the elements of an attribute of variable length claim."""
+    version, flags, name, kind, space = struct.unpack_from("<BBHHH", attribute)
+    if version not in (1, 2, 3) or (version > 1 and flags & 1):  # a shared type stands elsewhere
+        return
+    at = 9 if version == 3 else 8
+    padded = [(size + 7) // 8 * 8 if version == 1 else size for size in (name, kind, space)]
+    type_at = at + padded[0]
+    if type_at < len(attribute) and attribute[type_at] & 0x0F == _VARIABLE_LENGTH:
+        for element in range(at + sum(padded), len(attribute) - 15, 16):  # length, heap's address, index
+            yield int.from_bytes(attribute[element : element + 4], "little")
 
 
 def _messages(content: Stretch, address: int, label: str) -> Iterator[tuple[int, bytes]]:
