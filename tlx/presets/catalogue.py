@@ -140,15 +140,15 @@ def published(name: str) -> Published:
     >>> published("keras/vgg16").preprocess.channel_order
     'bgr'
     """
-    entries, wanted = _entries(), str(name)
+    wanted = str(name)
     if wanted.startswith("torchvision/"):
         model, _, tag = wanted.partition(".")
         tag = tag.lower().removeprefix("imagenet1k_") or "v1"
         wanted = f"{model}.imagenet1k_{tag}"
-    if wanted in entries:
-        return entries[wanted]
-    near = difflib.get_close_matches(wanted, entries, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"names are such as {', '.join(list(entries)[::20])}"
+    if wanted in PUBLISHED:
+        return PUBLISHED[wanted]
+    near = difflib.get_close_matches(wanted, PUBLISHED, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"names are such as {', '.join(list(PUBLISHED)[::20])}"
     raise ConfigError(f"no published model is called {name!r}: {hint}")
 
 
@@ -158,7 +158,7 @@ def published_names() -> tuple[str, ...]:
     >>> published_names()[:2]
     ('keras/vgg16', 'keras/vgg19')
     """
-    return tuple(_entries())
+    return tuple(PUBLISHED)
 
 
 @functools.cache
@@ -173,16 +173,6 @@ def class_names(classes: str = "imagenet") -> tuple[str, ...]:
     if classes != "imagenet":
         raise ConfigError(f"classes: {classes!r} is no list of class names: {', '.join(('imagenet', *CLASSES))} are")
     return tuple(Path(__file__).with_name("imagenet.txt").read_text(encoding="utf-8").splitlines())
-
-
-@functools.cache
-def _entries() -> dict[str, Published]:
-    every = (
-        [_keras(*row) for row in KERAS] + [_torchvision(*row) for row in TORCHVISION] + [_cifar(*row) for row in CIFAR]
-    )
-    for (model, architecture), tags in TIMM.items():
-        every += [_timm(model, architecture, tag, *row) for tag, row in tags.items()]
-    return {entry.name: entry for entry in every}
 
 
 def _keras(model: str, architecture: str, md5: str | None, md5_notop: str | None) -> Published:
@@ -255,3 +245,15 @@ def _cifar(depth: int, sha256_prefix: str, top1: float) -> Published:
 
 def _of_family(table: Mapping[str, T], model: str) -> T:
     return next(value for family, value in table.items() if model.startswith(family))
+
+
+PUBLISHED: dict[str, Published] = {
+    entry.name: entry
+    for entry in (
+        *(_keras(*row) for row in KERAS),
+        *(_torchvision(*row) for row in TORCHVISION),
+        *(_cifar(*row) for row in CIFAR),
+        *(_timm(*network, tag, *row) for network, tags in TIMM.items() for tag, row in tags.items()),
+    )
+}
+"""Every entry by name; put your own into it (docs/adding-a-family.md)."""
