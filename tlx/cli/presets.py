@@ -41,7 +41,7 @@ class Presets(Command):
                     "architecture": entry.architecture,
                     "input_shape": [see.height, see.width, see.channels],
                     "classes": len(class_names(entry.classes)),
-                    "data": {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}[entry.classes],
+                    "data": {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}.get(entry.classes, entry.classes),
                     "accuracy": stated,
                     "licence": entry.licence,
                     "preprocess": see.to_dict(),

@@ -253,7 +253,7 @@ PUBLISHED: dict[str, Published] = {
         *(_keras(*row) for row in KERAS),
         *(_torchvision(*row) for row in TORCHVISION),
         *(_cifar(*row) for row in CIFAR),
-        *(_timm(*network, tag, *row) for network, tags in TIMM.items() for tag, row in tags.items()),
+        *(_timm(model, name, tag, *row) for (model, name), tags in TIMM.items() for tag, row in tags.items()),
     )
 }
 """Every entry by name; put your own into it (docs/adding-a-family.md)."""

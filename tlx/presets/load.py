@@ -13,7 +13,6 @@ from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import load_published
 
 PRESETS = Path(__file__).parent / "packaged"
-SOURCES = tuple(dict.fromkeys(name.partition("/")[0] for name in published_names()))
 
 
 def preset_names() -> tuple[str, ...]:
@@ -76,4 +75,5 @@ def load(
 
 def is_published(name: str | Path) -> bool:
     """Tell whether a name is meant as that of a published model: it begins with a source, and no folder has it."""
-    return str(name).partition("/")[0] in SOURCES and "/" in str(name) and not os.path.isdir(name)
+    sources = {published.partition("/")[0] for published in published_names()}
+    return "/" in str(name) and str(name).partition("/")[0] in sources and not os.path.isdir(name)
