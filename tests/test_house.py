@@ -24,7 +24,19 @@ BELOW = {
     "presets": {"convert", "data", "models", "tree", "files", "errors"},
     "training": {"optim", "data", "models", "presets", "recipes", "tree", "files", "errors"},
     "analysis": {"files", "errors"},
-    "cli": {"training", "presets", "convert", "data", "models", "optim", "recipes", "analysis", "tree", "files", "errors"},
+    "cli": {
+        "training",
+        "presets",
+        "convert",
+        "data",
+        "models",
+        "optim",
+        "recipes",
+        "analysis",
+        "tree",
+        "files",
+        "errors",
+    },
 }
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 

@@ -121,7 +121,7 @@ def test_a_new_head_leaves_the_base_and_the_preset_alone():
         "average",
         0.5,
     )
-    assert fresh.card == {}  # what was measured was another model
+    assert fresh.card == {"licence": "Apache-2.0"}  # what was measured was another model
     assert preset.with_head(("a", "b")).config.pool == "flatten"
 
 

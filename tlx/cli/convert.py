@@ -1,6 +1,6 @@
 """`tlx convert`: convert weight files, with proof, and back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +12,8 @@ from tlx.errors import ConfigError
 
 if TYPE_CHECKING:
     from tlx.presets.conversion import Converted
+
+FOR_FILES = ("arch", "verify", "input_size", "prefix", "ignore", "fresh", "allow_nonfinite", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class Convert(Command):
                     "ignored": [{"source": name, "reason": reason} for name, reason in done.ignored],
                     "fresh": list(done.fresh),
                     "certificate": str(done.certificate) if done.certificate else None,
+                    "preprocessing": done.preprocessing,
                     "matched_by": done.matched_by,
                     "prefix": done.prefix,
                     "verification": {each.stage: each.relative for each in differences} if differences else None,
@@ -68,10 +71,11 @@ class Convert(Command):
             )
             return
         print(f"{done.path}: {done.arch}, {done.coverage:.1%} of the leaves filled")
+        print(f"preprocessing {done.preprocessing}")
         if done.prefix:
             print(f"below the prefix {done.prefix!r}")
         if done.matched_by == "position":
-            print("layers matched by position, as Keras loads them: the file's names are others (--verify proves it)")
+            print("layers matched by position, as Keras loads weights: the file has other names for them")
         if done.fresh:
             print(f"fresh: {', '.join(done.fresh)}")
         if done.ignored:
@@ -88,15 +92,22 @@ class Convert(Command):
 
     def _convert(self) -> "Converted":
         import tempfile
+        from dataclasses import replace
 
-        from tlx.presets.conversion import convert_weights, export_weights
+        from tlx.presets.conversion import check_free, convert_weights, export_weights
 
         if not self.source or not self.dest:
             raise ConfigError("name a SOURCE and a DEST")
+        if not 0 <= self.seed < 1 << 32:
+            raise ConfigError(f"--seed must be at least 0 and under 2**32, not {self.seed}")
         if self.to != "tlx" and not Path(self.source).is_file():
-            if self.verify or self.arch or self.until or not self.head:
-                raise ConfigError("--arch, --until, --no-head and --verify say how a weight file is read: name one")
-            return export_weights(self.source, self.dest, self.to)
+            defaults = {field.name: field.default for field in fields(self)}
+            idle = [name for name in FOR_FILES if getattr(self, name) != defaults[name]]
+            if idle:
+                flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+                raise ConfigError(f"{self.source}: not a weight file, and {flags} say how one is read: leave them out")
+            return export_weights(self.source, self.dest, self.to, until=self.until, head=self.head)
+        check_free(Path(self.dest))
         with tempfile.TemporaryDirectory(prefix="tlx-convert-") as between:
             done = convert_weights(
                 self.source,
@@ -112,4 +123,7 @@ class Convert(Command):
                 compare=self.verify,
                 seed=self.seed,
             )
-            return done if self.to == "tlx" else export_weights(done.path, self.dest, self.to)
+            if self.to == "tlx":
+                return done
+            written = export_weights(done.path, self.dest, self.to)
+            return replace(done, path=written.path, arch=written.arch, certificate=None)

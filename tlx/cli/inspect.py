@@ -27,8 +27,9 @@ class Inspect(Command):
     """Of a run: the phase whose labels to show; by default the last."""
 
     def run(self) -> None:
+        from tlx.presets.conversion import check_folder
         from tlx.presets.load import find, is_published
-        from tlx.presets.summary import check_folder, summarize_file, summarize_published, summarize_run
+        from tlx.presets.summary import summarize_file, summarize_published, summarize_run
 
         more: dict[str, Any] = {}
         if os.path.isfile(self.target):
@@ -60,5 +61,6 @@ class Inspect(Command):
                 print(f"looks like {each['arch']}: {each['matched']} tensors, {each['missing']} missing")
         if "certificate" in more:
             check = more["certificate"]
-            by = f", verified with {check['verified_with']}" if check["verified_with"] else ""
-            print(f"certificate holds: {check['leaves']} leaves, {check['proven']} proven back to the source{by}")
+            by = f"; it records a comparison with {check['verified_with']}" if check["verified_with"] else ""
+            fresh = f", {check['fresh']} fresh" if check["fresh"] else ""
+            print(f"certificate holds: {check['leaves']} leaves, {check['proven']} go back to the source's{fresh}{by}")

@@ -45,6 +45,10 @@ def parse(kind: type[AnyCommand], prog: str, arguments: Sequence[str]) -> AnyCom
     """
     import tyro
 
+    counts = collections.Counter(a.partition("=")[0] for a in arguments if a.startswith("--"))
+    twice = next((flag for flag, count in counts.items() if count > 1), None)
+    if twice:
+        raise ConfigError(f"{twice} is there {counts[twice]} times: give it once, with all its values behind it")
     arguments = _with_config(kind, kind.expand(list(arguments)))
     known = flags(kind)
     for argument in arguments:

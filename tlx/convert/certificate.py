@@ -10,26 +10,32 @@ from typing import Any
 
 import numpy as np
 
-from tlx.convert.leaves import Conversion, sha256
+from tlx.convert.leaves import Conversion, LeafProof, sha256
+from tlx.convert.plan import FLOATS
+from tlx.convert.rules import resolve
 from tlx.convert.source import Source, Tensor
+from tlx.convert.tables import TABLES
 from tlx.convert.transforms import TRANSFORMS, inverse
 from tlx.convert.verify import Verification
 from tlx.errors import WeightsError
+from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.tree.paths import quote
 
 NAME = "certificate.json"
 FORMAT = 1
 MAX_BYTES = 64 << 20
+FIELDS = {"table": str, "prefix": str, "leaves": dict, "ignored": list, "fresh": list, "verification": dict | None}
+EXACT = (None, "exact")  # casts after which a leaf goes back to the source's bytes
 
 
 def write_certificate(
-    source: Source, conversion: Conversion, verification: Verification | None = None
+    source: Source, conversion: Conversion, verification: Verification | None = None, kept_sha256: str | None = None
 ) -> dict[str, Any]:
     """Describe a finished conversion as plain data: the content of `certificate.json`.
 
     `leaves` holds for every path the source's tensor, its type, the transform, the cast, and the SHA-256 of the bytes
-    of both; `ignored` the tensors without use and why; `fresh` the leaves without a tensor; `coverage` the share of
-    leaves that have one.
+    of both; `ignored` the tensors without use and why, `kept_sha256` the hash of the file of those that are part of the
+    network; `fresh` the leaves without a tensor; `coverage` the share of leaves that have one.
     """
     plan = conversion.plan
     return {
@@ -40,13 +46,14 @@ def write_certificate(
         "source": {
             "file": source.path.name,
             "format": source.format,
-            "files": {file.name: {"bytes": file.stat().st_size, "sha256": _file_sha256(file)} for file in source.files},
+            "files": {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files},
         },
         "prefix": plan.prefix,
         "matched_by": plan.matched_by,
         "coverage": plan.coverage,
         "leaves": {path: asdict(proof) for path, proof in conversion.proofs.items()},
         "ignored": [asdict(ignored) for ignored in plan.ignored],
+        "kept_sha256": kept_sha256,
         "fresh": list(plan.fresh),
         "verification": describe(verification),
     }
@@ -72,11 +79,14 @@ def read_certificate(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES} bytes")
         found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("leaves"), dict):
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise ValueError("not of this format")
-        for proof in found["leaves"].values():
-            if proof["transform"] not in TRANSFORMS or not isinstance(proof["sha256"], str):
-                raise ValueError("a leaf without transform or hash")
+        for name, kind in FIELDS.items():
+            if not isinstance(found[name], kind):
+                raise ValueError(f"{name!r} is of another type")
+        for proof in (LeafProof(**fields) for fields in found["leaves"].values()):
+            if proof.transform not in TRANSFORMS or (proof.cast in EXACT and proof.dtype not in FLOATS):
+                raise ValueError("a leaf with a transform or a type that tlx does not know")
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read as a certificate ({error}): convert the source again") from error
     return found
@@ -93,36 +103,61 @@ class Check:
     verified_with: str | None
 
 
-def check_certificate(certificate: Mapping[str, Any], leaves: Mapping[str, Tensor], path: Path) -> Check:
+def check_certificate(
+    certificate: Mapping[str, Any], config: ModelConfig, leaves: Mapping[str, Tensor], path: Path
+) -> Check:
     """Hash every leaf again, transform it back and hash that, and compare both with the certificate.
 
-    A leaf that was rounded from float64 cannot go back; `proven` counts those that do. Raise `WeightsError` naming the
-    leaves that differ, are missing or are not certified.
+    That the certificate names the tensor and the transform which its table gives the leaf is checked, too. A leaf that
+    was rounded from float64 cannot go back; `proven` counts those that do. Raise `WeightsError` naming the leaves that
+    differ, are missing or are not certified.
     """
-    proofs, fresh = certificate["leaves"], set(certificate.get("fresh", ()))
+    proofs, fresh = certificate["leaves"], set(map(str, certificate["fresh"]))
     faults = [f"{name} is missing" for name in sorted(proofs.keys() - leaves.keys())]
     faults += [f"{name} is not certified" for name in sorted(leaves.keys() - proofs.keys() - fresh)]
+    strange = _strange_proofs(certificate, config)
+    faults += [f"{name} is not what {certificate['table']} says" for name in strange]
     proven = 0
-    for name in sorted(proofs.keys() & leaves.keys()):
+    for name in sorted(proofs.keys() & leaves.keys() - strange):
         proof, leaf = proofs[name], leaves[name].read()
         if sha256(leaf) != proof["sha256"]:
             faults.append(f"{name} has other bytes")
-        elif proof["cast"] in (None, "exact"):
-            if sha256(_as_source(inverse(proof["transform"], leaf), proof["dtype"])) != proof["source_sha256"]:
+        elif proof["cast"] in EXACT:
+            if _source_sha256(leaf, proof["transform"], proof["dtype"]) != proof["source_sha256"]:
                 faults.append(f"{name} is not {proof['source']} transformed")
             proven += 1
     if faults:
         raise WeightsError(f"{path}: does not hold: {quote(faults, 20)}: convert the source again")
-    verification = certificate.get("verification")
-    return Check(len(proofs), proven, len(certificate["ignored"]), len(fresh), (verification or {}).get("reference"))
+    reference = (certificate["verification"] or {}).get("reference")
+    return Check(len(proofs), proven, len(certificate["ignored"]), len(fresh), reference)
 
 
-def _as_source(array: np.ndarray, dtype: str) -> np.ndarray:
+def _strange_proofs(certificate: Mapping[str, Any], config: ModelConfig) -> list[str]:
+    """Name the leaves whose proof has another tensor or transform than the table says; all, without such a table."""
+    table, proofs = TABLES.get(certificate["table"]), certificate["leaves"]
+    if table is None or table.architecture != config.architecture:
+        return sorted(proofs)
+    wanted, strange = resolve(table, leaf_shapes(config)), []
+    for path, proof in sorted(proofs.items()):
+        name, rule = wanted.get(path, ("", None))
+        own_name = table.dialect == "keras" or proof["source"] == certificate["prefix"] + name  # Keras's names vary
+        if rule is None or proof["transform"] != rule.transform or not own_name:
+            strange.append(path)
+    return strange
+
+
+def _source_sha256(leaf: np.ndarray, transform: str, dtype: str) -> str | None:
+    """Transform a leaf back and hash it; None where the transform is not one of arrays like it."""
     import ml_dtypes
 
-    return array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    try:
+        array = inverse(transform, leaf)
+    except (ValueError, IndexError):
+        return None
+    return sha256(array.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype))
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as a hexadecimal string."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 from tlx.convert.rules import KINDS, Table
 from tlx.convert.source import Tensor
 from tlx.convert.torch_writer import write_torch
-from tlx.convert.transforms import inverse, source_shape
+from tlx.convert.transforms import inverse, leaf_shape, source_shape
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, StorageError
 from tlx.models.registry import ModelConfig, leaf_shapes
@@ -66,14 +66,20 @@ def _as_source(table: Table, leaf: Tensor) -> Tensor:
         return np.ascontiguousarray(inverse(rule.transform, leaf.read()))
 
     shape = source_shape(rule.transform, leaf.shape)
+    if leaf_shape(rule.transform, shape) != leaf.shape:
+        raise ConfigError(f"{leaf.name} is {leaf.shape}, which {table.name} cannot hold: its head has another size")
     return Tensor(f"{module}{table.separator}{rule.source}", shape, leaf.dtype, read)
 
 
 def _check(table: Table, config: ModelConfig, leaves: Sequence[Tensor]) -> None:
     if config.architecture != table.architecture:
         raise ConfigError(f"{table.name} is the architecture {table.architecture!r}, not {config.architecture!r}")
+    if config.classes and config.until is not None:
+        raise ConfigError(f"{table.name} ends later than {config.until!r}, so its head is another (--no-head)")
     if config.classes and config.hidden != table.hidden:
-        raise ConfigError(f"{table.name} has hidden layers {table.hidden} in its head, not {config.hidden}: --no-head")
+        raise ConfigError(f"{table.name} has hidden layers {table.hidden} in its head, not {config.hidden} (--no-head)")
+    if config.classes and not table.hidden and config.pool != table.pool:
+        raise ConfigError(f"{table.name} pools by {table.pool!r} before its head, not by {config.pool!r} (--no-head)")
     shapes = leaf_shapes(config)
     strange = [leaf.name for leaf in leaves if shapes.get(leaf.name) != leaf.shape]
     strange += sorted(shapes.keys() - {leaf.name for leaf in leaves})
@@ -105,5 +111,6 @@ def _write_keras(path: Path, table: Table, tensors: Sequence[Tensor]) -> None:
                     group.create_dataset(f"{layer}/{weight}", data=own[weight].read())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written ({error}): free the disk or name another place") from error
+    finally:
+        beside.unlink(missing_ok=True)  # where it was not moved

@@ -47,6 +47,8 @@ def find_names(source: Source, table: Table, expected: Expected, prefix: str | N
     if source.layers or table.dialect == "keras":
         if not source.layers or table.dialect != "keras":
             raise WeightsError(f"{source.path}: is a file of the format {source.format}, not one of {table.name}")
+        if prefix:
+            raise WeightsError(f"{source.path}: Keras's names have no prefix: leave out --prefix {prefix!r}")
         return _keras_names(source, table, expected)
     return _torch_names(source, {name for name, _ in expected.values()}, prefix)
 
@@ -58,7 +60,12 @@ def _torch_names(source: Source, expected: set[str], prefix: str | None) -> Name
         return {name.removeprefix(start): tensor for name, tensor in source.tensors.items() if name.startswith(start)}
 
     if prefix is not None:
-        return Named(under(prefix), prefix)
+        start = prefix if prefix.endswith(".") or not prefix else f"{prefix}."
+        if not under(start):
+            raise WeightsError(
+                f"{source.path}: no name begins with --prefix {start!r}: they are {quote(source.tensors, 6)}"
+            )
+        return Named(under(start), start)
     counts = {start: len(expected & under(start).keys()) for start in prefixes(source.tensors)}
     best = max(counts.values())
     ties = [start for start, count in counts.items() if count == best]
@@ -106,7 +113,7 @@ def _keras_names(source: Source, table: Table, expected: Expected) -> Named:
     for name, layer in pairs:
         own = weights.get(name, [])
         ends = [tensor.rpartition("/")[2] for tensor in layer.tensors]
-        if set(ends) != set(own):  # older Keras's names, or Keras 3's numbers
+        if not (set(ends) <= set(own) or set(own) <= set(ends)):  # older Keras's names, or Keras 3's numbers
             ends = [*own, *(f"extra{index}" for index in range(len(ends)))][: len(ends)]
         tensors |= {f"{name}/{end}": source.tensors[tensor] for end, tensor in zip(ends, layer.tensors, strict=True)}
     return Named(tensors, by="name" if by_name else "position")

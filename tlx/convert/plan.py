@@ -11,13 +11,17 @@ from tlx.convert.source import Source, Tensor
 from tlx.convert.transforms import leaf_shape
 from tlx.errors import WeightsError
 from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, leaf_shapes
-from tlx.tree.paths import matches, quote
+from tlx.tree.paths import quote, select
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 BESIDE = (  # what stands beside a model's weights
     Ignored(r"(.*\.)?num_batches_tracked", "a counter of batches, of no use in inference"),
-    Ignored(r"(optimizer|optim|optimizer_state_dict|optimizers)\..*", "the state of an optimizer", kept=False),
-    Ignored(r"(lr_scheduler|scheduler|scaler|amp)\..*", "the state of a training loop", kept=False),
+    Ignored(
+        r"(optimizer|optim|optimizers|optimizer_states?|optimizer_state_dict)\..*",
+        "the state of an optimizer",
+        kept=False,
+    ),
+    Ignored(r"(lr_)?schedulers?\..*|(scaler|amp|callbacks|loops)\..*", "the state of a training loop", kept=False),
 )
 
 
@@ -94,9 +98,9 @@ def make_plan(
 
     `until` cuts the base after a stage, and then there is no head; nor without `head`. Every tensor that is used must
     have the shape its leaf asks for, every other must be selected by a pattern of `ignored` (over the name, with '.' as
-    '/') or known to be of no use; every leaf must be filled or selected by a pattern of `fresh` (over 'base/…').
-    `prefix` names what stands before the names of PyTorch's tensors, where several would do. Raise `WeightsError` that
-    names all that does not fit at once.
+    '/'), which then fills none, or known to be of no use; every leaf must be filled or selected by a pattern of `fresh`
+    (over 'base/…'). `prefix` names what stands before the names of PyTorch's tensors, where several would do. Raise
+    `WeightsError` that names all that does not fit at once, `ConfigError` for a pattern that selects nothing.
     """
     found = survey(source, table, input_size, until, head, prefix, ignored, fresh)
     _refuse(source, found)
@@ -125,13 +129,15 @@ def survey(
     named = find_names(source, table, expected, prefix)
     config = _fit_config(full, expected, named.tensors, until, head)
     shapes = leaf_shapes(config)
-    stay_fresh = {path for path in shapes if any(matches(pattern, path.partition("/")[2]) for pattern in fresh)}
+    below = {path.partition("/")[2]: path for path in shapes}
+    stay_fresh = {below[path] for path in select(fresh, below)} if fresh else set()
+    left_out = set(select(ignored, (name.replace(".", "/") for name in source.tensors))) if ignored else set()
 
     filled, faults, missing = [], [], []
     for path, (name, rule) in resolve(table, shapes).items():
         if path in stay_fresh:
             continue
-        if name not in named.tensors:
+        if name not in named.tensors or named.tensors[name].name.replace(".", "/") in left_out:
             missing.append(name)
             continue
         match = Match(path, shapes[path], named.tensors[name], rule.transform)
@@ -143,7 +149,11 @@ def survey(
     dropped, unused = [], []
     for tensor in source.tensors:
         if tensor not in taken:
-            found = _unused(tensor, paths.get(names.get(tensor, "")), table, ignored, until)
+            leaf = paths.get(names.get(tensor, ""))
+            found = Unused(tensor, "its leaf stays fresh") if leaf in stay_fresh else None
+            if tensor.replace(".", "/") in left_out:
+                found = Unused(tensor, "as asked for")
+            found = found or _unused(tensor, leaf, table, named.prefix, until)
             dropped.append(found) if found else unused.append(tensor)
     plan = Plan(table, config, tuple(filled), tuple(dropped), tuple(sorted(stay_fresh)), named.prefix, named.by)
     return Survey(plan, tuple(missing), tuple(unused), tuple(faults))
@@ -155,10 +165,11 @@ def _fit_config(
     """Take the number of classes and of the input's channels from the source."""
     config = replace(full, until=until)
     stem = build_model(full).base.stage_names[0]
-    path = next(path for path in expected if re.fullmatch(f"params/base/{stem}/(conv/)?kernel", path))
-    name, rule = expected[path]
-    if name in tensors and (shape := leaf_shape(rule.transform, tensors[name].shape)) and shape[-2]:
-        config = replace(config, input_shape=(*config.input_shape[:2], shape[-2]))
+    for path, (name, rule) in expected.items():
+        if name in tensors and re.fullmatch(f"params/base/{stem}/(conv/)?kernel", path):
+            shape = leaf_shape(rule.transform, tensors[name].shape)
+            if shape and shape[-2]:
+                config = replace(config, input_shape=(*config.input_shape[:2], shape[-2]))
     own_head = [name for path, (name, _) in expected.items() if path.startswith("params/head/") and name in tensors]
     if until is not None or not head or not own_head:
         return replace(config, classes=0, hidden=(), pool=ARCHITECTURES[config.architecture].pool)
@@ -179,18 +190,16 @@ def _faults(match: Match) -> list[str]:
     return [f"{name!r} has shape {tensor.shape}, which makes {made or 'nothing'} where {match.path!r} is {match.shape}"]
 
 
-def _unused(tensor: str, path: str | None, table: Table, ignored: Sequence[str], until: str | None) -> Unused | None:
+def _unused(tensor: str, path: str | None, table: Table, prefix: str, until: str | None) -> Unused | None:
     """Say why a tensor that fills no leaf is of no use, or None where nobody said so; `path` is its leaf's."""
-    if any(matches(pattern, tensor.replace(".", "/")) for pattern in ignored):
-        return Unused(tensor, "as asked for")
     for rule in (*table.ignored, *BESIDE):
         if re.fullmatch(f"(.*\\.)?({rule.pattern})", tensor):
-            return Unused(tensor, rule.reason, rule.kept)
+            return Unused(tensor, rule.reason, rule.kept and tensor.startswith(prefix) and until is None)
     if path is None:
         return None
     if path.startswith("params/head/"):
         return Unused(tensor, "of the head, which was not asked for")
-    return Unused(tensor, f"of a stage above {until}" if until else "its leaf stays fresh")
+    return Unused(tensor, f"of a stage above {until}")
 
 
 def _refuse(source: Source, survey: Survey) -> None:

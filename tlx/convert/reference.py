@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tlx.convert.rules import Table
-from tlx.errors import ConfigError, WeightsError
+from tlx.convert.source import Source
+from tlx.errors import ConfigError, TlxError, WeightsError
 from tlx.models.registry import ModelConfig
 from tlx.tree.paths import quote
 
@@ -30,11 +31,12 @@ class Reference(Protocol):
         ...
 
 
-def reference_for(table: Table, config: ModelConfig, weights: Path, prefix: str = "") -> Reference:
-    """Build the reference of a table, for a model of this configuration, with the weights of a file.
+def reference_for(table: Table, config: ModelConfig, source: Source, prefix: str = "", tag: str = "") -> Reference:
+    """Build the reference of a table, for a model of this configuration, with the weights of a source's file.
 
-    `prefix` stands before the names of PyTorch's tensors. Raise `ConfigError` where the library is not installed, and
-    where it has no such network.
+    `prefix` stands before the names of PyTorch's tensors; `tag` names the set of weights whose preprocessing is taken,
+    where a library publishes several ('tf_in1k' of timm's Inception V3). Raise `ConfigError` where the library is not
+    installed, and where it has no such network.
     """
     library, _, name = table.reference.partition(":")
     if not library:
@@ -43,12 +45,20 @@ def reference_for(table: Table, config: ModelConfig, weights: Path, prefix: str 
         raise ConfigError(f"{table.name}: only a whole base for 3 channels can be compared: leave out --verify")
     try:
         if library == "keras":
-            return _Keras(name, config, weights)
-        return _Torch(*(_torchvision if library == "torchvision" else _timm)(name, config), weights, prefix)
+            return _Keras(name, config, source.path)
+        stored = _read_torch(source)
+        return _Torch(*(_torchvision if library == "torchvision" else _timm)(name, config, tag), stored, prefix)
     except ImportError as error:
         package = "keras" if library == "keras" else f"torch {library}"
         raise ConfigError(
             f"{table.name} is compared with {library}, which cannot be imported ({error}): pip install {package}"
+        ) from error
+    except TlxError:
+        raise
+    except Exception as error:  # whatever a library makes of a file that tlx reads
+        told = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{source.path}: {library} cannot load it ({type(error).__name__}: {told}): leave out --verify"
         ) from error
 
 
@@ -86,12 +96,12 @@ class _Keras:
         return self._network.get_layer(node)
 
 
-def _torchvision(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], Any]]:
+def _torchvision(name: str, config: ModelConfig, tag: str) -> tuple[Any, Callable[[Any], Any]]:
     """Build a network of torchvision, and its transforms for pictures that have its size already."""
     torchvision = import_torchvision()
     more = {"init_weights": False} if name == "inception_v3" else {}
     network = _unfilled(lambda: torchvision.models.get_model(name, num_classes=config.classes or 1000, **more))
-    transforms = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
+    transforms = torchvision.models.get_model_weights(name)[tag.upper() or "IMAGENET1K_V1"].transforms()
     transforms.resize_size = transforms.crop_size = list(config.input_shape[:2])
     if name != "inception_v3":
         return network, transforms
@@ -105,12 +115,12 @@ def _torchvision(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], A
     return network, with_input_transform
 
 
-def _timm(name: str, config: ModelConfig) -> tuple[Any, Callable[[Any], Any]]:
+def _timm(name: str, config: ModelConfig, tag: str) -> tuple[Any, Callable[[Any], Any]]:
     """Build a network of timm, and its transforms for pictures that have its size already."""
     import_torchvision()
     import timm
 
-    network = _unfilled(lambda: timm.create_model(name, num_classes=config.classes or 1000))
+    network = _unfilled(lambda: timm.create_model(f"{name}.{tag}".rstrip("."), num_classes=config.classes or 1000))
     published = timm.data.resolve_model_data_config(network)
     published |= {"input_size": (3, *config.input_shape[:2]), "crop_pct": 1.0}
     return network, timm.data.create_transform(**published, is_training=False)
@@ -147,21 +157,20 @@ BESIDE = re.compile(  # what a file may lack: heads that are not compared, and w
 
 
 class _Torch:
-    def __init__(self, network: Any, transforms: Callable[[Any], Any], weights: Path, prefix: str) -> None:
+    def __init__(self, network: Any, transforms: Callable[[Any], Any], stored: Mapping[str, Any], prefix: str) -> None:
         import torch
 
-        if weights.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            stored = load_file(weights)
-        else:
-            stored = torch.load(weights, map_location="cpu", weights_only=True)
-        found = _flat(stored)
-        state = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+        state = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+        own = network.state_dict()
+        state = {
+            name: value
+            for name, value in state.items()
+            if not BESIDE.fullmatch(name) or (name in own and own[name].shape == value.shape)
+        }
         missing = network.load_state_dict(state, strict=False).missing_keys
         absent = [name for name in missing if not BESIDE.fullmatch(name)]
         if absent:
-            raise WeightsError(f"{weights}: {type(network).__name__} misses {quote(absent)} in it")
+            raise WeightsError(f"{type(network).__name__} misses {quote(absent)} in the file")
         self._network = network.eval()
         self._transforms = transforms
         self._torch = torch
@@ -183,6 +192,20 @@ class _Torch:
         for hook in hooks:
             hook.remove()
         return {**found, OUTPUT: _as_tlx(logits)}
+
+
+def _read_torch(source: Source) -> dict[str, Any]:
+    """Read a file as PyTorch's users do; return its tensors by their whole names."""
+    import torch
+
+    if source.format == "safetensors":
+        from safetensors.torch import load_file
+
+        shards = [file for file in source.files if file.suffix != ".json"]
+        return {name: value for file in shards for name, value in load_file(file).items()}
+    if source.format == "npz":
+        return {name: torch.from_numpy(tensor.read()) for name, tensor in source.tensors.items()}
+    return _flat(torch.load(source.path, map_location="cpu", weights_only=True))
 
 
 def _as_tlx(tensor: Any) -> np.ndarray:

@@ -52,10 +52,11 @@ def write_torch(path: Path, tensors: Sequence[Tensor]) -> None:
             file.writestr(zipfile.ZipInfo("archive/version"), b"3\n")
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}): free the disk or name another place"
         ) from error
+    finally:
+        beside.unlink(missing_ok=True)  # where it was not moved
 
 
 def _state_dict(tensors: Sequence[Tensor]) -> bytes:

@@ -153,7 +153,7 @@ def init_variables(config: ModelConfig, seed: int = 0) -> Tree:
     return initialise(build_model(config), config.input_shape, seed)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """Return the shape of every leaf of a model by path, without making one.
 

@@ -1,32 +1,34 @@
 """Convert weight files: to a folder that tlx loads, with its certificate, and back to the layout of a source."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tlx.convert.certificate import NAME as CERTIFICATE
-from tlx.convert.certificate import read_certificate, write_certificate
+from tlx.convert.certificate import Check, check_certificate, file_sha256, read_certificate, write_certificate
+from tlx.convert.element_types import numpy_type
 from tlx.convert.export import export, write_tensors
 from tlx.convert.identify import identify
+from tlx.convert.keras_model import check_graph, read_graph
 from tlx.convert.leaves import Conversion
 from tlx.convert.plan import Plan, make_plan
 from tlx.convert.read import open_weights
 from tlx.convert.reference import reference_for
-from tlx.convert.source import Source
+from tlx.convert.source import Source, Tensor
 from tlx.convert.tables import table_of
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError
 from tlx.files import write_json
-from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, write_bundle
+from tlx.models.registry import ModelConfig, leaf_shapes
+from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle
 from tlx.presets.load import find
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.published import Arch, arch_named, describe
+from tlx.presets.published import Arch, arch_named, arch_of_file, describe
 from tlx.tree.paths import quote, unflatten
 
 KEPT = "kept.safetensors"  # beside the weights: what the source has and no leaf takes
-TARGETS = ("tlx", "keras", "torchvision", "timm", "cifar", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Converted:
     """What a conversion came to.
 
     `arch` names the table; `ignored` are the source's tensors without use, each with the reason, `fresh` the leaves
-    without a tensor, `coverage` the share of leaves with one. `certificate` and `verification` are None where none was
-    made.
+    without a tensor, `coverage` the share of leaves with one. `preprocessing` names the published entry whose it is,
+    and says 'assumed' where that is not sure. `certificate` and `verification` are None where none was made.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Converted:
     verification: Verification | None = None
     matched_by: str = "name"
     prefix: str = ""
+    preprocessing: str = ""
 
 
 def convert_weights(
@@ -67,22 +70,37 @@ def convert_weights(
     """Convert a weight file of Keras, PyTorch or safetensors to a folder that `tlx.load` reads, with its certificate.
 
     `arch` names who wrote the file and what it holds ('keras/vgg16', 'torchvision/resnet50', 'cifar/resnet20'); left
-    out, names and shapes tell. Of the others see `make_plan`; `fresh` leaves are initialised by `seed`. With `compare`
-    the reference library loads the file, too, and both networks run beside each other (`verify`).
+    out, names and shapes tell, and the preprocessing is assumed unless the file's hash is a published one. Of the
+    others see `make_plan`; `fresh` leaves are initialised by `seed`. With `compare` the reference library loads the
+    file into its own network, too, and both run beside each other (`verify`).
 
     The folder holds what `save` writes, `certificate.json`, and, where the source has tensors that belong to the
     network but fill no leaf, `kept.safetensors`. No more than about one tensor is in memory. Raise `WeightsError` for a
     file that does not fit or cannot be read, and where the networks differ; `UnsafeFileError`; `ConfigError`;
     `StorageError`.
     """
+    dest = _named(Path(dest))
+    check_free(dest)
+    if compare and fresh:
+        raise ConfigError("what is initialised cannot be compared: leave out --fresh or --verify")
     opened = open_weights(source)
-    known = arch_named(arch) if arch is not None else _identified(opened)
-    size = input_size or (known.entry.preprocess.height, known.entry.preprocess.width)
+    known = arch_named(arch) if arch is not None else _identified(opened, prefix, ignored)
+    graph = read_graph(opened)
+    if graph is not None and head and until is None:
+        check_graph(opened, graph, known.table)
+    published_size = (known.entry.preprocess.height, known.entry.preprocess.width)
     plan = make_plan(
-        opened, known.table, input_size=size, until=until, head=head, prefix=prefix, ignored=ignored, fresh=fresh
+        opened,
+        known.table,
+        input_size=input_size or (graph and graph.input_size) or published_size,
+        until=until,
+        head=head,
+        prefix=prefix,
+        ignored=ignored,
+        fresh=fresh,
     )
     conversion = Conversion(plan, str(opened.path), allow_nonfinite, seed=seed)
-    described = describe(known.entry, plan, opened)
+    described = describe(known, plan, opened)
     verification: list[Verification] = []
 
     def write(file: Path) -> dict[str, Any]:
@@ -93,13 +111,13 @@ def convert_weights(
     def beside(folder: Path) -> None:
         if compare:
             verification.append(_compare(known, plan, opened, folder, described))
-        certificate = write_certificate(opened, conversion, verification[0] if compare else None)
-        write_json(folder / CERTIFICATE, certificate)
         kept = [opened.tensors[tensor.source] for tensor in plan.ignored if tensor.kept]
-        if kept:
-            write_tensors(folder / KEPT, [replace(t, name=t.name.removeprefix(plan.prefix)) for t in kept], METADATA)
+        own_names = [replace(tensor, name=tensor.name.removeprefix(plan.prefix)) for tensor in kept]
+        digest = write_tensors(folder / KEPT, own_names, METADATA) if kept else None
+        certificate = write_certificate(opened, conversion, verification[0] if compare else None, digest)
+        write_json(folder / CERTIFICATE, certificate)
 
-    path = write_bundle(described, Path(dest), write, beside)
+    path = write_bundle(described, dest, write, beside)
     return Converted(
         path=path,
         arch=known.table.name,
@@ -110,12 +128,13 @@ def convert_weights(
         verification=verification[0] if compare else None,
         matched_by=plan.matched_by,
         prefix=plan.prefix,
+        preprocessing=str(described.card["preprocessing"]),
     )
 
 
-def _identified(source: Source) -> Arch:
-    """Return what a file is from names and shapes; of tables that agree on it, the first."""
-    found = identify(source)
+def _identified(source: Source, prefix: str | None, ignored: Sequence[str]) -> Arch:
+    """Return what a file is: by its hash, or else from names and shapes, of tables that agree on it the first."""
+    found = identify(source, prefix, ignored)
     if not found:
         raise WeightsError(
             f"{source.path}: of no architecture that tlx knows: it holds {quote(source.tensors, 6)}; name one (--arch)"
@@ -123,12 +142,13 @@ def _identified(source: Source) -> Arch:
     others = [each.table.name for each in found[1:] if each.table.architecture != found[0].table.architecture]
     if found[0].is_complete and others:
         raise ConfigError(f"{source.path}: may be {quote([found[0].table.name, *others])}: say which with --arch")
-    return arch_named(found[0].table.name)
+    agreeing = [each.table for each in found if each.table.architecture == found[0].table.architecture]
+    return arch_of_file(agreeing, source.path)
 
 
 def _compare(known: Arch, plan: Plan, source: Source, folder: Path, described: Pretrained) -> Verification:
     """Run what was written beside the reference; raise `WeightsError` naming the first stage that differs."""
-    reference = reference_for(known.table, plan.config, source.path, plan.prefix)
+    reference = reference_for(known.table, plan.config, source, plan.prefix, known.tag)
     leaves = {name: tensor.read() for name, tensor in open_weights(folder / WEIGHTS).tensors.items()}
     own_size = replace(described.preprocess, resize=None, rounding="torchvision")
     done = verify(known.table, plan.config, unflatten(leaves), reference, own_size)
@@ -141,25 +161,68 @@ def _compare(known: Arch, plan: Plan, source: Source, folder: Path, described: P
     return done
 
 
-def export_weights(source: str | Path, dest: str | Path, to: str) -> Converted:
-    """Write a folder that tlx loads (a preset, a conversion, a run) as `to` writes it: the inverse of
-    `convert_weights`.
+def check_free(path: Path) -> None:
+    """Raise `ConfigError` where there is something at a path already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path}: is already there: name another")
+
+
+def _named(path: Path) -> Path:
+    """Return a path that has a name, which '.' has not."""
+    return path if path.name else path.absolute()
+
+
+def export_weights(
+    source: str | Path, dest: str | Path, to: str, *, until: str | None = None, head: bool = True
+) -> Converted:
+    """Write what tlx loads (a preset, a conversion, a run) as `to` writes it: the inverse of `convert_weights`.
 
     `to` is 'keras' (`dest` ends in .h5), 'torchvision', 'timm', 'cifar' (.pth, .pt or .safetensors) or 'safetensors'
-    (tlx's own paths). A folder that `convert_weights` made gives back its source's tensors bit for bit. Raise
+    (tlx's own paths). With `until` the base ends there, and without `head` it is alone. A folder that `convert_weights`
+    made gives back its source's tensors bit for bit, in the source's types, but for those that were rounded. Raise
     `ConfigError` where `to` has no such network, or the file exists; `WeightsError` for a damaged folder.
     """
-    folder, dest = find(source), Path(dest)
+    folder, dest = find(source), _named(Path(dest))
     if dest.exists():
         raise ConfigError(f"{dest}: is already there: name another file")
-    pretrained = load_bundle(folder)  # checks every byte
-    leaves = open_weights(folder / WEIGHTS).tensors
+    whole = load_bundle(folder)  # checks every byte
+    pretrained = whole.cut(until) if until is not None else whole if head else whole.without_head()
+    found = open_weights(folder / WEIGHTS).tensors
+    leaves = [found[path] for path in leaf_shapes(pretrained.config)]
+    preprocessing = "not in the file: config.json has it"
     if to == "safetensors":
-        write_tensors(dest, list(leaves.values()), METADATA)
-        return Converted(dest, pretrained.config.architecture, 1.0)
-    table = table_of(to, pretrained.config.architecture)
-    kept = open_weights(folder / KEPT).tensors if (folder / KEPT).is_file() else {}
-    certified = read_certificate(folder / CERTIFICATE)["table"] if (folder / CERTIFICATE).is_file() else table.name
-    own = list(kept.values()) if certified == table.name else ()
-    done = export(table, pretrained.config, leaves.values(), dest, own)
-    return Converted(dest, table.name, len(done.tensors) / len(leaves))
+        write_tensors(dest, leaves, METADATA)
+        return Converted(dest, pretrained.config.architecture, 1.0, preprocessing=preprocessing)
+    table, kept = table_of(to, pretrained.config.architecture), list[Tensor]()
+    check_folder(folder)
+    if (folder / CERTIFICATE).is_file():
+        certificate = read_certificate(folder / CERTIFICATE)
+        if certificate["table"] == table.name:
+            leaves = [_as_it_was(leaf, certificate["leaves"].get(leaf.name)) for leaf in leaves]
+            if pretrained is whole and (folder / KEPT).is_file():
+                kept = list(open_weights(folder / KEPT).tensors.values())
+    done = export(table, pretrained.config, leaves, dest, kept)
+    return Converted(dest, table.name, len(done.tensors) / len(leaves), preprocessing=preprocessing)
+
+
+def _as_it_was(leaf: Tensor, proof: Mapping[str, Any] | None) -> Tensor:
+    """Return a leaf in the type that its tensor had in the source, where nothing was lost on the way here."""
+    if proof is None or proof["cast"] != "exact":
+        return leaf
+    kind = numpy_type(proof["dtype"], leaf.name)
+    return Tensor(leaf.name, leaf.shape, proof["dtype"], lambda: leaf.read().astype(kind))
+
+
+def check_folder(folder: Path) -> Check | None:
+    """Check the certificate of a folder that `convert_weights` made; None for a folder without one.
+
+    Raise `WeightsError` naming the leaves that differ, and where what was kept beside them has changed.
+    """
+    path = folder / CERTIFICATE
+    if not path.is_file():
+        return None
+    certificate, config = read_certificate(path), ModelConfig.from_dict(read_config(folder)["model"])
+    expected, kept = certificate.get("kept_sha256"), folder / KEPT
+    if expected != (file_sha256(kept) if kept.is_file() else None):
+        raise WeightsError(f"{kept}: is not what was kept of the source: convert it again")
+    return check_certificate(certificate, config, open_weights(folder / WEIGHTS).tensors, path)

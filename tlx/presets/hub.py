@@ -57,6 +57,12 @@ class Url:
         if parts.scheme == "http" and host not in LOOPBACK and not (self.sha256 or self.md5):
             raise UnsafeFileError(f"{self.url}: could be changed on its way: give https:// or a hash of the whole file")
 
+    def is_of(self, sha256: str, md5: str) -> bool:
+        """Tell whether a file with these hashes is the published one, as far as a hash was published."""
+        if self.sha256 or self.sha256_prefix:
+            return sha256.startswith(self.sha256 or self.sha256_prefix or "")
+        return md5 == self.md5
+
     @property
     def checked(self) -> bool:
         """Whether a hash of the content was published."""

@@ -1,7 +1,9 @@
 """A pretrained model: weights with the preprocessing, the classes and the card that belong to them."""
 
 import functools
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
 from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
-from tlx.tree.paths import Tree, flatten, unflatten
+from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import Resize, graft, replace_head
 
 
@@ -33,6 +35,9 @@ class Pretrained:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            twice = [name for name, count in Counter(self.classes).items() if count > 1]
+            raise ConfigError(f"{self.name}: class names must be different; {quote(twice)} come more than once")
         if len(self.classes) != self.config.classes:
             raise ConfigError(f"{self.name}: {len(self.classes)} class names for {self.config.classes} outputs")
         made = (self.preprocess.height, self.preprocess.width, self.preprocess.channels)
@@ -52,9 +57,14 @@ class Pretrained:
         own = self.variables["params"]["base"]
         return tuple(stage for stage in self.model.base.stage_names if stage in own)
 
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """What of the card holds for the base alone."""
+        return {key: self.card[key] for key in ("source", "licence", "paper", "page") if key in self.card}
+
     def with_head(
         self,
-        classes: tuple[str, ...],
+        classes: Sequence[str],
         *,
         hidden: tuple[int, ...] = (),
         pool: Pool | None = None,
@@ -68,15 +78,18 @@ class Pretrained:
         >>> letters.variables["params"]["head"]["logits"]["kernel"].shape
         (4, 10)
         """
+        if isinstance(classes, str):
+            raise ConfigError(f"classes: {classes!r} is one string; give a tuple of names")
+        classes = tuple(classes)
         config = replace(
             self.config,
-            classes=len(tuple(classes)),
+            classes=len(classes),
             hidden=hidden,
             pool=pool or ARCHITECTURES[self.config.architecture].pool,
             dropout=dropout,
         )
         variables = replace_head(self.variables, init_variables(config, seed))
-        return replace(self, config=config, variables=variables, classes=tuple(classes), card={})
+        return replace(self, config=config, variables=variables, classes=classes, card=self._origin)
 
     def without_head(self) -> "Pretrained":
         """Return the base alone; its outputs are its features, pooled as new heads take them.
@@ -87,7 +100,7 @@ class Pretrained:
         """
         architecture = ARCHITECTURES[self.config.architecture]
         config = replace(self.config, classes=0, hidden=(), pool=architecture.pool, dropout=0.0)
-        return replace(self, config=config, variables=_only(self.variables, config), classes=(), card={})
+        return replace(self, config=config, variables=_only(self.variables, config), classes=(), card=self._origin)
 
     def cut(self, until: str) -> "Pretrained":
         """Return the base until and with a stage, without the head, which belongs to the whole.
@@ -116,18 +129,20 @@ class Pretrained:
         (3, 3, 3, 32)
         """
         own = self.config.input_shape
-        shape = (*(size or own[:2]), channels or own[2])
+        shape = (*(own[:2] if size is None else size), own[2] if channels is None else channels)
         config = replace(self.config, input_shape=shape)
         leaves, targets = flatten(self.variables), leaf_shapes(config)
-        for path, leaf in leaves.items():
-            if path.startswith("params/head/") and tuple(leaf.shape) != targets[path]:
-                raise ConfigError(
-                    f"{self.name}: its head is made for pictures of {own[:2]}, not {shape[:2]}: take it off "
-                    "(without_head) before"
-                )
+        first = rf"params/base/{self.stages[0]}/(.*/)?kernel"
+        takes_channels = {path for path, leaf in leaves.items() if leaf.ndim == 4 and re.fullmatch(first, path)}
+        other = [path for path in leaves if leaves[path].shape != targets[path] and path not in takes_channels]
+        if other:
+            part, cure = ("head", " (without_head)") if all("/head/" in path for path in other) else ("base", "")
+            raise ConfigError(
+                f"{self.name}: its {part} is made for pictures of {own}, not {shape}: {quote(other)} would have "
+                f"another shape{cure}"
+            )
         template = jax.eval_shape(functools.partial(init_variables, config))
-        first = f"params/base/{self.stages[0]}"
-        fitted = graft(template, self.variables, resize=[Resize(first, "input_channels")])
+        fitted = graft(template, self.variables, resize=[Resize(path, "input_channels") for path in takes_channels])
         return replace(self, config=config, variables=fitted.tree, preprocess=fit_preprocess(self.preprocess, shape))
 
 

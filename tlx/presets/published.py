@@ -1,5 +1,8 @@
 """Load what others publish: fetch the file, or take it from disk, and convert it in memory."""
 
+import difflib
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +12,30 @@ from tlx.convert.plan import Plan, make_plan
 from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
 from tlx.convert.source import Source
-from tlx.convert.tables import TABLES, table_named, table_of
+from tlx.convert.tables import TABLES, table_of
 from tlx.errors import ConfigError
 from tlx.models.registry import ModelConfig
 from tlx.presets.catalogue import Published, class_names, published, published_names
-from tlx.presets.hub import fetch
+from tlx.presets.hub import Url, fetch
 from tlx.presets.pretrained import Pretrained, fit_preprocess
 
 
 @dataclass(frozen=True)
 class Arch:
-    """What `--arch` names: the table that reads its files, and the entry that says how it sees pictures."""
+    """What `--arch` names: the table that reads its files, and the entry that says how it sees pictures.
+
+    It is `assumed` where nobody named it and no published hash tells that the file is the entry's: then the class names
+    and the licence are not the entry's, either.
+    """
 
     table: Table
     entry: Published
+    assumed: bool = False
+
+    @property
+    def tag(self) -> str:
+        """Which of a source's sets of weights for the architecture it is: 'imagenet1k_v2', say, or ''."""
+        return self.entry.name.partition(".")[2]
 
 
 def arch_named(name: str) -> Arch:
@@ -34,13 +47,39 @@ def arch_named(name: str) -> Arch:
     'timm/resnet50'
     """
     if name in TABLES:
-        table = TABLES[name]
-        return Arch(table, next(entry for entry in map(published, published_names()) if entry_table(entry) is table))
+        entries = _entries_of(TABLES[name])
+        if not entries:
+            raise ConfigError(f"{name} has a table, but no published entry that says how it sees pictures")
+        return Arch(TABLES[name], entries[0])
     try:
         entry = published(name)
     except ConfigError:
-        return Arch(table_named(name), published(name))
+        near = difflib.get_close_matches(name, [*TABLES, *published_names()], 1, 0)
+        raise ConfigError(f"unknown architecture {name!r}, did you mean {near[0]!r}? See tlx presets") from None
     return Arch(entry_table(entry), entry)
+
+
+def arch_of_file(tables: Sequence[Table], path: Path) -> Arch:
+    """Return which published weights a file holds, by the hash that its publisher gives, or the first table's, assumed.
+
+    `tables` are those that read the file.
+    """
+    hashes = {kind: _file_hash(path, kind) for kind in ("sha256", "md5")}
+    for table in tables:
+        for entry in _entries_of(table):
+            for location in (entry.location, entry.location_notop):
+                if isinstance(location, Url) and location.is_of(hashes["sha256"], hashes["md5"]):
+                    return Arch(table, entry)
+    return replace(arch_named(tables[0].name), assumed=True)
+
+
+def _entries_of(table: Table) -> list[Published]:
+    return [entry for entry in map(published, published_names()) if entry_table(entry) is table]
+
+
+def _file_hash(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def entry_table(entry: Published) -> Table:
@@ -75,19 +114,26 @@ def load_published(
     size = (entry.preprocess.height, entry.preprocess.width)
     plan = make_plan(source, entry_table(entry), input_size=size, until=until, head=head)
     variables = Conversion(plan, str(source.path)).variables()
-    return replace(describe(entry, plan, source), variables=variables)
+    return replace(describe(Arch(plan.table, entry), plan, source), variables=variables)
 
 
-def describe(entry: Published, plan: Plan, source: Source) -> Pretrained:
-    """Describe what a plan makes of a source, its variables apart: preprocessing, classes and card."""
-    config, names = plan.config, class_names(entry.classes)
-    if config.classes != len(names):
-        names = tuple(f"class {index}" for index in range(config.classes))
+def describe(known: Arch, plan: Plan, source: Source) -> Pretrained:
+    """Describe what a plan makes of a source, its variables apart: preprocessing, classes and card.
+
+    The published class names, licence and paper are those of the published weights alone: not of a head with another
+    number of classes or a fresh one, nor where the entry is `assumed`.
+    """
+    entry, config, names = known.entry, plan.config, class_names(known.entry.classes)
+    own_head = config.classes in (0, len(names)) and not any(path.startswith("params/head/") for path in plan.fresh)
+    is_published = own_head and not known.assumed
     card: dict[str, Any] = {
-        "description": f"{entry.name}, converted by the table {plan.table.name}",
-        "source": f"{source.path.name} ({source.format})",
-        "licence": entry.licence,
-        "paper": entry.paper,
-        "page": entry.page,
+        "description": f"{source.path.name} ({source.format}), converted by the table {plan.table.name}",
+        "source": entry.name if is_published else source.path.name,
+        "preprocessing": f"{'assumed to be that' if known.assumed else 'that'} of {entry.name}",
     }
-    return Pretrained(entry.name, config, {}, fit_preprocess(entry.preprocess, config.input_shape), names, card)
+    if is_published:
+        card |= {"licence": entry.licence, "paper": entry.paper, "page": entry.page}
+    if not is_published or not config.classes:
+        names = tuple(f"class {index}" for index in range(config.classes))
+    name = entry.name if is_published else source.path.stem
+    return Pretrained(name, config, {}, fit_preprocess(entry.preprocess, config.input_shape), names, card)

@@ -8,14 +8,12 @@ from typing import Any
 
 import jax
 
-from tlx.convert.certificate import NAME as CERTIFICATE
-from tlx.convert.certificate import Check, check_certificate, read_certificate
 from tlx.convert.identify import identify
 from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
 from tlx.errors import CheckpointError, ConfigError
 from tlx.models.registry import init_variables
-from tlx.presets.bundle import WEIGHTS, load_bundle
+from tlx.presets.bundle import load_bundle
 from tlx.presets.catalogue import published
 from tlx.presets.published import config_of
 from tlx.tree.labels import FROZEN, label_tree
@@ -71,17 +69,6 @@ def summarize_published(name: str) -> tuple[Summary, dict[str, Any]]:
     entry = published(name)
     variables = jax.eval_shape(functools.partial(init_variables, config_of(entry)))
     return summarize(variables), {"name": entry.name, "architecture": entry.architecture, "licence": entry.licence}
-
-
-def check_folder(folder: Path) -> Check | None:
-    """Check the certificate of a folder that `convert_weights` made; None for a folder without one.
-
-    Raise `WeightsError` naming the leaves that differ.
-    """
-    path = folder / CERTIFICATE
-    if not path.is_file():
-        return None
-    return check_certificate(read_certificate(path), open_weights(folder / WEIGHTS).tensors, path)
 
 
 def _row(tensor: Tensor) -> Row:

@@ -1,0 +1,142 @@
+"""Properties of every architecture that others publish."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tlx.errors import ConfigError
+from tlx.models import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
+from tlx.tree import flatten, unflatten
+
+FAMILIES = [name for name in ARCHITECTURES if name not in ("mlp", "cnn")]
+KINDS = ["vgg11", "vgg11_bn", "resnet18", "resnet50_keras", "resnet20", "xception", "inception_v3", "mobilenet_v2"]
+TRAINED = ["vgg11_bn", "resnet18", "resnet20", "xception", "inception_v3", "mobilenet_v2"]
+ROUNDED = ["vgg11_bn", "resnet20", "mobilenet_v2"]
+
+
+def side(name, least=32):
+    return max(ARCHITECTURES[name].minimum, least)
+
+
+def config(name, height=None, width=None, **more):
+    height = height or side(name)
+    return ModelConfig(name, 3, (height, width or height, 3), **more)
+
+
+@functools.cache
+def variables(name):
+    """Fresh variables, drawn without compiling the network."""
+    draw = np.random.default_rng(0)
+
+    def leaf(path, shape):
+        if path.endswith(("/var", "/scale")):
+            return draw.uniform(0.5, 1.5, shape).astype(np.float32)
+        scale = 0.1 if len(shape) == 1 else (2 / np.prod(shape[:-1])) ** 0.5
+        return draw.normal(0, scale, shape).astype(np.float32)
+
+    return unflatten({path: leaf(path, shape) for path, shape in leaf_shapes(config(name)).items()})
+
+
+def shapes(name):
+    """The variables as shapes: enough to trace with."""
+    leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in leaf_shapes(config(name)).items()}
+    return unflatten(leaves)
+
+
+def pictures(name, count=2, height=None, width=None):
+    height = height or side(name)
+    return np.random.default_rng(1).normal(size=(count, height, width or height, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_stages_have_names_of_their_own_and_own_all_leaves(name):
+    stages = build_model(config(name)).base.stage_names
+    assert len(set(stages)) == len(stages)
+    owners = {path.split("/")[2] for path in leaf_shapes(config(name)) if "/head/" not in path}
+    assert owners <= set(stages)
+    assert set(stages) - owners == {stage for stage in stages if "pool" in stage}
+
+
+SIZES = {  # features for pictures of a size, by hand
+    "vgg11": ((65, 96), (2, 3, 512)),
+    "resnet18": ((65, 96), (3, 3, 512)),
+    "resnet50_keras": ((65, 96), (3, 3, 2048)),
+    "resnet20": ((33, 50), (9, 13, 64)),
+    "xception": ((299, 151), (10, 5, 2048)),
+    "inception_v3": ((299, 139), (8, 3, 2048)),
+    "inception_v3_keras": ((75, 107), (1, 2, 2048)),
+    "mobilenet_v2": ((33, 97), (2, 4, 1280)),
+    "mobilenet_v2_keras": ((33, 97), (2, 4, 1280)),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_features_have_the_shape_that_the_size_gives(name):
+    (height, width), shape = SIZES[name]
+    model = build_model(config(name, height, width))
+    apply = functools.partial(model.apply, method="features")
+    assert jax.eval_shape(apply, shapes(name), pictures(name, 1, height, width)).shape == (1, *shape)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_least_size_is_taken_and_less_refused(name):
+    least = ARCHITECTURES[name].minimum
+    model = build_model(config(name, least, least + 9))
+    features = functools.partial(model.apply, method="features")
+    assert 0 not in jax.eval_shape(features, shapes(name), pictures(name, 1, least, least + 9)).shape
+    if least > 1:
+        for height, width in ((least - 1, least + 50), (least + 50, least - 1)):
+            with pytest.raises(
+                ConfigError, match=f"{name} takes pictures from {least}x{least}, not .*: enlarge them, or cut"
+            ):
+                config(name, height, width)
+        replace(config(name), classes=0, until=build_model(config(name)).base.stage_names[0], input_shape=(8, 8, 3))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_moves_every_statistic_and_inference_none(name):
+    model, own = build_model(config(name)), variables(name)
+    train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
+    _, changed = train(own, pictures(name))
+    before = flatten(own["batch_stats"])
+    after = flatten(changed["batch_stats"])
+    assert after.keys() == before.keys()
+    still = [path for path in before if np.array_equal(before[path], after[path])]
+    assert still == []
+    assert all(np.isfinite(leaf).all() for leaf in after.values())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_it_computes_in_bfloat16_with_parameters_of_float32(name):
+    narrow = config(name, dtype="bfloat16")
+    made = jax.eval_shape(functools.partial(init_variables, narrow))
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("float32")}
+    model, x = build_model(narrow), pictures(name)
+    for stage, after in zip(model.base.stage_names, (None, *model.base.stage_names), strict=False):
+        x = jax.eval_shape(functools.partial(model.apply, method="features", after=after, until=stage), made, x)
+        assert x.dtype == jnp.bfloat16, stage
+    assert jax.eval_shape(functools.partial(model.apply, method="logits"), made, x).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_bfloat16_gives_about_the_same(name):
+    narrow, x = config(name, dtype="bfloat16"), pictures(name)
+    outputs = [jax.jit(build_model(each).apply)(variables(name), x) for each in (config(name), narrow)]
+    assert {each.dtype for each in outputs} == {jnp.dtype("float32")}
+    exact, rounded = map(np.asarray, outputs)
+    distance = np.abs(exact - rounded).max() / np.abs(exact).max()
+    assert 0 < distance < 0.3  # 8 bits, and up to 50 layers with weights at random
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11"])
+def test_a_part_after_a_part_is_the_whole(name):
+    model, x = build_model(config(name)), pictures(name)
+    stages = model.base.stage_names
+    apply = jax.jit(functools.partial(model.apply, method="features"), static_argnames=("after", "until"))
+    whole, middle = apply(variables(name), x), stages[len(stages) // 2]
+    there = apply(variables(name), apply(variables(name), x, until=middle), after=middle)
+    assert np.allclose(whole, there, rtol=1e-5, atol=1e-5 * np.abs(whole).max())

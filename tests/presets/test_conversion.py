@@ -1,0 +1,219 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import bits
+from sources import changed, config_for, lazy, renamed, source_of, tensor
+
+import tlx
+from tlx.convert import TABLES, Tensor, open_weights
+from tlx.convert.export import export
+from tlx.convert.torch_writer import write_torch
+from tlx.errors import ConfigError, WeightsError
+from tlx.models import leaf_shapes
+from tlx.presets import convert_weights, export_weights
+from tlx.tree import flatten
+
+CIFAR = TABLES["cifar/resnet20"]
+FILES = {"README.md", "certificate.json", "config.json", "kept.safetensors", "model.safetensors"}
+
+
+def write(path: Path, source) -> Path:
+    write_torch(path, list(source.tensors.values()))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return write(tmp_path / "resnet20.th", source_of(CIFAR))
+
+
+def test_a_folder_holds_all_that_belongs_to_it(tmp_path, file):
+    done = convert_weights(file, tmp_path / "made")
+    assert {each.name for each in (tmp_path / "made").iterdir()} == FILES
+    assert (done.path, done.arch, done.coverage, done.fresh, done.prefix) == (
+        tmp_path / "made",
+        "cifar/resnet20",
+        1,
+        (),
+        "",
+    )
+    assert done.certificate == tmp_path / "made" / "certificate.json"
+    assert done.verification is None
+    assert {reason for _, reason in done.ignored} == {"a counter of batches, of no use in inference"}
+    found = tlx.load(tmp_path / "made")
+    assert found.config == config_for(CIFAR)
+    assert found.classes[0] == "class 0"  # nobody vouches that these are Idelbayev's weights
+    assert (found.name, done.preprocessing) == ("resnet20", "assumed to be that of cifar/resnet20")
+    assert "licence" not in found.card
+    source = source_of(CIFAR)
+    leaves = flatten(found.variables)
+    assert bits(leaves["params/head/logits/bias"]) == bits(source.tensors["linear.bias"].read())
+    kept = open_weights(tmp_path / "made" / "kept.safetensors").tensors
+    assert len(kept) == 19
+    assert bits(kept["bn1.num_batches_tracked"].read()) == bits(source.tensors["bn1.num_batches_tracked"].read())
+
+
+def test_a_named_architecture_vouches_for_classes_and_licence(tmp_path, file):
+    convert_weights(file, tmp_path / "made", arch="cifar/resnet20")
+    found = tlx.load(tmp_path / "made")
+    assert (found.name, found.classes[0]) == ("cifar/resnet20", "airplane")
+    assert found.card["licence"] == "BSD-2-Clause: Yerlan Idelbayev"
+
+
+def test_where_nothing_is_kept_there_is_no_file_of_it(tmp_path):
+    convert_weights(write(tmp_path / "a.pth", source_of(CIFAR, counters=False)), tmp_path / "made")
+    assert {each.name for each in (tmp_path / "made").iterdir()} == FILES - {"kept.safetensors"}
+
+
+def test_what_is_kept_loses_the_prefix(tmp_path):
+    convert_weights(
+        write(tmp_path / "a.pth", renamed(source_of(CIFAR), lambda n: f"state_dict.module.{n}")), tmp_path / "made"
+    )
+    assert "bn1.num_batches_tracked" in open_weights(tmp_path / "made" / "kept.safetensors").tensors
+    export_weights(tmp_path / "made", tmp_path / "back.pth", "cifar")
+    assert open_weights(tmp_path / "back.pth").tensors.keys() == source_of(CIFAR).tensors.keys()
+
+
+def test_a_head_of_ones_own_gets_names_of_no_meaning(tmp_path):
+    write(tmp_path / "a.pth", source_of(CIFAR, config_for(CIFAR, classes=5)))
+    convert_weights(tmp_path / "a.pth", tmp_path / "made")
+    assert tlx.load(tmp_path / "made").classes == tuple(f"class {index}" for index in range(5))
+
+
+def test_other_channels_have_another_preprocessing(tmp_path):
+    write(tmp_path / "a.pth", source_of(CIFAR, config_for(CIFAR, channels=1)))
+    convert_weights(tmp_path / "a.pth", tmp_path / "made", input_size=(40, 36))
+    found = tlx.load(tmp_path / "made")
+    assert found.config.input_shape == (40, 36, 1)
+    assert found.preprocess(np.zeros((1, 9, 9), np.uint8)).shape == (1, 40, 36, 1)
+
+
+def test_fresh_leaves_are_named_and_the_rest_is_the_files(tmp_path):
+    source = changed(source_of(CIFAR), lambda tensors: [tensors.pop(f"linear.{each}") for each in ("weight", "bias")])
+    write(tmp_path / "a.pth", source)
+    done = convert_weights(
+        tmp_path / "a.pth", tmp_path / "made", arch="cifar/resnet20", fresh=["base/block3_3"], seed=1
+    )
+    assert len(done.fresh) == 10
+    assert done.coverage == 1 - 10 / (10 + len(flatten(tlx.load(tmp_path / "made").variables)) - 10)
+    assert json.loads(done.certificate.read_text())["fresh"] == list(done.fresh)
+
+
+def spoil_nan(tensors):
+    array = tensors["linear.bias"].read()
+    array[:3] = np.nan
+    tensors["linear.bias"] = tensor("linear.bias", array)
+
+
+REFUSED = {
+    "numbers that are not finite": (spoil_nan, {}, "not finite in 'linear.bias (3 of 10)'"),
+    "a tensor that lacks": (lambda tensors: tensors.pop("bn1.bias"), {}, "1 tensors are missing: 'bn1.bias'"),
+    "a tensor too many": (lambda tensors: tensors.update(x=lazy("x", (2,))), {"arch": "cifar/resnet20"}, "no use: 'x'"),
+    "another network": (lambda tensors: None, {"arch": "torchvision/resnet18"}, "does not fit torchvision/resnet18"),
+    "another library": (lambda tensors: None, {"arch": "keras/vgg16"}, "is a file of the format torch-zip"),
+    "of none": (
+        lambda tensors: [tensors.clear(), tensors.update(x=lazy("x", (2,)))],
+        {},
+        "of no architecture that tlx knows",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused_leaves_nothing_behind(tmp_path, what):
+    change, how, words = REFUSED[what]
+    write(tmp_path / "a.pth", changed(source_of(CIFAR), change))
+    with pytest.raises(WeightsError) as caught:
+        convert_weights(tmp_path / "a.pth", tmp_path / "made", **how)
+    assert words in str(caught.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_folder_that_is_there_stays(tmp_path, file):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "mine").write_text("")
+    with pytest.raises(ConfigError, match="is already there"):
+        convert_weights(file, tmp_path / "made")
+    assert [each.name for each in (tmp_path / "made").iterdir()] == ["mine"]
+
+
+def test_numbers_that_are_not_finite_may_be_wanted(tmp_path):
+    write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_nan))
+    convert_weights(tmp_path / "a.pth", tmp_path / "made", allow_nonfinite=True)
+    stored = open_weights(tmp_path / "made" / "model.safetensors").tensors["params/head/logits/bias"].read()
+    assert np.isnan(stored).sum() == 3
+
+
+# Back
+
+
+def test_an_export_is_the_leaves_under_their_own_names(tmp_path, file):
+    convert_weights(file, tmp_path / "made")
+    done = export_weights(tmp_path / "made", tmp_path / "plain.safetensors", "safetensors")
+    assert (done.coverage, done.arch) == (1, "resnet20")
+    stored = open_weights(tmp_path / "plain.safetensors").tensors
+    leaves = flatten(tlx.load(tmp_path / "made").variables)
+    assert {name: bits(each.read()) for name, each in stored.items()} == {
+        path: bits(leaf) for path, leaf in leaves.items()
+    }
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_a_file_comes_back_tensor_by_tensor(tmp_path, file, suffix):
+    convert_weights(file, tmp_path / "made")
+    done = export_weights(tmp_path / "made", tmp_path / f"back{suffix}", "cifar")
+    assert (done.coverage, done.arch) == (1, "cifar/resnet20")
+    one, other = (open_weights(each).tensors for each in (file, tmp_path / f"back{suffix}"))
+    assert {name: bits(each.read()) for name, each in one.items()} == {
+        name: bits(each.read()) for name, each in other.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "words"),
+    [
+        ("keras", "back.h5", "keras has no network that is arranged as 'resnet20' is"),
+        ("torchvision", "back.pth", "torchvision has no network"),
+        ("cifar", "back.h5", "PyTorch's weights are in .pth, .pt or .safetensors"),
+        ("cifar", "back", "PyTorch's weights are in"),
+        ("cifar", "resnet20.th", "is already there"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(tmp_path, file, to, name, words):
+    convert_weights(file, tmp_path / "made")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=words):
+        export_weights(tmp_path / "made", tmp_path / name, to)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_keras_export_has_the_suffix_of_its_layout(tmp_path):
+    table = TABLES["keras/mobilenet_v2"]
+    with pytest.raises(ConfigError, match=r"tlx writes Keras's layout in \.h5"):
+        export(table, config_for(table), leaves_of(table.name), tmp_path / "a.weights.h5")
+
+
+def leaves_of(name):
+    shapes = leaf_shapes(config_for(TABLES[name]))
+    return [Tensor(path, shape, "float32", lambda shape=shape: np.zeros(shape, "f4")) for path, shape in shapes.items()]
+
+
+def test_an_export_wants_just_the_leaves(tmp_path):
+    leaves = leaves_of("cifar/resnet20")
+    with pytest.raises(ConfigError, match=r"not the leaves of resnet20: 'params/"):
+        export(CIFAR, config_for(CIFAR), [each for each in leaves if "logits" not in each.name], tmp_path / "a.pth")
+    with pytest.raises(ConfigError, match="is the architecture 'resnet32', not 'resnet20'"):
+        export(TABLES["cifar/resnet32"], config_for(CIFAR), leaves, tmp_path / "a.pth")
+
+
+def test_a_head_with_other_layers_is_refused_and_the_base_alone_is_not(tmp_path, file):
+    convert_weights(file, tmp_path / "made")
+    other = tlx.load(tmp_path / "made").with_head(("a", "b"), hidden=(4,))
+    tlx.save(other, tmp_path / "other")
+    with pytest.raises(ConfigError, match="hidden layers"):
+        export_weights(tmp_path / "other", tmp_path / "other.pth", "cifar")
+    tlx.save(other.without_head(), tmp_path / "base")
+    export_weights(tmp_path / "base", tmp_path / "base.pth", "cifar")
+    assert tlx.load("cifar/resnet20", tmp_path / "base.pth").classes == ()
