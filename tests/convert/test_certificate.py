@@ -6,7 +6,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from sources import changed, config_for, source_of, tensor
+from sources import changed, source_of, tensor
 
 from tlx.convert import TABLES, check_certificate, open_weights, read_certificate
 from tlx.convert.certificate import FORMAT
@@ -152,7 +152,6 @@ PROOF = {"source": "a", "transform": "same", "dtype": "float32", "cast": None, "
 EMPTY = {
     "format": FORMAT,
     "table": "a/b",
-    "prefix": "",
     "prefix": "",
     "leaves": {},
     "ignored": [],

@@ -253,7 +253,7 @@ def test_weights_of_another_network_are_refused_and_not_matched_to_nothing():
     nothing = replace(source_of(CIFAR), tensors={"a.weight": lazy("a.weight", (3, 3)), "b": lazy("b", (1,))})
     with pytest.raises(WeightsError, match=r"no tensor of cifar/resnet20 is in it: it holds 'a\.weight', 'b'"):
         make_plan(nothing, CIFAR)
-    with pytest.raises(WeightsError, match="no name begins with --prefix 'nowhere.'"):
+    with pytest.raises(WeightsError, match=r"no name begins with --prefix 'nowhere\.'"):
         make_plan(source_of(CIFAR), CIFAR, prefix="nowhere")
     with pytest.raises(WeightsError, match="no tensor of cifar/resnet20"):
         make_plan(nothing, CIFAR, ignored=["a", "b"])

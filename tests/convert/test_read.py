@@ -83,7 +83,7 @@ def test_every_format_brings_the_same_convolution(tmp_path, name):
         ("a.h5", b"<!DOCTYPE html><html>", ["HTML", "whatever .h5 says"]),
         ("a.pt", b"\n  <HTML><head>", ["HTML"]),
         ("a.safetensors", b"version https://git-lfs.github.com/spec/v1\noid", ["Git LFS pointer", "git lfs pull"]),
-        ("a.pth", gzip.compress(b"x"), ["gzip"]),
+        ("a.pth", gzip.compress(b"x", mtime=0), ["gzip"]),
         ("a.png", b"\x89PNG\r\n\x1a\n", ["PNG"]),
         ("a.txt", "Zugriff verweigert: über".encode(), ["a text that begins 'Zugriff verweigert"]),
         ("a.txt", b"Not Found\x1b[31m", ["0x4e6f7420"]),

@@ -45,7 +45,7 @@ def edit(bundle, **changes):
     (bundle / "config.json").write_text(json.dumps(config))
 
 
-REMOVED = object()
+REMOVED = ...
 
 
 def put(bundle, content):
