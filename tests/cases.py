@@ -1,6 +1,7 @@
 """The table of models that every property is checked over, the ways to freeze each, and a small training harness."""
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -346,6 +347,12 @@ def plant(leaf: Any, value: float | np.floating) -> jax.Array:
 
 # A quiet NaN with a payload of its own, and the plain one
 ODD_NAN = np.array(0x7FC0BEEF, np.uint32).view(np.float32)[()]
+
+
+def plain(value: Any) -> str:
+    """Write a parameter for a test's name: without addresses, which differ in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
 
 # Trees drawn at random, for laws
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import assert_same_bits, begin, bits
+from cases import assert_same_bits, begin, bits, plain
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.phase
@@ -235,7 +235,7 @@ def stopping(patience, epochs=9, monitor="val_loss", rules=ALL):
         ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], 1, 9, 9),  # never
         ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.3], 2, 9, 8),  # too late to stop, yet the best comes back
     ],
-    ids=str,
+    ids=plain,
 )
 def test_patience_counts_and_the_best_epoch_comes_back(monkeypatch, losses, patience, epochs, best):
     script = Script(losses)
@@ -427,7 +427,7 @@ GOOD = Phase("good", 1, ALL, {"all": FAST})
         (GOOD, {"batch_size": 0}, "batch_size: 0"),
         (GOOD, {"loss": Loss(class_weights=(1.0, 2.0))}, "2 class weights for 3 classes"),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_a_fault_of_a_later_phase_is_found_before_the_first_step(phase, options, message):
     log = Recorder()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from cases import assert_same_bits
+from cases import assert_same_bits, plain
 from toys import everything_in, finetune_toy, scalars_in, timeless
 
 import tlx
@@ -283,7 +283,7 @@ WARM = Phase("warm", 1, (("**", "all"),), {"all": Group(Cosine(0.1, warmup=50))}
             "no validation data",
         ),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_a_run_that_cannot_be_leaves_nothing(tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
@@ -334,7 +334,7 @@ def test_a_finished_run_is_returned_and_nothing_is_written(finished, monkeypatch
         ({"data": tlx.load_data("digits", labels_per_class=6)}, ["data/labels_per_class: 5 -> 6", "data_sha256: "]),
         ({"data": tlx.load_data("digits", seed=1, labels_per_class=5)}, ["data/seed: 0 -> 1", "data_sha256: "]),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_another_run_is_not_resumed_and_the_difference_is_named(finished, changes, keys):
     before = everything_in(finished)
