@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
 import jax
@@ -153,15 +154,19 @@ def init_variables(config: ModelConfig, seed: int = 0) -> Tree:
     return initialise(build_model(config), config.input_shape, seed)
 
 
-@functools.lru_cache(maxsize=256)
 def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """Return the shape of every leaf of a model by path, without making one.
 
     >>> leaf_shapes(ModelConfig("mlp", 10, (28, 28, 1), pool="flatten"))["params/head/logits/kernel"]
     (4, 10)
     """
-    tree = jax.eval_shape(functools.partial(init_variables, config))
-    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+    return _leaf_shapes(build_model(config), config.input_shape)
+
+
+@functools.lru_cache(maxsize=256)  # by the module, not by its name, which may come to mean another
+def _leaf_shapes(model: Any, input_shape: tuple[int, int, int]) -> Mapping[str, tuple[int, ...]]:
+    tree = jax.eval_shape(functools.partial(initialise, model, input_shape, 0))
+    return MappingProxyType({path: tuple(leaf.shape) for path, leaf in flatten(tree).items()})
 
 
 def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree:
