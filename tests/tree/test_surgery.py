@@ -33,12 +33,19 @@ def test_statistics_of_a_head_are_the_heads():
 
 @pytest.mark.parametrize(
     "params",
-    [{"base": {}}, {"head": {}}, {"base": {}, "head": {}, "aux": {}}, {"w": 1}],
-    ids=["no head", "no base", "more", "neither"],
+    [{"head": {}}, {"base": {}, "head": {}, "aux": {}}, {"w": 1}],
+    ids=["no base", "more", "neither"],
 )
 def test_split_refuses_what_is_not_base_and_head(params):
     with pytest.raises(ConfigError, match=f"params have .*{sorted(params)[0]}"):
         split({"params": params})
+
+
+def test_a_head_without_parameters_may_be_absent():
+    assert split({"params": {"base": {"w": 1}}}) == ({"params": {"w": 1}}, {})
+    assert replace_head({"params": {"base": {"w": 1}}}, {"params": {"base": {"w": 0}, "head": {"v": 2}}}) == {
+        "params": {"base": {"w": 1}, "head": {"v": 2}}
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
