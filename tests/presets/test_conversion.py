@@ -219,3 +219,13 @@ def test_a_head_with_other_layers_is_refused_and_the_base_alone_is_not(tmp_path,
     tlx.save(tlx.load(tmp_path / "made", head=False), tmp_path / "base")
     export_weights(tmp_path / "base", tmp_path / "base.pth", "cifar")
     assert tlx.load("cifar/resnet20", tmp_path / "base.pth").classes == ()
+
+
+def test_what_was_kept_is_certified(tmp_path, file):
+    convert_weights(file, tmp_path / "made", arch="cifar/resnet20")
+    kept = tmp_path / "made" / "kept.safetensors"
+    content = bytearray(kept.read_bytes())
+    content[-1] ^= 1
+    kept.write_bytes(content)
+    with pytest.raises(WeightsError, match="is not what was kept of the source"):
+        export_weights(tmp_path / "made", tmp_path / "back.pth", "cifar")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tlx.convert.keras_model import check_graph, read_graph
 from tlx.convert.leaves import Conversion
 from tlx.convert.plan import Plan, make_plan
 from tlx.convert.read import open_weights
@@ -111,7 +112,10 @@ def load_published(
         alone = entry.location_notop if until is not None or not head else None
         weights = fetch(alone or entry.location)
     source = open_weights(weights)
-    size = (entry.preprocess.height, entry.preprocess.width)
+    graph, size = read_graph(source), (entry.preprocess.height, entry.preprocess.width)
+    if graph is not None and head and until is None:
+        check_graph(source, graph, entry_table(entry))
+    size = (graph and graph.input_size) or size
     plan = make_plan(source, entry_table(entry), input_size=size, until=until, head=head)
     variables = Conversion(plan, str(source.path)).variables()
     return replace(describe(Arch(plan.table, entry), plan, source), variables=variables)
