@@ -258,3 +258,7 @@ def test_damaged_weights(refused, tmp_path, run_dir):
     assert "model.safetensors" in refused(3, "evaluate", broken)
     (tmp_path / "renamed.safetensors").write_bytes(b"PK\3\4 not safetensors")
     assert "renamed.safetensors" in refused(3, "inspect", tmp_path / "renamed.safetensors")
+
+
+def test_a_flag_given_twice_is_refused(refused):
+    assert "--seed is there 2 times" in refused(2, "finetune", "--seed", 1, "--seed=2")
