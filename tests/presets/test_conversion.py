@@ -229,3 +229,20 @@ def test_what_was_kept_is_certified(tmp_path, file):
     kept.write_bytes(content)
     with pytest.raises(WeightsError, match="is not what was kept of the source"):
         export_weights(tmp_path / "made", tmp_path / "back.pth", "cifar")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda model: model.with_head(("a", "b"), pool="max"), "pools by 'average' before its head"),
+        (lambda model: model.with_head(("a", "b"), hidden=(8,)), "hidden layers"),
+        (lambda model: model.cut("block2_1").with_head(("a", "b")), "ends later than 'block2_1'"),
+    ],
+)
+def test_a_network_that_the_target_does_not_have_is_refused(tmp_path, file, change, words):
+    convert_weights(file, tmp_path / "made", arch="cifar/resnet20")
+    tlx.save(change(tlx.load(tmp_path / "made")), tmp_path / "other")
+    with pytest.raises(ConfigError, match=words):
+        export_weights(tmp_path / "other", tmp_path / "back.pth", "cifar")
+    assert not list(tmp_path.glob("back.pth*"))
+    export_weights(tmp_path / "other", tmp_path / "alone.pth", "cifar", head=False)
