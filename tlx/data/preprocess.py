@@ -120,15 +120,29 @@ class Preprocess:
         C is 1, 3 or 4 where `channels` is 1 or 3, and else `channels`. Raises `DataError` for other shapes, types or
         values, naming the first image.
         """
+        return self.normalise(self.frame(images))
+
+    def frame(self, images: np.ndarray) -> np.ndarray:
+        """Take the steps 1 to 3 alone: images as the network is shown them, still on 0..255 and of their own type.
+
+        >>> Preprocess(4, 4, 3).frame(np.zeros((1, 9, 7), np.uint8)).shape
+        (1, 4, 4, 3)
+        """
         taken = (1, 3, 4) if self.channels in (1, 3) else (self.channels,)
         pixels, background = self._recolour(_check_images(images, taken))
         if self.resize is not None:
-            pixels = self._crop(pixels, self.resize)
-        elif pixels.shape[1:3] != (self.height, self.width):
-            pixels = self._fit(pixels, background)
+            return self._crop(pixels, self.resize)
+        return pixels if pixels.shape[1:3] == (self.height, self.width) else self._fit(pixels, background)
+
+    def normalise(self, frames: np.ndarray) -> np.ndarray:
+        """Take the steps 4 and 5 alone: what `frame` returned, as float32.
+
+        >>> Preprocess(1, 1, 3, channel_order="bgr").normalise(np.array([[[[255, 0, 51]]]], np.uint8)).tolist()
+        [[[[0.20000000298023224, 0.0, 1.0]]]]
+        """
         if self.channel_order == "bgr":
-            pixels = pixels[..., ::-1]
-        result = pixels.astype(np.float32)
+            frames = frames[..., ::-1]
+        result = frames.astype(np.float32)
         result *= np.float32(self.scale)
         if self.mean:
             result -= np.array(self.mean, np.float32)
