@@ -137,8 +137,9 @@ class Preprocess:
     def normalise(self, frames: np.ndarray) -> np.ndarray:
         """Take the steps 4 and 5 alone: what `frame` returned, as float32.
 
-        >>> Preprocess(1, 1, 3, channel_order="bgr").normalise(np.array([[[[255, 0, 51]]]], np.uint8)).tolist()
-        [[[[0.20000000298023224, 0.0, 1.0]]]]
+        >>> spec = Preprocess(1, 1, 3, channel_order="bgr", scale=1.0)
+        >>> spec.normalise(np.array([[[[255, 0, 51]]]], np.uint8)).tolist()
+        [[[[51.0, 0.0, 255.0]]]]
         """
         if self.channel_order == "bgr":
             frames = frames[..., ::-1]
