@@ -12,6 +12,7 @@ from .analysis import write_report as write_report
 from .data import Data as Data
 from .data import Preprocess as Preprocess
 from .data import data_from_arrays as data_from_arrays
+from .data import data_from_sources as data_from_sources
 from .data import load_data as load_data
 from .errors import TlxError as TlxError
 from .optim import Group as Group

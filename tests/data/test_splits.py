@@ -86,7 +86,7 @@ def test_a_split_stays_what_it_was():
 def test_duplicates_across_parts_are_counted():
     images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1) * 12
     train = ArraySource(images, np.arange(20) % 2)
-    test = ArraySource(np.concatenate([images[:3], images[:3] + 1]), [0] * 6, ("0", "1"))
+    test = ArraySource(np.concatenate([images[:3], images[:3] + 1]), [0, 1] * 3, ("0", "1"))
     data = split_parts(Parts(train, test, ("first",)), DataSpec(validation=0))
     assert data.notes == ("first", "3 of 6 test images are also in training, pixel for pixel")
     assert data.test is test

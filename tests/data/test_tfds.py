@@ -189,10 +189,10 @@ def test_emnist_letters_start_at_one(tfds_dir):
 
 def test_other_data_sets_are_not_transposed_and_unused_splits_are_named(tfds_dir):
     split = (PIXELS, np.arange(60) % 3)
-    prepare(tfds_dir, "my_set", "", "1.0.0", 3, {"train": split, "test": split, "validation": split})
+    prepare(tfds_dir, "my_set", "", "1.0.0", 3, {"train": split, "test": split, "unlabeled": split})
     data = load_data("tfds:my_set")
     assert (data.test[7]["image"] == PIXELS[7]).all()
-    assert "tfds:my_set: splits not used: validation" in data.notes
+    assert "tfds:my_set: splits not used: unlabeled" in data.notes
 
 
 @pytest.mark.parametrize("name", ["emnist/balanced", "mnist", "nothing_of_this_name", "emnist/nothing", "../x"])

@@ -1,11 +1,12 @@
 """Examples by number, their splits, the preprocess spec, and batches."""
 
+from tlx.data.encoded import EncodedSource, picture_files
 from tlx.data.idx import read_idx
-from tlx.data.load import check_data, data_from_arrays, fingerprint, load_data
+from tlx.data.load import check_data, data_from_arrays, data_from_sources, fingerprint, load_data
 from tlx.data.npz import read_npz
 from tlx.data.pipeline import Batch, batches, gather, steps_per_epoch
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import ArraySource, Data, DataSpec, Example, Source, Subset, labels_of
+from tlx.data.source import ArraySource, Data, DataSpec, Example, Source, Subset, labels_of, names_of
 from tlx.data.splits import Split, split_rows
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "Data",
     "DataSpec",
+    "EncodedSource",
     "Example",
     "Preprocess",
     "Source",
@@ -21,10 +23,13 @@ __all__ = [
     "batches",
     "check_data",
     "data_from_arrays",
+    "data_from_sources",
     "fingerprint",
     "gather",
     "labels_of",
     "load_data",
+    "names_of",
+    "picture_files",
     "read_idx",
     "read_npz",
     "split_rows",

@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlx.data.files import shown
+from tlx.data.hub import read_hub
 from tlx.data.idx_folder import read_idx_folder
+from tlx.data.image_folder import read_image_folder
+from tlx.data.manifest import read_manifest
 from tlx.data.npz import read_npz_examples
-from tlx.data.source import ArraySource, Data, DataSpec, Parts, digests_of, labels_of
+from tlx.data.source import ArraySource, Data, DataSpec, Parts, Request, Source, digests_of, labels_of
 from tlx.data.splits import split_parts
 from tlx.data.tfds import read_tfds
 from tlx.data.validate import check_labels, numbered_classes
@@ -33,18 +37,36 @@ def read_digits(where: str = "") -> Parts:
 class Kind(NamedTuple):
     """Say how a kind of source is read, what stands after its colon, and how many labels a class it has by default."""
 
-    read: Callable[[str], Parts]
+    read: Callable[[Request], Parts]
     where: str = ""
     is_path: bool = False
     labels_per_class: int | None = None
 
 
+def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
+    """Make a reader of one place into one of requests that name neither splits nor bad pictures."""
+
+    def of_request(request: Request) -> Parts:
+        if request.splits() or request.skip_bad:
+            raise ConfigError(
+                f"{shown(request.where) or 'digits'}: has neither named splits nor picture files; leave out "
+                "train_split, validation_split, test_split and skip_bad"
+            )
+        return read(request.where)
+
+    return of_request
+
+
 KINDS = {
-    "digits": Kind(read_digits, labels_per_class=10),
-    "idx": Kind(read_idx_folder, "DIR[/PREFIX]", is_path=True),
-    "npz": Kind(read_npz_examples, "FILE", is_path=True),
+    "digits": Kind(_whole(read_digits), labels_per_class=10),
+    "folder": Kind(read_image_folder, "DIR", is_path=True),
+    "manifest": Kind(read_manifest, "FILE", is_path=True),
+    "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", is_path=True),
+    "npz": Kind(_whole(read_npz_examples), "FILE", is_path=True),
     "tfds": Kind(read_tfds, "NAME"),
+    "hf": Kind(read_hub, "NAME[@CONFIG]"),
 }
+_BY_SUFFIX = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".npz": "npz"}
 
 
 def load_data(
@@ -54,20 +76,35 @@ def load_data(
     labels_per_class: int | None = None,
     validation: float = 0.15,
     test: float = 0.3,
+    train_split: str | None = None,
+    validation_split: str | None = None,
+    test_split: str | None = None,
+    skip_bad: float = 0.0,
+    progress: bool = False,
 ) -> Data:
-    """Load and split the examples of "digits", "idx:DIR", "idx:DIR/PREFIX", "npz:FILE" or "tfds:NAME".
+    """Load and split examples by the name of their source.
+
+    It is the path of a folder of pictures, with a folder for each class (`read_image_folder`), or of a .csv, .tsv or
+    .jsonl manifest (`read_manifest`) or .npz file; or one of "digits", "folder:DIR", "manifest:FILE", "idx:DIR",
+    "idx:DIR/PREFIX", "npz:FILE", "tfds:NAME" and "hf:NAME".
 
     `labels_per_class` caps training and validation at that many a class, so that no label beyond them is used; None
     means all of them, but 10 for digits, as the notes and `Data.spec` say (a number above what there is takes all).
-    `validation` and `test` are shares, and `test` counts only where the source has no test set of its own.
+    `validation` and `test` are shares of the training examples, and count only where the source has no such part of
+    its own. `train_split`, `validation_split` and `test_split` name the parts: folders, the splits of a manifest, or
+    slices such as "train[:10%]" with tfds and hf. Of picture files each is looked at once; `skip_bad` is the share that
+    may be bad (`Data.skipped` lists them), and `progress` shows a bar.
     Raises `ConfigError` for an unknown source or a bad number and `DataError` or `UnsafeFileError` for bad files.
 
     >>> data = load_data("digits", labels_per_class=5)
     >>> len(data.train), len(data.validation), len(data.test)
     (50, 50, 539)
     """
-    spec = DataSpec(source, seed, labels_per_class, validation, test)
+    splits = (train_split, validation_split, test_split)
+    spec = DataSpec(source, seed, labels_per_class, validation, test, *splits, skip_bad)
     name, _, where = source.partition(":")
+    if name not in KINDS:
+        name, where = _kind_of_path(source) or name, source
     if name not in KINDS:
         nearest = "".join(f", did you mean {kind!r}?" for kind in difflib.get_close_matches(name, KINDS, 1))
         forms = ", ".join(f"{key}:{kind.where}" if kind.where else key for key, kind in KINDS.items())
@@ -78,7 +115,46 @@ def load_data(
         spec = replace(spec, source=f"{name}:{where}")
     if labels_per_class is None:
         spec = replace(spec, labels_per_class=kind.labels_per_class)
-    return split_parts(kind.read(where), spec)
+    return split_parts(kind.read(Request(where, *splits, skip_bad, progress)), spec)
+
+
+def _kind_of_path(source: str) -> str | None:
+    """Return the kind of a path that is given without one; None for what is no path."""
+    suffix = os.path.splitext(source)[1].lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    return "folder" if os.sep in source or os.path.isdir(os.path.expanduser(source)) else None
+
+
+def data_from_sources(
+    train: Source,
+    validation: Source | None = None,
+    test: Source | None = None,
+    *,
+    seed: int = 0,
+    labels_per_class: int | None = None,
+    validation_share: float = 0.15,
+    test_share: float = 0.3,
+) -> Data:
+    """Make the data of a run from sources of your own (`Source`); what is None is split off `train` by its share.
+
+    The classes are those of `train`, and the others must have the same; `Data.spec` is None.
+
+    >>> class Squares:
+    ...     classes = ("dark", "bright")
+    ...     def __len__(self):
+    ...         return 20
+    ...     def __getitem__(self, index):
+    ...         return {"image": np.full((8, 8), 12 * index, np.uint8), "label": index // 10}
+    >>> data = data_from_sources(Squares())
+    >>> len(data.train), len(data.validation), len(data.test)
+    (12, 2, 6)
+    """
+    spec = DataSpec("sources", seed, labels_per_class, validation_share, test_share)
+    for name, part in (("validation", validation), ("test", test)):
+        if part is not None and tuple(part.classes) != tuple(train.classes):
+            raise DataError(f"{name}: its classes are not those of train; give all the same, in the same order")
+    return replace(split_parts(Parts(train, test, (), validation), spec), spec=None)
 
 
 def data_from_arrays(

@@ -4,13 +4,11 @@ import logging
 
 import numpy as np
 
+from tlx.data.decode import decode_picture, read_content
 from tlx.data.files import one_line, open_regular, shown, true_type
 from tlx.data.idx import read_idx
 from tlx.data.validate import as_array, on_scale
 from tlx.errors import DataError, UnsafeFileError
-
-_MODES = {"1": "L", "P": "RGBA", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}  # others become RGB
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 
 def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
@@ -32,7 +30,10 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
         return _numbered(path, _read_npy(path, head))
     if head.startswith((b"\0\0", b"\x1f\x8b")):  # idx, plain or in gzip
         return _numbered(path, read_idx(path))
-    return [(path, _read_image(path))]
+    picture = decode_picture(read_content(path), path)
+    if picture.frames > 1:
+        logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), picture.frames)
+    return [(path, picture.image)]
 
 
 def _read_npy(path: str, head: bytes) -> np.ndarray:
@@ -55,29 +56,3 @@ def _numbered(path: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
         raise DataError(f"{shown(path)}: floats, of which nobody knows what is white: save whole numbers from 0 to 255")
     pictures = on_scale(array, None, path)
     return [(f"{path}#{number}", picture) for number, picture in enumerate(pictures)]
-
-
-def _read_image(path: str) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            frames = getattr(file, "n_frames", 1)
-            if frames > 1:
-                logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), frames)
-            image = ImageOps.exif_transpose(file)
-            if image.mode in ("I", "F"):
-                raise DataError(
-                    f"{shown(path)}: has 32-bit pixels whose black and white are unknown: save it with 8 or 16"
-                )
-            if image.mode.startswith("I;16"):
-                return (np.asarray(image) / 257).round().astype(np.uint8)
-            if image.mode not in ("L", "RGB", "RGBA"):
-                image = image.convert(_MODES.get(image.mode, "RGB"))
-            return np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{shown(path)}: not a picture ({', '.join(FORMATS)}) and not a .npy or idx file") from error
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{shown(path)}: cannot be read ({one_line(error)})") from error

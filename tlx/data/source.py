@@ -28,9 +28,10 @@ class Example(TypedDict):
 class Source(Protocol):
     """Examples by number, with the names of their classes.
 
-    A source may also offer `labels` (an (N,) array), `digests` (a tuple of SHA-256 digests, one an image) and
-    `take(indices)` (images (B, H, W[, C]) and labels (B,) at once); `labels_of`, `digests_of` and `gather` use
-    these where they stand and go through the examples where they do not.
+    These three are enough. A source may also offer `labels` (an (N,) array), `digests` (a tuple of SHA-256 digests, one
+    an image), `names` (a tuple of strings, paths mostly) and `take(indices)` (images (B, H, W[, C]) and labels (B,) at
+    once); `labels_of`, `digests_of`, `names_of` and `gather` use these where they stand and do without where not.
+    Examples are asked for from several threads at a time.
     """
 
     @property
@@ -128,6 +129,11 @@ class Subset:
         whole = digests_of(self.source)
         return tuple(whole[i] for i in self.indices)
 
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        whole = names_of(self.source)
+        return whole if whole is None else tuple(whole[i] for i in self.indices)
+
     def take(self, indices: np.ndarray) -> tuple[Images, np.ndarray]:
         """Gather images and labels as the source does."""
         return take(self.source, self.indices[indices])
@@ -154,6 +160,16 @@ def digests_of(source: Source) -> tuple[bytes, ...]:
     """
     digests = getattr(source, "digests", None)
     return digests if digests is not None else tuple(digest(source[i]["image"]) for i in range(len(source)))
+
+
+def names_of(source: Source) -> tuple[str, ...] | None:
+    """Return what the source calls its examples (paths, mostly), or None where it has no names for them.
+
+    >>> names_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0])) is None
+    True
+    """
+    names: tuple[str, ...] | None = getattr(source, "names", None)
+    return names
 
 
 def take(source: Source, indices: np.ndarray) -> tuple[Images, np.ndarray]:
@@ -187,9 +203,10 @@ class DataSpec:
     """Say which examples a run uses, so that they can be had again.
 
     `source` is what `load_data` takes; `labels_per_class` caps training and validation at that many a class;
-    `validation` is the share of the training examples kept for validation; `test` is the share kept for testing where
-    the source has no test set. Raises `ConfigError` for shares outside [0, 1), a negative seed or fewer than one label
-    a class.
+    `validation` and `test` are the shares of the training examples kept for these where the source has no such part;
+    `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the pictures
+    that may be bad and are left out. Raises `ConfigError` for shares outside [0, 1), a negative seed or fewer than one
+    label a class.
 
     >>> DataSpec("idx:mnist", labels_per_class=5).validation
     0.15
@@ -200,6 +217,10 @@ class DataSpec:
     labels_per_class: int | None = None
     validation: float = 0.15
     test: float = 0.3
+    train_split: str | None = None
+    validation_split: str | None = None
+    test_split: str | None = None
+    skip_bad: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str):
@@ -209,24 +230,54 @@ class DataSpec:
         cap = self.labels_per_class
         if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
             raise ConfigError(f"labels_per_class: {cap!r} is not an integer of 1 or more, nor None")
-        for name in ("validation", "test"):
+        for name in ("validation", "test", "skip_bad"):
             share = getattr(self, name)
             number = isinstance(share, (int, float)) and not isinstance(share, bool)
             if not (number and math.isfinite(share) and 0 <= share < 1):
                 raise ConfigError(f"{name}: {share!r} is not a share from 0 up to (not including) 1")
 
 
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a kind of source is asked for: `where` stands after its colon, the rest as in `DataSpec`."""
+
+    where: str = ""
+    train_split: str | None = None
+    validation_split: str | None = None
+    test_split: str | None = None
+    skip_bad: float = 0.0
+    progress: bool = False
+
+    def splits(self) -> dict[str, str]:
+        """Return the splits that are named, by part.
+
+        >>> Request("tf_flowers", train_split="train[10%:]").splits()
+        {'train': 'train[10%:]'}
+        """
+        named = {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}
+        return {part: name for part, name in named.items() if name is not None}
+
+
 class Parts(NamedTuple):
-    """What a kind of source reads: training examples, its own test set if it has one, and notes for the user."""
+    """What a kind of source reads: training examples, its own test and validation sets if it has them, notes for the
+    user, and a line for each picture that was left out.
+    """
 
     train: Source
     test: Source | None
     notes: tuple[str, ...]
+    validation: Source | None = None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Data:
-    """Hold the three parts that a run uses, the classes, where they came from (None: memory) and notes for the user."""
+    """Hold the three parts that a run uses, the classes, where they came from (None: memory), notes for the user, and a
+    line for each picture that was left out.
+    """
 
     train: Source
     validation: Source
@@ -234,3 +285,4 @@ class Data:
     classes: tuple[str, ...]
     spec: DataSpec | None = None
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()

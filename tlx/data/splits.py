@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlx.data.files import shown
 from tlx.data.source import ArraySource, Data, DataSpec, Parts, Source, Subset, digests_of, labels_of
 
 _DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255
@@ -67,8 +68,9 @@ def split_rows(
 def split_parts(parts: Parts, spec: DataSpec) -> Data:
     """Make the three parts of a run from what a source holds, and count what its user should know.
 
-    The test set is the source's own where it has one; else it is split off. An image of validation or test whose very
-    pixels are also in training is counted in the notes. `Data.spec` is `spec`.
+    The test and validation sets are the source's own where it has them; else they are split off training. An image of
+    validation or test that is also in training, pixel for pixel or byte for byte, and a class of which a part has no
+    example are noted. `Data.spec` is `spec`.
 
     >>> images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1)
     >>> data = split_parts(Parts(ArraySource(images, [0, 1] * 10), None, ()), DataSpec(validation=0.2))
@@ -80,11 +82,12 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
         labels_of(parts.train),
         digests,
         seed=spec.seed,
-        validation=spec.validation,
+        validation=0.0 if parts.validation is not None else spec.validation,
         test=0.0 if parts.test is not None else spec.test,
         labels_per_class=spec.labels_per_class,
     )
-    train, validation = Subset(parts.train, rows.train), Subset(parts.train, rows.validation)
+    train = Subset(parts.train, rows.train)
+    validation = Subset(parts.train, rows.validation) if parts.validation is None else _capped(parts.validation, spec)
     test = parts.test if parts.test is not None else Subset(parts.train, rows.test)
     notes = list(parts.notes)
     if isinstance(parts.train, ArraySource) and (brightest := parts.train.images.max()) < _DARK:
@@ -101,7 +104,21 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
         repeated = sum(digest in seen for digest in digests_of(part))
         if repeated:
             notes.append(f"{repeated} of {len(part)} {name} images are also in training, pixel for pixel")
-    return Data(train, validation, test, parts.train.classes, spec, tuple(notes))
+        absent = sorted(set(range(len(part.classes))) - set(labels_of(part).tolist())) if len(part) else []
+        if absent:
+            listed = ", ".join(shown(part.classes[i]) for i in absent[:10]) + (", ..." if len(absent) > 10 else "")
+            notes.append(f"no {name} image of {len(absent)} of {len(part.classes)} classes: {listed}")
+    return Data(train, validation, test, parts.train.classes, spec, tuple(notes), parts.skipped)
+
+
+def _capped(source: Source, spec: DataSpec) -> Source:
+    """Return a part of its own with at most `labels_per_class` examples a class."""
+    if spec.labels_per_class is None:
+        return source
+    rows = split_rows(
+        labels_of(source), digests_of(source), seed=spec.seed, validation=0.0, labels_per_class=spec.labels_per_class
+    )
+    return Subset(source, rows.train)
 
 
 def _share(count: int, share: float) -> int:

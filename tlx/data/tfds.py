@@ -12,7 +12,7 @@ import numpy as np
 
 from tlx.data.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap
 from tlx.data.files import one_line, shown
-from tlx.data.source import Example, Parts
+from tlx.data.source import PARTS, Example, Parts, Request
 from tlx.data.validate import check_classes, check_labels
 from tlx.errors import ConfigError, DataError
 
@@ -97,13 +97,16 @@ class TfdsSource:
             ) from error
 
 
-def read_tfds(where: str) -> Parts:
-    """Read the `train` and `test` splits of `NAME`, such as `emnist/balanced`, from the local tfds folder.
+def read_tfds(request: Request) -> Parts:
+    """Read the splits train, validation and test of `NAME`, such as `emnist/balanced`, from the local tfds folder.
+
+    The request may name the splits, with tfds's slices: `train[:10%]`.
 
     That folder is `TFDS_DATA_DIR`, or ~/tensorflow_datasets. EMNIST's images, which tfds stores transposed as the
     original does, come out upright. Nothing is downloaded: raises `DataError` saying how to prepare a data set
     that is not there as array_record files, and `ConfigError` where tensorflow-datasets is not installed.
     """
+    where, asked = request.where, request.splits()
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -113,13 +116,17 @@ def read_tfds(where: str) -> Parts:
     if not where:
         raise DataError("tfds: no data set named; say tfds:NAME, such as tfds:emnist/balanced")
     name = f"tfds:{shown(where)}"
-    splits = _open(lambda: tfds.data_source(where, download=False), where)
+    if asked and "train" not in asked:
+        raise DataError(f"{name}: --train-split is missing; name the split to train on, too")
+    wanted = {"split": asked} if asked else {}
+    splits = _open(lambda: tfds.data_source(where, download=False, **wanted), where)
     info = splits["train"].dataset_info
     features = info.features
     if "image" not in features or "label" not in features or not hasattr(features["label"], "names"):
         raise DataError(f"{name}: has {', '.join(features)}; expected an image and a label that is a class")
     encoded = _open(
-        lambda: tfds.data_source(where, download=False, decoders={"image": tfds.decode.SkipDecoding()}), where
+        lambda: tfds.data_source(where, download=False, decoders={"image": tfds.decode.SkipDecoding()}, **wanted),
+        where,
     )
     emnist = info.name == "emnist"
     subset = SUBSETS.get(info.full_name.split("/")[1]) if emnist else None
@@ -129,7 +136,7 @@ def read_tfds(where: str) -> Parts:
 
     def source(split: str) -> TfdsSource:
         return TfdsSource(
-            f"{name} {split}",
+            f"{name} {asked.get(split, split)}",
             splits[split],
             encoded[split],
             subset,
@@ -138,10 +145,11 @@ def read_tfds(where: str) -> Parts:
         )
 
     notes = [UPRIGHT_NOTE] if emnist else []
-    unused = sorted(str(split) for split in splits if split not in ("train", "test"))
+    unused = sorted(str(split) for split in splits if split not in PARTS)
     if unused:
         notes.append(f"{name}: splits not used: {', '.join(unused)}")
-    return Parts(source("train"), source("test") if "test" in splits else None, tuple(notes))
+    own = {part: source(part) if part in splits else None for part in ("validation", "test")}
+    return Parts(source("train"), own["test"], tuple(notes), own["validation"])
 
 
 def _open(read: Callable[[], Any], where: str) -> Any:

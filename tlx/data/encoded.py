@@ -1,0 +1,55 @@
+"""Hold pictures as they lie on the disk, decoded when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tlx.data.decode import decode_picture, read_content
+from tlx.data.source import Example
+
+
+class EncodedSource:
+    """Decode pictures by number.
+
+    `read(i)` returns the bytes of picture i (`tlx.data.decode.read_content` reads a file's), `names` are what errors
+    and predictions call them (paths, mostly), `labels` is (N,) of integers below `len(classes)`. What cannot be read or
+    decoded is a `DataError` that names the picture, when it is asked for. Digests are of the bytes, so equal ones mean
+    equal files.
+
+    >>> source = EncodedSource(lambda i: b"text", ["a.gif"], [0], ("cat",))
+    >>> source[0]
+    Traceback (most recent call last):
+        ...
+    tlx.errors.DataError: a.gif: not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but a file that starts with 0x74657874
+    """
+
+    def __init__(self, read: Callable[[int], bytes], names: Sequence[str], labels: Any, classes: Sequence[str]) -> None:
+        self.read, self.names, self.classes = read, tuple(names), tuple(classes)
+        self.labels = np.asarray(labels, np.int32).reshape(-1)
+        self.labels.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        image = decode_picture(self.read(index), self.names[index]).image
+        return {"image": image, "label": int(self.labels[index])}
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        return tuple(hashlib.sha256(self.read(i)).digest() for i in range(len(self)))
+
+
+def picture_files(paths: Sequence[str], labels: Any, classes: Sequence[str]) -> EncodedSource:
+    """Build a source of picture files.
+
+    >>> len(picture_files(["a.jpg", "b.jpg"], [0, 1], ("cat", "dog")))
+    2
+    """
+    paths = tuple(paths)
+    return EncodedSource(lambda index: read_content(paths[index]), paths, labels, classes)

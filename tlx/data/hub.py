@@ -1,0 +1,123 @@
+"""Read Hugging Face data sets of pictures, from the hub or from a folder that `save_to_disk` wrote."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from tlx.data.decode import read_content
+from tlx.data.encoded import EncodedSource
+from tlx.data.files import one_line, shown
+from tlx.data.layout import SPLIT_NAMES, numbered_note, order_classes
+from tlx.data.screen import screen
+from tlx.data.source import PARTS, Parts, Request
+from tlx.data.validate import check_classes, check_labels
+from tlx.errors import ConfigError, DataError
+
+
+def read_hub(request: Request) -> Parts:
+    """Read `NAME`, `NAME@CONFIG` or a folder with Hugging Face's `datasets`; its splits train, validation and test.
+
+    The request may name the splits, with `datasets`' slices (`train[:10%]`). The pictures are in the only column of
+    pictures, or in that called image; the classes in the only column of class labels, or in that called label. No code
+    of a data set is run (`datasets` 4 and later have none). Raises `ConfigError` where `datasets` is not installed, and
+    `DataError` for a data set that cannot be had or has other columns, and for bad pictures beyond `skip_bad`.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(
+            f"hf:{shown(request.where)} needs Hugging Face's datasets ({one_line(error)}); pip install 'tlx-jax[hf]'"
+        ) from error
+    place = f"hf:{shown(request.where)}"
+    if not request.where:
+        raise DataError("hf: no data set named; say hf:NAME, hf:NAME@CONFIG or hf:FOLDER")
+    tables = _tables(datasets, request, place)
+    sources = {}
+    classes: tuple[str, ...] | None = None
+    for part in PARTS:
+        if part in tables:
+            sources[part] = _source(datasets, tables[part], f"{place} {part}", classes)
+            classes = sources[part].classes
+    assert classes is not None
+    screened = screen(list(sources.values()), request.skip_bad, progress=request.progress)
+    found = dict(zip(sources, screened.sources, strict=True))
+    notes = (*screened.notes, *numbered_note(classes))
+    return Parts(found["train"], found.get("test"), notes, found.get("validation"), screened.skipped)
+
+
+def _tables(datasets: Any, request: Request, place: str) -> dict[str, Any]:
+    """Open the splits by part."""
+    asked = request.splits()
+    try:
+        if os.path.isdir(os.path.expanduser(request.where)):
+            found = datasets.load_from_disk(os.path.expanduser(request.where))
+            if asked:
+                raise DataError(f"{place}: splits of a saved folder cannot be named; they are found by their names")
+        else:
+            name, _, config = request.where.partition("@")
+            found = datasets.load_dataset(name, config or None, split=list(asked.values()) or None)
+    except DataError:
+        raise
+    except Exception as error:  # datasets raises many kinds, its network libraries more
+        raise DataError(
+            f"{place}: cannot be had ({one_line(error)}); check the name and the network, or fetch it before"
+        ) from error
+    if asked:
+        tables = dict(zip(asked, found, strict=True))
+    elif isinstance(found, datasets.DatasetDict):
+        tables = {part: found[name] for name in found if (part := SPLIT_NAMES.get(str(name).lower())) is not None}
+    else:
+        tables = {"train": found}
+    if "train" not in tables:
+        raise DataError(f"{place}: no split to train on; name one with --train-split")
+    return tables
+
+
+def _source(datasets: Any, table: Any, place: str, classes: tuple[str, ...] | None) -> EncodedSource:
+    """Build the source of one split; `classes` are those of training, once known."""
+    image = _column(table, place, datasets.Image, ("image", "img"))
+    label = _column(table, place, datasets.ClassLabel, ("label", "labels"))
+    table = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
+    feature, values = table.features[label], table.data.column(label).to_pylist()
+    if table._indices is not None:
+        values = table[label][:]
+    if isinstance(feature, datasets.ClassLabel):
+        names = check_classes(feature.names, np.empty(0, np.int64), place)
+        numbers = check_labels(values, place)
+    else:
+        texts = ["" if value is None else str(value) for value in values]
+        if "" in texts:
+            raise DataError(f"{place}: row {texts.index('')} has no label; give each a class")
+        names = order_classes(texts, place) if classes is None else classes
+        index = {name: number for number, name in enumerate(names)}
+        extra = sorted(set(texts) - index.keys())
+        if extra:
+            raise DataError(f"{place}: the class {extra[0]!r} is not in training; add it there or take it out")
+        numbers = np.array([index[text] for text in texts])
+    if (numbers >= len(names)).any():
+        raise DataError(f"{place}: row {int((numbers >= len(names)).argmax())}: its label is no class")
+
+    def read(row: int) -> bytes:
+        picture = table[row][image]
+        if picture is None:
+            raise DataError(f"{place} row {row}: no picture; take the row out")
+        return picture["bytes"] if picture["bytes"] is not None else read_content(picture["path"])
+
+    return EncodedSource(read, [f"{place}#{row}" for row in range(len(table))], numbers, names)
+
+
+def _column(table: Any, place: str, kind: type, names: tuple[str, ...]) -> str:
+    """Name the column of a kind: the only one of it, or the one that bears a usual name."""
+    of_kind = [name for name, feature in table.features.items() if isinstance(feature, kind)]
+    usual = [name for name in names if name in table.features and (not of_kind or name in of_kind)]
+    if len(of_kind) == 1:
+        return of_kind[0]
+    if not usual:
+        raise DataError(
+            f"{place}: the columns are {', '.join(table.features)}; expected one of pictures and one of class labels, "
+            f"or one called {names[0]}"
+        )
+    return usual[0]

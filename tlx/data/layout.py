@@ -1,0 +1,97 @@
+"""What picture folders and manifests share: the names of splits, and the order of classes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tlx.data.encoded import picture_files
+from tlx.data.files import shown
+from tlx.data.screen import screen
+from tlx.data.source import PARTS, Parts, Request
+from tlx.errors import DataError
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+class Listed(NamedTuple):
+    """A picture that a folder or a manifest lists: its file, its class, where it was listed, its SHA-256 or ""."""
+
+    path: str
+    label: str
+    place: str
+    sha256: str = ""
+
+
+def order_classes(names: Iterable[str], place: str) -> tuple[str, ...]:
+    """Order the names of classes: by code point, or by value where all are whole numbers.
+
+    Raise `DataError` where two names look alike (equal in Unicode's form NFKC, blanks at the ends aside).
+
+    >>> order_classes(["10", "9", "1"], "data"), order_classes(["b", "B", "a10", "a9"], "data")
+    (('1', '9', '10'), ('B', 'a10', 'a9', 'b'))
+    """
+    alike: dict[str, str] = {}
+    for name in sorted(set(names)):
+        other = alike.setdefault(unicodedata.normalize("NFKC", name).strip(), name)
+        if other != name:
+            raise DataError(f"{place}: the classes {other!a} and {name!a} look alike; give them other names")
+    numbers = all(name.isascii() and name.isdigit() for name in alike.values())
+    return tuple(sorted(alike.values(), key=(lambda name: (int(name), name)) if numbers else None))
+
+
+def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequence[str]) -> Parts:
+    """Build the parts from the pictures listed for training, validation and testing, after a look at each.
+
+    The classes are those of training. Raise `DataError` for no pictures and for a class that training does not have.
+    """
+    place = shown(request.where)
+    if not listed.get("train"):
+        raise DataError(f"{place}: no pictures to train on; give a folder of pictures for each class")
+    classes = order_classes((picture.label for picture in listed["train"]), place)
+    index = {name: number for number, name in enumerate(classes)}
+    for part, pictures in listed.items():
+        extra = sorted({picture.label for picture in pictures} - index.keys())
+        if extra:
+            first = next(picture for picture in pictures if picture.label == extra[0])
+            raise DataError(
+                f"{shown(first.place)}: {part} has the class {shown(extra[0])!r}, which training has not"
+                + (f" (nor {len(extra) - 1} more)" if len(extra) > 1 else "")
+                + "; add it to training or take it out"
+            )
+    present = [part for part in PARTS if listed.get(part)]
+    sources = [
+        picture_files([p.path for p in listed[part]], [index[p.label] for p in listed[part]], classes)
+        for part in present
+    ]
+    expected = [[picture.sha256 for picture in listed[part]] for part in present]
+    screened = screen(sources, request.skip_bad, expected=expected, progress=request.progress)
+    found = dict(zip(present, screened.sources, strict=True))
+    return Parts(
+        found["train"],
+        found.get("test"),
+        (*notes, *screened.notes, *numbered_note(classes)),
+        found.get("validation"),
+        screened.skipped,
+    )
+
+
+def numbered_note(classes: Sequence[str]) -> list[str]:
+    """Say which index each class has where the names are numbers and the indices others.
+
+    >>> numbered_note(["1", "2", "10"])
+    ['the classes are numbers: class 1 has index 0, 2 has 1, 10 has 2']
+    """
+    if not all(name.isascii() and name.isdigit() for name in classes) or list(classes) == list(
+        map(str, np.arange(len(classes)))
+    ):
+        return []
+    first, *rest = (f"{name} has{' index' * (not number)} {number}" for number, name in enumerate(classes))
+    return [f"the classes are numbers: class {', '.join([first, *rest[:19]])}{', ...' if len(rest) > 19 else ''}"]

@@ -1,0 +1,120 @@
+"""Look at every picture once before a run: hash it, decode it, and leave out or refuse what is bad."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from tlx.data.decode import decode_picture
+from tlx.data.encoded import EncodedSource
+from tlx.errors import DataError
+
+_LISTED = 10  # bad pictures named in an error
+
+
+class _Seen(NamedTuple):
+    digest: bytes
+    fault: str | None
+    frames: int = 1
+    transparent: bool = False
+
+
+class Screened(NamedTuple):
+    """The sources without their bad pictures, a line for each of these, and notes for the user."""
+
+    sources: tuple[EncodedSource, ...]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def screen(
+    sources: Sequence[EncodedSource],
+    skip_bad: float = 0.0,
+    *,
+    expected: Sequence[Sequence[str]] | None = None,
+    progress: bool = False,
+) -> Screened:
+    """Read and decode every picture of the sources, on all cores, and leave out the bad ones.
+
+    `skip_bad` is the share of all pictures, from 0 to 1, that may be bad. `expected` gives each source's SHA-256 in
+    hexadecimal ("" for any): it alone finds damage that a decoder does not notice, and most flipped bits are such. With
+    `progress`, a bar goes to standard error. Raise `DataError` that lists the bad pictures where they are more.
+    """
+    total = sum(map(len, sources))
+    wanted = [list(each) for each in expected] if expected else [[""] * len(source) for source in sources]
+    looked = _with_bar(_look_at_all(sources, wanted), total, progress)
+    seen = [[next(looked) for _ in range(len(source))] for source in sources]
+    bad = [found.fault for each in seen for found in each if found.fault is not None]
+    if len(bad) > skip_bad * total:
+        listed = "; ".join(bad[:_LISTED]) + (f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else "")
+        share = f"{100 * len(bad) / total:.2g}%"
+        allowed = f", of which --skip-bad allows {100 * skip_bad:g}%" if skip_bad else ""
+        cure = f"mend them, or leave them out with --skip-bad {_enough(len(bad), total)}"
+        raise DataError(f"{len(bad)} of {total} pictures ({share}) are bad{allowed}: {listed}; {cure}")
+    kept = tuple(_without_bad(source, each) for source, each in zip(sources, seen, strict=True))
+    return Screened(kept, tuple(bad), tuple(_notes([found for each in seen for found in each if not found.fault], bad)))
+
+
+def _enough(bad: int, total: int) -> str:
+    """Say the least whole percentage that allows so many."""
+    return f"{-(-100 * bad // total)}%"
+
+
+def _look_at_all(sources: Sequence[EncodedSource], expected: Sequence[Sequence[str]]) -> Iterator[_Seen]:
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        for source, wanted in zip(sources, expected, strict=True):
+            look = functools.partial(_look_at, source)
+            yield from pool.map(look, range(len(source)), wanted)
+
+
+def _look_at(source: EncodedSource, index: int, expected: str) -> _Seen:
+    name, digest = source.names[index], hashlib.sha256()
+    try:
+        content = source.read(index)
+        digest.update(content)
+        if expected and digest.hexdigest() != expected.lower():
+            raise DataError(f"{name}: its SHA-256 is not the manifest's; get the file again")
+        picture = decode_picture(content, name)
+    except DataError as error:
+        return _Seen(digest.digest(), str(error))
+    return _Seen(digest.digest(), None, picture.frames, picture.image.shape[2:] == (4,))
+
+
+def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:
+    rows = [row for row, found in enumerate(seen) if not found.fault]
+    names = [source.names[row] for row in rows]
+    kept = EncodedSource(
+        lambda index: source.read(rows[index]), names, source.labels[np.array(rows, int)], source.classes
+    )
+    kept.digests = tuple(seen[row].digest for row in rows)
+    return kept
+
+
+def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:
+    if bad:
+        yield f"{len(bad)} of {len(bad) + len(good)} pictures are bad and left out: {'; '.join(bad[:_LISTED])}" + (
+            f"; and {len(bad) - _LISTED} more, listed in the run" if len(bad) > _LISTED else ""
+        )
+    if animated := sum(found.frames > 1 for found in good):
+        yield f"{animated} pictures have several frames, of which the first is taken"
+    if transparent := sum(found.transparent for found in good):
+        yield f"{transparent} pictures are transparent in part, and laid on black"
+
+
+def _with_bar(looked: Iterable[_Seen], total: int, progress: bool) -> Iterator[_Seen]:
+    if not progress:
+        yield from looked
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(
+        looked, "looking at the pictures", total, console=Console(file=sys.stderr), transient=True, disable=total < 500
+    )
