@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.models.depthwise import depthwise_conv
+
 Padding = str | int | Sequence[tuple[int, int]]  # 'SAME' as TensorFlow pads, 'VALID', or so many on every side
 DType = Any
 
@@ -60,6 +62,7 @@ def conv_norm(
         (strides, strides),
         padding,
         feature_group_count=groups,
+        conv_general_dilated=depthwise_conv if 1 < groups == features else None,
         use_bias=bias,
         dtype=dtype,
         name=name,

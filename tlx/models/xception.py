@@ -1,10 +1,13 @@
 """Xception: depthwise separable convolutions (F. Chollet, 2016, arXiv:1610.02357), as Keras arranges it."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
+from tlx.models.depthwise import depthwise_conv
 from tlx.models.layers import ConvNorm, DType, Norm, batch_norm, conv_norm
 
 NORM = Norm(epsilon=1e-3, momentum=0.99)
@@ -19,8 +22,9 @@ class Separable(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         channels = x.shape[-1]
-        shared = {"use_bias": False, "dtype": self.dtype}
-        x = nn.Conv(channels, (3, 3), feature_group_count=channels, name="depthwise", **shared)(x)
+        shared: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
+        grouped: dict[str, Any] = {"feature_group_count": channels, "conv_general_dilated": depthwise_conv}
+        x = nn.Conv(channels, (3, 3), name="depthwise", **grouped, **shared)(x)
         x = nn.Conv(self.features, (1, 1), name="pointwise", **shared)(x)
         return batch_norm(x, train, name="norm", norm=NORM, dtype=self.dtype)
 
