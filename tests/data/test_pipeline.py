@@ -1,13 +1,14 @@
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlx.data import ArraySource, Preprocess, Subset, batches, gather, steps_per_epoch
-from tlx.errors import ConfigError
+from tlx.data import ArraySource, Augment, Feed, Preprocess, Subset, batches, gather, steps_per_epoch
+from tlx.errors import ConfigError, DataError
 
 N = 23
 SOURCE = ArraySource(np.arange(N, dtype=np.uint8).reshape(N, 1, 1), np.arange(N))
@@ -15,7 +16,9 @@ SAME = Preprocess(1, 1, 1, scale=1.0)
 
 
 def order(source=SOURCE, batch_size=5, **options):
-    return np.concatenate([batch["label"] for batch in batches(source, SAME, batch_size, **options)]).tolist()
+    epoch = options.pop("epoch", 0)
+    feed = Feed(batch_size, **options)
+    return np.concatenate([batch["label"] for batch in batches(source, SAME, feed, epoch=epoch)]).tolist()
 
 
 class Ragged:
@@ -32,7 +35,7 @@ class Ragged:
 @given(st.integers(0, N), st.integers(1, 30), st.booleans(), st.integers(0, 2**70), st.integers(0, 99))
 def test_every_example_comes_once_with_its_label(count, batch_size, shuffle, seed, epoch):
     source = Subset(SOURCE, np.arange(count))
-    got = list(batches(source, SAME, batch_size, shuffle=shuffle, seed=seed, epoch=epoch))
+    got = list(batches(source, SAME, Feed(batch_size, shuffle=shuffle, seed=seed), epoch=epoch))
     assert len(got) == steps_per_epoch(count, batch_size)
     assert all(len(batch["label"]) == batch_size for batch in got[:-1])
     for batch in got:
@@ -54,7 +57,7 @@ def test_the_order_depends_on_seed_and_epoch_only():
 
 
 def test_two_iterators_do_not_disturb_each_other():
-    first, second = (batches(SOURCE, SAME, 5, shuffle=True) for _ in range(2))
+    first, second = (batches(SOURCE, SAME, Feed(5, shuffle=True)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert (one["label"] == other["label"]).all()
 
@@ -68,13 +71,15 @@ def test_images_of_several_sizes_are_preprocessed_one_by_one():
 @pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, None])
 def test_a_bad_batch_size_is_refused_before_the_first_batch(batch_size, refuses):
     with refuses(ConfigError, "batch_size"):
-        batches(SOURCE, SAME, batch_size)
+        Feed(batch_size)
 
 
-@pytest.mark.parametrize("name", ["seed", "epoch"])
-def test_negative_seeds_and_epochs_are_refused(name, refuses):
-    with refuses(ConfigError, name):
-        batches(SOURCE, SAME, 5, shuffle=True, **{name: -1})
+def test_negative_numbers_are_refused(refuses):
+    with refuses(ConfigError, "seed"):
+        Feed(5, seed=-1)
+    for name in ("epoch", "first"):
+        with refuses(ConfigError, name):
+            batches(SOURCE, SAME, Feed(5), **{name: -1})
 
 
 def test_importing_the_room_is_light_and_using_grain_warns_of_nothing():
@@ -84,7 +89,109 @@ def test_importing_the_room_is_light_and_using_grain_warns_of_nothing():
         "assert not heavy, heavy\n"
         "import numpy as np\n"
         "source = data.ArraySource(np.zeros((9, 4, 4), np.uint8), np.arange(9))\n"
-        "print(sum(len(b['label']) for b in data.batches(source, data.Preprocess(4, 4, 1), 4, shuffle=True)))\n"
+        "feed = data.Feed(4, shuffle=True)\n"
+        "print(sum(len(b['label']) for b in data.batches(source, data.Preprocess(4, 4, 1), feed)))\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "9\n", "")
+
+
+# Threads, places, padding, balance
+
+
+class Slow:
+    """Pictures of several sizes, decoded the slower the earlier they stand in a batch."""
+
+    classes = tuple(map(str, range(4)))
+    labels = np.array([0] * 20 + [1] * 10 + [2] * 2 + [3])
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        time.sleep(0.001 * ((index * 7) % 5))
+        pixels = np.random.default_rng(index).integers(0, 256, (12 + index % 3, 16, 3), dtype=np.uint8)
+        return {"image": pixels, "label": int(self.labels[index])}
+
+
+SPEC = Preprocess(8, 8, 3)
+EVERYTHING = Augment(flip=True, crop=(0.3, 1.0), rotate=20, brightness=0.4, hue=0.1, randaugment=(2, 9), erase=0.5)
+
+
+def epoch_of(**options):
+    given = {name: options.pop(name) for name in ("epoch", "first") if name in options}
+    return list(batches(Slow(), SPEC, Feed(6, seed=3, shuffle=True, **options), **given))
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        a.keys() == b.keys() and all((a[key] == b[key]).all() for key in a) for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"augment": EVERYTHING}, {"augment": EVERYTHING, "balanced": True, "pad": True}]
+)
+def test_the_number_of_threads_changes_nothing(options):
+    alone = epoch_of(workers=0, **options)
+    for workers in (1, 2, 5):
+        assert same(epoch_of(workers=workers, **options), alone)
+    assert not same(epoch_of(workers=0, epoch=1, **options), alone)
+
+
+def test_an_epoch_is_taken_up_where_it_was_left():
+    whole = epoch_of(augment=EVERYTHING)
+    for first in range(7):
+        assert same(epoch_of(augment=EVERYTHING, first=first), whole[first:])
+
+
+def test_a_picture_varies_with_the_epoch_and_not_with_its_place_or_batch():
+    feed = Feed(33, seed=3, augment=EVERYTHING, workers=0)
+    [still] = batches(Slow(), SPEC, feed)
+    seen = {image.tobytes() for image in still["image"]}
+    for batch_size in (5, 33):
+        moved = batches(Slow(), SPEC, Feed(batch_size, seed=3, shuffle=True, augment=EVERYTHING))
+        assert {image.tobytes() for batch in moved for image in batch["image"]} == seen
+    [later] = batches(Slow(), SPEC, feed, epoch=1)
+    assert not seen & {image.tobytes() for image in later["image"]}
+
+
+def test_the_last_batch_is_padded_behind_a_mask():
+    *full, last = epoch_of(pad=True)
+    assert [batch["mask"].tolist() for batch in full] == [[True] * 6] * 5
+    assert last["mask"].tolist() == [True] * 3 + [False] * 3
+    assert last["image"].shape == (6, 8, 8, 3)
+    assert (last["image"][3:] == last["image"][0]).all()
+    assert (last["label"][3:] == last["label"][0]).all()
+    even = batches(Subset(Slow(), range(12)), SPEC, Feed(6, pad=True))
+    assert [set(batch) for batch in even] == [{"image", "label"}] * 2
+
+
+def test_balance_draws_every_class_equally_often():
+    for epoch in range(3):
+        drawn = epoch_of(balanced=True, epoch=epoch)
+        labels = np.concatenate([batch["label"] for batch in drawn])
+        assert sorted(np.bincount(labels)) == [8, 8, 8, 9]
+    images = np.concatenate([batch["image"] for batch in drawn])
+    ones = {image.tobytes() for image in images[labels == 1]}
+    assert len(ones) == (labels == 1).sum()  # no repetition while there are others left
+    assert len({image.tobytes() for image in images[labels == 3]}) == 1
+    varied = epoch_of(balanced=True, augment=EVERYTHING)
+    images, labels = (np.concatenate([batch[key] for batch in varied]) for key in ("image", "label"))
+    assert len({image.tobytes() for image in images[labels == 3]}) == (labels == 3).sum()
+
+
+def test_a_fault_in_a_thread_comes_out_as_it_is(refuses):
+    class Broken(Slow):
+        def __getitem__(self, index):
+            raise DataError(f"picture {index}: gone; bring it back")
+
+    for workers in (0, 2):
+        with refuses(DataError, "gone; bring it back"):
+            list(batches(Broken(), SPEC, Feed(6, workers=workers)))
+
+
+@pytest.mark.parametrize("options", [{"balanced": True}, {"workers": -1}, {"workers": 1.5}, {"workers": True}])
+def test_what_a_feed_cannot_be_is_refused(options, refuses):
+    with refuses(ConfigError, next(iter(options))):
+        Feed(5, **options)

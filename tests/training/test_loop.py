@@ -10,7 +10,7 @@ from cases import assert_same_bits, begin, bits, plain
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.phase
-from tlx.data import Subset, batches
+from tlx.data import Feed, Subset, batches
 from tlx.errors import ConfigError, DataError, DivergedError
 from tlx.models import initialise
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
@@ -57,8 +57,8 @@ def test_a_phase_is_the_step_over_shuffled_batches():
     run.state = run.state.replace(key=jax.random.fold_in(jax.random.key(0), 0))
     sizes = []
     for epoch in (1, 2):
-        for batch in batches(UNEVEN, SPEC, 4, seed=0, epoch=epoch, shuffle=True):
-            sizes.append(len(batch["label"]))
+        for batch in batches(UNEVEN, SPEC, Feed(4, shuffle=True, pad=True), epoch=epoch):
+            sizes.append(int(batch["mask"].sum()))
             run.train(batch)
     assert sizes == [4, 4, 4, 2] * 2
     log = Recorder()
@@ -214,7 +214,7 @@ class Script:
         self.scores = list(zip(losses, accuracies or [0.5] * len(losses), strict=True))
         self.seen = []
 
-    def __call__(self, model, variables, source, preprocess, batch_size):
+    def __call__(self, model, variables, source, preprocess, batch_size, *, workers=None):
         loss, accuracy = self.scores[len(self.seen)]
         self.seen.append(jax.tree.map(np.array, variables))
         return type("Scores", (), {"loss": loss, "accuracy": accuracy})

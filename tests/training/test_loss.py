@@ -71,3 +71,11 @@ def test_weights_must_be_one_a_class():
     for classes in (3, 5):
         with pytest.raises(ConfigError, match=f"4 class weights for {classes} classes"):
             Loss(class_weights=WEIGHTS).check(classes)
+
+
+@pytest.mark.parametrize("loss", [Loss(), Loss(0.1), Loss(0.1, WEIGHTS)], ids=["plain", "smoothed", "weighted"])
+def test_rows_outside_the_mask_do_not_count(loss):
+    mask = np.array([True, False, True, True, False, True])
+    wanted = loss(LOGITS[mask], LABELS[mask])
+    np.testing.assert_allclose(loss(LOGITS, LABELS, mask), wanted, rtol=1e-6)
+    assert abs(float(wanted - loss(LOGITS, LABELS))) > 0.01

@@ -11,7 +11,8 @@ from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits,
 from tlx.models import run_frozen
 from tlx.optim import Constant, Group, Sgd
 from tlx.training.loss import Loss
-from tlx.training.step import NEVER, all_finite
+from tlx.training.mix import Mix
+from tlx.training.step import NEVER, all_finite, make_train_step
 from tlx.tree import FROZEN, combine, fingerprint, flatten, map_with_path, unflatten
 
 PLAIN = Group(Constant(0.1), Sgd(0.0))
@@ -173,9 +174,9 @@ ALL = (("**", "all"),)
 class Counting(Loss):
     """A loss that counts how often it is traced."""
 
-    def __call__(self, logits, labels):
+    def __call__(self, logits, labels, mask=None):
         TRACED.append(logits.shape)
-        return super().__call__(logits, labels)
+        return super().__call__(logits, labels, mask)
 
 
 TRACED = []
@@ -289,3 +290,64 @@ def test_batch_statistics_move_by_their_momentum():
 def test_all_finite(leaves, finite):
     tree = unflatten({path: jnp.array(leaf) for path, leaf in leaves.items()})
     assert bool(all_finite(tree)) is finite
+
+
+# Padding and mixing
+
+ALL = (("**", "all"),)
+
+
+def padded(batch, size):
+    """Fill a batch up with rows that would show wherever they counted."""
+    real = len(batch["label"])
+    image = np.concatenate([batch["image"], np.full((size - real, *batch["image"].shape[1:]), 50, np.float32)])
+    label = np.concatenate([batch["label"], np.ones(size - real, np.int32)])
+    return {"image": image, "label": label, "mask": np.arange(size) < real}
+
+
+@pytest.mark.parametrize("name", ["cnn", "norm", "bare", "nested"])
+@pytest.mark.parametrize("loss", [Loss(), Loss(0.1, (1.0, 2.0, 0.5))], ids=["plain", "weighted"])
+def test_padding_counts_nowhere(name, loss):
+    case = CASE[name]
+    classes = case.variables()["params"]["head"]["logits"]["bias"].size
+    loss = Loss(loss.label_smoothing, (loss.class_weights * classes)[:classes] if loss.class_weights else ())
+    batch = {key: np.asarray(value) for key, value in case.batch().items()}
+    size = len(batch["label"])
+    one, other = (begin(case, ALL, PLAIN, loss=loss) for _ in range(2))
+    one.train(batch, batch)
+    other.train(padded(batch, size + 3), padded(batch, size + 3))
+    for part in ("params", "stats"):
+        mine, theirs = getattr(one, part)(), getattr(other, part)()
+        for path in mine:
+            np.testing.assert_allclose(theirs[path], mine[path], rtol=2e-5, atol=1e-6, err_msg=path)
+    assert int(other.state.totals.examples) == 2 * size
+    assert int(other.state.totals.correct) == int(one.state.totals.correct)
+    np.testing.assert_allclose(other.state.totals.loss, one.state.totals.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mix", [Mix(mixup=1.0), Mix(cutmix=1.0)], ids=["mixup", "cutmix"])
+def test_a_mixed_batch_is_a_step_on_both_labels_by_their_shares(mix):
+    case = CASE["mlp"]
+    batch = padded({key: np.asarray(value) for key, value in case.batch().items()}, len(case.batch()["label"]) + 1)
+    run = begin(case, ALL, PLAIN)
+    step = make_train_step(case.model, run.labels, run.tx, Loss(), mix)
+    mixed = mix(
+        batch["image"],
+        jax.random.split(jax.random.fold_in(run.state.key, 0))[1],
+        len(batch["label"]) - 1,
+    )
+
+    def objective(params):
+        logits = case.model.apply({"params": params}, mixed.images)
+        own, other = (
+            Loss()(logits, labels, batch["mask"]) for labels in (batch["label"], batch["label"][mixed.partner])
+        )
+        return mixed.share * own + (1 - mixed.share) * other
+
+    wanted = jax.tree.map(
+        lambda leaf, slope: leaf - 0.1 * slope, run.start["params"], jax.grad(objective)(run.start["params"])
+    )
+    assert 0.02 < float(mixed.share) < 0.98
+    run.state = step(run.state, run.frozen, batch)
+    for path, leaf in flatten(wanted).items():
+        np.testing.assert_allclose(run.params()[path], leaf, rtol=1e-5, atol=1e-6)

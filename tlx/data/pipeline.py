@@ -1,76 +1,149 @@
-"""Turn a source into batches: order, shuffling and batching by Grain, then one gather a batch."""
+"""Turn a source into batches: order, shuffling, batching and threads by Grain, one gather a batch."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tlx.data.source import Source, take
+from tlx.data.augment import Augment, generator_of
+from tlx.data.preprocess import Preprocess
+from tlx.data.source import Source, labels_of, take
 from tlx.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
-"""`image`, float32 (B, H, W, C), and `label`, int32 (B,)."""
+"""`image`, float32 (B, H, W, C), `label`, int32 (B,), and perhaps `mask`, bool (B,), false where a row is padding."""
 
 
-def gather(source: Source, preprocess: Callable[[np.ndarray], np.ndarray], indices: np.ndarray) -> Batch:
-    """Make one batch of the examples at `indices`, in that order.
+def gather(
+    source: Source,
+    preprocess: Preprocess,
+    rows: np.ndarray,
+    augmented: Callable[[int, np.ndarray], np.ndarray] | None = None,
+) -> Batch:
+    """Make one batch of the examples at `rows`, in that order.
 
-    >>> from tlx.data import ArraySource, Preprocess
+    `augmented(place, image)`, if given, takes the place of `preprocess.frame`, `place` counting within the batch.
+
+    >>> from tlx.data import ArraySource
     >>> source = ArraySource(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
     >>> batch = gather(source, Preprocess(8, 8, 1), np.array([2, 0]))
     >>> batch["image"].shape, batch["label"].tolist()
     ((2, 8, 8, 1), [2, 0])
     """
-    images, labels = take(source, indices)
-    if isinstance(images, np.ndarray):
-        return {"image": preprocess(images), "label": labels}
-    return {"image": np.concatenate([preprocess(image[None]) for image in images]), "label": labels}
+    images, labels = take(source, rows)
+    if augmented is not None:
+        frames = np.stack([augmented(place, image) for place, image in enumerate(images)])
+    elif isinstance(images, np.ndarray):
+        frames = preprocess.frame(images)
+    else:
+        frames = np.concatenate([preprocess.frame(image[None]) for image in images])
+    return {"image": preprocess.normalise(frames), "label": labels}
 
 
-def batches(
-    source: Source,
-    preprocess: Callable[[np.ndarray], np.ndarray],
-    batch_size: int,
-    *,
-    seed: int = 0,
-    epoch: int = 0,
-    shuffle: bool = False,
-) -> Iterator[Batch]:
-    """Go through every example once, in batches of `batch_size`; the last batch holds what is left.
+@dataclass(frozen=True)
+class Feed:
+    """Say how examples are fed: their order, what is done to them, and how many threads make batches.
 
-    The order is the source's own, or with `shuffle` a permutation that depends on (seed, epoch) and the number of
-    examples only. Raises `ConfigError` for a batch size below 1 or a negative seed or epoch.
+    With `shuffle`, the order of an epoch is a permutation; with `balanced` besides, every class comes equally often,
+    those with few examples by repetition. `pad` fills the last batch up to the full size with copies of its first
+    example; then every batch of a source that does not divide evenly has a `mask`, true for real examples. `workers`
+    threads make batches ahead (None: one a core, at most 16; 0: none).
+    """
 
-    >>> from tlx.data import ArraySource, Preprocess
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    balanced: bool = False
+    augment: Augment | None = None
+    pad: bool = False
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        steps_per_epoch(0, self.batch_size)  # checks it
+        if self.seed < 0:
+            raise ConfigError(f"seed: {self.seed} is negative; give an integer of 0 or more")
+        if self.balanced and not self.shuffle:
+            raise ConfigError("balanced: examples are drawn from the classes at random; say shuffle=True, too")
+        workers = self.workers
+        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+            raise ConfigError(f"workers: {workers!r} is not an integer of 0 or more, nor None")
+
+
+def batches(source: Source, preprocess: Preprocess, feed: Feed, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
+    """Go through an epoch in batches, from batch number `first` on; the last one holds what is left, or is padded.
+
+    Order and pictures depend on the seed, the epoch and the example's number only: neither on the threads nor on where
+    an epoch is taken up again. Raises `ConfigError` for a negative epoch or first batch.
+
+    >>> from tlx.data import ArraySource
     >>> source = ArraySource(np.zeros((5, 8, 8), np.uint8), [0, 1, 2, 3, 4])
-    >>> [batch["label"].tolist() for batch in batches(source, Preprocess(8, 8, 1), 2)]
+    >>> [batch["label"].tolist() for batch in batches(source, Preprocess(8, 8, 1), Feed(2))]
     [[0, 1], [2, 3], [4]]
     """
-    steps = steps_per_epoch(len(source), batch_size)
-    for name, value in (("seed", seed), ("epoch", epoch)):
+    for name, value in (("epoch", epoch), ("first", first)):
         if value < 0:
             raise ConfigError(f"{name}: {value} is negative; give an integer of 0 or more")
-    return _batches(source, preprocess, batch_size, steps, (seed, epoch) if shuffle else None)
+    return _batches(source, preprocess, feed, epoch, first)
 
 
-def _batches(
-    source: Source,
-    preprocess: Callable[[np.ndarray], np.ndarray],
-    batch_size: int,
-    steps: int,
-    entropy: tuple[int, int] | None,
-) -> Iterator[Batch]:
-    if not steps:
+def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, first: int) -> Iterator[Batch]:
+    steps = steps_per_epoch(len(source), feed.batch_size)
+    if first >= steps:
         return
     import grain
 
+    def make(step: int) -> Batch:
+        return _make(source, preprocess, feed, epoch, order[step])
+
+    order = _order(source, feed, epoch).batch(feed.batch_size, batch_fn=np.asarray)
+    workers = min(os.cpu_count() or 1, 16) if feed.workers is None else feed.workers
+    workers = min(workers, steps - first)
+    read = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=workers + 1 if workers else 0)
+    yield from grain.MapDataset.range(first, steps).map(make).to_iter_dataset(read)
+
+
+def _order(source: Source, feed: Feed, epoch: int) -> Any:
+    """Return the epoch's order as a Grain data set of keys: row + len(source) * how often the row came before."""
+    import grain
+
+    entropy = np.random.SeedSequence((feed.seed, epoch))
+    if feed.balanced:
+        return grain.MapDataset.source(_balanced(labels_of(source), np.random.default_rng(entropy)))
     order = grain.MapDataset.range(len(source))
-    if entropy is not None:
-        order = order.shuffle(seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-    order = order.batch(batch_size, batch_fn=np.asarray)
-    for step in range(steps):
-        yield gather(source, preprocess, order[step])
+    return order.shuffle(seed=int(entropy.generate_state(1)[0])) if feed.shuffle else order
+
+
+def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw as many keys as there are examples, as many of each class that has any, give or take one."""
+    total = len(labels)
+    present = random.permutation(np.unique(labels))
+    keys = []
+    for place, label in enumerate(present):
+        rows = np.flatnonzero(labels == label)
+        count = total // len(present) + (place < total % len(present))
+        rounds = [random.permutation(rows) + total * again for again in range(-(-count // len(rows)))]
+        keys.append(np.concatenate(rounds)[:count])
+    return random.permutation(np.concatenate(keys))
+
+
+def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray) -> Batch:
+    real, size = len(keys), feed.batch_size
+    if feed.pad:
+        keys = np.concatenate([keys, np.repeat(keys[:1], size - real)])
+    augment = feed.augment
+
+    def augmented(place: int, image: np.ndarray) -> np.ndarray:
+        assert augment is not None
+        return augment(image, preprocess, generator_of(feed.seed, epoch, int(keys[place])))
+
+    batch = gather(source, preprocess, keys % len(source), augmented if augment else None)
+    if feed.pad and len(source) % size:
+        batch["mask"] = np.arange(size) < real
+    return batch
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:

@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import Tree, flatten
@@ -61,12 +62,15 @@ def frozen_statistics(labels: Tree, stage_names: tuple[str, ...], batch_stats: T
     }
 
 
-def run_frozen(labels: Tree, stage_names: tuple[str, ...]) -> contextlib.AbstractContextManager[Any]:
+def run_frozen(
+    labels: Tree, stage_names: tuple[str, ...], mask: jax.Array | None = None
+) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which Linen modules that are frozen under `labels` run as in inference.
 
     In it a frozen stage (or head) is called with `train=False`, so that no dropout drops and no BatchNorm updates. In a
     stage that trains, a BatchNorm whose own parameters are all frozen runs on its stored statistics and leaves them
-    alone. It wraps the tracing of a training step:
+    alone. Rows where `mask` (B,) is false do not count in the statistics of the others. It wraps the tracing of a
+    training step:
 
         with run_frozen(labels, base.stage_names):
             logits, changed = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
@@ -89,6 +93,8 @@ def run_frozen(labels: Tree, stage_names: tuple[str, ...]) -> contextlib.Abstrac
             # The field and the argument exclude each other, and a bound module's fields cannot be set otherwise.
             object.__setattr__(module, "use_running_average", None)
             return call(*args[:1], **{**kwargs, "use_running_average": True})
+        if mask is not None and isinstance(module, nn.BatchNorm):
+            return call(*args, **{**kwargs, "mask": mask.reshape(-1, *[1] * (args[0].ndim - 1))})
         return call(*args, **kwargs)
 
     return nn.intercept_methods(intercept)

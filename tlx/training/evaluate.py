@@ -1,14 +1,15 @@
 """Evaluate: run a model over a source without training it."""
 
+import collections
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from tlx.data.pipeline import batches
+from tlx.data.pipeline import Batch, Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DataError
@@ -44,32 +45,57 @@ class Evaluation:
         return float(self.losses.mean(dtype=np.float64))
 
 
-def evaluate(model: Any, variables: Tree, source: Source, preprocess: Preprocess, batch_size: int = 128) -> Evaluation:
+def evaluate(
+    model: Any,
+    variables: Tree,
+    source: Source,
+    preprocess: Preprocess,
+    batch_size: int = 128,
+    *,
+    workers: int | None = None,
+) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
 
-    The same variables, source and batch size give the same bits on the same machine. Raise `DataError` for no examples.
+    The same variables, source and batch size give the same bits on the same machine, whatever the number of `workers`
+    (`tlx.data.Feed`). Raise `DataError` for no examples.
     """
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     variables = jax.device_put(variables)
+    feed = Feed(min(batch_size, len(source)), pad=True, workers=workers)
     parts = [
-        (batch["label"], *jax.device_get(_scores(model, variables, batch["image"], batch["label"])))
-        for batch in batches(source, preprocess, batch_size)
+        (batch["label"], *_scores(model, variables, batch["image"], batch["label"]))
+        for batch in on_device(batches(source, preprocess, feed))
     ]
-    labels, probabilities, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Evaluation(labels, probabilities, losses)
+    columns = (np.concatenate(jax.device_get(column))[: len(source)] for column in zip(*parts, strict=True))
+    return Evaluation(*columns)
 
 
 def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
     """Return the class probabilities (N, C) float32 of preprocessed pictures (N, H, W, C) float32, N at least 1."""
-    variables = jax.device_put(variables)
+    variables, size = jax.device_put(variables), min(batch_size, len(images))
+    labels = np.zeros(size, np.int32)
+    parts = []
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        filled = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
+        parts.append(_scores(model, variables, filled, labels)[0])
+    probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(images)]
+    return probabilities
 
-    def parts() -> Iterator[np.ndarray]:
-        for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            yield jax.device_get(_scores(model, variables, part, np.zeros(len(part), np.int32)))[0]
 
-    return np.concatenate(list(parts()))
+def on_device(batches: Iterable[Batch], ahead: int = 2) -> Iterator[dict[str, jax.Array]]:
+    """Put batches on the default device, `ahead` of them before they are asked for.
+
+    >>> [batch["label"].tolist() for batch in on_device([{"label": np.array([1, 2])}])]
+    [[1, 2]]
+    """
+    waiting: collections.deque[dict[str, jax.Array]] = collections.deque()
+    for batch in batches:
+        waiting.append(jax.device_put(batch))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from tlx.data.pipeline import steps_per_epoch
+from tlx.data.augment import Augment
+from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import ConfigError, DataError
@@ -17,6 +18,7 @@ from tlx.optim.phases import Phase, Recipe
 from tlx.training.checkpoint import Checkpoints, Snapshot
 from tlx.training.log import Log
 from tlx.training.loss import Loss
+from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, frozen_sha256
 from tlx.training.step import Totals
 from tlx.tree.labels import label_tree
@@ -42,6 +44,10 @@ def fit(
     batch_size: int = 32,
     seed: int = 0,
     loss: Loss | None = None,
+    augment: Augment | None = None,
+    mix: Mix | None = None,
+    balanced: bool = False,
+    workers: int | None = None,
     logs: Sequence[Log] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
@@ -49,7 +55,9 @@ def fit(
 
     `model` is a Linen module of a staged base and a head (`tlx.models.Classifier`), `variables` its whole tree. The
     optimizer's state is kept by path from phase to phase. With `checkpoints`, the state is saved after an epoch where a
-    checkpoint is due and at the end of each phase, and training goes on from the last one that is there.
+    checkpoint is due and at the end of each phase, and training goes on from the last one that is there. `augment`
+    varies training pictures and `mix` mixes them in pairs; `balanced` draws from all classes equally often; `workers`
+    threads prepare batches (`tlx.data.Feed`). Neither their number nor a resume changes any picture.
 
     Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
     other, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
@@ -63,7 +71,10 @@ def fit(
     True
     """
     validation = validation if validation is not None and len(validation) else None
-    task = Task(model, train, validation, preprocess, batch_size, seed, loss or Loss(), logs)
+    feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=augment, pad=True, workers=workers)
+    if augment is not None:
+        augment.check(preprocess)
+    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs)
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)

@@ -36,17 +36,17 @@ class Loss:
                 f"{len(self.class_weights)} class weights for {classes} classes: give one a class, in order"
             )
 
-    def __call__(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
-        """Return the loss, a scalar, of logits (B, C) and labels (B,) int.
+    def __call__(self, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Return the loss, a scalar, of logits (B, C) and labels (B,) int; rows where `mask` is false do not count.
 
         >>> round(float(Loss()(jnp.zeros((4, 10)), jnp.arange(4))), 4)  # the logarithm of 10
         2.3026
         """
         losses = cross_entropy(logits, labels, self.label_smoothing)
         if not self.class_weights:
-            return losses.mean()
+            return losses.mean(where=mask)
         weights = jnp.asarray(self.class_weights, logits.dtype)[labels]
-        return (weights * losses).sum() / weights.sum()
+        return (weights * losses).sum(where=mask) / weights.sum(where=mask)
 
 
 def balanced_weights(source: Source) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tlx.data.pipeline import batches, steps_per_epoch
+from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DivergedError
@@ -19,9 +19,10 @@ from tlx.optim.memory import ages_of, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.schedules import build_schedule
 from tlx.training.checkpoint import Best, Snapshot
-from tlx.training.evaluate import evaluate
+from tlx.training.evaluate import evaluate, on_device
 from tlx.training.log import Log
 from tlx.training.loss import Loss
+from tlx.training.mix import Mix
 from tlx.training.step import NEVER, StepFunction, Totals, TrainState, all_finite, make_train_step
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree, trainable_mask
@@ -62,14 +63,18 @@ class Task:
     train: Source
     validation: Source | None
     preprocess: Preprocess
-    batch_size: int
-    seed: int
+    feed: Feed
     loss: Loss
+    mix: Mix | None
     logs: Sequence[Log]
 
     @property
+    def seed(self) -> int:
+        return self.feed.seed
+
+    @property
     def epoch_steps(self) -> int:
-        return steps_per_epoch(len(self.train), self.batch_size)
+        return steps_per_epoch(len(self.train), self.feed.batch_size)
 
 
 def frozen_sha256(model: Any, variables: Tree, labels: Tree) -> str:
@@ -117,7 +122,7 @@ class PhaseRun:
             ages=ages,
             first_step=snapshot.step,
             tx=tx,
-            step=make_train_step(task.model, labels, tx, task.loss),
+            step=make_train_step(task.model, labels, tx, task.loss, task.mix),
         )
 
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
@@ -136,8 +141,8 @@ class PhaseRun:
     def train_epoch(self, state: TrainState, epoch: int) -> TrainState:
         """Take every step of an epoch; `epoch` counts over all phases and orders the examples."""
         task = self.task
-        stream = batches(task.train, task.preprocess, task.batch_size, seed=task.seed, epoch=epoch, shuffle=True)
-        for count, batch in enumerate(stream, start=1):
+        stream = batches(task.train, task.preprocess, task.feed, epoch=epoch)
+        for count, batch in enumerate(on_device(stream), start=1):
             state = self.step(state, self.frozen, batch)
             for log in task.logs:
                 log.step()
@@ -158,7 +163,8 @@ class PhaseRun:
             variables["batch_stats"] = state.batch_stats
         scores = None
         if task.validation is not None:
-            scores = evaluate(task.model, variables, task.validation, task.preprocess, task.batch_size)
+            size, workers = task.feed.batch_size, task.feed.workers
+            scores = evaluate(task.model, variables, task.validation, task.preprocess, size, workers=workers)
         record: dict[str, Any] = {
             "step": step,
             "loss": float(state.totals.loss / state.totals.examples),

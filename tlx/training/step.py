@@ -10,6 +10,7 @@ import optax
 
 from tlx.models.frozen import run_frozen
 from tlx.training.loss import Loss
+from tlx.training.mix import Mix
 from tlx.tree.partition import combine
 from tlx.tree.paths import Tree
 
@@ -51,33 +52,44 @@ class TrainState(flax.struct.PyTreeNode):
 StepFunction = Callable[[TrainState, Tree, dict[str, Any]], TrainState]
 
 
-def make_train_step(model: Any, labels: Tree, tx: optax.GradientTransformation, loss: Loss) -> StepFunction:
+def make_train_step(
+    model: Any, labels: Tree, tx: optax.GradientTransformation, loss: Loss, mix: Mix | None = None
+) -> StepFunction:
     """Build `step(state, frozen, batch) -> state` for one phase, jitted, with `state` donated.
 
     `model` is a Linen module of a base and a head (`tlx.models.Classifier`), `labels` the label tree of its parameters.
     `frozen` holds the frozen leaves, with None for those that train; the step reads them and no gradient exists for
-    them. A batch is {'image': float32 (B, H, W, C), 'label': int32 (B,)}.
+    them. A batch is {'image': float32 (B, H, W, C), 'label': int32 (B,)}, with 'mask': bool (B,) where some rows are
+    padding, which counts nowhere. `mix` mixes its pictures in pairs.
     """
 
     def step(state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
+        images, targets, mask = batch["image"], batch["label"], batch.get("mask")
+        size = targets.shape[0] if mask is None else mask.sum()
+        dropout, mixing = jax.random.split(jax.random.fold_in(state.key, state.step))
+        mixed = mix(images, mixing, size) if mix else None
+
         def objective(trainable: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
             variables = {"params": combine(trainable, frozen), "batch_stats": state.batch_stats}
-            with run_frozen(labels, model.base.stage_names):
+            with run_frozen(labels, model.base.stage_names, mask):
                 logits, changed = model.apply(
                     variables,
-                    batch["image"],
+                    images if mixed is None else mixed.images,
                     train=True,
                     mutable=["batch_stats"],
-                    rngs={"dropout": jax.random.fold_in(state.key, state.step)},
+                    rngs={"dropout": dropout},
                 )
-            return loss(logits, batch["label"]), (logits, changed.get("batch_stats", {}))
+            value = loss(logits, targets, mask)
+            if mixed is not None:
+                value = mixed.share * value + (1 - mixed.share) * loss(logits, targets[mixed.partner], mask)
+            return value, (logits, changed.get("batch_stats", {}))
 
         (value, (logits, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
-        size = batch["label"].shape[0]
+        right = (logits.argmax(-1) == targets).sum(dtype=jnp.int32, where=mask)
         totals = Totals(
             loss=state.totals.loss + value * size,
-            correct=state.totals.correct + (logits.argmax(-1) == batch["label"]).sum(dtype=jnp.int32),
+            correct=state.totals.correct + right,
             examples=state.totals.examples + size,
             bad_step=jnp.minimum(state.totals.bad_step, jnp.where(jnp.isfinite(value), NEVER, state.step)),
         )
