@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 TEST_EXAMPLES = 540
+LATER = ("mistake_maps", "mistake_names", "map_rows", "map_points")  # what runs have not always written
 BASE_STAGES = {"conv1": 320, "conv2": 18_496, "conv3": 36_928}
 HEAD = 36_928 + 650
 PLANS = [  # name, epochs, the stages that train and their label, the rates
@@ -89,6 +90,7 @@ def evaluation(classes: int, examples: int, accuracy: float, picture: tuple[int,
     mistakes = np.flatnonzero(labels != predicted)
     mistakes = mistakes[np.argsort(-confidence[mistakes])][:24]
     pictures = random.integers(0, 256, (len(mistakes), *picture)).astype(np.uint8)
+    rows = np.arange(0, examples, 3)
     return {
         "labels": labels.astype(np.int32),
         "predicted": predicted.astype(np.int32),
@@ -96,6 +98,10 @@ def evaluation(classes: int, examples: int, accuracy: float, picture: tuple[int,
         "loss": -np.log(confidence),
         "mistakes": mistakes.astype(np.int64),
         "mistake_images": pictures,
+        "mistake_maps": random.integers(0, 256, pictures.shape[:3]).astype(np.uint8),
+        "mistake_names": np.array([f"pictures/{index}.png" for index in mistakes], np.str_),
+        "map_rows": rows,
+        "map_points": random.normal(size=(len(rows), 2)).astype(np.float32),
     }
 
 
@@ -104,7 +110,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run of three phases with its baseline; the arguments say what to make different.
 
     `run`, `result` and `arrays` replace keys of those files (a value of `...` removes the key), `metrics` is a
-    function of its rows; `config` is the text of config.yaml.
+    function of its rows; `config` is the text of config.yaml. An `old` run has no interpretation.
     """
 
     def make(
@@ -116,6 +122,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         result: dict[str, Any] | None = None,
         metrics: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda rows: rows,
         arrays: dict[str, Any] | None = None,
+        old: bool = False,
         config: str | None = "base: cnn-mnist\ndata: digits\n",
         directory: str = "run",
     ) -> Path:
@@ -144,6 +151,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             "scratch": {"phases": [_outcome("scratch", 15, dict.fromkeys(BASE_STAGES, "base"), 0.85)]},
         }  # fmt: skip
         rows = metrics([*_curve("transfer", names, 0.45, 0.975), *_curve("scratch", [("scratch", 15)], 0.1, 0.87)])
+        arrays = {**(dict.fromkeys(LATER, ...) if old else {}), **(arrays or {})}
         for value, changes in ((run_json, run), (result_json, result), (evaluated, arrays)):
             value.update(changes or {})
             for key in [key for key, each in value.items() if each is ...]:

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -276,26 +277,103 @@ def test_many_classes_wait_behind_a_click(make_page: MakePage) -> None:
     assert len(rows(section)) == 47
 
 
+def decoded(image: Element) -> tuple[str, np.ndarray]:
+    """Return the kind and the pixels of a picture of the page."""
+    kind, _, code = image.attributes["src"].partition(";base64,")
+    return kind.removeprefix("data:image/"), np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
+
+
 @pytest.mark.parametrize("picture", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4), (400, 300, 3)])
 def test_the_mistakes_as_pictures(make_run: MakeRun, picture: tuple[int, ...]) -> None:
-    run = make_run(picture=picture)
+    run = make_run(picture=picture, arrays={"loss": np.linspace(0, 5, 540)})
     with np.load(run / "evaluation.npz") as archive:
         arrays = dict(archive)
     section = Page(write_report(run)).section("mistakes")
     figures = section.find("figure")
     assert len(figures) == 24
-    for figure, index, expected in zip(figures, arrays["mistakes"], arrays["mistake_images"], strict=True):
-        (image,) = figure.find("img")
+    for place, (figure, index) in enumerate(zip(figures, arrays["mistakes"], strict=True)):
+        shown, heat = figure.find("img")
         label, predicted = arrays["labels"][index], arrays["predicted"][index]
-        assert image.attributes["alt"] == f"Test example {index}: {label}, taken for {predicted}"
-        assert figure.text == f"{predicted}{arrays['confidence'][index]:.0%} is {label}"
-        shape, _, code = image.attributes["src"].partition(",")
-        assert shape == "data:image/png;base64"
-        decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
-        if picture[0] == 400:
-            assert decoded.shape == (192, 144, 3)
-        else:
-            np.testing.assert_array_equal(decoded, expected[..., 0] if picture[2:] == (1,) else expected)
+        assert shown.attributes["alt"] == f"Test example {index}: {label}, taken for {predicted}"
+        assert heat.attributes["alt"] == f"What spoke for {predicted}"
+        sure, truth = arrays["confidence"][index], np.exp(-arrays["loss"][index])
+        assert figure.text == f"{predicted}{sure:.0%} is {label}{truth:.0%} pictures/{index}.png"
+        if picture[0] == 400:  # noise does not fit into a small PNG
+            assert [(kind, pixels.shape) for kind, pixels in map(decoded, (shown, heat))] == [
+                ("jpeg", (192, 144, 3))
+            ] * 2
+            continue
+        kind, pixels = decoded(shown)
+        expected = arrays["mistake_images"][place]
+        assert kind == "png"
+        np.testing.assert_array_equal(pixels, expected[..., 0] if picture[2:] == (1,) else expected)
+        grey = expected[..., :3].mean(-1) if len(picture) == 3 else expected
+        colours = matplotlib.colormaps["inferno"](arrays["mistake_maps"][place], bytes=True)[..., :3]
+        assert np.abs(decoded(heat)[1] - (0.4 * grey[..., None] + 0.6 * colours)).max() < 2
+
+
+def test_24_photographs_make_no_large_page(make_run: MakeRun) -> None:
+    """Noise is the worst of photographs (real ones come to half of it): as PNG these would be 7 MB."""
+    assert write_report(make_run(picture=(224, 224, 3))).stat().st_size < 1_600_000
+
+
+def test_mistakes_without_heat_and_names(make_page: MakePage) -> None:
+    """As bases without spatial features leave them, from sources without names."""
+    empty = {"mistake_maps": np.zeros((0, 28, 28), np.uint8), "mistake_names": np.full(24, "")}
+    section = make_page(arrays=empty).section("mistakes")
+    figures = section.find("figure")
+    assert len(figures) == len(section.find("img")) == 24
+    assert not section.find("span", class_="file")
+    assert "Grad-CAM" not in section.text
+
+
+def test_a_run_written_before_there_were_maps(make_page: MakePage) -> None:
+    page = make_page(old=True)
+    assert not page.root.find("section", aria_labelledby="map")
+    figures = page.section("mistakes").find("figure")
+    assert len(figures) == len(page.section("mistakes").find("img")) == 24
+
+
+def test_the_calibration(make_page: MakePage) -> None:
+    """All of 540 predictions with a confidence of 75%: a bin of one, and the error is its distance to the accuracy."""
+    section = make_page(arrays={"confidence": np.full(540, 0.75)}).section("calibration")
+    facts = {row.find("dt")[0].text: row.find("dd")[0].text for row in section.find("div") if row.find("dt")}
+    assert facts["mean confidence"] == "75.0%"
+    assert facts["accuracy"] == "95.2%"
+    assert facts["expected calibration error"] == "20.2%"
+    assert "they differ by 20.2% on average" in section.find("desc")[0].text
+
+
+def test_no_calibration_of_what_is_no_number(make_page: MakePage) -> None:
+    page = make_page(arrays={"confidence": np.full(540, np.nan)})
+    assert not page.root.find("section", aria_labelledby="calibration")
+
+
+def test_the_map_and_its_legend(make_run: MakeRun) -> None:
+    run = make_run()
+    with np.load(run / "evaluation.npz") as archive:
+        arrays = dict(archive)
+    section = Page(write_report(run)).section("map")
+    (legend,) = section.find("p", class_="legend")
+    assert [entry.text for entry in legend.find("bdi")] == list("0123456789")
+    assert len(legend.find("svg", class_="mark")) == 10
+    told = {title.text for mark in section.find("use") for title in mark.find("title")}
+    rows = arrays["map_rows"]
+    wrong = rows[arrays["labels"][rows] != arrays["predicted"][rows]]
+    assert len(told) == len(rows) == 180
+    for row in wrong:
+        assert f"Test example {row}: {arrays['labels'][row]}, taken for {arrays['predicted'][row]}" in told
+    assert len(section.find("use", href="#map-ring")) == len(wrong) > 0
+    assert "t-SNE" in section.text
+
+
+def test_the_map_of_many_classes_and_of_few_examples(make_page: MakePage) -> None:
+    many = make_page(classes=tuple(f"class {i}" for i in range(47)), examples=470, directory="many").section("map")
+    assert [entry.text for entry in many.find("p", class_="legend")[0].find("span")] == ["right", "mistaken"]
+    assert "Names stand amid" in many.text
+    few = make_page(examples=12, arrays={"map_rows": np.arange(4), "map_points": np.zeros((4, 2))}).section("map")
+    assert "t-SNE" not in few.text
+    assert "first two principal components" in few.text
 
 
 def test_how_to_repeat_it(make_page: MakePage) -> None:
@@ -376,6 +454,7 @@ def hostile(make_page: MakePage) -> Page:
         },
         result={"phases": [phase], "scratch": {"phases": [phase]}},
         metrics=spoil,
+        arrays={"mistake_names": np.array((HOSTILE * 2)[:24], np.str_)},
         config="".join(name.encode("utf-8", "replace").decode() for name in HOSTILE),
     )  # fmt: skip
 
@@ -389,9 +468,19 @@ def test_no_name_becomes_markup(hostile: Page) -> None:
         assert not any(key.startswith("on") for key in element.attributes), element.attributes
         assert "position:fixed" not in element.attributes.get("style", "")
         assert element.attributes.get("src", "data:").startswith("data:")
-    assert len(hostile.root.find("title")) == 1 + 3  # the page's and one for each plot
     assert len(hostile.root.find("style")) == 1
-    assert len(hostile.root.find("svg")) == 3
+    drawn = hostile.root.find("svg", role="img")
+    assert [drawing.children[0].text for drawing in drawn] == [  # type: ignore[union-attr]
+        "Loss by epoch",
+        "Accuracy by epoch",
+        "Confusion matrix",
+        "Reliability diagram",
+        "Map of the features",
+    ]
+    marks = hostile.root.find("use", href="#map-ring")
+    titles = hostile.root.find("title")
+    assert len(titles) == 1 + len(drawn) + 540 // 3 + len(marks)  # the page's, of each drawing, of each mark
+    assert any("taken for <script>alert(1)</script>" in title.text for title in titles)
 
 
 def test_every_name_is_shown_as_it_is(hostile: Page) -> None:
@@ -403,6 +492,8 @@ def test_every_name_is_shown_as_it_is(hostile: Page) -> None:
     assert len(table) == len(HOSTILE)
     assert all(len(name) <= 43 for name in names)
     assert "49" not in names
+    files = {element.text for element in hostile.section("mistakes").find("span", class_="file")}
+    assert {"<script>alert(1)</script>", "日本語", "\ufffdright to left\ufffd", "\ufffd"} <= files
 
 
 def test_no_direction_mark_or_control_gets_through(hostile: Page) -> None:

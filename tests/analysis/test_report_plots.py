@@ -1,16 +1,19 @@
 """Plots: well-formed SVG that takes its colours from the page and its texts as they are."""
 
 import dataclasses
+import itertools
 import math
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from tlx.analysis import Epoch, confusion, curves
+from tlx.analysis import Epoch, confusion, curves, feature_map, reliability
 from tlx.analysis.names import shown
 
+SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = (
     "<script>alert(1)</script>",
     '" onload="alert(1)',
@@ -38,7 +41,7 @@ def epochs(run: str, lengths: list[int], name: str = "phase", loss: float = 1.0)
 
 def texts(svg: str) -> list[str]:
     root = ElementTree.fromstring(svg)
-    return [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    return [text.text or "" for text in root.iter(f"{SVG}text")]
 
 
 def strokes(svg: str, colour: str) -> int:
@@ -128,16 +131,102 @@ def test_confusion_of_hostile_names() -> None:
     assert not re.search(r"<[^>]*\son\w+=", svg)
 
 
+def test_reliability_draws_a_bar_a_bin() -> None:
+    correct, confidence = np.array([True, True, False, True, False]), np.array([0.95, 0.99, 0.97, 0.5, 0.1])
+    svg = reliability(correct, confidence)
+    bars = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: var\(--transfer', svg)
+    heights = [np.ptp([float(number) for number in re.findall(r"[ML] [\d.]+ ([\d.]+)", bar)]) for bar in bars]
+    np.testing.assert_allclose(np.array(heights) / max(heights), [0, 1, 2 / 3], atol=1e-6)
+    assert "Accuracy by confidence of 5 test examples; they differ by 30.2% on average." in svg
+    assert {"confidence", "accuracy", "100%"} <= set(texts(svg))
+
+
+def mapped(classes: int, examples: int = 90, names: Sequence[str] | None = None) -> str:
+    """Draw a map of examples of so many classes, of which each third is taken for the class after its own."""
+    points = np.random.default_rng(0).normal(size=(examples, 2))
+    labels = np.arange(examples) % classes
+    predicted = np.where(np.arange(examples) % 3 == 0, (labels + 1) % classes, labels)
+    return feature_map(points, labels, predicted, names or [f"<{i}>" for i in range(classes)], 7 * np.arange(examples))
+
+
+def marks(svg: str) -> dict[tuple[str, str], list[tuple[float, float, str]]]:
+    """Return the marks of a map by their fill and their shape: place and title."""
+    found: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    for group in ElementTree.fromstring(svg).iter(f"{SVG}g"):
+        fill = group.attrib["style"].partition(";")[0]
+        for mark in group.iter(f"{SVG}use"):
+            place = (float(mark.attrib["x"]), float(mark.attrib["y"]), mark[0].text or "")
+            found.setdefault((fill, mark.attrib["href"]), []).append(place)
+    return found
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 12])
+def test_a_map_of_few_classes_gives_each_a_look_of_its_own(classes: int) -> None:
+    found = marks(mapped(classes))
+    rings = found.pop(("fill: none", "#map-ring"), [])
+    assert len(found) == classes
+    assert sum(map(len, found.values())) == 90
+    assert len(rings) == (30 if classes > 1 else 0)
+    of_class_0 = next(iter(found.values()))
+    assert {title.partition(",")[0].partition(": ")[2] for _, _, title in of_class_0} == {"<0>"}
+    assert set(rings) <= {mark for group in found.values() for mark in group}
+
+
+@pytest.mark.parametrize(("classes", "named"), [(13, 13), (60, 60), (61, 0)])
+def test_a_map_of_many_classes_tells_right_from_wrong(classes: int, named: int) -> None:
+    svg = mapped(classes)
+    found = {look: len(group) for look, group in marks(svg).items()}
+    assert found == {
+        ("fill: var(--transfer, #0067a5)", "#map-shape-0"): 60,
+        ("fill: var(--scratch, #b84a00)", "#map-shape-4"): 30,
+    }
+    assert len(texts(svg)) == named
+
+
+def test_a_name_stands_at_an_example_of_its_class() -> None:
+    points = np.array([[0, 0], [1, 0], [2, 0], [3, 0], [100, 100], *[[50, 0]] * 12], float)
+    labels = np.array([0] * 5 + list(range(1, 13)))
+    svg = feature_map(points, labels, labels, [str(i) for i in range(13)], np.arange(17))
+    named = {text.text: text.attrib for text in ElementTree.fromstring(svg).iter(f"{SVG}text")}
+    assert (named["0"]["x"], named["0"]["y"]) == ("28.8", "656.0")  # of (2, 0), the median, not the mean
+
+
+def test_a_map_keeps_proportions_and_points_upwards() -> None:
+    svg = feature_map(np.array([[0.0, 0], [4, 1]]), np.zeros(2, int), np.zeros(2, int), ["a"], np.array([5, 6]))
+    (places,) = marks(svg).values()
+    assert places == [(16, 176, "Test example 5: a"), (656, 16, "Test example 6: a")]
+    assert ElementTree.fromstring(svg).attrib["viewBox"] == "0 0 672 192"
+
+
+def test_a_map_of_points_in_one_place_and_of_none() -> None:
+    for count in (0, 1, 3):
+        none = np.zeros(count, int)
+        svg = feature_map(np.zeros((count, 2)), none, none, ["a"], none)
+        assert [place[:2] for group in marks(svg).values() for place in group] == [(16, 16)] * count
+        assert f"{count} test examples of 1 classes, 0 of them mistaken." in svg
+
+
+def test_a_map_of_hostile_names() -> None:
+    for extra in (0, 20):  # with colours, and with names
+        names = (*HOSTILE, *map(str, range(extra)))
+        svg = mapped(len(names), 90, names)
+        titles = {title for group in marks(svg).values() for _, _, title in group}
+        for index, name in enumerate(names):
+            assert any(f": {shown(name, 40)}" in title for title in titles), index
+        assert "<script" not in svg
+        assert not re.search(r"<[^>]*\son\w+=", svg)
+
+
 def test_svgs_keep_their_ids_and_colours_apart() -> None:
     svgs = [
         curves(epochs("transfer", [3]), "loss"),
         curves(epochs("transfer", [3]), "accuracy"),
         confusion(np.arange(2), np.arange(2), "ab"),
+        reliability(np.array([True, False]), np.array([0.9, 0.6])),
+        mapped(2),
     ]
     ids = [set(re.findall(r'\bid="([^"]*)"', svg)) for svg in svgs]
-    assert not ids[0] & ids[1]
-    assert not ids[1] & ids[2]
-    assert not ids[0] & ids[2]
+    assert all(not one & other for one, other in itertools.combinations(ids, 2))
     for svg, own in zip(svgs, ids, strict=True):
         assert set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', svg))
         assert set(re.findall(r'href="#([^"]*)"', svg)) <= own

@@ -57,6 +57,17 @@ def test_everything_written_is_read(make_run: MakeRun) -> None:
     assert run.metrics[0].rates == {"head": 1e-3}
     assert run.evaluation.labels.dtype == np.int64
     assert run.evaluation.mistake_images.dtype == np.uint8
+    assert run.evaluation.mistake_maps.shape == (24, 28, 28)
+    assert run.evaluation.mistake_names[0] == f"pictures/{run.evaluation.mistakes[0]}.png"
+    assert run.evaluation.map_rows.tolist() == list(range(0, 540, 3))
+    assert run.evaluation.map_points.shape == (180, 2)
+
+
+def test_a_run_written_before_there_were_maps(make_run: MakeRun) -> None:
+    evaluation = read_run(make_run(old=True)).evaluation
+    assert len(evaluation.mistake_images) == 24
+    assert len(evaluation.mistake_maps) == len(evaluation.mistake_names) == 0
+    assert len(evaluation.map_rows) == len(evaluation.map_points) == 0
 
 
 def test_what_was_not_measured_is_nan_or_absent(make_run: MakeRun) -> None:
@@ -188,6 +199,22 @@ def test_line_separators_within_a_name_do_not_break_a_line(make_run: MakeRun) ->
         ({"mistakes": np.arange(1), "mistake_images": np.zeros((1, 0, 2), np.uint8)}, "found (1, 0, 2)"),
         ({"mistake_images": np.zeros((3, 2, 2), np.uint16)}, "'mistake_images' has dtype uint16, expected uint8"),
         ({"mistake_images": np.uint8(1)}, "'mistake_images' must have one axis"),
+        ({"mistake_maps": ..., "map_rows": ...}, "no array 'mistake_maps', 'map_rows'"),
+        ({"mistake_maps": np.zeros((24, 28), np.uint8)}, "'mistake_maps' must have 3 axes, found (24, 28)"),
+        ({"mistake_maps": np.zeros((24, 28, 27), np.uint8)}, "'mistake_maps' has shape (24, 28, 27)"),
+        ({"mistake_maps": np.zeros((23, 28, 28), np.uint8)}, "'mistake_maps' has shape (23, 28, 28)"),
+        ({"mistake_maps": np.zeros((24, 28, 28), np.uint16)}, "'mistake_maps' has dtype uint16, expected uint8"),
+        ({"mistake_names": np.full(23, "a")}, "'mistake_names' has 23 rows, 'mistakes' has 24"),
+        ({"mistake_names": np.full(24, b"a")}, "'mistake_names' has dtype |S1, expected texts"),
+        (
+            {"mistake_names": np.full(24, 0x110000, np.uint32).view("U1")},
+            "'mistake_names' holds characters that do not exist",
+        ),
+        ({"map_rows": np.full(180, 540)}, "'map_rows' row 0 is 540, outside 0..539"),
+        ({"map_rows": np.arange(3)}, "'map_points' must be two finite numbers for each of 'map_rows', found (180, 2)"),
+        ({"map_points": np.zeros((180, 3))}, "'map_points' must be two finite numbers"),
+        ({"map_points": np.full((180, 2), np.nan)}, "'map_points' must be two finite numbers"),
+        ({"map_points": np.full((180, 2), 1e9)}, "'map_points' must be two finite numbers"),
     ],
 )
 def test_arrays_at_odds_are_named(make_run: MakeRun, arrays: dict[str, Any], message: str) -> None:

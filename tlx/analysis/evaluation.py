@@ -1,6 +1,7 @@
 """Read what a run answered to its test examples, without trusting the file that says so."""
 
 import math
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,30 @@ _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "loss": "f",
     "mistakes": "iu",
     "mistake_images": "u",
+    "mistake_maps": "u",
+    "mistake_names": "U",
+    "map_rows": "iu",
+    "map_points": "f",
 }
-_EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8"}
+_LATER = {  # what runs have not always written, all of it or none, and what stands for it
+    "mistake_maps": np.zeros((0, 0, 0), np.uint8),
+    "mistake_names": np.zeros(0, np.str_),
+    "map_rows": np.zeros(0, np.int64),
+    "map_points": np.zeros((0, 2)),
+}
+_AXES = {"mistake_maps": 3, "map_points": 2}  # of `mistake_images` 3 or 4, of the others 1
+_EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8", "U": "texts"}
+_FURTHEST = 1e6  # of a point on the map; the points of a run lie within a few hundred
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the answers to N test examples, and the pictures of K of the mistakes.
+    """Hold the answers to N test examples, the pictures of K of the mistakes, and a map of M of the examples.
 
     `labels` and `predicted` are (N,) int64, `confidence` and `loss` (N,) float, `mistakes` (K,) int64 (indices into the
-    N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4.
+    N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, `mistake_maps` their Grad-CAM (K, H, W)
+    uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into the N) and
+    `map_points` (M, 2) float. The last four are empty for runs that did not write them.
     """
 
     labels: np.ndarray
@@ -37,6 +52,10 @@ class Evaluation:
     loss: np.ndarray
     mistakes: np.ndarray
     mistake_images: np.ndarray
+    mistake_maps: np.ndarray
+    mistake_names: tuple[str, ...]
+    map_rows: np.ndarray
+    map_points: np.ndarray
 
 
 def read_evaluation(path: Path, classes: int) -> Evaluation:
@@ -54,13 +73,14 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
     arrays = _read_arrays(path)
     images = arrays["mistake_images"]
     for name, array in arrays.items():
-        if array.ndim != 1 and (name != "mistake_images" or not array.ndim):
-            raise _fault(path, f"{name!r} must have one axis, found shape {array.shape}")
+        axes = _AXES.get(name, 1)
+        if array.ndim != axes and (name != "mistake_images" or not array.ndim):
+            raise _fault(path, f"{name!r} must have {'one axis' if axes == 1 else f'{axes} axes'}, found {array.shape}")
     examples = len(arrays["labels"])
     for name in ("predicted", "confidence", "loss"):
         if len(arrays[name]) != examples:
             raise _fault(path, f"{name!r} has {len(arrays[name])} rows, 'labels' has {examples}")
-    for name, end in (("labels", classes), ("predicted", classes), ("mistakes", examples)):
+    for name, end in (("labels", classes), ("predicted", classes), ("mistakes", examples), ("map_rows", examples)):
         wrong = np.flatnonzero((arrays[name] < 0) | (arrays[name] >= end))
         if wrong.size:
             raise _fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
@@ -71,7 +91,24 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         len(picture) not in (2, 3) or 0 in picture or (len(picture) == 3 and picture[2] not in (1, 3, 4))
     ):
         raise _fault(path, f"'mistake_images' must be (K, H, W) or (K, H, W, 1, 3 or 4), found {images.shape}")
-    return Evaluation(**{n: a.astype(np.int64) if _ARRAYS[n] == "iu" else a for n, a in arrays.items()})
+    maps, points = arrays["mistake_maps"], arrays["map_points"]
+    if len(maps) and maps.shape != images.shape[:3]:
+        raise _fault(path, f"'mistake_maps' has shape {maps.shape}, 'mistake_images' {images.shape}")
+    if (
+        points.shape != (len(arrays["map_rows"]), 2) or not (np.abs(points.astype(np.float64)) <= _FURTHEST).all()
+    ):  # NaN is not
+        raise _fault(path, f"'map_points' must be two finite numbers for each of 'map_rows', found {points.shape}")
+    names = _texts(path, "mistake_names", arrays.pop("mistake_names"))
+    if len(names) not in (0, len(images)):
+        raise _fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(images)}")
+    checked = {name: array.astype(np.int64) if _ARRAYS[name] == "iu" else array for name, array in arrays.items()}
+    return Evaluation(**checked, mistake_names=names)
+
+
+def _texts(path: Path, name: str, array: np.ndarray) -> tuple[str, ...]:
+    if (array.view(f"{array.dtype.str[0]}u4") > sys.maxunicode).any():  # which Python could not even print
+        raise _fault(path, f"{name!r} holds characters that do not exist")
+    return tuple(array.tolist())
 
 
 def _fault(path: Path, what: str) -> CheckpointError:
@@ -85,13 +122,13 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
             absent = [name for name in _ARRAYS if f"{name}.npy" not in members]
-            if absent:
+            if absent and absent != list(_LATER):
                 raise _fault(path, f"no array {', '.join(map(repr, absent))}")
-            wanted = {name: members[f"{name}.npy"] for name in _ARRAYS}
+            wanted = {name: members[f"{name}.npy"] for name in _ARRAYS if name not in absent}
             total = sum(member.file_size for member in wanted.values())
             if total > _MOST:
                 raise UnsafeFileError(f"{path}: would unpack to {total:,} bytes; {_CURE}")
-            return {name: _read_array(path, archive, member, name) for name, member in wanted.items()}
+            return _LATER | {name: _read_array(path, archive, member, name) for name, member in wanted.items()}
     except TlxError:
         raise
     except Exception as error:  # zipfile, zlib and numpy's header parser raise whatever the bytes provoke
@@ -107,7 +144,7 @@ def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, n
         shape, _, dtype = read_header(stream)
     if dtype.hasobject:
         raise UnsafeFileError(f"{path}: {name!r} holds Python objects, which are never unpickled; {_CURE}")
-    if dtype.kind not in _ARRAYS[name] or (name == "mistake_images" and dtype.itemsize != 1):
+    if dtype.kind not in _ARRAYS[name] or not dtype.itemsize or (_ARRAYS[name] == "u" and dtype.itemsize != 1):
         raise _fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[_ARRAYS[name]]}")
     if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy allocates what the header claims
         raise _fault(path, f"{name!r} claims shape {shape}, more than the file holds")

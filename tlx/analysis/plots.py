@@ -1,4 +1,4 @@
-"""Draw a run as SVG that takes its colours from the page: curves over the phases, and the confusion matrix."""
+"""Draw a run as SVG that takes its colours from the page: curves over the phases, confusions, calibration."""
 
 import html
 import io
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tlx.analysis.metrics import confusion_matrix
+from tlx.analysis.metrics import calibration, confusion_matrix, expected_calibration_error
 from tlx.analysis.names import shown
 from tlx.analysis.record import Epoch
 
@@ -137,6 +137,38 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
     accuracy = float(np.mean(np.asarray(labels) == predicted)) if len(labels) else math.nan
     description = f"{len(labels)} test examples of {len(classes)} classes, {100 * accuracy:.1f}% on the diagonal."
     return _svg(figure, "Confusion matrix", description, "confusion")
+
+
+@_own_style()
+def reliability(correct: np.ndarray, confidence: np.ndarray) -> str:
+    """Draw the accuracy of (N,) predictions over their confidence as an SVG: a bar a bin of `calibration`.
+
+    The more examples a bin has, the stronger its colour. On the dashed line confidence and accuracy agree.
+
+    >>> reliability(np.array([True, False]), np.array([0.9, 0.6]))[:4]
+    '<svg'
+    """
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Rectangle
+
+    found = calibration(correct, confidence)
+    width, strength = 1 / len(found.count), np.sqrt(found.count / found.count.max())
+    figure, axes = _figure(3.4, 2.7)
+    for place in np.flatnonzero(found.count):
+        colour = to_rgba(_TRANSFER, 0.15 + 0.85 * strength[place])
+        corner, height = ((place + 0.06) * width, 0), found.accuracy[place]
+        axes.add_patch(Rectangle(corner, 0.88 * width, height, facecolor=colour, edgecolor=_TRANSFER, linewidth=0.8))
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=1.1, linestyle=(0, (2.5, 2)))
+    axes.set(xlim=(0, 1), ylim=(0, 1.015), aspect="equal")
+    axes.set_xlabel("confidence", color=_MUTED)
+    axes.set_ylabel("accuracy", color=_MUTED)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+    error = expected_calibration_error(correct, confidence)
+    description = (
+        f"Accuracy by confidence of {len(correct)} test examples; they differ by {100 * error:.1f}% on average."
+    )
+    return _svg(figure, "Reliability diagram", description, "reliability")
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":

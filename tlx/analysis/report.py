@@ -1,7 +1,5 @@
 """Write a run's report: one HTML page that needs nothing but itself."""
 
-import base64
-import io
 import json
 import math
 import os
@@ -12,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.analysis.metrics import accuracy_interval, class_figures, most_confused
+from tlx.analysis.feature_map import MOST_COLOURED, class_mark, feature_map
+from tlx.analysis.metrics import accuracy_interval, class_figures, expected_calibration_error, most_confused
 from tlx.analysis.names import shown
-from tlx.analysis.plots import confusion, curves
+from tlx.analysis.pictures import data_uri, heat_over
+from tlx.analysis.plots import confusion, curves, reliability
 from tlx.analysis.record import PhaseRecord, RunRecord, read_run
 from tlx.errors import StorageError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_LARGEST_PICTURE = 192  # pixels a side, about twice what the page shows
 _OPEN_CLASSES = 15  # as many are listed at once, the rest behind a click
 _COLOURS = 6  # of trainable labels, in the style sheet: .label-0 and on
 _QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
@@ -79,6 +78,8 @@ def render(run: RunRecord) -> str:
             wrong=int((labels != predicted).sum()),
             figures=_by_difficulty(labels, predicted, len(classes)),
             open_classes=_OPEN_CLASSES,
+            calibration=_calibration(labels == predicted, evaluation.confidence),
+            map=_feature_map(run),
             mistakes=_mistakes(run),
             plan=json.dumps([dict(phase.plan) for phase in run.phases], indent=2, ensure_ascii=False),
         )
@@ -166,30 +167,50 @@ def _by_difficulty(labels: np.ndarray, predicted: np.ndarray, classes: int) -> l
     ]  # fmt: skip
 
 
+def _calibration(correct: np.ndarray, confidence: np.ndarray) -> dict[str, Any] | None:
+    """Say how well the confidence fits; None without examples or where a confidence is not a number."""
+    from markupsafe import Markup
+
+    error = expected_calibration_error(correct, confidence)
+    if not math.isfinite(error):
+        return None
+    accuracy, mean = float(correct.mean()), float(confidence.mean(dtype=np.float64))
+    return {"error": error, "accuracy": accuracy, "mean": mean, "diagram": Markup(reliability(correct, confidence))}
+
+
+def _feature_map(run: RunRecord) -> dict[str, Any] | None:
+    """Draw the map of the features, with its legend; None for a run that has none."""
+    from markupsafe import Markup
+
+    evaluation, rows = run.evaluation, run.evaluation.map_rows
+    if not len(rows):
+        return None
+    labels, predicted = evaluation.labels[rows], evaluation.predicted[rows]
+    drawn = feature_map(evaluation.map_points, labels, predicted, run.classes, rows)
+    coloured = len(run.classes) if len(run.classes) <= MOST_COLOURED else 0
+    legend = [(Markup(class_mark(number)), run.classes[number]) for number in range(coloured)]
+    return {"drawn": Markup(drawn), "legend": legend, "count": len(rows)}
+
+
 def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
     evaluation = run.evaluation
+    maps, names = evaluation.mistake_maps, evaluation.mistake_names
     return [
         {
             "index": index,
             "label": evaluation.labels[index],
             "predicted": evaluation.predicted[index],
             "confidence": float(evaluation.confidence[index]),
-            "picture": _data_uri(picture),
+            "truth": math.exp(-max(float(evaluation.loss[index]), 0.0)),  # the loss is -log of that probability
+            "name": names[place] if names else "",
+            "picture": data_uri(picture),
+            "heat": data_uri(heat_over(picture, maps[place])) if len(maps) else None,
             "small": max(picture.shape[:2]) <= 64,
         }
-        for index, picture in zip(evaluation.mistakes.tolist(), evaluation.mistake_images, strict=True)
+        for place, (index, picture) in enumerate(
+            zip(evaluation.mistakes.tolist(), evaluation.mistake_images, strict=True)
+        )
     ]
-
-
-def _data_uri(picture: np.ndarray) -> str:
-    """Encode (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 as a PNG in a data URI, large ones scaled down."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(picture[..., 0] if picture.shape[2:] == (1,) else picture))
-    image.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE), Image.Resampling.LANCZOS)
-    target = io.BytesIO()
-    image.save(target, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode("ascii")
 
 
 def _lines(text: str) -> str:

@@ -39,7 +39,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
-        x = _pool(features, self.pool)
+        x = pooled(features, self.pool)
         if not self.classes:
             return x.astype(jnp.float32)
         for index, size in enumerate(self.hidden, start=1):
@@ -49,7 +49,8 @@ class Head(nn.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
 
 
-def _pool(features: jax.Array, pool: Pool) -> jax.Array:
+def pooled(features: jax.Array, pool: Pool) -> jax.Array:
+    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`."""
     if 0 in features.shape[1:]:
         raise ConfigError(f"the base leaves features of shape {features.shape[1:]}: use larger pictures")
     if features.ndim == 4 and pool == "average7x7":

@@ -1,0 +1,88 @@
+"""Run a model over pictures without labels: class probabilities, or features of any stage."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlx.data.pipeline import Feed, batches
+from tlx.data.preprocess import Preprocess
+from tlx.data.source import Source
+from tlx.models.classifier import Classifier
+from tlx.models.head import Pool, pooled
+from tlx.training.evaluate import on_device
+from tlx.tree.paths import Tree
+
+
+def features(
+    model: Classifier,
+    variables: Tree,
+    source: Source,
+    preprocess: Preprocess,
+    *,
+    stage: str | None = None,
+    pool: Pool = "average",
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the features (B, D) float32 of a source's examples, batch by batch, in the source's order.
+
+    They are the output of `stage` (the base's last by default), pooled as a head would (`tlx.models.Head`). Raise
+    `ConfigError` for an unknown stage.
+
+    >>> import tlx
+    >>> base, data = tlx.load("cnn-mnist"), tlx.load_data("digits", labels_per_class=2)
+    >>> parts = list(features(base.model, base.variables, data.train, base.preprocess, stage="conv2", batch_size=16))
+    >>> [part.shape for part in parts]
+    [(16, 64), (4, 64)]
+    """
+    model.base.span(until=stage)
+    yield from _over(_features, (model, stage, pool), variables, source, preprocess, batch_size, workers)
+
+
+def probabilities(
+    model: Classifier,
+    variables: Tree,
+    source: Source,
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the class probabilities (B, C) float32 of a source's examples, batch by batch, in the source's order."""
+    yield from _over(_probabilities, (model,), variables, source, preprocess, batch_size, workers)
+
+
+def _over(
+    function: Any,
+    static: tuple[Any, ...],
+    variables: Tree,
+    source: Source,
+    preprocess: Preprocess,
+    batch_size: int,
+    workers: int | None,
+) -> Iterator[np.ndarray]:
+    """Apply a jitted function to batches; while one is computed, the next is on its way."""
+    variables, left = jax.device_put(variables), len(source)
+    feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
+    waiting = None
+    for batch in on_device(batches(source, preprocess, feed)):
+        ready, waiting = waiting, function(*static, variables, batch["image"])
+        if ready is not None:
+            yield np.asarray(ready)
+            left -= len(ready)
+    if waiting is not None:
+        yield np.asarray(waiting)[:left]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _features(model: Any, stage: str | None, pool: Pool, variables: Tree, images: jax.Array) -> jax.Array:
+    found = model.apply(variables, images, until=stage, method="features")
+    return pooled(found, pool).astype("float32")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(model: Any, variables: Tree, images: jax.Array) -> jax.Array:
+    return jax.nn.softmax(model.apply(variables, images))

@@ -1,0 +1,125 @@
+"""Interpret a trained model on its test examples: where it looked in its mistakes, and how its features lie."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from tlx.data.source import Source, Subset, names_of, take
+from tlx.files import write_bytes
+from tlx.models.gradcam import gradcam, last_spatial_stage
+from tlx.presets.pretrained import Pretrained
+from tlx.training.evaluate import Evaluation
+from tlx.training.features import features
+
+MISTAKES = 24  # pictures of the most confident mistakes that a run keeps
+MAPPED = 1000  # examples on the map at most; as many take t-SNE about two seconds
+
+
+def write_evaluation(
+    path: Path, scores: Evaluation, source: Source, trained: Pretrained, *, workers: int | None = None
+) -> None:
+    """Write the test results of a trained model, and what interprets them, into an `evaluation.npz`.
+
+    `scores` are of every example of `source`, in its order. Beside the results (N,) the file holds K most confident
+    mistakes (`mistakes`, their rows), as pictures that the network was shown (`mistake_images`, (K, H, W, C) uint8),
+    with Grad-CAM of the class that was answered (`mistake_maps`, (K, H, W) uint8; none where the base has no spatial
+    features) and the examples' names, if the source has `names` (`mistake_names`); and a map of M examples
+    (`map_rows`, (M,); `map_points`, (M, 2) float32), whose pictures `workers` threads make (`tlx.data.Feed`). Raise
+    `StorageError` where it cannot be written.
+
+    >>> import tempfile, tlx
+    >>> trained, source = tlx.load("mlp-mnist"), tlx.data.Subset(tlx.load_data("digits").test, range(8))
+    >>> scores = tlx.evaluate(trained.model, trained.variables, source, trained.preprocess)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_evaluation(Path(folder, "evaluation.npz"), scores, source, trained)
+    ...     np.load(Path(folder, "evaluation.npz"))["map_points"].shape
+    (8, 2)
+    """
+    wrong = np.flatnonzero(scores.predicted != scores.labels)
+    worst = wrong[np.argsort(-scores.confidence[wrong], kind="stable")][:MISTAKES]
+    trained = replace(trained, variables=jax.device_put(trained.variables))
+    preprocess = trained.preprocess
+    nothing = np.zeros((0, preprocess.height, preprocess.width, preprocess.channels), np.uint8)
+    images, _ = take(source, worst)
+    frames = np.concatenate([nothing, *(preprocess.frame(image[None]) for image in images)])  # their sizes may differ
+    names = names_of(source) or ("",) * len(source)
+    rows, points = map_features(trained, source, workers=workers)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        labels=scores.labels,
+        predicted=scores.predicted,
+        confidence=scores.confidence,
+        loss=scores.losses,
+        mistakes=worst.astype(np.int64),
+        mistake_images=_pictures(frames),
+        mistake_maps=_heat(trained, frames, scores.predicted[worst]),
+        mistake_names=np.array([names[row] for row in worst], np.str_),
+        map_rows=rows,
+        map_points=points,
+    )
+    write_bytes(path, content.getvalue())
+
+
+def map_features(trained: Pretrained, source: Source, *, workers: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Project features of at most 1,000 evenly spread examples onto a plane: rows (M,) int64, points (M, 2) float32.
+
+    The features are the base's, pooled as the head pools them; examples whose features are not finite are left out.
+    """
+    rows = np.linspace(0, len(source) - 1, min(len(source), MAPPED)).round().astype(np.int64)
+    mapped, pool = Subset(source, rows), trained.config.pool
+    parts = features(trained.model, trained.variables, mapped, trained.preprocess, pool=pool, workers=workers)
+    found = np.concatenate(list(parts))
+    finite = np.isfinite(found).all(axis=1)
+    return rows[finite], project(found[finite])
+
+
+def project(features: np.ndarray) -> np.ndarray:
+    """Project features (N, D) onto a plane, neighbours beside neighbours: (N, 2) float32, the same on every call.
+
+    By t-SNE (L. van der Maaten and G. Hinton, Visualizing Data using t-SNE, 2008) of at most 50 principal components,
+    begun from the first two and with a perplexity of 30, or (N - 1) / 3 if that is less; fewer than 10 examples are
+    placed by the first two components alone.
+
+    >>> project(np.array([[0.0, 3.0], [0.0, 1.0], [0.0, -4.0]])).shape
+    (3, 2)
+    """
+    if not len(features) or not np.ptp(features, axis=0).any():  # all of them alike
+        return np.zeros((len(features), 2), np.float32)
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the order of sums must not depend on the machine's load; and it is no slower
+        components = PCA(min(50, *features.shape), random_state=0).fit_transform(features.astype(np.float64))
+        components /= components[:, 0].std()
+        components = np.pad(components, ((0, 0), (0, max(0, 2 - components.shape[1]))))
+        start = components[:, :2].astype(np.float32)
+        if len(features) < 10:
+            return start
+        perplexity = min(30.0, (len(features) - 1) / 3)
+        tsne = TSNE(init=1e-4 * start, perplexity=perplexity, max_iter=500, random_state=0)
+        return np.asarray(tsne.fit_transform(components), np.float32)
+
+
+def _pictures(frames: np.ndarray) -> np.ndarray:
+    """Make frames on 0..255 into what a page can show: uint8, and the mean of channels that are no colours."""
+    if frames.shape[3] not in (1, 3, 4):
+        frames = frames.mean(3, keepdims=True)
+    return frames.round().astype(np.uint8)
+
+
+def _heat(trained: Pretrained, frames: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return Grad-CAM of frames (K, H, W, C): (K, H, W) uint8, or (0, H, W) where the base has no spatial features."""
+    from PIL import Image
+
+    model, size = trained.model, frames.shape[1:3]
+    stage = last_spatial_stage(model, trained.variables, frames.shape[1:]) if len(frames) else None
+    if stage is None:
+        return np.zeros((0, *size), np.uint8)
+    maps = gradcam(model, trained.variables, trained.preprocess.normalise(frames), classes, stage=stage)
+    resized = [Image.fromarray(255 * each).resize(size[::-1], Image.Resampling.BILINEAR) for each in maps]
+    return np.stack([np.asarray(each) for each in resized]).round().astype(np.uint8)
