@@ -9,6 +9,7 @@ from . import recipes as recipes
 from . import training as training
 from . import tree as tree
 from .analysis import write_report as write_report
+from .data import Augment as Augment
 from .data import Data as Data
 from .data import Preprocess as Preprocess
 from .data import data_from_arrays as data_from_arrays
@@ -24,7 +25,9 @@ from .presets import load as load
 from .presets import preset_names as preset_names
 from .presets import published_names as published_names
 from .presets import save as save
+from .training import Mix as Mix
 from .training import Run as Run
+from .training import check_inputs as check_inputs
 from .training import evaluate as evaluate
 from .training import finetune as finetune
 from .training import fit as fit

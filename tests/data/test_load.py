@@ -2,9 +2,21 @@ import os
 
 import numpy as np
 import pytest
+from picture_files import write_classes
 
-from tlx.data import ArraySource, Data, Subset, check_data, data_from_arrays, fingerprint, labels_of, load_data
-from tlx.data.source import digests_of
+from tlx.data import (
+    ArraySource,
+    Data,
+    Subset,
+    check_data,
+    data_from_arrays,
+    data_from_sources,
+    fingerprint,
+    labels_of,
+    load_data,
+)
+from tlx.data.load import KINDS
+from tlx.data.source import Parts, Request, digests_of
 from tlx.errors import ConfigError, DataError
 
 IMAGES = np.arange(40, dtype=np.uint8).reshape(40, 1, 1) * 6
@@ -159,3 +171,89 @@ def test_real_mnist_and_letters(shared_data):
     check_data(mnist, 128)
     assert [len(part) for part in (mnist.train, mnist.validation, mnist.test)] == [51_000, 9_000, 10_000]
     assert mnist.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("a.csv", "manifest"),
+        ("a.TSV", "manifest"),
+        ("sub/a.jsonl", "manifest"),
+        ("a.npz", "npz"),
+        ("pets", "folder"),
+        ("./no", "folder"),
+        ("a:b/c", "folder"),
+        ("~/pets", "folder"),
+    ],
+)
+def test_a_path_says_its_kind(tmp_path, monkeypatch, source, kind):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pets").mkdir()
+    asked = []
+    monkeypatch.setitem(KINDS, kind, KINDS[kind]._replace(read=lambda request: asked.append(request) or digits()))
+    spec = load_data(source, skip_bad=0.25, train_split="a").spec
+    where = os.path.abspath(os.path.expanduser(source))
+    assert spec.source == f"{kind}:{where}"
+    assert asked == [Request(where, train_split="a", skip_bad=0.25)]
+
+
+def digits():
+    return Parts(ArraySource(IMAGES, LABELS), None, ())
+
+
+@pytest.mark.parametrize("option", [{"skip_bad": 0.1}, {"train_split": "a"}, {"test_split": "a"}])
+@pytest.mark.parametrize("source", ["digits", "idx:x", "npz:x"])
+def test_what_has_no_picture_files_and_no_named_splits(source, option, refuses):
+    with refuses(ConfigError, "has neither named splits nor picture files"):
+        load_data(source, **option)
+
+
+class Squares:
+    """Examples of somebody's own, with the least that a source must have."""
+
+    classes = ("dark", "bright")
+
+    def __init__(self, count=20, labels=None, classes=classes):
+        self.count, self.own, self.classes = count, labels, classes
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        label = index % 2 if self.own is None else self.own[index]
+        return {"image": np.full((8, 8), 12 * index + self.count, np.uint8), "label": label}
+
+
+def test_sources_of_ones_own():
+    data = data_from_sources(Squares())
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [12, 2, 6]
+    assert (data.spec, data.classes) == (None, ("dark", "bright"))
+    check_data(data, 12)
+    given = data_from_sources(Squares(), Squares(7), Squares(9), labels_per_class=3)
+    assert [len(part) for part in (given.train, given.validation, given.test)] == [6, 6, 9]
+    assert len(data_from_sources(Squares(), test_share=0.5, validation_share=0).train) == 10
+
+
+@pytest.mark.parametrize(
+    ("part", "source", "words"),
+    [
+        ("train", Squares(2, (0, -1)), "train: row 1: label -1 is negative"),
+        ("validation", Squares(2, (0, 2)), "validation: row 1: label 2 is out of range for 2 classes"),
+        ("test", Squares(2, classes=("bright", "dark")), "test: its classes are not those of train"),
+    ],
+    ids=["train", "validation", "test"],
+)
+def test_sources_that_do_not_fit(part, source, words, refuses):
+    with refuses(DataError, words):
+        data_from_sources(**{"train": Squares(), part: source})
+
+
+def test_pictures_in_two_parts_are_counted_and_too_few_are_refused(tmp_path, refuses):
+    write_classes(tmp_path / "train", {"cat": 5, "dog": 5})
+    write_classes(tmp_path / "val", {"cat": 3, "dog": 2})
+    write_classes(tmp_path / "test", seed=1)
+    data = load_data(str(tmp_path))
+    assert "5 of 5 validation images are also in training, pixel for pixel" in data.notes
+    with refuses(DataError, "10 training images are fewer than a batch of 20"):
+        check_data(data, 20)

@@ -5,8 +5,10 @@ import io
 
 import numpy as np
 import pytest
+from picture_files import encoded, numbered_pictures, write_classes
 from PIL import Image
 
+from tlx.data import Pictures, Preprocess, gather, labels_of, names_of
 from tlx.data.pictures import read_pictures
 from tlx.errors import DataError, UnsafeFileError
 
@@ -121,3 +123,65 @@ def test_a_pickle_is_unsafe(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x80\x04N.")
     with pytest.raises(UnsafeFileError, match=r"a\.npy"):
         read_pictures(str(tmp_path / "a.npy"))
+
+
+def test_folders_patterns_files_and_arrays_stand_for_pictures_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_classes(tmp_path, {"cat": 2, "dog": 2}))
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "cat/notes.txt").write_text("")
+    (tmp_path / "dog/round").symlink_to(tmp_path / "dog")
+    (tmp_path / "more").symlink_to(tmp_path / "cat")
+    np.save("a.npy", np.stack([GREY, GREY]))
+    np.save("b.npy", GREY)
+    pictures = Pictures([".", "dog/*.png", "*/1.png", "?.npy", "cat/0.png"])
+    assert names_of(pictures) == (
+        *("./cat/0.png", "./cat/1.png", "./dog/0.png", "./dog/1.png"),
+        *("dog/0.png", "dog/1.png", "cat/1.png", "dog/1.png", "more/1.png"),
+        *("a.npy#0", "a.npy#1", "b.npy#0", "cat/0.png"),
+    )
+    assert labels_of(pictures).tolist() == [0] * 13
+    assert (pictures[11]["image"] == GREY).all()
+    assert pictures.left_out == {
+        "hidden or system files": 1,
+        "other files": 3,
+        "links to folders that were met before": 2,
+    }
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path):
+    for name in ("a[1].png", "a1.png"):
+        (tmp_path / name).write_bytes(encoded(GREY))
+    assert names_of(Pictures([f"{tmp_path}/a[1].png"])) == (f"{tmp_path}/a[1].png",)
+
+
+def test_a_bad_picture_is_a_fault_and_a_black_pixel(tmp_path):
+    for number, content in enumerate([*numbered_pictures(2), b"bad", encoded(GREY, "JPEG")[:-1]]):
+        (tmp_path / f"{number}.png").write_bytes(content)
+    pictures = Pictures([str(tmp_path)])
+    assert pictures.faults == {}
+    batch = gather(pictures, Preprocess(4, 4, 1), np.arange(4))
+    assert batch["image"].shape == (4, 4, 4, 1)
+    assert pictures[2]["image"].tolist() == [[0]]
+    assert sorted(pictures.faults) == [2, 3]
+    assert pictures.faults[2].startswith(f"{tmp_path}/2.png: not a picture")
+    assert pictures.faults[3].startswith(f"{tmp_path}/3.png: cut short")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([], "no pictures; name files or folders"),
+        (["no.png"], "no.png: No such file"),
+        (["*.jpg"], "*.jpg: nothing matches; check the pattern"),
+        (["empty"], "empty: holds no pictures (PNG, "),
+        (["a.npy"], "a.npy: "),
+        (["a\0b"], "a\\x00b: "),
+    ],
+)
+def test_inputs_that_stand_for_nothing(tmp_path, monkeypatch, inputs, words, refuses):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("")
+    (tmp_path / "a.npy").write_bytes(b"")
+    with refuses(DataError, words):
+        Pictures(inputs)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlx.data import ArraySource, DataSpec, Subset, labels_of
+from tlx.data import ArraySource, DataSpec, Relabelled, Subset, labels_of, names_of
 from tlx.data.source import digest, digests_of, take
 from tlx.errors import ConfigError, DataError
 
@@ -161,6 +161,8 @@ def test_digests_are_equal_only_for_equal_images(i, j):
         {"test": float("nan")},
         {"test": "half"},
         {"source": None},
+        {"skip_bad": 1.0},
+        {"skip_bad": "5%"},
     ],
 )
 def test_a_bad_spec_names_the_field(field, refuses):
@@ -171,3 +173,32 @@ def test_a_bad_spec_names_the_field(field, refuses):
 def test_images_may_have_any_number_of_channels():
     source = ArraySource(np.zeros((4, 28, 28, 13), np.uint8), np.zeros(4, np.int64))
     assert source[0]["image"].shape == (28, 28, 13)
+
+
+def test_two_parts_of_one_name_are_refused(refuses):
+    with refuses(ConfigError, "splits: two of 'a', 'a' are the same"):
+        DataSpec("x", train_split="a", test_split="a")
+
+
+def test_another_model_s_classes_are_matched_by_name(refuses):
+    for source in (ArraySource(IMAGES, LABELS, ("ant", "bee", "cat")), Lazy()):
+        classes = source.classes
+        seen = Relabelled(source, ("zoo", *classes[::-1]))
+        assert seen.classes == ("zoo", *classes[::-1])
+        assert labels_of(seen).tolist() == [3, 2, 1, 2]
+        assert [seen[i]["label"] for i in range(len(seen))] == [3, 2, 1, 2]
+        images, labels = take(seen, np.array([2, 0]))
+        assert (images == IMAGES[[2, 0]]).all()
+        assert labels.tolist() == [1, 3]
+        assert digests_of(seen) == digests_of(source)
+        assert labels_of(Subset(seen, [2])).tolist() == [1]
+        with refuses(DataError, f"data: 2 classes that the model does not know: {classes[0]!r}, {classes[2]!r}"):
+            Relabelled(source, (classes[1],))
+
+
+def test_names_go_with_the_examples():
+    class Named(Lazy):
+        names = ("a", "b", "c", "d")
+
+    assert names_of(Relabelled(Subset(Named(), [3, 0]), Lazy.classes)) == ("d", "a")
+    assert names_of(Relabelled(Subset(Lazy(), [3, 0]), Lazy.classes)) is None

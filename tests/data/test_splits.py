@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlx.data import ArraySource, DataSpec, split_rows
+from tlx.data import ArraySource, DataSpec, labels_of, split_rows
 from tlx.data.source import Parts
 from tlx.data.splits import split_parts
 
@@ -104,3 +104,26 @@ def test_notes_say_what_a_cap_left_and_what_is_dark():
     data = split_parts(Parts(ArraySource(images, np.arange(20) % 2), None, ()), DataSpec(labels_per_class=2))
     assert "at most 2 labels a class: 4 for training, 2 for validation" in data.notes
     assert any("brightest pixel is 16" in note and "value_range" in note for note in data.notes)
+
+
+def test_a_validation_set_of_its_own_is_taken_whole_and_capped_like_training():
+    images = np.arange(60, dtype=np.uint8).reshape(60, 1, 1) + 150
+    train, validation = (ArraySource(part, np.arange(30) % 2, ("a", "b")) for part in (images[:30], images[30:]))
+    parts = Parts(train, None, (), validation, ("a bad one",))
+    whole = split_parts(parts, DataSpec(validation=0.5, test=0.2))
+    assert (len(whole.train), len(whole.validation), len(whole.test)) == (24, 30, 6)
+    assert whole.validation is validation
+    assert whole.skipped == ("a bad one",)
+    capped = split_parts(parts, DataSpec(labels_per_class=4))
+    assert [np.bincount(labels_of(part)).tolist() for part in (capped.train, capped.validation)] == [[4, 4], [4, 4]]
+    assert "at most 4 labels a class: 8 for training, 8 for validation" in capped.notes
+
+
+def test_classes_that_a_part_lacks_are_noted():
+    images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1) + 150
+    classes = tuple(f"c{number}" for number in range(13))
+    train = ArraySource(images, np.arange(40) % 13, classes)
+    test = ArraySource(images[:2] + 50, [0, 12], classes)
+    notes = split_parts(Parts(train, test, ()), DataSpec(validation=0)).notes
+    listed = ", ".join(classes[1:11])
+    assert notes == (f"no test image of 11 of 13 classes: {listed}, ...",)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlx.data import Preprocess, batches, check_data, fingerprint, load_data
+from tlx.data import Feed, Preprocess, batches, check_data, fingerprint, load_data
 from tlx.data.emnist import SUBSETS
 from tlx.data.source import digests_of, labels_of, take
 from tlx.data.tfds import TfdsSource
@@ -169,7 +169,7 @@ def test_a_prepared_emnist_is_read_without_tensorflow(tfds_dir):
     assert (data.test[3]["image"] == images[3].transpose(1, 0, 2)).all()
     assert labels_of(data.test).tolist() == list(range(10))
     seen = 0
-    for batch in batches(data.train, Preprocess(28, 28, 1, scale=1.0), 40, shuffle=True):
+    for batch in batches(data.train, Preprocess(28, 28, 1, scale=1.0), Feed(40, shuffle=True)):
         for image, label in zip(batch["image"], batch["label"], strict=True):
             stored = images[labels == label].transpose(0, 2, 1, 3)
             assert (stored == image).all(axis=(1, 2, 3)).any()
@@ -217,3 +217,21 @@ def test_a_damaged_shard_is_a_data_error(tfds_dir, damage, refuses):
         shard.write_bytes(b"")
     with refuses(DataError, "tfds:my_set"):
         load_data("tfds:my_set")
+
+
+def test_a_validation_split_is_used_and_splits_may_be_named(tfds_dir, refuses):
+    labels = np.arange(60) % 3
+    three = {name: (PIXELS + np.uint8(place), labels) for place, name in enumerate(("train", "validation", "test"))}
+    prepare(tfds_dir, "my_set", "", "1.0.0", 3, three)
+    data = load_data("tfds:my_set")
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [60, 60, 60]
+    assert (data.validation[7]["image"] == PIXELS[7] + 1).all()
+    data = load_data("tfds:my_set", train_split="train[:50%]", test_split="train[50%:]", validation=0.5)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [15, 15, 30]
+    assert (data.test[7]["image"] == PIXELS[37]).all()
+    assert data.spec.train_split == "train[:50%]"
+    assert not any("splits not used" in note for note in data.notes)
+    with refuses(DataError, "tfds:my_set: --train-split is missing"):
+        load_data("tfds:my_set", test_split="test")
+    with refuses(DataError, "tfds:my_set: ", "trian"):
+        load_data("tfds:my_set", train_split="trian")

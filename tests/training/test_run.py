@@ -58,8 +58,9 @@ def test_the_directory_holds_the_run(finished):
 
 def test_the_description_says_what_is_trained_on_what(finished, described):
     assert set(described) == {
-        *("base", "base_sha256", "classes", "data", "data_sha256", "sizes", "notes", "batch_size", "seed"),
-        *("preprocess", "model", "loss", "phases", "compare_scratch", "versions", "command"),
+        *("base", "base_sha256", "classes", "data", "data_sha256", "sizes", "notes", "skipped", "batch_size", "seed"),
+        *("preprocess", "model", "loss", "augment", "mix", "balanced", "phases", "compare_scratch", "versions"),
+        "command",
     }
     assert described["data"] == {
         "source": "digits",
@@ -67,6 +68,10 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         "labels_per_class": 5,
         "validation": 0.15,
         "test": 0.3,
+        "train_split": None,
+        "validation_split": None,
+        "test_split": None,
+        "skip_bad": 0.0,
     }
     assert described["sizes"] == {"train": 50, "validation": 50, "test": 539}
     assert described["classes"] == list("0123456789")

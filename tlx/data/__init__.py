@@ -1,22 +1,28 @@
 """Examples by number, their splits, the preprocess spec, and batches."""
 
+from tlx.data.augment import Augment
 from tlx.data.encoded import EncodedSource, picture_files
 from tlx.data.idx import read_idx
 from tlx.data.load import check_data, data_from_arrays, data_from_sources, fingerprint, load_data
 from tlx.data.npz import read_npz
-from tlx.data.pipeline import Batch, batches, gather, steps_per_epoch
+from tlx.data.pictures import Pictures
+from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import ArraySource, Data, DataSpec, Example, Source, Subset, labels_of, names_of
+from tlx.data.source import ArraySource, Data, DataSpec, Example, Relabelled, Source, Subset, labels_of, names_of
 from tlx.data.splits import Split, split_rows
 
 __all__ = [
     "ArraySource",
+    "Augment",
     "Batch",
     "Data",
     "DataSpec",
     "EncodedSource",
     "Example",
+    "Feed",
+    "Pictures",
     "Preprocess",
+    "Relabelled",
     "Source",
     "Split",
     "Subset",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 MAX_FILE = 1 << 30  # bytes
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")  # of FORMATS
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # begins with one byte, which makes the search fast
 _MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}
 
 
@@ -29,12 +33,11 @@ def read_content(path: str) -> bytes:
     """Read a picture file's bytes; raise `DataError` for what is no regular file or larger than 1 GiB."""
     with open_regular(path) as file:
         try:
-            content = file.read(MAX_FILE + 1)
+            if os.fstat(file.fileno()).st_size <= MAX_FILE:
+                return file.read()
         except OSError as error:
             raise DataError(f"{shown(path)}: cannot be read ({error.strerror}); check the disk") from error
-    if len(content) > MAX_FILE:
-        raise DataError(f"{shown(path)}: larger than {MAX_FILE >> 30} GiB; make it smaller")
-    return content
+    raise DataError(f"{shown(path)}: larger than {MAX_FILE >> 30} GiB; make it smaller")
 
 
 def decode_picture(content: bytes, name: str) -> Picture:
@@ -62,24 +65,41 @@ def decode_picture(content: bytes, name: str) -> Picture:
         with Image.open(io.BytesIO(content), formats=FORMATS) as file:
             # What a camera puts behind a JPEG (MPO: a second eye, a gain map) is no second picture.
             frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
-            return Picture(_pixels(ImageOps.exif_transpose(file), name), frames)
-    except UnidentifiedImageError:
+            ImageOps.exif_transpose(file, in_place=True)
+            return Picture(_pixels(file, name), frames)
+    except UnidentifiedImageError as error:
+        if content.startswith(_MAGIC):
+            raise DataError(f"{shown(name)}: damaged, its header cannot be read; get or save it again") from error
         raise DataError(
             f"{shown(name)}: not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but {true_type(content[:64])}"
         ) from None
     except DataError:
         raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{shown(name)}: too large ({one_line(error)}); make it smaller") from error
     except Exception as error:  # Pillow's plugins raise whatever the bytes provoke
         raise DataError(f"{shown(name)}: cannot be decoded ({one_line(error)}); get or save it again") from error
 
 
 def _missing_end(content: bytes) -> str | None:
     """Name the end that a JPEG or PNG file lacks; Pillow forgives its absence where little else is missing."""
-    if content.startswith(b"\xff\xd8\xff") and content.rfind(b"\xff\xd9") <= content.rfind(b"\xff\xda"):
+    if content.startswith(b"\xff\xd8\xff") and not _jpeg_ends(content):
         return "end-of-image marker"
     if content.startswith(b"\x89PNG") and not 0 <= content.rfind(b"IEND") <= len(content) - 8:
         return "IEND chunk"
     return None
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Go from marker to marker: a thumbnail within, or what stands behind, has an end of its own."""
+    place = 2
+    while marker := _JPEG_MARKER.search(content, place):
+        kind, place = marker[1][0], marker.end()
+        if kind == 0xD9:
+            return True
+        if kind != 0x01 and not 0xD0 <= kind <= 0xD7:  # the others are followed by their length
+            place += int.from_bytes(content[place : place + 2])
+    return False
 
 
 def _pixels(image: Image, name: str) -> np.ndarray:
@@ -88,8 +108,8 @@ def _pixels(image: Image, name: str) -> np.ndarray:
         raise DataError(f"{shown(name)}: 32-bit pixels, whose black and white nobody knows; save it with 8 or 16 bits")
     if mode.startswith("I;16"):
         return (np.asarray(image) / 257).round().astype(np.uint8)
-    if mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):  # one colour, or some of the palette
+        image = image.convert("RGBA")
     elif mode not in ("L", "RGB", "RGBA"):
         image = image.convert(_MODES.get(mode, "RGB"))
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):

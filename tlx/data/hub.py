@@ -13,7 +13,7 @@ from tlx.data.files import one_line, shown
 from tlx.data.layout import SPLIT_NAMES, numbered_note, order_classes
 from tlx.data.screen import screen
 from tlx.data.source import PARTS, Parts, Request
-from tlx.data.validate import check_classes, check_labels
+from tlx.data.validate import check_classes
 from tlx.errors import ConfigError, DataError
 
 
@@ -34,7 +34,7 @@ def read_hub(request: Request) -> Parts:
     place = f"hf:{shown(request.where)}"
     if not request.where:
         raise DataError("hf: no data set named; say hf:NAME, hf:NAME@CONFIG or hf:FOLDER")
-    tables = _tables(datasets, request, place)
+    tables, unused = _tables(datasets, request, place)
     sources = {}
     classes: tuple[str, ...] | None = None
     for part in PARTS:
@@ -44,12 +44,12 @@ def read_hub(request: Request) -> Parts:
     assert classes is not None
     screened = screen(list(sources.values()), request.skip_bad, progress=request.progress)
     found = dict(zip(sources, screened.sources, strict=True))
-    notes = (*screened.notes, *numbered_note(classes))
+    notes = (*unused, *screened.notes, *numbered_note(classes))
     return Parts(found["train"], found.get("test"), notes, found.get("validation"), screened.skipped)
 
 
-def _tables(datasets: Any, request: Request, place: str) -> dict[str, Any]:
-    """Open the splits by part."""
+def _tables(datasets: Any, request: Request, place: str) -> tuple[dict[str, Any], list[str]]:
+    """Open the splits by part, and note those that are not used."""
     asked = request.splits()
     try:
         if os.path.isdir(os.path.expanduser(request.where)):
@@ -65,40 +65,52 @@ def _tables(datasets: Any, request: Request, place: str) -> dict[str, Any]:
         raise DataError(
             f"{place}: cannot be had ({one_line(error)}); check the name and the network, or fetch it before"
         ) from error
+    tables: dict[str, Any] = {}
+    unused: list[str] = []
     if asked:
         tables = dict(zip(asked, found, strict=True))
     elif isinstance(found, datasets.DatasetDict):
-        tables = {part: found[name] for name in found if (part := SPLIT_NAMES.get(str(name).lower())) is not None}
+        for name, table in found.items():
+            part = SPLIT_NAMES.get(str(name).lower())
+            if part is None or part in tables:
+                unused.append(shown(str(name)))
+            else:
+                tables[part] = table
     else:
-        tables = {"train": found}
+        tables["train"] = found
     if "train" not in tables:
         raise DataError(f"{place}: no split to train on; name one with --train-split")
-    return tables
+    return tables, [f"{place}: splits not used: {', '.join(unused)}"] if unused else []
 
 
 def _source(datasets: Any, table: Any, place: str, classes: tuple[str, ...] | None) -> EncodedSource:
     """Build the source of one split; `classes` are those of training, once known."""
     image = _column(table, place, datasets.Image, ("image", "img"))
     label = _column(table, place, datasets.ClassLabel, ("label", "labels"))
-    table = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
-    feature, values = table.features[label], table.data.column(label).to_pylist()
-    if table._indices is not None:
-        values = table[label][:]
+    try:
+        table = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
+    except Exception as error:  # datasets and pyarrow raise many kinds
+        raise DataError(f"{place}: the column {shown(image)} holds no pictures ({one_line(error)})") from error
+    feature, values = table.features[label], table[label][:]
     if isinstance(feature, datasets.ClassLabel):
-        names = check_classes(feature.names, np.empty(0, np.int64), place)
-        numbers = check_labels(values, place)
+        own = check_classes(feature.names, np.empty(0, np.int64), place)
+        for row, value in enumerate(values):
+            if value is None or not 0 <= value < len(own):
+                raise DataError(f"{place}: row {row}: its label, {value}, is no class; take the row out")
+        texts = [own[value] for value in values]
+        ordered = own
     else:
-        texts = ["" if value is None else str(value) for value in values]
-        if "" in texts:
-            raise DataError(f"{place}: row {texts.index('')} has no label; give each a class")
-        names = order_classes(texts, place) if classes is None else classes
-        index = {name: number for number, name in enumerate(names)}
-        extra = sorted(set(texts) - index.keys())
-        if extra:
-            raise DataError(f"{place}: the class {extra[0]!r} is not in training; add it there or take it out")
-        numbers = np.array([index[text] for text in texts])
-    if (numbers >= len(names)).any():
-        raise DataError(f"{place}: row {int((numbers >= len(names)).argmax())}: its label is no class")
+        for row, value in enumerate(values):
+            if value == "" or not isinstance(value, str | int):
+                raise DataError(f"{place}: row {row}: its label is {value!r:.40}; give a text or a whole number")
+        texts = list(map(str, values))
+        ordered = order_classes(texts, place)
+    names = ordered if classes is None else classes
+    index = {name: number for number, name in enumerate(names)}
+    extra = sorted(set(texts) - index.keys())
+    if extra:
+        raise DataError(f"{place}: the class {extra[0]!r} is not in training; add it there or take it out")
+    numbers = [index[text] for text in texts]
 
     def read(row: int) -> bytes:
         picture = table[row][image]

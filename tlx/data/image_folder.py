@@ -19,11 +19,12 @@ def read_image_folder(request: Request) -> Parts:
     """Read `DIR/CLASS/picture.jpg`, or `DIR/train/CLASS/picture.jpg` with validation and test beside.
 
     The parts may be called train or training; validation, valid, val or dev; test or testing, in any case; or as the
-    request names them. Pictures are known by their suffix (PNG, JPEG, BMP, GIF, TIFF, WebP) and found at any depth
-    below their class; hidden files are left out, and, like other files, counted in the notes. Class names are ordered
-    as `order_classes` says. Raises `DataError` for a folder without classes, for pictures that cannot be decoded beyond
-    `skip_bad`, and for classes that training does not have.
+    request names them. What `picture_paths` finds below a class's folder belongs to it; what is left out is counted in
+    the notes. Class names are ordered as `order_classes` says. Raises `DataError` for a folder without classes, for
+    pictures that cannot be decoded beyond `skip_bad`, and for classes that training does not have.
     """
+    if not request.where:
+        raise DataError("folder: no folder named; say folder:DIR")
     root = os.path.expanduser(request.where)
     if not os.path.isdir(root):
         raise DataError(f"{shown(root)}: no such folder; name one that holds a folder of pictures for each class")
@@ -59,10 +60,14 @@ def _split_folders(root: str, request: Request, left_out: Counter[str]) -> dict[
         if role is None:
             others.append("folders beside train" if entry.is_dir() else "files beside train")
         elif role in named:
-            raise DataError(f"{shown(root)}: both {os.path.basename(named[role])} and {entry.name}; take one away")
+            raise DataError(
+                f"{shown(root)}: both {_base_name(named[role])} and {_base_name(entry.path)}; take one away"
+            )
         else:
             named[role] = entry.path
     if "train" not in named:
+        if len(named) > 1 and "folders beside train" not in others:
+            raise DataError(f"{shown(root)}: {' and '.join(map(_base_name, named.values()))}, but no folder train")
         return {"train": root}
     left_out.update(others)
     return {part: named[part] for part in PARTS if part in named}
@@ -85,19 +90,39 @@ def _pictures(folder: str, left_out: Counter[str]) -> Iterator[Listed]:
     for entry in _visible(folder, left_out):
         if entry.is_dir():
             label = _class_name(entry.name)
-            yield from (Listed(path, label, entry.path) for path in _below(entry.path, left_out))
+            found = picture_paths(entry.path, left_out, {_identity(folder)})
+            yield from (Listed(path, label, entry.path) for path in found)
         else:
             left_out["pictures beside the class folders" if _is_picture(entry.name) else "other files"] += 1
 
 
-def _below(folder: str, left_out: Counter[str]) -> Iterator[str]:
+def picture_paths(folder: str, left_out: Counter[str], seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
+    """Find the pictures at any depth below a folder, by their suffix (PNG, JPEG, BMP, GIF, TIFF, WebP).
+
+    Links are followed, but no folder is entered twice, nor one that is in `seen`. Hidden and other files are counted in
+    `left_out`. Raise `DataError` for a folder that cannot be read.
+    """
+    seen = set() if seen is None else seen
+    if _identity(folder) in seen:
+        left_out["links to folders that were met before"] += 1
+        return
+    seen.add(_identity(folder))
     for entry in _visible(folder, left_out):
-        if entry.is_dir(follow_symlinks=False):  # a link could lead round in a circle
-            yield from _below(entry.path, left_out)
+        if entry.is_dir():
+            yield from picture_paths(entry.path, left_out, seen)
         elif _is_picture(entry.name):
             yield entry.path
         else:
             left_out["other files"] += 1
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _base_name(path: str) -> str:
+    return shown(os.path.basename(path))
 
 
 def _is_picture(name: str) -> bool:

@@ -61,6 +61,7 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
         extra = sorted({picture.label for picture in pictures} - index.keys())
         if extra:
             first = next(picture for picture in pictures if picture.label == extra[0])
+            order_classes({extra[0], *classes}, place)  # where it only looks like one of training's
             raise DataError(
                 f"{shown(first.place)}: {part} has the class {shown(extra[0])!r}, which training has not"
                 + (f" (nor {len(extra) - 1} more)" if len(extra) > 1 else "")

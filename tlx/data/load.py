@@ -20,7 +20,7 @@ from tlx.data.npz import read_npz_examples
 from tlx.data.source import ArraySource, Data, DataSpec, Parts, Request, Source, digests_of, labels_of
 from tlx.data.splits import split_parts
 from tlx.data.tfds import read_tfds
-from tlx.data.validate import check_labels, numbered_classes
+from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.errors import ConfigError, DataError
 
 
@@ -138,7 +138,8 @@ def data_from_sources(
 ) -> Data:
     """Make the data of a run from sources of your own (`Source`); what is None is split off `train` by its share.
 
-    The classes are those of `train`, and the others must have the same; `Data.spec` is None.
+    The classes are those of `train`, and the others must have the same; `Data.spec` is None. Raises `DataError` for
+    other classes, and for a label that is no class.
 
     >>> class Squares:
     ...     classes = ("dark", "bright")
@@ -151,9 +152,12 @@ def data_from_sources(
     (12, 2, 6)
     """
     spec = DataSpec("sources", seed, labels_per_class, validation_share, test_share)
-    for name, part in (("validation", validation), ("test", test)):
-        if part is not None and tuple(part.classes) != tuple(train.classes):
+    for name, part in (("train", train), ("validation", validation), ("test", test)):
+        if part is None:
+            continue
+        if tuple(part.classes) != tuple(train.classes):
             raise DataError(f"{name}: its classes are not those of train; give all the same, in the same order")
+        check_classes(train.classes, check_labels(labels_of(part), name), name)
     return replace(split_parts(Parts(train, test, (), validation), spec), spec=None)
 
 

@@ -29,6 +29,8 @@ def read_manifest(request: Request) -> Parts:
     noted. Raises `DataError` that lists the lines without a path or label, with an unknown split or with a picture that
     another line has in another class, and for pictures that cannot be decoded beyond `skip_bad`.
     """
+    if not request.where:
+        raise DataError("manifest: no file named; say manifest:FILE")
     path = os.path.expanduser(request.where)
     folder = os.path.dirname(os.path.abspath(path))
     rows = list(_json_rows(path) if path.lower().endswith(".jsonl") else _csv_rows(path))
@@ -47,6 +49,8 @@ def read_manifest(request: Request) -> Parts:
             faults.append(f"line {line} has no {'label' if picture else 'path'}")
         elif not re.fullmatch(r"[0-9a-fA-F]{64}|", row.get("sha256", "")):
             faults.append(f"line {line}: sha256 is not 64 hexadecimal digits")
+        elif any("\ud800" <= letter <= "\udfff" for letter in label):
+            faults.append(f"line {line}: the label {label!a} is no Unicode text")
         elif other != label:
             faults.append(f"line {line}: {shown(picture)} is {shown(label)!r}, and {shown(other)!r} in line {before}")
         elif split in splits:
@@ -57,6 +61,9 @@ def read_manifest(request: Request) -> Parts:
     if faults:
         more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         raise DataError(f"{shown(path)}: {'; '.join(faults[:_LISTED])}{more}; mend these lines")
+    for name, part in asked.items():
+        if part not in listed:
+            raise DataError(f"{shown(path)}: no line has the split {shown(name)!r}, which --{part}-split names")
     notes = [f"{shown(path)}: columns not used: {', '.join(map(shown, sorted(unused)))}"] if unused else []
     return build_parts(listed, request, notes)
 

@@ -1,14 +1,105 @@
-"""Pictures from files: one of an image file, many of an array file."""
+"""Pictures to predict: of image files, of array files, of folders."""
 
+import glob
 import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from tlx.data.decode import decode_picture, read_content
 from tlx.data.files import one_line, open_regular, shown, true_type
 from tlx.data.idx import read_idx
+from tlx.data.image_folder import picture_paths
+from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
 from tlx.errors import DataError, UnsafeFileError
+
+
+class Pictures:
+    """Hold pictures by number, as a source without labels (each has label 0), for `predict` and `embed`.
+
+    `inputs` are paths of image files, of array files (`read_pictures`) and of folders, whose image files are taken at
+    any depth, and patterns such as `*.jpg`. What cannot be read or decoded is noted in `faults`, a line by number, when
+    it is asked for, and a black pixel stands for it; `left_out` counts what else folders hold. Raise `DataError` for an
+    input that is missing or a damaged array file, and for no picture at all.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(folder + "/digits.npy", np.zeros((3, 8, 8), np.uint8))
+    ...     open(folder + "/bad.png", "w").close()
+    ...     pictures = Pictures([folder + "/digits.npy", folder])
+    ...     shapes = [pictures[i]["image"].shape for i in range(len(pictures))]
+    >>> shapes, len(pictures.faults)
+    ([(8, 8), (8, 8), (8, 8), (1, 1)], 1)
+    """
+
+    classes = ("",)
+
+    def __init__(self, inputs: Iterable[str]) -> None:
+        self.left_out: Counter[str] = Counter()
+        self._items = [item for path in inputs for item in _items(path, self.left_out)]
+        self.faults: dict[int, str] = {}
+        if not self._items:
+            raise DataError("no pictures; name files or folders that hold some")
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Example:
+        try:
+            return {"image": self._items[index].read(), "label": 0}
+        except DataError as error:
+            self.faults[index] = str(error)
+            return {"image": np.zeros((1, 1), np.uint8), "label": 0}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self._items)
+
+
+class _Item(NamedTuple):
+    name: str
+    read: Callable[[], np.ndarray]
+
+
+def _items(path: str, left_out: Counter[str]) -> Iterator[_Item]:
+    """List the pictures that an input stands for, without decoding image files."""
+    if os.path.isdir(path):
+        found = sorted(picture_paths(path, left_out))
+        if not found:
+            raise DataError(f"{shown(path)}: holds no pictures (PNG, JPEG, BMP, GIF, TIFF, WebP); name files")
+        yield from (_image(file) for file in found)
+    elif not os.path.lexists(path) and glob.has_magic(path):
+        found = sorted(p for p in glob.glob(path, recursive=True) if not os.path.isdir(p))
+        if not found:
+            raise DataError(f"{shown(path)}: nothing matches; check the pattern")
+        for file in found:
+            yield from _items(file, left_out)
+    elif _holds_arrays(path):
+        for name, picture in read_pictures(path):
+            yield _Item(name, lambda picture=picture: picture)  # type: ignore[misc]
+    else:
+        yield _image(path)
+
+
+def _image(path: str) -> _Item:
+    return _Item(path, lambda: _read_image(path))
+
+
+def _holds_arrays(path: str) -> bool:
+    with open_regular(path) as file:
+        return path.endswith(".npy") or file.read(2) in (b"\0\0", b"\x1f\x8b")
+
+
+def _read_image(path: str) -> np.ndarray:
+    picture = decode_picture(read_content(path), path)
+    if picture.frames > 1:
+        logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), picture.frames)
+    return picture.image
 
 
 def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
@@ -30,10 +121,7 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
         return _numbered(path, _read_npy(path, head))
     if head.startswith((b"\0\0", b"\x1f\x8b")):  # idx, plain or in gzip
         return _numbered(path, read_idx(path))
-    picture = decode_picture(read_content(path), path)
-    if picture.frames > 1:
-        logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), picture.frames)
-    return [(path, picture.image)]
+    return [(path, _read_image(path))]
 
 
 def _read_npy(path: str, head: bytes) -> np.ndarray:

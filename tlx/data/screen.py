@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tlx.data.decode import decode_picture
 from tlx.data.encoded import EncodedSource
+from tlx.data.files import shown
 from tlx.errors import DataError
 
 _LISTED = 10  # bad pictures named in an error
+_BAR_FROM = 200  # pictures
+T = TypeVar("T")
 
 
 class _Seen(NamedTuple):
@@ -49,22 +51,19 @@ def screen(
     """
     total = sum(map(len, sources))
     wanted = [list(each) for each in expected] if expected else [[""] * len(source) for source in sources]
-    looked = _with_bar(_look_at_all(sources, wanted), total, progress)
+    looking = _look_at_all(sources, wanted)
+    looked = iter(list(with_bar(looking, total, "looking at the pictures") if progress else looking))
     seen = [[next(looked) for _ in range(len(source))] for source in sources]
     bad = [found.fault for each in seen for found in each if found.fault is not None]
-    if len(bad) > skip_bad * total:
+    if bad and len(bad) / total > skip_bad:
         listed = "; ".join(bad[:_LISTED]) + (f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else "")
-        share = f"{100 * len(bad) / total:.2g}%"
+        share = f"{100 * len(bad) / total:.3g}%"
         allowed = f", of which --skip-bad allows {100 * skip_bad:g}%" if skip_bad else ""
-        cure = f"mend them, or leave them out with --skip-bad {_enough(len(bad), total)}"
+        enough = -(-100 * len(bad) // total)  # the least whole percentage that allows so many
+        cure = "mend them" + (f", or leave them out with --skip-bad {enough}%" if enough < 100 else "")
         raise DataError(f"{len(bad)} of {total} pictures ({share}) are bad{allowed}: {listed}; {cure}")
     kept = tuple(_without_bad(source, each) for source, each in zip(sources, seen, strict=True))
     return Screened(kept, tuple(bad), tuple(_notes([found for each in seen for found in each if not found.fault], bad)))
-
-
-def _enough(bad: int, total: int) -> str:
-    """Say the least whole percentage that allows so many."""
-    return f"{-(-100 * bad // total)}%"
 
 
 def _look_at_all(sources: Sequence[EncodedSource], expected: Sequence[Sequence[str]]) -> Iterator[_Seen]:
@@ -80,7 +79,7 @@ def _look_at(source: EncodedSource, index: int, expected: str) -> _Seen:
         content = source.read(index)
         digest.update(content)
         if expected and digest.hexdigest() != expected.lower():
-            raise DataError(f"{name}: its SHA-256 is not the manifest's; get the file again")
+            raise DataError(f"{shown(name)}: its SHA-256 is not the manifest's; get the file again")
         picture = decode_picture(content, name)
     except DataError as error:
         return _Seen(digest.digest(), str(error))
@@ -108,13 +107,19 @@ def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:
         yield f"{transparent} pictures are transparent in part, and laid on black"
 
 
-def _with_bar(looked: Iterable[_Seen], total: int, progress: bool) -> Iterator[_Seen]:
-    if not progress:
-        yield from looked
-        return
-    from rich.console import Console
-    from rich.progress import track
+def with_bar(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Show a bar on standard error while the items come, where they are many and it is a terminal.
 
-    yield from track(
-        looked, "looking at the pictures", total, console=Console(file=sys.stderr), transient=True, disable=total < 500
-    )
+    >>> list(with_bar("ab", 2, "looking"))
+    ['a', 'b']
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if total < _BAR_FROM or not console.is_terminal:
+        yield from items
+        return
+    # By default, rich would print on standard error what is printed on standard output meanwhile.
+    with Progress(console=console, transient=True, redirect_stdout=False) as bar:
+        yield from bar.track(items, total, description=what)

@@ -139,6 +139,49 @@ class Subset:
         return take(self.source, self.indices[indices])
 
 
+class Relabelled:
+    """See a source's examples with the classes of a model, by their names.
+
+    Raise `DataError` for a class of the source that is none of `classes`.
+
+    >>> pets = ArraySource(np.zeros((2, 1, 1), np.uint8), [0, 1], ("cat", "dog"))
+    >>> labels_of(Relabelled(pets, ("ant", "bee", "cat", "dog"))).tolist()
+    [2, 3]
+    """
+
+    def __init__(self, source: Source, classes: Sequence[str]) -> None:
+        extra = [name for name in source.classes if name not in classes]
+        if extra:
+            listed = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
+            raise DataError(f"data: {len(extra)} classes that the model does not know: {listed}; rename or remove them")
+        self.source, self.classes = source, tuple(classes)
+        self._index = np.array([self.classes.index(name) for name in source.classes], np.int32)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self.source[index]
+        return {"image": example["image"], "label": int(self._index[example["label"]])}
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self._index[labels_of(self.source)]
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        return digests_of(self.source)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        return names_of(self.source)
+
+    def take(self, indices: np.ndarray) -> tuple[Images, np.ndarray]:
+        """Gather images as the source does, and the labels' new indices."""
+        images, labels = take(self.source, indices)
+        return images, self._index[labels]
+
+
 def labels_of(source: Source) -> np.ndarray:
     """Return the labels, (N,) int32, without decoding an image where the source can.
 
@@ -205,8 +248,8 @@ class DataSpec:
     `source` is what `load_data` takes; `labels_per_class` caps training and validation at that many a class;
     `validation` and `test` are the shares of the training examples kept for these where the source has no such part;
     `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the pictures
-    that may be bad and are left out. Raises `ConfigError` for shares outside [0, 1), a negative seed or fewer than one
-    label a class.
+    that may be bad and are left out. Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer than one
+    label a class, and for one name for two parts.
 
     >>> DataSpec("idx:mnist", labels_per_class=5).validation
     0.15
@@ -235,6 +278,9 @@ class DataSpec:
             number = isinstance(share, (int, float)) and not isinstance(share, bool)
             if not (number and math.isfinite(share) and 0 <= share < 1):
                 raise ConfigError(f"{name}: {share!r} is not a share from 0 up to (not including) 1")
+        named = [part for part in (self.train_split, self.validation_split, self.test_split) if part is not None]
+        if len(set(named)) < len(named):
+            raise ConfigError(f"splits: two of {', '.join(map(repr, named))} are the same; name different ones")
 
 
 PARTS = ("train", "validation", "test")

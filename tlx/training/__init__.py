@@ -1,25 +1,36 @@
 """Training: the step, the loop over phases, evaluation, checkpoints, logs and whole runs."""
 
 from tlx.training.evaluate import Evaluation, evaluate, predict
+from tlx.training.features import features, probabilities
+from tlx.training.features_file import check_features_file, write_features
 from tlx.training.loop import Fit, fit
 from tlx.training.loss import Loss, balanced_weights
+from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord
 from tlx.training.run import Run, evaluate_run, finetune, split_of
+from tlx.training.sentinel import Verdict, check_inputs
 from tlx.training.step import TrainState, make_train_step
 
 __all__ = [
     "Evaluation",
     "Fit",
     "Loss",
+    "Mix",
     "PhaseRecord",
     "Run",
     "TrainState",
+    "Verdict",
     "balanced_weights",
+    "check_features_file",
+    "check_inputs",
     "evaluate",
     "evaluate_run",
+    "features",
     "finetune",
     "fit",
     "make_train_step",
     "predict",
+    "probabilities",
     "split_of",
+    "write_features",
 ]

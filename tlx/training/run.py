@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import yaml
 
-from tlx.data import Data, DataSpec, Preprocess, check_data, load_data
+from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import write_bytes, write_json
@@ -26,20 +25,23 @@ from tlx.presets.pretrained import Pretrained
 from tlx.recipes import HEAD, scratch
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
+from tlx.training.interpret import write_evaluation
 from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
 from tlx.training.loop import Fit, check_recipe, fit
 from tlx.training.loss import Loss
+from tlx.training.mix import Mix
+from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree
 from tlx.tree.summary import summarize
 
+Part = Literal["train", "validation", "test"]
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
 EXPORT = "export"
 _BEGUN = (CONFIG, f"{CONFIG}.partial", f"{RUN}.partial")  # what a run killed as it began may leave
 _MAY_DIFFER = ("versions", "notes", "command")
-MISTAKES = 24  # pictures of the most confident mistakes that a run keeps
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ def finetune(
     batch_size: int = 32,
     seed: int = 0,
     loss: Loss | None = None,
+    augment: Augment | None = None,
+    mix: Mix | None = None,
+    balanced: bool = False,
+    workers: int | None = None,
     compare_scratch: bool = True,
     resume: bool = False,
     progress: bool = False,
@@ -89,7 +95,8 @@ def finetune(
 ) -> Run:
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
 
-    `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own. With
+    `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own; `augment`,
+    `mix`, `balanced` and `workers` say how training pictures are fed (`tlx.fit`). With
     `compare_scratch` the same model is trained from fresh weights for as many epochs and tested beside. The directory
     `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
     `config`, if given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error.
@@ -106,7 +113,7 @@ def finetune(
     >>> [(phase["name"], phase["trainable"], phase["frozen"]) for phase in run.result["phases"]]
     [('head', 50, 6316)]
     """
-    out, loss = Path(out), loss or Loss()
+    out, loss, augment, mix = Path(out), loss or Loss(), augment or None, mix or None
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
@@ -114,6 +121,7 @@ def finetune(
     start = base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
     check_recipe(recipe, start.variables, data.train, data.validation, batch_size)
+    notes = [*data.notes, *_doubts(start, data.train, seed)]
     description = {
         "base": base.name,
         "base_sha256": fingerprint(base.variables),
@@ -121,12 +129,16 @@ def finetune(
         "data": asdict(data.spec) if data.spec else None,
         "data_sha256": data_fingerprint(data),
         "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        "notes": list(data.notes),
+        "notes": notes,
+        "skipped": list(data.skipped),
         "batch_size": batch_size,
         "seed": seed,
         "preprocess": start.preprocess.to_dict(),
         "model": start.config.to_dict(),
         "loss": to_plain(loss),
+        "augment": augment.to_dict() if augment else None,
+        "mix": asdict(mix) if mix else None,
+        "balanced": balanced,
         "phases": [to_plain(phase) | {"stages": _stages(start.variables, phase)} for phase in recipe],
         "compare_scratch": compare_scratch,
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
@@ -136,11 +148,12 @@ def finetune(
     if finished is not None:
         return finished
     if progress:
-        for note in data.notes:
+        for note in notes:
             print(f"tlx: {note}", file=sys.stderr)
 
     began = time.monotonic()
-    trainer = _Trainer(start, data, batch_size, seed, loss, out, progress)
+    feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers}
+    trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, progress)
     transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
     baseline = None
     if compare_scratch:
@@ -162,7 +175,7 @@ def finetune(
         "phases": [asdict(record) for record in transfer.phases],
         "scratch": {"phases": [asdict(record) for record in baseline[0].phases]} if baseline else None,
     }
-    _write_evaluation(out / EVALUATION, scores, data, start.preprocess)
+    trained = replace(start, variables=transfer.variables)
     if not (out / EXPORT).exists():
         name = f"{base.name}-{out.name}"
         card = {
@@ -171,9 +184,18 @@ def finetune(
             "accuracy": f"{scores.accuracy:.4f} on {len(data.test)} test images",
             "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
         }
-        save(replace(start, name=name, variables=transfer.variables, card=card), out / EXPORT)
+        save(replace(trained, name=name, card=card), out / EXPORT)
+    write_evaluation(out / EVALUATION, scores, data.test, trained, workers=workers)
     write_json(out / RESULT, result)
     return Run(out, result)
+
+
+def _doubts(start: Pretrained, train: Source, seed: int) -> list[str]:
+    """Say what is odd about the first batch, as the base's batch norms see it."""
+    feed = Feed(min(MOST_PICTURES, len(train)), seed, shuffle=True)
+    batch = next(iter(batches(train, start.preprocess, feed)))
+    verdict = check_inputs(start.model, start.variables, batch["image"], start.preprocess)
+    return [verdict.message] if verdict.message else []
 
 
 def same_budget(recipe: Recipe) -> Recipe:
@@ -206,6 +228,7 @@ class _Trainer:
     batch_size: int
     seed: int
     loss: Loss
+    feeding: Mapping[str, Any]  # what `fit` takes of augment, mix, balanced and workers
     out: Path
     progress: bool
 
@@ -228,6 +251,7 @@ class _Trainer:
                 batch_size=self.batch_size,
                 seed=self.seed,
                 loss=self.loss,
+                **self.feeding,
                 logs=logs,
                 checkpoints=checkpoints,
             )
@@ -235,13 +259,17 @@ class _Trainer:
             for log in logs:
                 log.close()
             checkpoints.close()
-        return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size)
+        workers = self.feeding["workers"]
+        return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size, workers=workers)
 
 
-def evaluate_run(path: str | Path, data: Data | None = None) -> Evaluation:
-    """Test a finished run's model again, on the run's own test examples or on those of `data`.
+def evaluate_run(
+    path: str | Path, data: Data | None = None, *, part: Part = "test", workers: int | None = None
+) -> Evaluation:
+    """Test a finished run's model again, on a part of the run's own data or of `data`.
 
-    On the run's own it repeats the test accuracy exactly. Raise `CheckpointError` where those examples have changed.
+    On the run's own test examples it repeats the test accuracy exactly. Raise `CheckpointError` where its data have
+    changed, and `ConfigError` where they were arrays in memory.
     """
     path = Path(path)
     trained, description = Run.open(path).load(), read_json(path / RUN, "data", "data_sha256", "batch_size")
@@ -251,7 +279,8 @@ def evaluate_run(path: str | Path, data: Data | None = None) -> Evaluation:
         data = load_data(**_spec(path, description))
         if data_fingerprint(data) != description["data_sha256"]:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
-    return evaluate(trained.model, trained.variables, data.test, trained.preprocess, description["batch_size"])
+    size, source = description["batch_size"], getattr(data, part)
+    return evaluate(trained.model, trained.variables, source, trained.preprocess, size, workers=workers)
 
 
 def split_of(path: str | Path) -> dict[str, Any]:
@@ -325,26 +354,3 @@ def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
             yield from _differences(*pair, f"{place}/{index}")
     elif before != now:
         yield f"{place}: {before!r:.80} -> {now!r:.80}"
-
-
-def _write_evaluation(path: Path, scores: Evaluation, data: Data, preprocess: Preprocess) -> None:
-    """Keep the test results, and the pictures of the most confident mistakes as the model was shown them."""
-    import io
-
-    wrong = np.flatnonzero(scores.predicted != scores.labels)
-    worst = wrong[np.argsort(-scores.confidence[wrong], kind="stable")][:MISTAKES]
-    as_shown = replace(preprocess, scale=1.0, mean=(), std=())
-    shape = (0, preprocess.height, preprocess.width, preprocess.channels)
-    pictures = [as_shown(np.asarray(data.test[int(index)]["image"])[None]) for index in worst]
-    images = np.concatenate([np.zeros(shape, np.float32), *pictures]).round().clip(0, 255).astype(np.uint8)
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        labels=scores.labels,
-        predicted=scores.predicted,
-        confidence=scores.confidence,
-        loss=scores.losses,
-        mistakes=worst.astype(np.int64),
-        mistake_images=images,
-    )
-    write_bytes(path, content.getvalue())

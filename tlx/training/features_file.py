@@ -1,0 +1,86 @@
+"""Write features with the names of what they are of: .npz, .parquet or .safetensors."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tlx.errors import ConfigError, StorageError
+from tlx.files import write_bytes
+
+
+def write_features(path: str | os.PathLike[str], features: np.ndarray, names: Sequence[str]) -> None:
+    """Write features (N, D) float32 and N names, whole or not at all, in the format that the path's suffix says.
+
+    .npz holds `features` and `paths` (N,) of text; .parquet the columns `path` and `features` (lists of D); and
+    .safetensors the tensor `features`, with the names as a JSON list in its metadata, under `paths`. Names that are not
+    UTF-8 are escaped in the latter two. Raise `ConfigError` as `check_features_file`, and `StorageError`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_features(folder + "/a.npz", np.zeros((1, 4), np.float32), ["a.jpg"])
+    ...     np.load(folder + "/a.npz")["paths"].tolist()
+    ['a.jpg']
+    """
+    write_bytes(Path(path), check_features_file(path)(features, names))
+
+
+def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, Sequence[str]], bytes]:
+    """Return the writer for a path, or say early why it cannot be written.
+
+    Raise `ConfigError` for another suffix, and for .parquet without pyarrow, and `StorageError` for a folder that is
+    not there.
+
+    >>> check_features_file("a.txt")
+    Traceback (most recent call last):
+        ...
+    tlx.errors.ConfigError: a.txt: features are written to .npz, .parquet or .safetensors; name such a file
+    """
+    writer = _WRITERS.get(Path(path).suffix.lower())
+    if writer is None:
+        raise ConfigError(f"{path}: features are written to {_LISTED}; name such a file")
+    if writer is _parquet:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(
+                f"{path}: needs pyarrow ({error}); pip install 'tlx-jax[parquet]', or write .npz"
+            ) from error
+    if not Path(path).absolute().parent.is_dir():
+        raise StorageError(f"{path}: there is no such folder; make it, or name another place")
+    return writer
+
+
+def _npz(features: np.ndarray, names: Sequence[str]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, features=features, paths=np.array(names, np.str_))
+    return content.getvalue()
+
+
+def _parquet(features: np.ndarray, names: Sequence[str]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    flat = pyarrow.array(features.reshape(-1))
+    lists = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
+    content = io.BytesIO()
+    table = pyarrow.table({"path": [_escaped(name) for name in names], "features": lists})
+    pyarrow.parquet.write_table(table, content)
+    return content.getvalue()
+
+
+def _safetensors(features: np.ndarray, names: Sequence[str]) -> bytes:
+    from safetensors.numpy import save
+
+    return save({"features": features}, {"paths": json.dumps([_escaped(name) for name in names])})
+
+
+def _escaped(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+_WRITERS = {".npz": _npz, ".parquet": _parquet, ".safetensors": _safetensors}
+_LISTED = " or ".join(", ".join(_WRITERS).rsplit(", ", 1))
