@@ -45,7 +45,7 @@ def test_finetune_shows_a_table_of_phases_with_scratch_beside(call, tmp_path):
 def test_the_default_directory_is_a_new_one(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/mlp-mnist-digits-1").mkdir(parents=True)
-    quick = ["--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2, "--no-compare-scratch", "--json"]
+    quick = ["--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2, "--compare-scratch", "never", "--json"]
     called = call("finetune", "--base", "mlp-mnist", *quick)
     assert called.json["run_dir"] == "runs/mlp-mnist-digits-2"
     assert called.json["scratch_accuracy"] is None
@@ -66,7 +66,7 @@ def test_flags_win_over_the_config_file(call, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
         "base: mlp-mnist\nrecipe: probe\nhead-epochs: 5\nhead_rate: 1e-2\nlabels_per_class: 2\n"
-        "hidden: [6, 5]\ncompare_scratch: false\noptimizer: sgd\nmomentum: 0.5\n"
+        "hidden: [6, 5]\ncompare_scratch: never\noptimizer: sgd\nmomentum: 0.5\n"
     )
     called = call("finetune", "--config", config, "--head-epochs", 1, "--out", tmp_path / "run", "--json")
     assert called.code == 0
@@ -84,12 +84,9 @@ def test_a_finished_run_is_resumed_without_a_write(call, run_dir, result):
 
 
 def test_evaluate_repeats_the_test_accuracy_exactly(call, run_dir, result):
-    called = call("evaluate", run_dir, "--json")
-    assert called.json == {
-        "accuracy": result["test_accuracy"],
-        "loss": result["test_loss"],
-        "examples": result["test_examples"],
-    }
+    found = call("evaluate", run_dir, "--json").json
+    assert (found["accuracy"], found["loss"]) == (result["test_accuracy"], result["test_loss"])
+    assert found["examples"] == result["test_examples"]
     assert "539 examples" in call("evaluate", run_dir).out
 
 
@@ -158,7 +155,7 @@ def test_inspect_a_preset_and_its_file(call, preset, total, head):
 
 def test_inspect_a_probe_of_47_classes(call, tmp_path, shared_data):
     folder = f"idx:{shared_data}/letters47"
-    quick = ["--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2, "--no-compare-scratch", "--json"]
+    quick = ["--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2, "--compare-scratch", "never", "--json"]
     called = call("finetune", "--base", "mlp-mnist", "--data", folder, "--out", tmp_path / "run", *quick)
     assert called.json["phases"][0]["trainable"] == 235
     found = call("inspect", tmp_path / "run", "--json").json

@@ -10,7 +10,7 @@ import pytest
 from tlx.errors import StorageError
 
 QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2]
-QUICK += ["--no-compare-scratch"]
+QUICK += ["--compare-scratch", "never"]
 LOAD = importlib.import_module("tlx.presets.load")  # the name stands for the function, too
 
 
@@ -52,7 +52,7 @@ def test_an_interrupt_is_a_line_and_130(refused, monkeypatch):
 
 
 def test_a_model_of_other_classes_is_not_evaluated(refused, shared_data):
-    assert "classes" in refused(2, "evaluate", "mlp-mnist", "--data", f"idx:{shared_data}/letters47")
+    assert "classes" in refused(4, "evaluate", "mlp-mnist", "--data", f"idx:{shared_data}/letters47")
 
 
 def test_a_seed_too_large_is_refused_before_the_run(refused, tmp_path):
@@ -74,7 +74,7 @@ def test_a_run_that_cannot_be_is_told_in_one_line_and_leaves_nothing(refused, tm
 def test_an_interrupted_run_goes_on_with_its_own_options(call, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("tlx.training.run._write_evaluation", raising(KeyboardInterrupt()))
+        patch.setattr("tlx.training.run.write_evaluation", raising(KeyboardInterrupt()))
         assert call("finetune", *QUICK, "--seed", 3, "--out", out).code == 130
     called = call("finetune", "--resume", "--out", out, "--json")
     assert called.code == 0

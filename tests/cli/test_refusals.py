@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--no-compare-scratch"]
+QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--compare-scratch", "never"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_output_that_cannot_be_written(refused, tmp_path):
         ("seed: 1\nseed: 2\n", "2 times"),
         ("- seed\n", "key: value"),
         ("seed: {a: 1}\n", "flat list"),
-        ("compare_scratch: 3\n", "true or false"),
+        ("flip: 3\n", "true or false"),
         ("json: true\n", "unknown key 'json'"),
         ("<<: {seed: 1}\n", "'<<' is not allowed"),
         ("seed: !!int abc\n", "not plain YAML"),

@@ -1,47 +1,122 @@
 """`tlx evaluate`: test a trained model."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from tlx.cli.options import Command
-from tlx.cli.output import percent, print_json
+from tlx.cli.options import PictureOptions, percentage
+from tlx.cli.output import percent, print_json, print_table
+from tlx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tlx.training import Evaluation
+
+_SHOWN_CLASSES, _SHOWN_PAIRS = 30, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Command):
+class Evaluate(PictureOptions):
     """Test a finished run on its own test examples, or any model on --data."""
 
     model: Annotated[str, tyro.conf.Positional]
     """The folder of a run or an export, or a preset."""
     data: str | None = None
-    """Test on the test examples of digits, idx:DIR, idx:DIR/PREFIX, npz:FILE or tfds:NAME; by default the run's own.
+    """Test on these data, named as for tlx finetune; by default on the run's own. Their classes are matched by name.
     Data without a test set are split, as the run split its own."""
+    part: Literal["test", "validation", "train"] = "test"
+    """Which part of the data."""
+    weights: str | None = None
+    """The weight file of a published model, as its source publishes it; by default it is fetched."""
+    top: int = 5
+    """Also count an example as right where its class is among so many most probable ones."""
     batch_size: int = 128
     """With --data."""
 
     def run(self) -> None:
         import tlx
-        from tlx.errors import ConfigError
+        from tlx.data import Relabelled
 
+        if self.top < 1:
+            raise ConfigError(f"--top must be at least 1, not {self.top}")
+        allowed = percentage("skip-bad", self.skip_bad)
         is_run = Path(self.model, "run.json").is_file()
+        trained = tlx.load(self.model, self.weights)
         if self.data is None:
             if not is_run:
                 raise ConfigError(f"{self.model}: not a run: say with --data what to test it on")
-            scores = tlx.training.evaluate_run(self.model)
+            scores = tlx.training.evaluate_run(self.model, part=self.part, workers=self.workers)
         else:
+            if not trained.classes:
+                raise ConfigError(f"{self.model}: has no head, so it names no classes: name a model with one")
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
-            trained, split = tlx.load(self.model), tlx.training.split_of(self.model) if is_run else {}
-            data = tlx.load_data(self.data, **split)
-            if data.classes != trained.classes:
-                raise ConfigError(f"{self.data} has the classes {data.classes}, {self.model} {trained.classes}")
+            split = tlx.training.split_of(self.model) if is_run else {}
+            data = tlx.load_data(self.data, **split, skip_bad=allowed, progress=True)
+            source = Relabelled(getattr(data, self.part), trained.classes)
+            for note in data.notes:
+                print(f"tlx: {note}", file=sys.stderr)
             scores = tlx.evaluate(
-                trained.model, trained.variables, data.test, trained.preprocess, batch_size=self.batch_size
+                trained.model,
+                trained.variables,
+                source,
+                trained.preprocess,
+                self.batch_size,
+                workers=self.workers,
             )
-        result = {"accuracy": scores.accuracy, "loss": scores.loss, "examples": len(scores.labels)}
+        result = self._measure(scores, trained.classes)
         if self.json:
             print_json(result)
         else:
-            print(f"accuracy {percent(scores.accuracy)}   loss {scores.loss:.4f}   on {len(scores.labels)} examples")
+            _show(result, self.top)
+
+    def _measure(self, scores: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
+        """Gather every figure as plain data; a figure without meaning is None."""
+        from tlx import analysis
+
+        labels, predicted = scores.labels, scores.predicted
+        figures = analysis.class_figures(labels, predicted, len(classes))
+        correct = labels == predicted
+        return {
+            "accuracy": scores.accuracy,
+            "loss": scores.loss,
+            "examples": len(labels),
+            f"top{self.top}_accuracy": analysis.top_k_accuracy(labels, scores.probabilities, self.top),
+            "calibration_error": analysis.expected_calibration_error(correct, scores.confidence),
+            "classes": [
+                {
+                    "label": name,
+                    "precision": _plain(figures.precision[index]),
+                    "recall": _plain(figures.recall[index]),
+                    "f1": _plain(figures.f1[index]),
+                    "support": int(figures.support[index]),
+                }
+                for index, name in enumerate(classes)
+            ],
+            "confused": [
+                {"label": classes[pair.label], "predicted": classes[pair.predicted], "count": pair.count}
+                for pair in analysis.most_confused(labels, predicted, _SHOWN_PAIRS)
+            ],
+            "confusion": analysis.confusion_matrix(labels, predicted, len(classes)).tolist(),
+        }
+
+
+def _plain(figure: float) -> float | None:
+    return None if figure != figure else float(figure)  # NaN differs from itself
+
+
+def _show(result: dict[str, Any], top: int) -> None:
+    print(
+        f"accuracy {percent(result['accuracy'])}   top {top} {percent(result[f'top{top}_accuracy'])}   "
+        f"loss {result['loss']:.4f}   calibration error {percent(result['calibration_error'])}   "
+        f"on {result['examples']} examples"
+    )
+    present = [found for found in result["classes"] if found["support"]]
+    worst = sorted(present, key=lambda found: found["f1"] or 0.0)[:_SHOWN_CLASSES]
+    title = "classes" if len(worst) == len(present) else f"the {len(worst)} hardest of {len(present)} classes"
+    columns = ("label", "precision", "recall", "f1", "support")
+    print_table(title, columns, [[found[column] for column in columns] for found in worst])
+    pairs = [(pair["label"], pair["predicted"], pair["count"]) for pair in result["confused"]]
+    if pairs:
+        print_table("most confused", ("class", "taken for", "times"), pairs)

@@ -6,22 +6,24 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tlx.cli.options import Command, value_of
+from tlx.cli.options import PictureOptions, percentage, value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.errors import CheckpointError, ConfigError
 
 NOT_SAVED = ("json", "debug", "resume", "config", "out")
+SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(Command):
+class Finetune(PictureOptions):
     """Transfer a pretrained base to other data: new head, frozen base, then as the recipe says.
 
     Without options it takes `cnn-mnist` to the digits of scikit-learn with ten labels a class.
     """
 
     data: str = "digits"
-    """What to train on: digits, idx:DIR, idx:DIR/PREFIX, npz:FILE or tfds:NAME."""
+    """What to train on: a folder of pictures with a folder for each class, a .csv or .jsonl manifest, a .npz file, or
+    digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
     base: str = "cnn-mnist"
     """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion."""
     weights: str | None = None
@@ -43,9 +45,15 @@ class Finetune(Command):
     labels_per_class: int | None = None
     """How many labels a class training and validation may use; by default all (10 for digits)."""
     validation: float = 0.15
-    """The share of the training examples kept for validation."""
+    """The share of the training examples kept for validation where the data have no validation set."""
     test: float = 0.3
     """The share kept for testing where the data have no test set."""
+    train_split: str | None = None
+    """What to train on of the data: a folder, a split of a manifest, or a slice such as train[10%:] (tfds, hf)."""
+    validation_split: str | None = None
+    """What to validate on, named likewise."""
+    test_split: str | None = None
+    """What to test on, named likewise."""
     invert: bool = False
     """Turn black into white: where the base knows light on dark and the data are dark on light."""
     margin: int | None = None
@@ -101,8 +109,33 @@ class Finetune(Command):
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weight each class by the inverse of its frequency."""
-    compare_scratch: bool = True
-    """Train the same model from scratch beside, for as many epochs."""
+    sampling: Literal["natural", "balanced"] = "natural"
+    """balanced: draw from every class equally often."""
+    compare_scratch: Literal["auto", "always", "never"] = "auto"
+    """Train the same model from scratch beside, for as many epochs; auto: where it has under a million parameters."""
+
+    flip: bool = False
+    """Mirror every second training picture."""
+    flip_vertical: bool = False
+    """Turn every second training picture upside down."""
+    crop: tuple[float, float] | None = None
+    """Cut a random part out of training pictures: the least and greatest share of the area, 0.08 1 for ImageNet."""
+    rotate: float = 0.0
+    """Turn training pictures up to so many degrees either way."""
+    brightness: float = 0.0
+    """Vary by a factor within 1 +- this; so, too, contrast and saturation."""
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    """Vary by so much of a turn of the colour circle, at most 0.5."""
+    randaugment: tuple[int, float] | None = None
+    """Apply so many random operations of a magnitude from 0 to 30: 2 9, say."""
+    erase: float = 0.0
+    """The probability that a part of a training picture becomes noise."""
+    mixup: float = 0.0
+    """Blend pictures in pairs; the alpha of the shares' Beta distribution, 0.2, say."""
+    cutmix: float = 0.0
+    """Put a part of one picture into another; alpha, 1, say."""
 
     @classmethod
     def expand(cls, arguments: list[str]) -> list[str]:
@@ -118,6 +151,7 @@ class Finetune(Command):
 
     def run(self) -> None:
         import tlx
+        from tlx.data import DataSpec
         from tlx.training.loss import Loss
 
         if self.out == "":
@@ -127,27 +161,32 @@ class Finetune(Command):
             base = base.without_head().with_input(self.input_size)
         recipe = self.build_recipe(base.stages)
         preprocess = self._preprocess(base.preprocess)
+        augment, mix = tlx.Augment(**self._given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
+        augment.check(preprocess)
         data = tlx.load_data(
             self.data,
-            seed=self.seed,
-            labels_per_class=self.labels_per_class,
-            validation=self.validation,
-            test=self.test,
+            **self._given(DataSpec, "source", "skip_bad"),
+            skip_bad=percentage("skip-bad", self.skip_bad),
+            progress=True,
         )
-        balanced = self.class_weights == "balanced"
+        weighted = self.class_weights == "balanced"
         run = tlx.finetune(
             base,
             data,
             recipe,
-            out=self.out or _free_directory(f"{Path(self.base).name}-{self.data.partition(':')[0]}"),
+            out=self.out or _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}"),
             hidden=self.hidden,
             pool=self.pool,
             dropout=self.dropout,
             preprocess=preprocess,
             batch_size=min(max(len(data.train) // 20, 20), 128) if self.batch_size is None else self.batch_size,
             seed=self.seed,
-            loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if balanced else ()),
-            compare_scratch=self.compare_scratch and self.recipe != "scratch",
+            loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
+            augment=augment,
+            mix=mix,
+            balanced=self.sampling == "balanced",
+            workers=self.workers,
+            compare_scratch=self._compares(base),
             resume=self.resume,
             progress=True,
             config=self._resolved(data.spec.source if data.spec else self.data),
@@ -159,6 +198,18 @@ class Finetune(Command):
             print_json(run.result)
         else:
             _show(run.result, report)
+
+    def _given(self, kind: Any, *but: str) -> dict[str, Any]:
+        """Return the options that are fields of `kind`, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(kind) if f.name not in but and hasattr(self, f.name)}
+
+    def _compares(self, base: Any) -> bool:
+        """Tell whether a model from scratch is trained beside."""
+        from tlx.tree import flatten
+
+        if self.recipe == "scratch" or self.compare_scratch != "auto":
+            return self.compare_scratch == "always" and self.recipe != "scratch"
+        return sum(leaf.size for leaf in flatten(base.variables).values()) < SMALL
 
     def _resolved(self, source: str) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory."""
@@ -241,6 +292,15 @@ class Finetune(Command):
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _data_name(source: str) -> str:
+    """Name data in a path: the last part of theirs, or the kind.
+
+    >>> _data_name("digits"), _data_name("idx:a/mnist"), _data_name("flowers.csv")
+    ('digits', 'mnist', 'flowers')
+    """
+    return Path(source.partition(":")[2] or source).absolute().stem
 
 
 def _free_directory(name: str) -> str:

@@ -35,6 +35,28 @@ class Command:
         raise NotImplementedError
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureOptions(Command):
+    """What every command understands that reads pictures."""
+
+    skip_bad: str = "0%"
+    """How many of the pictures may be bad; they are left out and listed. By default any bad picture is an error."""
+    workers: int | None = None
+    """How many threads read pictures; by default one a core. The result does not depend on it."""
+
+
+def percentage(option: str, text: str) -> float:
+    """Return the share that a percentage says, or raise `ConfigError` naming the option.
+
+    >>> percentage("skip-bad", "2.5%")
+    0.025
+    """
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%", text)
+    if found is None or float(found[1]) >= 100:
+        raise ConfigError(f"--{option}: {text!r} is not a percentage under 100; say 5%, for example")
+    return float(f"{found[1]}e-2")  # rounded once, so that 29% allows 29 of 100
+
+
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 

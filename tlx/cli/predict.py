@@ -1,75 +1,106 @@
 """`tlx predict`: name the classes of pictures."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from tlx.cli.options import Command
+from tlx.cli.options import PictureOptions, percentage
 from tlx.cli.output import percent, print_json, print_table
+from tlx.cli.pictures import check_faults, open_model
+from tlx.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Command):
+class Predict(PictureOptions):
     """Name the most probable classes of pictures, or of arrays of pictures.
 
     The model comes first, or is named by --base: then all are pictures.
     """
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL] IMAGE...")]
-    """MODEL IMAGE…: a run, an export or a preset; pictures (PNG, JPEG, BMP, GIF, TIFF, WebP) or arrays (.npy, idx)."""
+    """MODEL IMAGE…: a run, an export or a preset; pictures (PNG, JPEG, BMP, GIF, TIFF, WebP), folders of them, patterns
+    such as '*.jpg', arrays (.npy, idx), or - for a list of these, one a line, on standard input."""
     base: str | None = None
     """The model, with its own head: keras/mobilenet_v2, say."""
     weights: str | None = None
     """The weight file of a published model, as its source publishes it; by default it is fetched."""
     top: int = 3
     """How many classes to name for each picture."""
+    format: Literal["table", "jsonl", "csv"] = "table"
+    """jsonl and csv are written as the pictures are read; --json is one object at the end."""
     invert: bool = False
     """Turn black into white: where the model knows light on dark and the pictures are dark on light."""
+    batch_size: int = 64
 
     def run(self) -> None:
-        from dataclasses import replace
+        from tlx.data.screen import with_bar
+        from tlx.training import probabilities
 
-        import numpy as np
-
-        import tlx
-        from tlx.data.pictures import read_pictures
-        from tlx.errors import ConfigError
-
-        if self.base is None and not self.inputs:
-            raise ConfigError("no model: name a run, an export or a preset, then pictures")
-        model, *images = self.inputs if self.base is None else (self.base, *self.inputs)
-        if not images:
-            raise ConfigError("no pictures: name files after the model")
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
-        trained = tlx.load(model, self.weights)
+        if self.json and self.format != "table":
+            raise ConfigError(f"--json and --format {self.format} are two forms: give one")
+        allowed = percentage("skip-bad", self.skip_bad)
+        name, trained, pictures = open_model(self.base, self.weights, self.inputs)
         if not trained.classes:
-            raise ConfigError(f"{model}: has no head, so it names no classes: name a model with one")
+            raise ConfigError(f"{name}: has no head, so it names no classes: name a model with one")
         preprocess = replace(trained.preprocess, invert=trained.preprocess.invert != self.invert)
-        named = [picture for file in images for picture in read_pictures(file)]
-        inputs = np.concatenate([preprocess(picture[None]) for _, picture in named])
-        probabilities = tlx.predict(trained.model, trained.variables, inputs)
-        tops = [_top(row, trained.classes, self.top) for row in probabilities]
-        names = [name for name, _ in named]
-        if self.json:
-            predictions = [{"path": name, "top": top} for name, top in zip(names, tops, strict=True)]
-            print_json({"model": model, "predictions": predictions})
-            return
-        print_table(
-            model,
-            ("picture", *(f"{place + 1}." for place in range(len(tops[0])))),
-            [
-                [name, *(f"{best['label']} {percent(best['probability'])}" for best in top)]
-                for name, top in zip(names, tops, strict=True)
-            ],
+        parts = probabilities(
+            trained.model, trained.variables, pictures, preprocess, batch_size=self.batch_size, workers=self.workers
         )
+        kept: list[dict[str, Any]] = []
+        writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
+        write = writers.get(self.format, kept.append)
+        for index, row in enumerate(with_bar((row for part in parts for row in part), len(pictures), "predicting")):
+            if index not in pictures.faults:
+                write({"path": pictures.names[index], "top": _top(row, trained.classes, self.top)})
+        faults = list(pictures.faults.values())
+        if len(faults) < len(pictures):
+            self._show(name, kept, faults)
+        check_faults(faults, len(pictures), allowed)
+
+    def _show(self, model: str, predictions: list[dict[str, Any]], skipped: list[str]) -> None:
+        if self.json:
+            print_json({"model": model, "predictions": predictions, "skipped": skipped})
+        elif self.format == "table":
+            print_table(
+                model,
+                ("picture", *(f"{place + 1}." for place in range(len(predictions[0]["top"])))),
+                [
+                    [found["path"], *(f"{best['label']} {percent(best['probability'])}" for best in found["top"])]
+                    for found in predictions
+                ],
+            )
 
 
 def _top(probabilities: "np.ndarray", classes: tuple[str, ...], count: int) -> list[dict[str, Any]]:
     """Describe the `count` most probable classes, the first of equals first."""
     order = (-probabilities).argsort(kind="stable")[:count]
     return [{"index": int(i), "label": classes[i], "probability": float(probabilities[i])} for i in order]
+
+
+def _write_jsonl(prediction: dict[str, Any]) -> None:
+    print(json.dumps(prediction))
+
+
+class _CsvWriter:
+    """Write a row a picture: its path, then label and probability of each of the best."""
+
+    def __init__(self) -> None:
+        self._writer, self._begun = csv.writer(sys.stdout, lineterminator="\n"), False
+
+    def __call__(self, prediction: dict[str, Any]) -> None:
+        if not self._begun:
+            places = range(1, len(prediction["top"]) + 1)
+            self._writer.writerow(["path", *(f"{what}_{i}" for i in places for what in ("label", "probability"))])
+            self._begun = True
+        best = (value for each in prediction["top"] for value in (each["label"], each["probability"]))
+        self._writer.writerow([prediction["path"], *best])

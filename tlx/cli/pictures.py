@@ -1,0 +1,54 @@
+"""What `predict` and `embed` share: which model, which pictures, and what becomes of bad pictures."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tlx.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tlx.data import Pictures
+    from tlx.presets import Pretrained
+
+_LISTED = 10
+
+
+def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> "tuple[str, Pretrained, Pictures]":
+    """Load the model that is named by --base or stands first, and find the pictures."""
+    import tlx
+    from tlx.data import Pictures
+
+    if base is None and not inputs:
+        raise ConfigError("no model: name a run, an export or a preset, then pictures")
+    model, *named = inputs if base is None else (base, *inputs)
+    if not named:
+        raise ConfigError("no pictures: name files or folders after the model")
+    trained = tlx.load(model, weights)
+    pictures = Pictures(_expanded(named))
+    if pictures.left_out:
+        counts = ", ".join(f"{count} {what}" for what, count in sorted(pictures.left_out.items()))
+        print(f"tlx: left out {counts}", file=sys.stderr)
+    return model, trained, pictures
+
+
+def _expanded(inputs: Iterable[str]) -> Iterator[str]:
+    """Put the lines of standard input where - stands."""
+    for name in inputs:
+        if name == "-":
+            text = sys.stdin.buffer.read().decode(sys.getfilesystemencoding(), "surrogateescape")
+            yield from (line for line in text.split("\0" if "\0" in text else "\n") if line.strip())
+        else:
+            yield name
+
+
+def check_faults(faults: Sequence[str], total: int, allowed: float) -> None:
+    """Tell of bad pictures on standard error, or raise `DataError` that lists them where they are too many."""
+    if not faults:
+        return
+    listed = "; ".join(faults[:_LISTED]) + (f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else "")
+    if len(faults) / total <= allowed:
+        print(f"tlx: {len(faults)} of {total} pictures are bad and left out: {listed}", file=sys.stderr)
+    elif total == 1:
+        raise DataError(faults[0])
+    else:
+        raise DataError(f"{len(faults)} of {total} pictures are bad (--skip-bad allows {100 * allowed:g}%): {listed}")
