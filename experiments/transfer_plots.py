@@ -34,8 +34,9 @@ def say(run: Run) -> None:
             f"{phase['name']}: {phase['trainable']:,} trained, {phase['frozen']:,} frozen, {phase['epochs']} epochs, "
             f"validation accuracy {phase['val_accuracy']:.4f}"
         )
-    print(f"test accuracy {run.test_accuracy:.4f} on {run.result['test_examples']} images, ", end="")
-    print(f"from scratch {run.scratch_accuracy:.4f}, {run.result['seconds']:.0f} s")
+    scratch = "" if run.scratch_accuracy is None else f", from scratch {run.scratch_accuracy:.4f}"
+    seconds = f"{run.result['seconds']:.0f} s"
+    print(f"test accuracy {run.test_accuracy:.4f} on {run.result['test_examples']} images{scratch}, {seconds}")
     print(f"report: {write_report(run.path)}")
 
 

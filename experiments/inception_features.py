@@ -1,0 +1,43 @@
+"""Inception V3 as a frozen feature vector, a dense layer on top: ten classes, say CIFAR-10.
+
+    python experiments/inception_features.py --out RUN
+    python experiments/inception_features.py --out RUN --data FOLDER --weights FILE.h5
+
+The data are tfds's `cifar10`, or any that `tlx finetune --data` takes; the weights Keras's Inception V3 without top.
+The features are the average over the last stage's places, 2,048 of them; pictures are resized whole.
+"""
+
+from dataclasses import dataclass
+
+from published import Options, squeezed, start
+
+import tlx
+from tlx import Run
+
+
+@dataclass(frozen=True)
+class Features(Options):
+    """Train a dense layer on a base that is a frozen feature vector."""
+
+    data: str = "tfds:cifar10"
+    base: str = "keras/inception_v3"
+
+
+def main(options: Features) -> Run:
+    base, data = options.load_base(), options.load_data()
+    return tlx.finetune(
+        base,
+        data,
+        tlx.recipes.probe(base.stages, epochs=options.epochs),
+        out=options.out,
+        pool="average",
+        preprocess=squeezed(base.preprocess),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        compare_scratch=False,
+        progress=True,
+    )
+
+
+if __name__ == "__main__":
+    start(main, Features)

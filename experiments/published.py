@@ -1,0 +1,73 @@
+"""What the experiments on published bases share: their options, and what is shown in the end."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import tyro
+from transfer_plots import plot_history, say
+
+import tlx
+from tlx import Pretrained, Run
+from tlx.data import Preprocess
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a transfer experiment with a published base."""
+
+    out: str
+    """A new directory for the run."""
+    data: str
+    """What `tlx finetune --data` takes: a folder of pictures, idx:DIR, tfds:NAME …"""
+    base: str
+    """A published base (see `tlx presets`)."""
+    weights: str | None = None
+    """The base's weight file, as its source publishes it; by default it is fetched."""
+    input_size: tuple[int, int] | None = None
+    """Height and width at which the base sees pictures; by default its own."""
+    train_split: str | None = None
+    validation_split: str | None = None
+    test_split: str | None = None
+    labels_per_class: int | None = None
+    epochs: int = 5
+    """Epochs of the first phase."""
+    batch_size: int = 32
+    seed: int = 0
+
+    def load_base(self) -> Pretrained:
+        """Load the base without its head, at the size of picture that is wanted."""
+        base = tlx.load(self.base, self.weights).without_head()
+        return base if self.input_size is None else base.with_input(self.input_size)
+
+    def load_data(self) -> tlx.Data:
+        """Load the data, by their own splits or by those named."""
+        return tlx.load_data(
+            self.data,
+            seed=self.seed,
+            labels_per_class=self.labels_per_class,
+            train_split=self.train_split,
+            validation_split=self.validation_split,
+            test_split=self.test_split,
+            progress=True,
+        )
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def start(main: Callable[[AnyOptions], Run], kind: type[AnyOptions]) -> None:
+    """Run an experiment with the options of the command line, or say in one line what is missing."""
+    options = tyro.cli(kind, args=sys.argv[1:])
+    try:
+        run = main(options)
+    except tlx.TlxError as error:
+        sys.exit(f"{error} (exit code {error.exit_code})")
+    say(run)
+    plot_history(run)
+
+
+def squeezed(preprocess: Preprocess) -> Preprocess:
+    """Resize the whole picture instead of cutting its middle out: a letter's edges matter."""
+    return replace(preprocess, resize=None, rounding="torchvision")
