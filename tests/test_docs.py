@@ -160,6 +160,16 @@ def test_the_conversions_are_as_the_page_shows_them(
     assert list(json.loads(shown.replace(",\n    …", ""))) == list(json.loads(certificate))
 
 
+# Data
+
+
+def test_the_page_on_data_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for line, block in blocks(ROOT / "docs" / "data.md", "python"):
+        exec(compile("\n" * line + block, "data.md", "exec"), names)
+        assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
+
+
 # Commands
 
 

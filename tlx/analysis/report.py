@@ -95,7 +95,9 @@ def data_name(source: str | None) -> str:
     if not source:
         return "arrays in memory"
     kind, _, place = source.partition(":")
-    return shown(PurePath(place).name or source if kind in ("idx", "npz") and place else source, 60)
+    return shown(
+        PurePath(place).name or source if kind in ("folder", "manifest", "idx", "npz") and place else source, 60
+    )
 
 
 def _environment() -> "Environment":
