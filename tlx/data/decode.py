@@ -82,7 +82,7 @@ def decode_picture(content: bytes, name: str) -> Picture:
 
 
 def _missing_end(content: bytes) -> str | None:
-    """Name the end that a JPEG or PNG file lacks; Pillow forgives its absence where little else is missing."""
+    """Name the end that a JPEG or PNG file lacks; Pillow forgives a PNG, and a JPEG whose rest is zeros."""
     if content.startswith(b"\xff\xd8\xff") and not _jpeg_ends(content):
         return "end-of-image marker"
     if content.startswith(b"\x89PNG") and not 0 <= content.rfind(b"IEND") <= len(content) - 8:

@@ -1,0 +1,210 @@
+"""Every kind of picture comes out upright, in 8 bits and in the right colours, or is refused in one line."""
+
+import contextlib
+import random
+
+import numpy as np
+import pytest
+from picture_files import as_ycck, empty_png, encoded
+from PIL import Image, ImageOps
+
+from tlx.data.decode import decode_picture, read_content
+from tlx.errors import DataError
+
+GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+SMOOTH = np.add.outer(np.arange(48), np.arange(64))[..., None] * np.array([1.0, 1.5, 2.0])
+SMOOTH = SMOOTH.astype(np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def image_of(content):
+    picture = decode_picture(content, "a.jpg").image
+    assert picture.dtype == np.uint8
+    return picture
+
+
+WHOLE = {
+    "jpeg": encoded(SMOOTH, "JPEG"),
+    "noisy jpeg": encoded(NOISE, "JPEG", quality=95),
+    "progressive jpeg": encoded(SMOOTH, "JPEG", progressive=True),
+    "restarting jpeg": encoded(NOISE, "JPEG", restart_marker_blocks=1),
+    "jpeg with a thumbnail": encoded(SMOOTH, "JPEG", exif=b"Exif\0\0" + encoded(GREY, "JPEG")),
+    "png": encoded(SMOOTH),
+    "webp": encoded(SMOOTH, "WEBP"),
+    "bmp": encoded(SMOOTH, "BMP"),
+    "tiff": encoded(SMOOTH, "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_whole_is_decoded_and_what_is_cut_is_not(name, refuses):
+    content = WHOLE[name]
+    assert image_of(content).shape == (48, 64, 3)
+    for cut in (1, 2, 20, len(content) // 2, len(content) - 10):
+        with refuses(DataError, "a.jpg: ", "again"):
+            decode_picture(content[:-cut], "a.jpg")
+
+
+def test_a_jpeg_of_which_only_a_part_was_ever_written(refuses):
+    content = encoded(np.concatenate([NOISE, NOISE]), "JPEG")
+    with refuses(DataError, "a.jpg: cut short, its end-of-image marker is missing"):
+        decode_picture(content[: len(content) // 2] + b"\0" * (len(content) // 2), "a.jpg")
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read", "ignore:Corrupt EXIF")
+@pytest.mark.parametrize("cut", [20, 60, 300])
+@pytest.mark.parametrize(
+    "content", [encoded(SMOOTH, "GIF"), encoded(SMOOTH, "TIFF", compression="tiff_lzw")], ids=["gif", "tiff"]
+)
+def test_an_animation_and_a_compressed_picture_that_are_cut(content, cut, refuses):
+    with refuses(DataError, "a.jpg: ", "get or save it again"):
+        decode_picture(content[:-cut], "a.jpg")
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 100, b"mp4 \xff\xda and on", encoded(GREY, "JPEG")[:-9]])
+def test_what_a_camera_puts_behind_a_jpeg_does_not_matter(behind):
+    assert (image_of(WHOLE["jpeg"] + behind) == image_of(WHOLE["jpeg"])).all()
+
+
+def test_most_flipped_bits_of_a_jpeg_go_unnoticed():
+    """Which is why a manifest may have a SHA-256 of each picture."""
+    draw, silent = random.Random(0), 0
+    for _ in range(40):
+        content = bytearray(WHOLE["noisy jpeg"])
+        content[draw.randrange(700, len(content) - 2)] ^= 1 << draw.randrange(8)
+        with contextlib.suppress(DataError):
+            image_of(bytes(content))
+            silent += 1
+    assert silent > 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG", quality=95, subsampling=0),
+        as_ycck(SMOOTH),
+        encoded(Image.fromarray(SMOOTH).convert("CMYK"), "TIFF"),
+        encoded(SMOOTH, "JPEG", quality=95, subsampling=0),
+    ],
+    ids=["CMYK", "YCCK", "CMYK TIFF", "YCbCr"],
+)
+def test_printers_colours_become_rgb(content):
+    difference = np.abs(image_of(content).astype(int) - SMOOTH)
+    assert difference.mean() < 2
+    assert difference.max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_exif_says(kind, orientation):
+    turned = {
+        1: SMOOTH,
+        2: SMOOTH[:, ::-1],
+        3: SMOOTH[::-1, ::-1],
+        4: SMOOTH[::-1],
+        5: SMOOTH.swapaxes(0, 1),
+        6: np.rot90(SMOOTH, -1),
+        7: SMOOTH[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(SMOOTH),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}.get(kind, {})
+    found = image_of(encoded(SMOOTH, kind, exif=exif, **lossless))
+    assert found.shape == turned.shape
+    assert np.abs(found.astype(int) - turned).max() <= (12 if kind == "JPEG" else 0)
+
+
+RED, CLEAR_RED = (200, 10, 30, 255), (200, 10, 30, 0)
+PALETTE = ImageOps.posterize(Image.fromarray(SMOOTH), 2).quantize(16)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (encoded(Image.new("RGBA", (3, 2), RED)), RED[:3]),
+        (encoded(Image.new("RGBA", (3, 2), CLEAR_RED)), CLEAR_RED),
+        (encoded(Image.new("RGBA", (3, 2), (9, 8, 7, 128))), (9, 8, 7, 128)),
+        (encoded(Image.new("LA", (3, 2), (90, 255))), (90, 90, 90)),
+        (encoded(Image.new("LA", (3, 2), (90, 5))), (90, 90, 90, 5)),
+        (encoded(Image.new("RGB", (3, 2), RED[:3]), transparency=RED[:3]), CLEAR_RED),
+        (encoded(Image.new("L", (3, 2), 90), transparency=90), (90, 90, 90, 0)),
+        (encoded(Image.new("1", (3, 2), 1)), 255),
+        (encoded(Image.new("1", (3, 2), 1), "TIFF"), 255),
+        (encoded(np.full((2, 3), 257 * 90, np.uint16)), 90),
+        (encoded(np.full((2, 3), 257 * 90 + 129, np.uint16)), 91),
+        (encoded(np.full((2, 3), 257 * 90, np.uint16), "TIFF"), 90),
+        (encoded(Image.frombytes("I;16B", (3, 2), b"\x5a\x5a" * 6), "TIFF"), 90),
+        (encoded(Image.new("RGB", (3, 2), RED[:3]).convert("P", palette=Image.Palette.ADAPTIVE)), RED[:3]),
+    ],
+)
+def test_modes(content, expected):
+    found = image_of(content)
+    assert found.shape[:2] == (2, 3)
+    assert found[1, 2].tolist() == (list(expected) if isinstance(expected, tuple) else expected)
+
+
+def test_a_palette_with_a_transparent_colour():
+    whole = image_of(encoded(PALETTE))
+    assert whole.shape == (48, 64, 3)
+    part = image_of(encoded(PALETTE, transparency=0))
+    assert (part[..., :3] == whole).all()
+    assert (part[..., 3] == np.where(np.asarray(PALETTE) == 0, 0, 255)).all()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first_is_taken(kind):
+    options = {"save_all": True, "append_images": [SMOOTH // 2, SMOOTH // 3]}
+    found = decode_picture(encoded(SMOOTH, kind, **options, **({"lossless": True} if kind == "WEBP" else {})), "a")
+    assert found.frames == 3
+    assert np.abs(found.image[..., :3].astype(int) - SMOOTH).mean() < (8 if kind == "GIF" else 0.1)
+
+
+def test_the_second_eye_of_a_camera_is_no_frame():
+    found = decode_picture(encoded(SMOOTH, "MPO", save_all=True, append_images=[SMOOTH // 2]), "a.jpg")
+    assert found.frames == 1
+    assert np.abs(found.image.astype(int) - SMOOTH).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but an empty file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "but a file that starts with 0x25215053"),
+        (b"<html>404", "but an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        (b"\0\0\0\x18ftypheic", "not a picture"),
+        (encoded(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "TIFF"), "whose black and white nobody knows"),
+        (encoded(np.full((4, 6), np.nan, np.float32), "TIFF"), "whose black and white nobody knows"),
+        (encoded(GREY.astype(np.int32) << 20, "TIFF"), "32-bit pixels"),
+        (empty_png(20_000, 20_000), "too large (Image size (400000000 pixels) exceeds limit"),
+        (empty_png(0, 5), "damaged, its header cannot be read"),
+        (empty_png(5, 5), "cannot be decoded"),
+    ],
+)
+def test_what_is_no_picture_is_refused(content, words, refuses):
+    with refuses(DataError, "a\\nb.jpg: ", words):
+        decode_picture(content, "a\nb.jpg")
+
+
+def test_one_pixel():
+    assert image_of(encoded(Image.new("RGB", (1, 1), (1, 2, 3)))).tolist() == [[[1, 2, 3]]]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"nonsense", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\0\x12\x01\x03\0"])
+def test_a_damaged_exif_does_not_spoil_the_picture(exif):
+    assert image_of(encoded(SMOOTH, "JPEG", exif=b"Exif\0\0" + exif)).shape == SMOOTH.shape
+
+
+def test_files_are_read_within_bounds(tmp_path, monkeypatch, refuses):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"12345")
+    assert read_content(str(path)) == b"12345"
+    for place, words in ((tmp_path, "not a regular file"), (tmp_path / "no", "No such file"), ("a\0b", "a\\x00b")):
+        with refuses(DataError, words):
+            read_content(str(place))
+    monkeypatch.setattr("tlx.data.decode.MAX_FILE", 4)
+    with refuses(DataError, "a.png: larger than"):
+        read_content(str(path))

@@ -1,0 +1,47 @@
+import hashlib
+
+import numpy as np
+import pytest
+from picture_files import encoded, numbered_pictures
+
+from tlx.data import EncodedSource, Preprocess, Subset, gather, labels_of, names_of, picture_files
+from tlx.data.source import digests_of, take
+from tlx.errors import DataError
+
+CONTENTS = [*numbered_pictures(2), encoded(np.zeros((3, 5, 3), np.uint8), "JPEG")]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.jpg")]
+    for path, content in zip(paths, CONTENTS, strict=True):
+        path.write_bytes(content)
+    return [str(path) for path in paths]
+
+
+def test_a_source_of_files_is_one_of_their_bytes(paths):
+    for source in (
+        picture_files(paths, [1, 0, 1], ["cat", "dog"]),
+        EncodedSource(CONTENTS.__getitem__, paths, [1, 0, 1], ["cat", "dog"]),
+    ):
+        assert (len(source), source.classes, names_of(source)) == (3, ("cat", "dog"), tuple(paths))
+        assert labels_of(source).tolist() == [1, 0, 1]
+        assert digests_of(source) == tuple(hashlib.sha256(content).digest() for content in CONTENTS)
+        assert [example["image"].shape for example in source] == [(8, 8), (8, 8), (3, 5, 3)]
+        images, labels = take(source, np.array([2, 0]))
+        assert [image.shape for image in images] == [(3, 5, 3), (8, 8)]
+        assert labels.tolist() == [1, 1]
+        assert gather(source, Preprocess(4, 4, 1), np.array([2, 0]))["image"].shape == (2, 4, 4, 1)
+        assert names_of(Subset(source, [2, 0])) == (paths[2], paths[0])
+        with pytest.raises(ValueError, match="read-only"):
+            source.labels[0] = 0
+
+
+def test_nothing_is_read_before_it_is_asked_for(paths, refuses, tmp_path):
+    source = picture_files([*paths, str(tmp_path / "no.png")], [0, 0, 0, 0], ("cat",))
+    assert len(source) == 4
+    with refuses(DataError, "no.png: No such file"):
+        source[3]
+    (tmp_path / "b.png").write_bytes(CONTENTS[1][:-1])
+    with refuses(DataError, "b.png: cut short"):
+        source[1]

@@ -1,0 +1,228 @@
+import os
+import shutil
+from collections import Counter
+
+import pytest
+from picture_files import numbered_pictures, write_classes
+
+from tlx.data import labels_of, load_data
+from tlx.data.image_folder import picture_paths, read_image_folder
+from tlx.data.source import Request
+from tlx.errors import ConfigError, DataError
+
+GOOD = numbered_pictures(1)[0]
+
+
+def read(root, **request):
+    return read_image_folder(Request(str(root), **request))
+
+
+def put(path, content=GOOD):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_a_folder_for_each_class(tmp_path):
+    parts = read(write_classes(tmp_path / "pets", ["dog", "cat", "Ant"]))
+    assert parts.train.classes == ("Ant", "cat", "dog")
+    assert labels_of(parts.train).tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert parts.train.names[8] == f"{tmp_path}/pets/cat/0.png"
+    assert parts[1:] == (None, (), None, ())
+    for source in (f"{tmp_path}/pets", f"folder:{tmp_path}/pets"):
+        data = load_data(source)
+        assert (data.spec.source, data.classes) == (f"folder:{tmp_path}/pets", ("Ant", "cat", "dog"))
+        assert [len(part) for part in (data.train, data.validation, data.test)] == [15, 3, 6]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "validation", "test"),
+        ("training", "VAL", "Testing"),
+        ("Train", "dev", "TEST"),
+        ("train", "valid", "test"),
+    ],
+)
+def test_splits_are_known_by_their_usual_names(tmp_path, names):
+    for place, name in enumerate(names):
+        write_classes(tmp_path / name, {"cat": 3 + place, "dog": 3 + place}, seed=place)
+    (tmp_path / "README.txt").write_text("")
+    (tmp_path / "extra").mkdir()
+    data = load_data(str(tmp_path))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [6, 8, 10]
+    assert data.notes == (f"{tmp_path}: left out 1 files beside train, 1 folders beside train",)
+
+
+def test_splits_may_be_named(tmp_path, refuses):
+    for place, name in enumerate(("one", "two", "train")):
+        write_classes(tmp_path / name, {"cat": 3, "dog": 3 + place}, seed=place)
+    parts = read(tmp_path, train_split="two", test_split="one")
+    assert (len(parts.train), len(parts.test), parts.validation) == (7, 6, None)
+    with refuses(DataError, f"{tmp_path}/no: no such folder; --test-split names a folder"):
+        read(tmp_path, train_split="two", test_split="no")
+    with refuses(DataError, "--train-split is missing"):
+        read(tmp_path, test_split="one")
+    with refuses(ConfigError, "two of 'one', 'one' are the same"):
+        load_data(str(tmp_path), train_split="one", test_split="one")
+
+
+def test_validation_without_a_class_is_noted_and_one_with_an_extra_class_is_refused(tmp_path, refuses):
+    write_classes(tmp_path / "train", ["ant", "bee", "cat"])
+    write_classes(tmp_path / "val", {"cat": 2, "ant": 2}, seed=1)
+    data = load_data(str(tmp_path))
+    assert data.notes == ("no validation image of 1 of 3 classes: bee",)
+    assert labels_of(data.validation).tolist() == [0, 0, 2, 2]  # training's indices
+    write_classes(tmp_path / "test", ["bee", "eel", "fly"])
+    with refuses(DataError, f"{tmp_path}/test/eel: test has the class 'eel', which training has not (nor 1 more)"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("beside", ["cafe\u0301", "../val/cafe\u0301"])
+def test_classes_that_only_look_the_same(tmp_path, beside, refuses):
+    write_classes(tmp_path / "train", ["caf\xe9", "dog", beside])
+    with refuses(
+        DataError, str(tmp_path), "the classes 'cafe\\u0301' and 'caf\\xe9' look alike; give them other names"
+    ):
+        load_data(str(tmp_path))
+
+
+def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path):
+    write_classes(tmp_path, {"cat": 3, "dog": 3})
+    for name in (
+        ".DS_Store",
+        "Thumbs.db",
+        "cat/.DS_Store",
+        "cat/._0.png",
+        "cat/desktop.ini",
+        "cat/.hidden/a.png",
+        ".git/a.png",
+        "__MACOSX/cat/._0.png",
+    ):
+        put(tmp_path / name)
+    for name in ("dog/notes.txt", "dog/deep/er/b.JPG", "dog/b.heic", "stray.png", "labels.csv"):
+        put(tmp_path / name)
+    parts = read(tmp_path)
+    assert parts.notes == (
+        f"{tmp_path}: left out 8 hidden or system files, 3 other files, 1 pictures beside the class folders",
+    )
+    assert parts.train.classes == ("cat", "dog")
+    assert labels_of(parts.train).tolist() == [0] * 3 + [1] * 4
+    assert f"{tmp_path}/dog/deep/er/b.JPG" in parts.train.names
+
+
+def test_links_are_followed_but_never_in_a_circle(tmp_path):
+    write_classes(tmp_path / "kept", {"cat": 3, "dog": 2})
+    root = tmp_path / "pets"
+    (root / "cat").mkdir(parents=True)
+    for link, target in {
+        "dog": tmp_path / "kept/dog",
+        "cat/more": tmp_path / "kept/cat",
+        "cat/again": tmp_path / "kept/cat",
+        "cat/round": root / "cat",
+        "up": root,
+    }.items():
+        (root / link).symlink_to(target)
+    parts = read(root)
+    assert parts.train.classes == ("cat", "dog")
+    assert labels_of(parts.train).tolist() == [0] * 3 + [1] * 2
+    assert parts.notes == (f"{root}: left out 3 links to folders that were met before",)
+
+
+@pytest.mark.parametrize("name", ["sp ace", "new\nline", "日本", "tab\t", "ca\x1b[31mt", b"\xff\xfe", b"caf\xe9"])
+def test_any_name_of_a_file_or_a_class_will_do(tmp_path, name):
+    name = os.fsdecode(name)
+    write_classes(tmp_path / "d", ["dog"])
+    put(tmp_path / "d" / name / f"{name}.png")
+    data = load_data(str(tmp_path / "d"))
+    label = os.fsencode(name).decode("utf-8", "backslashreplace")
+    assert label in data.classes
+    label.encode()  # can be stored as text
+    paths = [name for part in (data.train, data.validation, data.test) for name in part.names]
+    assert os.path.join(tmp_path, "d", name, f"{name}.png") in paths
+
+
+BAD = {
+    "empty.jpg": b"",
+    "text.jpg": b"not a picture",
+    "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0",
+    "cut.png": GOOD[:-1],
+}
+
+
+def test_bad_pictures_are_listed_or_left_out_as_far_as_is_allowed(tmp_path, refuses):
+    write_classes(tmp_path, {"cat": 18, "dog": 18})
+    for name, content in BAD.items():
+        put(tmp_path / "cat" / name, content)
+    with refuses(DataError, "4 of 40 pictures (10%) are bad", *BAD, "--skip-bad 10%"):
+        load_data(str(tmp_path))
+    data = load_data(str(tmp_path), skip_bad=0.1)
+    assert len(data.skipped) == 4
+    assert data.notes[0].startswith("4 of 40 pictures are bad and left out: ")
+    assert data.spec.skip_bad == 0.1
+    with refuses(DataError, "4 of 40 pictures (10%) are bad, of which --skip-bad allows 9%"):
+        load_data(str(tmp_path), skip_bad=0.09)
+
+
+def test_links_that_lead_nowhere_and_what_is_no_file_are_bad_pictures(tmp_path, refuses):
+    write_classes(tmp_path)
+    (tmp_path / "cat/gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "cat/pipe.png")
+    with refuses(DataError, "2 of 18", "gone.png: No such file", "pipe.png: not a regular file"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ([], "no pictures (PNG, JPEG, BMP, GIF, TIFF, WebP); give a folder of them for each class"),
+        (["cat/", "dog/notes.txt"], "no pictures (PNG, "),
+        (["a.png", "b.png"], "pictures lie in it, but in no class"),
+        (["train-images-idx3-ubyte"], "holds idx files; say idx:"),
+        (["cat/a.png"], "only one class, 'cat'; give a folder for each class"),
+        (["pets/cat/a.png", "pets/dog/a.png"], "pets?"),
+        (["train/", "test/cat/a.png"], "/train: no pictures"),
+        (["train/cat/a.png", "test/cat/a.png"], "/train: only one class, 'cat'"),
+        (["test/cat/a.png", "val/dog/a.png"], "test and val, but no folder train"),
+        (["train/cat/a.png", "training/cat/a.png"], "both train and training; take one away"),
+        (["1/a.png", "1 /a.png"], "look alike"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on(tmp_path, made, words, refuses):
+    for name in made:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir(parents=True)
+        else:
+            put(tmp_path / name)
+    with refuses(DataError, str(tmp_path), words):
+        read(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path, refuses):
+    with refuses(DataError, f"{tmp_path}/no: no such folder"):
+        load_data(f"{tmp_path}/no")
+    with refuses(DataError, "say folder:DIR"):
+        load_data("folder:")
+
+
+def test_the_order_of_the_directory_does_not_matter(tmp_path):
+    write_classes(tmp_path / "a", {"cat": 9, "dog": 9})
+    for path in sorted((tmp_path / "a").rglob("*.png"), reverse=True):
+        (tmp_path / "b" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "b" / path.parent.name)
+    first, second = (load_data(str(tmp_path / name)) for name in "ab")
+    names = [[os.path.relpath(name, tmp_path)[2:] for name in data.train.names] for data in (first, second)]
+    assert names[0] == names[1]
+
+
+def test_numbers_are_classes_in_the_order_of_their_values(tmp_path):
+    data = load_data(str(write_classes(tmp_path, {str(number): 2 for number in range(1, 13)})))
+    assert data.classes == tuple(map(str, range(1, 13)))
+    assert data.notes[0].startswith("the classes are numbers: class 1 has index 0, 2 has 1, ")
+
+
+def test_paths_of_pictures_come_by_name(tmp_path):
+    for name in ("b.png", "a/z.gif", "c.txt", "a/.x.png"):
+        put(tmp_path / name)
+    left_out = Counter()
+    assert list(picture_paths(str(tmp_path), left_out)) == [f"{tmp_path}/a/z.gif", f"{tmp_path}/b.png"]
+    assert left_out == {"hidden or system files": 1, "other files": 1}
