@@ -1,7 +1,9 @@
 """Recipes: the ways to transfer that the field uses, as tuples of phases.
 
 Each takes `stages`, the names of the base's stages that own parameters, first to last (`tlx.Pretrained.stages`).
-`patience` and `monitor` go into every phase (`tlx.Phase`).
+`patience` and `monitor` go into every phase, `norms` into those that thaw the base (`tlx.Phase`): by default its batch
+norms keep the statistics that came with the weights, which a few small batches of other pictures would only spoil
+(F. Chollet, Transfer learning and fine-tuning, keras.io, 2020).
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 from tlx.errors import ConfigError
 from tlx.optim.groups import Group
 from tlx.optim.layer_decay import layer_decay as decay_by_layer
-from tlx.optim.phases import Monitor, Phase, Recipe
+from tlx.optim.phases import Monitor, Norms, Phase, Recipe
 from tlx.optim.schedules import Constant
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import quote
@@ -45,6 +47,7 @@ def finetune(
     layer_decay: float = 1.0,
     patience: int | None = None,
     monitor: Monitor = "val_loss",
+    norms: Norms = "stored",
 ) -> Recipe:
     """Train the head alone, then the base with it, from stage `thaw_from` upward (None: all of it), at a lower rate.
 
@@ -55,7 +58,7 @@ def finetune(
     first = _lowest(stages) if thaw_from is None else thaw_from
     return (
         *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
-        _thawed(stages, first, base_epochs, head, base, layer_decay, patience, monitor),
+        _thawed(stages, first, base_epochs, head, base, layer_decay, patience, monitor, norms),
     )
 
 
@@ -69,6 +72,7 @@ def gradual(
     layer_decay: float = 1.0,
     patience: int | None = None,
     monitor: Monitor = "val_loss",
+    norms: Norms = "stored",
 ) -> Recipe:
     """Train the head alone, then thaw the base stage by stage from the top, a phase each.
 
@@ -80,7 +84,7 @@ def gradual(
     return (
         *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
         *(
-            _thawed(stages, first, stage_epochs, head, base, layer_decay, patience, monitor)
+            _thawed(stages, first, stage_epochs, head, base, layer_decay, patience, monitor, norms)
             for first in reversed(stages)
         ),
     )
@@ -95,13 +99,14 @@ def full(
     layer_decay: float = 1.0,
     patience: int | None = None,
     monitor: Monitor = "val_loss",
+    norms: Norms = "stored",
 ) -> Recipe:
     """Train base and head together from the pretrained weights: one phase.
 
     >>> [phase.rules for phase in full(["conv1", "conv2"])]
     [(('base', 'base'), ('head', 'head'))]
     """
-    return (_thawed(stages, _lowest(stages), epochs, head, base, layer_decay, patience, monitor),)
+    return (_thawed(stages, _lowest(stages), epochs, head, base, layer_decay, patience, monitor, norms),)
 
 
 def scratch(
@@ -135,6 +140,7 @@ def _thawed(
     decay: float,
     patience: int | None,
     monitor: Monitor,
+    norms: Norms,
 ) -> Phase:
     """Build the phase that trains the head and the base from stage `first` upward."""
     if first not in stages:
@@ -148,7 +154,8 @@ def _thawed(
         groups = {"base": base}
     frozen = tuple((f"base/{stage}", FROZEN) for stage in below)
     name = f"{first} and up" if below else "all"
-    return Phase(name, epochs, (*frozen, *rules, ("head", "head")), {**groups, "head": head}, patience, monitor)
+    groups = {**groups, "head": head}
+    return Phase(name, epochs, (*frozen, *rules, ("head", "head")), groups, patience, monitor, norms=norms)
 
 
 RECIPES = {"probe": probe, "finetune": finetune, "gradual": gradual, "full": full, "scratch": scratch}

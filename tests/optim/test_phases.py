@@ -16,6 +16,7 @@ GROUP = Group(Cosine(0.1, warmup=2), Sgd(nesterov=True), weight_decay=0.5)
         ({"epochs": -3}, "epochs must be at least 1, not -3"),
         ({"patience": 0}, "phase 'head': patience must be at least 1, not 0"),
         ({"monitor": "loss"}, "monitor 'val_loss' or 'val_accuracy', not 'loss'"),
+        ({"norms": "frozen"}, "norms 'batch' or 'stored', not 'frozen'"),
     ],
 )
 def test_phases_that_make_no_sense_are_refused(change, fault):
@@ -45,4 +46,5 @@ def test_plain_data_says_all_of_a_phase():
         "patience": 2,
         "monitor": "val_loss",
         "fresh": [],
+        "norms": "batch",
     }

@@ -292,6 +292,28 @@ def test_all_finite(leaves, finite):
     assert bool(all_finite(tree)) is finite
 
 
+def test_with_stored_norms_they_train_and_their_statistics_stay():
+    case = CASE["bare"]
+    run = begin(case, (("**", "all"),), PLAIN)
+    step = make_train_step(case.model, run.labels, run.tx, Loss(), stored_norms=True)
+    variables, batch = run.start, case.batch()
+
+    def objective(params):
+        return Loss()(case.model.apply({**variables, "params": params}, batch["image"]), batch["label"])
+
+    wanted = jax.tree.map(
+        lambda leaf, slope: leaf - 0.1 * slope, variables["params"], jax.grad(objective)(variables["params"])
+    )
+    run.state = step(run.state, run.frozen, batch)
+    for path, leaf in flatten(wanted).items():
+        np.testing.assert_allclose(run.params()[path], leaf, rtol=1e-5, atol=1e-6)
+    assert_same_bits(run.stats(), flatten(variables["batch_stats"]))
+    assert any(
+        path.endswith("scale") and (leaf != flatten(variables["params"])[path]).any()
+        for path, leaf in run.params().items()
+    )
+
+
 # Padding and mixing
 
 ALL = (("**", "all"),)

@@ -82,6 +82,8 @@ class Finetune(PictureOptions):
     """With finetune: the lowest stage to train; by default all do."""
     layer_decay: float = 1.0
     """The factor by which the rate falls with each stage below the top."""
+    norms: Literal["stored", "batch"] = "stored"
+    """Which statistics the base's batch norms use while it trains: those that came with it, or each batch's."""
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     momentum: float | None = None
     """With sgd: by default 0.9."""
@@ -237,7 +239,7 @@ class Finetune(PictureOptions):
                 return recipes.probe(stages, epochs=self.head_epochs, head=head, **phase)
             case "scratch":
                 return recipes.scratch(stages, epochs=both, group=head, **phase)
-        phase |= {"head": head, "base": base, "layer_decay": self.layer_decay}
+        phase |= {"head": head, "base": base, "layer_decay": self.layer_decay, "norms": self.norms}
         match self.recipe:
             case "finetune":
                 phase |= {"head_epochs": self.head_epochs, "base_epochs": self.base_epochs}

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a file name need not be good UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module="PIL")  # of odd metadata, in Python's own words
     for name in ("absl", "asyncio"):  # Orbax tells through them of each failure that it also raises, with tracebacks
         logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL)
     try:

@@ -131,10 +131,7 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray) -> Batch:
-    real, size = len(keys), feed.batch_size
-    if feed.pad:
-        keys = np.concatenate([keys, np.repeat(keys[:1], size - real)])
-    augment = feed.augment
+    augment, size = feed.augment, feed.batch_size
 
     def augmented(place: int, image: np.ndarray) -> np.ndarray:
         assert augment is not None
@@ -142,7 +139,9 @@ def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: 
 
     batch = gather(source, preprocess, keys % len(source), augmented if augment else None)
     if feed.pad and len(source) % size:
-        batch["mask"] = np.arange(size) < real
+        if missing := size - len(keys):
+            batch = {name: np.concatenate([rows, np.repeat(rows[:1], missing, 0)]) for name, rows in batch.items()}
+        batch["mask"] = np.arange(size) < len(keys)
     return batch
 
 

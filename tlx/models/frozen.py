@@ -63,14 +63,14 @@ def frozen_statistics(labels: Tree, stage_names: tuple[str, ...], batch_stats: T
 
 
 def run_frozen(
-    labels: Tree, stage_names: tuple[str, ...], mask: jax.Array | None = None
+    labels: Tree, stage_names: tuple[str, ...], mask: jax.Array | None = None, *, stored_norms: bool = False
 ) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which Linen modules that are frozen under `labels` run as in inference.
 
     In it a frozen stage (or head) is called with `train=False`, so that no dropout drops and no BatchNorm updates. In a
-    stage that trains, a BatchNorm whose own parameters are all frozen runs on its stored statistics and leaves them
-    alone. Rows where `mask` (B,) is false do not count in the statistics of the others. It wraps the tracing of a
-    training step:
+    stage that trains, a BatchNorm whose own parameters are all frozen (with `stored_norms`, every one) runs on its
+    stored statistics and leaves them alone. Rows where `mask` (B,) is false do not count in the statistics of the
+    others. It wraps the tracing of a training step:
 
         with run_frozen(labels, base.stage_names):
             logits, changed = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
@@ -89,7 +89,7 @@ def run_frozen(
             return call(args[0], False)
         if path in stages and "train" in kwargs:
             return call(*args, **{**kwargs, "train": False})
-        if path in modules and isinstance(module, nn.BatchNorm):
+        if (stored_norms or path in modules) and isinstance(module, nn.BatchNorm):
             # The field and the argument exclude each other, and a bound module's fields cannot be set otherwise.
             object.__setattr__(module, "use_running_average", None)
             return call(*args[:1], **{**kwargs, "use_running_average": True})

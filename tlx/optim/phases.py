@@ -8,6 +8,7 @@ from tlx.errors import ConfigError
 from tlx.optim.groups import Group
 
 Monitor = Literal["val_loss", "val_accuracy"]
+Norms = Literal["batch", "stored"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Phase:
 
     `rules` label the parameters (`tlx.tree.label_tree`), `groups` says how each label but 'frozen' trains. With
     `patience`, training stops after that many epochs without a better `monitor`, and the weights of the best epoch come
-    back. Leaves selected by a pattern of `fresh` are initialised anew before the phase.
+    back. Leaves selected by a pattern of `fresh` are initialised anew before the phase. With `norms` "stored", batch
+    norms run on their stored statistics and leave them alone, even where their scale and bias train.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Phase:
     patience: int | None = None
     monitor: Monitor = "val_loss"
     fresh: tuple[str, ...] = ()
+    norms: Norms = "batch"
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -34,6 +37,8 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: patience must be at least 1, not {self.patience}")
         if self.monitor not in ("val_loss", "val_accuracy"):
             raise ConfigError(f"phase {self.name!r}: monitor 'val_loss' or 'val_accuracy', not {self.monitor!r}")
+        if self.norms not in ("batch", "stored"):
+            raise ConfigError(f"phase {self.name!r}: norms 'batch' or 'stored', not {self.norms!r}")
 
 
 Recipe = tuple[Phase, ...]

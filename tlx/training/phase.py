@@ -122,7 +122,7 @@ class PhaseRun:
             ages=ages,
             first_step=snapshot.step,
             tx=tx,
-            step=make_train_step(task.model, labels, tx, task.loss, task.mix),
+            step=make_train_step(task.model, labels, tx, task.loss, task.mix, stored_norms=phase.norms == "stored"),
         )
 
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:

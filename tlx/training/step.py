@@ -53,14 +53,21 @@ StepFunction = Callable[[TrainState, Tree, dict[str, Any]], TrainState]
 
 
 def make_train_step(
-    model: Any, labels: Tree, tx: optax.GradientTransformation, loss: Loss, mix: Mix | None = None
+    model: Any,
+    labels: Tree,
+    tx: optax.GradientTransformation,
+    loss: Loss,
+    mix: Mix | None = None,
+    *,
+    stored_norms: bool = False,
 ) -> StepFunction:
     """Build `step(state, frozen, batch) -> state` for one phase, jitted, with `state` donated.
 
     `model` is a Linen module of a base and a head (`tlx.models.Classifier`), `labels` the label tree of its parameters.
     `frozen` holds the frozen leaves, with None for those that train; the step reads them and no gradient exists for
     them. A batch is {'image': float32 (B, H, W, C), 'label': int32 (B,)}, with 'mask': bool (B,) where some rows are
-    padding, which counts nowhere. `mix` mixes its pictures in pairs.
+    padding, which counts nowhere. `mix` mixes its pictures in pairs; with `stored_norms` batch norms run on
+    their stored statistics.
     """
 
     def step(state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
@@ -71,7 +78,7 @@ def make_train_step(
 
         def objective(trainable: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
             variables = {"params": combine(trainable, frozen), "batch_stats": state.batch_stats}
-            with run_frozen(labels, model.base.stage_names, mask):
+            with run_frozen(labels, model.base.stage_names, mask, stored_norms=stored_norms):
                 logits, changed = model.apply(
                     variables,
                     images if mixed is None else mixed.images,
