@@ -40,4 +40,4 @@ def main(options: Features) -> Run:
 
 
 if __name__ == "__main__":
-    start(main, Features)
+    start(main)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import tyro
 from transfer_plots import plot_history, say
@@ -57,9 +57,9 @@ class Options:
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
-def start(main: Callable[[AnyOptions], Run], kind: type[AnyOptions]) -> None:
+def start(main: Callable[[AnyOptions], Run]) -> None:
     """Run an experiment with the options of the command line, or say in one line what is missing."""
-    options = tyro.cli(kind, args=sys.argv[1:])
+    options = tyro.cli(get_type_hints(main)["options"], args=sys.argv[1:])
     try:
         run = main(options)
     except tlx.TlxError as error:

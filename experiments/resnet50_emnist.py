@@ -43,4 +43,4 @@ def main(options: Emnist) -> Run:
 
 
 if __name__ == "__main__":
-    start(main, Emnist)
+    start(main)

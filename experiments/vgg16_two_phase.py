@@ -59,4 +59,4 @@ def main(options: TwoPhase) -> Run:
 
 
 if __name__ == "__main__":
-    start(main, TwoPhase)
+    start(main)

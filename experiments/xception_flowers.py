@@ -58,4 +58,4 @@ def main(options: Flowers) -> Run:
 
 
 if __name__ == "__main__":
-    start(main, Flowers)
+    start(main)

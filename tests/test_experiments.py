@@ -1,0 +1,50 @@
+"""The experiments on published bases run from end to end, small, on real weights."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from picture_files import write_classes
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+STATISTICS = 34_112  # which no gradient trains
+MOBILENET = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "phases"),
+    [
+        ("resnet50_emnist", [], {"head": 2_257_984}),
+        ("inception_features", [], {"head": 2_257_984}),
+        ("xception_flowers", ["--fine-epochs", "1"], {"head": 2_257_984, "all": STATISTICS}),
+        (
+            "vgg16_two_phase",
+            ["--fine-epochs", "1", "--thaw-from", "top"],
+            {"head": 2_257_984, "top and up": 2_257_984 - 320 * 1280 - 2 * 1280, "all": STATISTICS},
+        ),
+    ],
+)
+def test_an_experiment(name, options, phases, shared_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    folder = write_classes(tmp_path / "data", {"cat": 8, "dog": 8})
+    given = ["--data", folder, "--base", "keras/mobilenet_v2", "--weights", shared_data / MOBILENET]
+    given += ["--input-size", "32", "32", "--epochs", "1", "--batch-size", "8", "--out", tmp_path / "run", *options]
+    monkeypatch.setattr(sys, "argv", [name, *map(str, given)])
+    experiment = importlib.import_module(name)
+    experiment.start(experiment.main)
+    assert "test accuracy" in capsys.readouterr().out
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert {phase["name"]: phase["frozen"] for phase in result["phases"]} == phases
+    assert (tmp_path / "run/report.html").is_file()
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    monkeypatch.setenv("TLX_OFFLINE", "1")
+    monkeypatch.setenv("TLX_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["resnet50_emnist", "--out", str(tmp_path / "run")])
+    experiment = importlib.import_module("resnet50_emnist")
+    with pytest.raises(SystemExit, match=r"resnet50.*\(exit code 7\)"):
+        experiment.start(experiment.main)
