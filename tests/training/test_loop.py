@@ -277,6 +277,39 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     assert {age for path, age in ages.items() if path.startswith("base")} == {0}
 
 
+@pytest.mark.parametrize("second", [[0.9, 0.95], [0.8, 0.81]], ids=["worse", "no better"])
+def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_path, second):
+    losses = [1.0, 0.8, 0.9, 0.95, *second, 0.5]
+    last = Phase("last", 1, BLOCK, {"base": FAST, "head": FAST})
+    recipe = (stopping(2, rules=HEAD), stopping(2, rules=BLOCK), last)
+    handed = []
+
+    def install(opt_state, memory, ages, step):
+        handed.append(({path: int(entry["age"]) for path, entry in memory.items()}, dict(ages)))
+        return tlx.optim.install(opt_state, memory, ages, step)
+
+    script = Script(losses)
+    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    monkeypatch.setattr(tlx.training.phase, "install", install)
+    done = train(recipe, PLAIN)
+    assert [phase.best_epoch for phase in done.phases] == [2, 0, None]
+    assert [phase.epochs for phase in done.phases] == [4, 2, 1]
+    assert done.phases[1].val_loss == 0.8
+    # The last phase begins as the second did: the head as epoch 2 left it, the base as if it had never trained
+    assert handed[2] == handed[1]
+    assert handed[2][0] == {"head/logits/kernel": 6, "head/logits/bias": 6}
+
+    resumed = Script(losses[5:])
+    monkeypatch.setattr(tlx.training.phase, "evaluate", Script(losses[:5]))
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+    with pytest.raises(IndexError):  # the script has no more
+        train(recipe, PLAIN, checkpoints=checkpoints)
+    monkeypatch.setattr(tlx.training.phase, "evaluate", resumed)
+    again = train(recipe, PLAIN, checkpoints=checkpoints)
+    checkpoints.close()
+    assert_same_bits(again.variables, done.variables)
+
+
 # Resume
 
 

@@ -76,8 +76,8 @@ class Finetune(PictureOptions):
     """Epochs with the base; with gradual, epochs of each further stage. full and scratch train for both together."""
     head_rate: float = 1e-3
     """The head's learning rate."""
-    base_rate: float = 1e-4
-    """The base's learning rate."""
+    base_rate: float | None = None
+    """The base's learning rate; by default 1e-4 where the model has under a million parameters, else 1e-5."""
     thaw_from: str | None = None
     """With finetune: the lowest stage to train; by default all do."""
     layer_decay: float = 1.0
@@ -161,7 +161,7 @@ class Finetune(PictureOptions):
         base = tlx.load(self.base, self.weights, until=self.until)
         if self.input_size is not None:
             base = base.without_head().with_input(self.input_size)
-        recipe = self.build_recipe(base.stages)
+        recipe = self.build_recipe(base.stages, 1e-4 if _is_small(base) else 1e-5)
         preprocess = self._preprocess(base.preprocess)
         augment, mix = tlx.Augment(**self._given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
         augment.check(preprocess)
@@ -207,11 +207,9 @@ class Finetune(PictureOptions):
 
     def _compares(self, base: Any) -> bool:
         """Tell whether a model from scratch is trained beside."""
-        from tlx.tree import flatten
-
         if self.recipe == "scratch" or self.compare_scratch != "auto":
             return self.compare_scratch == "always" and self.recipe != "scratch"
-        return sum(leaf.size for leaf in flatten(base.variables).values()) < SMALL
+        return _is_small(base)
 
     def _resolved(self, source: str) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory."""
@@ -223,11 +221,14 @@ class Finetune(PictureOptions):
         resolved = replace(self, data=source, base=base, weights=weights)
         return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
 
-    def build_recipe(self, stages: tuple[str, ...]) -> Any:
-        """Build the recipe that the options describe, for a base with these stages."""
+    def build_recipe(self, stages: tuple[str, ...], base_rate: float) -> Any:
+        """Build the recipe that the options describe, for a base with these stages and that rate by default."""
         from tlx import recipes
 
-        head, base = self._group("head-rate", self.head_rate), self._group("base-rate", self.base_rate)
+        head, base = (
+            self._group("head-rate", self.head_rate),
+            self._group("base-rate", base_rate if self.base_rate is None else self.base_rate),
+        )
         phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
         both = self.head_epochs + self.base_epochs
         if self.thaw_from is not None and self.recipe != "finetune":
@@ -290,6 +291,12 @@ class Finetune(PictureOptions):
         names = ("margin", "interpolation", "grey_to_rgb")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return replace(own, invert=own.invert != self.invert, **changed)
+
+
+def _is_small(model: Any) -> bool:
+    from tlx.tree import flatten
+
+    return sum(leaf.size for leaf in flatten(model.variables).values()) < SMALL
 
 
 def _plain(value: Any) -> Any:

@@ -17,8 +17,9 @@ class Phase:
 
     `rules` label the parameters (`tlx.tree.label_tree`), `groups` says how each label but 'frozen' trains. With
     `patience`, training stops after that many epochs without a better `monitor`, and the weights of the best epoch come
-    back. Leaves selected by a pattern of `fresh` are initialised anew before the phase. With `norms` "stored", batch
-    norms run on their stored statistics and leave them alone, even where their scale and bias train.
+    back; in a later phase those with which it began, its epoch 0, where none was better. Leaves selected by a pattern
+    of `fresh` are initialised anew before the phase. With `norms` "stored", batch norms run on their stored statistics
+    and leave them alone, even where their scale and bias train.
     """
 
     name: str

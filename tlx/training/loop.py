@@ -19,7 +19,7 @@ from tlx.training.checkpoint import Checkpoints, Snapshot
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.phase import PhaseRecord, PhaseRun, Task, frozen_sha256
+from tlx.training.phase import PhaseRecord, PhaseRun, Task, frozen_sha256, start_of_phase
 from tlx.training.step import Totals
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
@@ -140,11 +140,13 @@ def _run_phase(
 
 
 def _begin(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
-    """Initialise what the phase wants fresh, and fingerprint what it keeps frozen."""
+    """Initialise what the phase wants fresh, fingerprint what it keeps frozen, and note what it has to better."""
     if phase.fresh:
         snapshot = _refresh(task, phase.fresh, snapshot)
     labels = label_tree(snapshot.variables["params"], phase.rules)
-    return replace(snapshot, sha256=frozen_sha256(task.model, snapshot.variables, labels))
+    before = snapshot.records[-1] if snapshot.records and phase.patience is not None and not phase.fresh else None
+    best = None if before is None or before["val_loss"] is None else start_of_phase(snapshot, labels, before)
+    return replace(snapshot, sha256=frozen_sha256(task.model, snapshot.variables, labels), best=best)
 
 
 def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snapshot:

@@ -89,6 +89,29 @@ def frozen_part(variables: Tree, labels: Tree) -> Tree:
     return partition(variables["params"], trainable_mask(labels))[1]
 
 
+def start_of_phase(snapshot: Snapshot, labels: Tree, before: Mapping[str, Any]) -> Best:
+    """Return the state in which a phase begins as its epoch 0, copied, with what the record `before` measured.
+
+    A phase that stops early thus never leaves weights that validation finds worse than those it was given.
+    """
+    trainable, _ = partition(snapshot.variables["params"], trainable_mask(labels))
+    params = {path: jnp.array(leaf) for path, leaf in flatten(trainable).items() if leaf is not None}
+    return Best(
+        epoch=0,
+        step=0,
+        val_loss=before["val_loss"],
+        val_accuracy=before["val_accuracy"],
+        params=params,
+        batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
+        memory={path: _copied(snapshot.memory[path]) for path in params if path in snapshot.memory},
+    )
+
+
+def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy what the memory holds of a leaf, for a step donates its state."""
+    return {slot: kept if slot == "age" else jnp.array(kept) for slot, kept in entry.items()}
+
+
 @dataclass(frozen=True)
 class PhaseRun:
     """One phase made ready to run: labels, optimizer and compiled step.
@@ -208,10 +231,7 @@ class PhaseRun:
             val_accuracy=snapshot.val_accuracy,
             params={path: jnp.array(leaf) for path, leaf in flatten(state.params).items() if leaf is not None},
             batch_stats=jax.tree.map(jnp.array, state.batch_stats),
-            memory={
-                path: {slot: kept if slot == "age" else jnp.array(kept) for slot, kept in snapshot.memory[path].items()}
-                for path in self.ages
-            },
+            memory={path: _copied(snapshot.memory[path]) for path in self.ages},
         )
 
     def finish(self, snapshot: Snapshot, index: int) -> Snapshot:
@@ -223,7 +243,8 @@ class PhaseRun:
             variables = {**variables, "params": params}
             if "batch_stats" in variables:
                 variables["batch_stats"] = best.batch_stats
-            memory = {**memory, **best.memory}
+            untouched = {path: entry for path, entry in memory.items() if path not in self.ages}
+            memory = {**untouched, **best.memory}
         left = best or snapshot
         record = PhaseRecord(
             name=self.phase.name,
