@@ -10,12 +10,12 @@ from cases import assert_same_bits, begin, bits, plain
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.phase
-from tlx.data import Feed, Subset, batches
+from tlx.data import Augment, Feed, Subset, batches
 from tlx.errors import ConfigError, DataError, DivergedError
 from tlx.models import initialise
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.recipes import scratch
-from tlx.training import Loss, fit
+from tlx.training import Loss, Mix, fit
 from tlx.training.checkpoint import Checkpoints
 from tlx.tree import fingerprint, flatten, map_with_path, matches
 
@@ -487,3 +487,24 @@ def test_arrays_of_jax_and_of_numpy_train_alike():
     assert_same_bits(
         train(recipe, PLAIN, plain).variables, train(recipe, PLAIN, jax.tree.map(jnp.asarray, plain)).variables
     )
+
+
+# Feeding
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
+    options = {"augment": Augment(flip=True, rotate=30, erase=0.5), "mix": Mix(0.4, 1.0), "balanced": True}
+    logs = [Recorder() for _ in range(3)]
+    runs = [
+        train(THREE, train=UNEVEN, logs=[log], workers=workers, **options)
+        for log, workers in zip(logs, (0, 1, 3), strict=True)
+    ]
+    for run, log in zip(runs[1:], logs[1:], strict=True):
+        assert_same_bits(run.variables, runs[0].variables)
+        assert timeless(log.records) == timeless(logs[0].records)
+    plain = train(THREE, train=UNEVEN)
+    for name in options:
+        varied = train(THREE, train=UNEVEN, **{name: options[name]})
+        assert bits(varied.variables["params"]["head"]["logits"]["kernel"]) != bits(
+            plain.variables["params"]["head"]["logits"]["kernel"]
+        )
