@@ -4,6 +4,7 @@ import gzip
 import struct
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -262,3 +263,18 @@ def test_damaged_weights(refused, tmp_path, run_dir):
 
 def test_a_flag_given_twice_is_refused(refused):
     assert "--seed is there 2 times" in refused(2, "finetune", "--seed", 1, "--seed=2")
+
+
+@pytest.mark.parametrize(
+    "command", [["finetune", *QUICK], ["predict", "mlp-mnist", "a.png"], ["evaluate", "mlp-mnist"]]
+)
+def test_a_device_that_is_not_there_is_refused(refused, command):
+    if jax.default_backend() != "cpu":
+        pytest.skip("there is another device")
+    assert "--device gpu: JAX finds none here, only cpu" in refused(2, *command, "--device", "gpu")
+
+
+def test_a_device_that_is_there_is_taken(call, tmp_path):
+    called = call("finetune", *QUICK, "--labels-per-class", 2, "--device", "cpu", "--out", tmp_path / "run", "--json")
+    assert called.code == 0
+    assert "device" not in (tmp_path / "run/config.yaml").read_text()

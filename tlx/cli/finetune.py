@@ -10,7 +10,7 @@ from tlx.cli.options import PictureOptions, percentage, value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.errors import CheckpointError, ConfigError
 
-NOT_SAVED = ("json", "debug", "resume", "config", "out")
+NOT_SAVED = ("json", "debug", "resume", "config", "out", "workers", "device")  # the last two are the machine's
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 

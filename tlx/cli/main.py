@@ -69,7 +69,8 @@ def _run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name!r}{nearest(name, COMMANDS)}: the commands are {', '.join(COMMANDS)}")
     command = parse(_command(name), f"tlx {name}", rest)
-    command.run()
+    with command.context():
+        command.run()
     return 0
 
 

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tlx.errors import ConfigError
 
@@ -30,6 +30,10 @@ class Command:
         """Return the arguments with what they imply added."""
         return arguments
 
+    def context(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context to run in."""
+        return contextlib.nullcontext()
+
     def run(self) -> None:
         """Do what the command is for."""
         raise NotImplementedError
@@ -43,6 +47,23 @@ class PictureOptions(Command):
     """How many of the pictures may be bad; they are left out and listed. By default any bad picture is an error."""
     workers: int | None = None
     """How many threads read pictures; by default one a core. The result does not depend on it."""
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """What to compute on; auto: the best that JAX finds. One that is not there is an error."""
+
+    def context(self) -> contextlib.AbstractContextManager[Any]:
+        if self.device == "auto":
+            return contextlib.nullcontext()
+        import jax
+
+        try:
+            device = jax.devices(self.device)[0]
+        except RuntimeError as error:
+            there = ", ".join(sorted({found.platform for found in jax.devices()}))
+            raise ConfigError(
+                f"--device {self.device}: JAX finds none here, only {there}: leave it out, or install what it needs "
+                "(tlx-jax[cuda] for NVIDIA's GPUs)"
+            ) from error
+        return jax.default_device(device)
 
 
 def percentage(option: str, text: str) -> float:
