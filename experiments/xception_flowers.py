@@ -28,6 +28,10 @@ class Flowers(Options):
     base: str = "keras/xception"
     fine_epochs: int = 10
     """Epochs of the second phase."""
+    head_rate: float = 0.2
+    """The rate of the first phase."""
+    base_rate: float = 0.01
+    """The rate of the second phase."""
 
 
 def main(options: Flowers) -> Run:
@@ -40,9 +44,14 @@ def main(options: Flowers) -> Run:
             "head",
             options.epochs,
             (("base", "frozen"), ("head", "head")),
-            {"head": Group(InverseTime(0.2, decay=0.01), Sgd(0.9))},
+            {"head": Group(InverseTime(options.head_rate, decay=0.01), Sgd(0.9))},
         ),
-        Phase("all", options.fine_epochs, (("**", "all"),), {"all": Group(InverseTime(0.01, decay=0.001), Sgd(0.9))}),
+        Phase(
+            "all",
+            options.fine_epochs,
+            (("**", "all"),),
+            {"all": Group(InverseTime(options.base_rate, decay=0.001), Sgd(0.9))},
+        ),
     )
     return tlx.finetune(
         base,
