@@ -357,3 +357,11 @@ def test_to_dict_is_json_and_from_dict_its_inverse(refuses):
         Augment.from_dict({"flips": True})
     with refuses(ConfigError, "augment: [1] is not a mapping"):
         Augment.from_dict([1])
+
+
+@pytest.mark.parametrize("picture", [GREY, RGB, np.dstack([RGB, GREY])], ids=["L", "RGB", "RGBA"])
+def test_pillows_image_is_varied_as_its_pixels(picture):
+    spec = Preprocess(16, 20, 3, invert=picture.ndim == 2)
+    for index in range(8):
+        expected = varied(EVERYTHING, picture, spec, index=index)
+        assert (varied(EVERYTHING, Image.fromarray(picture), spec, index=index) == expected).all()

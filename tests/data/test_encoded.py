@@ -29,7 +29,7 @@ def test_a_source_of_files_is_one_of_their_bytes(paths):
         assert digests_of(source) == tuple(hashlib.sha256(content).digest() for content in CONTENTS)
         assert [example["image"].shape for example in source] == [(8, 8), (8, 8), (3, 5, 3)]
         images, labels = take(source, np.array([2, 0]))
-        assert [image.shape for image in images] == [(3, 5, 3), (8, 8)]
+        assert [np.asarray(image).shape for image in images] == [(3, 5, 3), (8, 8)]
         assert labels.tolist() == [1, 1]
         assert gather(source, Preprocess(4, 4, 1), np.array([2, 0]))["image"].shape == (2, 4, 4, 1)
         assert names_of(Subset(source, [2, 0])) == (paths[2], paths[0])
@@ -45,3 +45,7 @@ def test_nothing_is_read_before_it_is_asked_for(paths, refuses, tmp_path):
     (tmp_path / "b.png").write_bytes(CONTENTS[1][:-1])
     with refuses(DataError, "b.png: cut short"):
         source[1]
+    images, _ = take(source, np.array([0, 3]))  # one at a time, so that a batch of photographs fits in memory
+    assert np.asarray(next(images)).shape == (8, 8)
+    with refuses(DataError, "no.png: No such file"):
+        next(images)

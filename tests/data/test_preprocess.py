@@ -275,6 +275,44 @@ def test_a_batch_is_its_images_one_by_one(images):
     assert (spec(images) == np.concatenate([spec(image[None]) for image in images])).all()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        unscaled(channels=3),
+        unscaled(9, 9, 3, interpolation="bicubic"),
+        unscaled(3, 4, 3, resize=7),
+        unscaled(4, 4, 3, resize=6, rounding="nearest", interpolation="lanczos"),
+        unscaled(9, 9, 3, margin=2),
+        unscaled(9, 9, 3, invert=True),
+        unscaled(9, 9, 1),
+    ],
+    ids=["whole", "resized", "cut", "cut nearest", "margin", "inverted", "grey"],
+)
+def test_pillows_image_becomes_the_frame_of_its_pixels(mode, spec):
+    pixels = {"L": GREY, "RGB": RGB, "RGBA": RGBA}[mode][0]
+    expected = spec.frame(pixels[None])[0]
+    for image in (pixels, Image.fromarray(pixels)):
+        got = spec.frame_one(image)
+        assert got.dtype == expected.dtype
+        assert got.shape == expected.shape
+        assert (got == expected).all()
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_a_large_batch_is_normalised_by_the_formula_bit_for_bit(count, order):
+    spec = Preprocess(16, 16, 3, channel_order=order, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    frames = RNG.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+    turned = frames[..., ::-1] if order == "bgr" else frames
+    scaled = turned.astype(np.float32) * np.float32(1 / 255)
+    expected = (scaled - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    got = spec.normalise(frames)
+    assert got.dtype == np.float32
+    assert got.tobytes() == expected.tobytes()
+    assert (spec.normalise(frames.astype(np.float32)) == got).all()
+
+
 def test_the_caller_keeps_its_images():
     for images, channels, invert in itertools.product(
         (GREY, RGB, RGBA, GREY.astype(np.float32)), (1, 3), (False, True)

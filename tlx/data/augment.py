@@ -118,9 +118,10 @@ class Augment:
                     f"augment: {name} needs {needed} channels and the network takes {preprocess.channels}; leave it out"
                 )
 
-    def __call__(self, image: np.ndarray, preprocess: Preprocess, generator: np.random.Generator) -> np.ndarray:
-        """Map a picture (H, W) or (H, W, C), uint8 or float on 0..255, to a frame, uint8 (height, width, channels).
+    def __call__(self, image: np.ndarray | Image, preprocess: Preprocess, generator: np.random.Generator) -> np.ndarray:
+        """Map a picture to a frame, uint8 (height, width, channels).
 
+        It is (H, W) or (H, W, C), uint8 or float on 0..255, or an image of Pillow's of mode L, RGB or RGBA.
         The frame is what `preprocess.frame` makes of a picture, varied; `preprocess.normalise` takes it on. The draws
         come from `generator` alone (`generator_of`). Raises `ConfigError` as `check` and `DataError` as `preprocess`.
         """
@@ -128,17 +129,21 @@ class Augment:
         # One row an option, whether it is on or not, so that none moves the draws of another.
         crop, operations, erase, others = generator.random((4, DRAWS))
         frame = self._cut(image, preprocess, crop)
-        background = _background(preprocess, image.shape[2] if image.ndim == 3 else 1)
+        background = _background(preprocess, _shape(image)[2])
         if steps := self._steps(operations, others.tolist(), background):
             frame = _apply(steps, frame)
         return self._erase(frame, erase, generator) if others[8] < self.erase else frame
 
-    def _cut(self, image: np.ndarray, preprocess: Preprocess, draws: np.ndarray) -> np.ndarray:
+    def _cut(self, image: np.ndarray | Image, preprocess: Preprocess, draws: np.ndarray) -> np.ndarray:
         if self.crop is not None:
-            size = image.shape[:2]
-            box = random_box(draws, size, self.crop, self.crop_ratio) or central_box(size, self.crop_ratio)
-            image, preprocess = np.ascontiguousarray(image[box]), _uncut(preprocess)
-        frame = preprocess.frame(image[None])[0]
+            size = _shape(image)[:2]
+            rows, columns = random_box(draws, size, self.crop, self.crop_ratio) or central_box(size, self.crop_ratio)
+            if isinstance(image, np.ndarray):
+                image = np.ascontiguousarray(image[rows, columns])
+            else:
+                image = image.crop((columns.start, rows.start, columns.stop, rows.stop))
+            preprocess = _uncut(preprocess)
+        frame = preprocess.frame_one(image)
         return frame if frame.dtype == np.uint8 else np.rint(frame).astype(np.uint8)
 
     def _steps(self, operations: np.ndarray, others: list[float], background: Fill) -> list[Callable[[Image], Image]]:
@@ -207,6 +212,13 @@ def generator_of(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, index)))
 
 
+def _shape(image: np.ndarray | Image) -> tuple[int, int, int]:
+    """Return height, width and channels."""
+    if isinstance(image, np.ndarray):
+        return (*image.shape, 1)[:3]
+    return image.height, image.width, len(image.getbands())
+
+
 def _apply(steps: list[Callable[[Image], Image]], frame: np.ndarray) -> np.ndarray:
     """Take a frame through Pillow: in colour, or a channel at a time where they are not 3."""
     from PIL import Image
@@ -214,7 +226,7 @@ def _apply(steps: list[Callable[[Image], Image]], frame: np.ndarray) -> np.ndarr
     frame = np.ascontiguousarray(frame)
     planes = [frame] if frame.shape[2] == 3 else np.ascontiguousarray(np.moveaxis(frame, 2, 0))
     images = [functools.reduce(lambda image, step: step(image), steps, Image.fromarray(plane)) for plane in planes]
-    return np.dstack([np.asarray(image) for image in images])
+    return np.asarray(images[0]) if frame.shape[2] == 3 else np.dstack([np.asarray(image) for image in images])
 
 
 def _jitter(image: Image, kind: str, spread: float, draw: float) -> Image:

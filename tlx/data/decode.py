@@ -22,6 +22,13 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # begins with one b
 _MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}
 
 
+class Opened(NamedTuple):
+    """`image` is Pillow's, of mode L, RGB or, where something is transparent, RGBA; `frames` are in the file."""
+
+    image: Image
+    frames: int
+
+
 class Picture(NamedTuple):
     """`image` is (H, W), (H, W, 3) or, where something is transparent, (H, W, 4) uint8; `frames` are in the file."""
 
@@ -55,6 +62,20 @@ def decode_picture(content: bytes, name: str) -> Picture:
     >>> decode_picture(file.getvalue(), "white.jpg").image[0, 0].tolist()
     [255, 255, 255]
     """
+    image, frames = open_picture(content, name)
+    return Picture(np.asarray(image), frames)
+
+
+def open_picture(content: bytes, name: str) -> Opened:
+    """Decode as `decode_picture` does, but leave the picture in Pillow's hands, which spares copies to resize it.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("P", (3, 2)).save(file, "PNG")
+    >>> open_picture(file.getvalue(), "black.png").image.mode
+    'RGB'
+    """
     import io
 
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -66,7 +87,7 @@ def decode_picture(content: bytes, name: str) -> Picture:
             # What a camera puts behind a JPEG (MPO: a second eye, a gain map) is no second picture.
             frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
             ImageOps.exif_transpose(file, in_place=True)
-            return Picture(_pixels(file, name), frames)
+            return Opened(_plain(file, name), frames)
     except UnidentifiedImageError as error:
         if content.startswith(_MAGIC):
             raise DataError(f"{shown(name)}: damaged, its header cannot be read; get or save it again") from error
@@ -102,16 +123,19 @@ def _jpeg_ends(content: bytes) -> bool:
     return False
 
 
-def _pixels(image: Image, name: str) -> np.ndarray:
+def _plain(image: Image, name: str) -> Image:
+    """Bring a picture to the mode L, RGB or RGBA."""
+    from PIL import Image as images
+
     mode = image.mode
     if mode in ("I", "F"):
         raise DataError(f"{shown(name)}: 32-bit pixels, whose black and white nobody knows; save it with 8 or 16 bits")
     if mode.startswith("I;16"):
-        return (np.asarray(image) / 257).round().astype(np.uint8)
+        return images.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):  # one colour, or some of the palette
         image = image.convert("RGBA")
     elif mode not in ("L", "RGB", "RGBA"):
         image = image.convert(_MODES.get(mode, "RGB"))
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
-    return np.asarray(image)
+    return image

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.data.decode import decode_picture, read_content
+from tlx.data.decode import open_picture, read_content
 from tlx.data.source import Example
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class EncodedSource:
@@ -37,8 +40,14 @@ class EncodedSource:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
-        image = decode_picture(self.read(index), self.names[index]).image
-        return {"image": image, "label": int(self.labels[index])}
+        return {"image": np.asarray(self._open(index)), "label": int(self.labels[index])}
+
+    def take(self, indices: np.ndarray) -> tuple[Iterator[Image], np.ndarray]:
+        """Return pictures as Pillow holds them, each decoded when its turn comes, and the labels (B,) int32."""
+        return map(self._open, indices.tolist()), self.labels[indices]
+
+    def _open(self, index: int) -> Image:
+        return open_picture(self.read(index), self.names[index]).image
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:

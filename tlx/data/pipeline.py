@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tlx.data.augment import Augment, generator_of
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, labels_of, take
 from tlx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Batch = dict[str, np.ndarray]
 """`image`, float32 (B, H, W, C), `label`, int32 (B,), and perhaps `mask`, bool (B,), false where a row is padding."""
@@ -22,11 +25,11 @@ def gather(
     source: Source,
     preprocess: Preprocess,
     rows: np.ndarray,
-    augmented: Callable[[int, np.ndarray], np.ndarray] | None = None,
+    augmented: Callable[[int, np.ndarray | Image], np.ndarray] | None = None,
 ) -> Batch:
     """Make one batch of the examples at `rows`, in that order.
 
-    `augmented(place, image)`, if given, takes the place of `preprocess.frame`, `place` counting within the batch.
+    `augmented(place, image)`, if given, takes the place of `preprocess.frame_one`, `place` counting within the batch.
 
     >>> from tlx.data import ArraySource
     >>> source = ArraySource(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
@@ -40,7 +43,7 @@ def gather(
     elif isinstance(images, np.ndarray):
         frames = preprocess.frame(images)
     else:
-        frames = np.concatenate([preprocess.frame(image[None]) for image in images])
+        frames = np.stack([preprocess.frame_one(image) for image in images])
     return {"image": preprocess.normalise(frames), "label": labels}
 
 
@@ -133,7 +136,7 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray) -> Batch:
     augment, size = feed.augment, feed.batch_size
 
-    def augmented(place: int, image: np.ndarray) -> np.ndarray:
+    def augmented(place: int, image: np.ndarray | Image) -> np.ndarray:
         assert augment is not None
         return augment(image, preprocess, generator_of(feed.seed, epoch, int(keys[place])))
 

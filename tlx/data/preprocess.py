@@ -7,11 +7,14 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlx.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 CHANNEL_ORDERS = ("rgb", "bgr")
@@ -131,9 +134,27 @@ class Preprocess:
         """
         taken = (1, 3, 4) if self.channels in (1, 3) else (self.channels,)
         pixels, background = self._recolour(_check_images(images, taken))
-        if self.resize is not None:
-            return self._crop(pixels, self.resize)
-        return pixels if pixels.shape[1:3] == (self.height, self.width) else self._fit(pixels, background)
+        if self.margin:
+            return pixels if pixels.shape[1:3] == (self.height, self.width) else self._fit(pixels, background)
+        size, top, left = self._layout(*pixels.shape[1:3])
+        if pixels.shape[1:3] != size:
+            pixels = _resize(pixels, size, self.interpolation)
+        return pixels[:, top : top + self.height, left : left + self.width]
+
+    def frame_one(self, image: np.ndarray | Image) -> np.ndarray:
+        """Do as `frame` to one image, (H, W), (H, W, C) or Pillow's of mode L, RGB or RGBA: (height, width, channels).
+
+        >>> Preprocess(4, 4, 3).frame_one(np.zeros((9, 7), np.uint8)).shape
+        (4, 4, 3)
+        """
+        if isinstance(image, np.ndarray) or image.mode != "RGB" or self.channels != 3 or self.invert or self.margin:
+            return self.frame(np.asarray(image)[None])[0]
+        from PIL.Image import Resampling
+
+        size, top, left = self._layout(image.height, image.width)
+        if (image.height, image.width) != size:
+            image = image.resize(size[::-1], Resampling[self.interpolation.upper()])
+        return np.asarray(image.crop((left, top, left + self.width, top + self.height)))
 
     def normalise(self, frames: np.ndarray) -> np.ndarray:
         """Take the steps 4 and 5 alone: what `frame` returned, as float32.
@@ -163,28 +184,25 @@ class Preprocess:
                 out /= std
         return result
 
-    def _crop(self, images: np.ndarray, shorter: int) -> np.ndarray:
-        """Resize the shorter side of (N, H, W, channels) to `shorter` and cut `height` by `width` from the centre."""
-        nearest = self.rounding == "nearest"
-        height, width = images.shape[1:3]
+    def _layout(self, height: int, width: int) -> tuple[tuple[int, int], int, int]:
+        """Return the size that an image becomes, and the first row and column of the frame that is cut from it."""
+        if self.resize is None:
+            return (self.height, self.width), 0, 0
+        nearest, shorter = self.rounding == "nearest", self.resize
         longer = shorter * max(height, width) / min(height, width)
         longer = round(longer) if nearest else int(longer)
         if longer > MAX_SIDE:
             raise DataError(f"images: {height} x {width} would become {longer} pixels long; crop them first")
         size = (shorter, longer) if height <= width else (longer, shorter)
-        if images.shape[1:3] != size:
-            images = _resize(images, size, self.interpolation)
         spare = (size[0] - self.height, size[1] - self.width)
         top, left = (n // 2 if nearest else round(n / 2) for n in spare)
-        return images[:, top : top + self.height, left : left + self.width]
+        return size, top, left
 
     def _fit(self, images: np.ndarray, background: np.ndarray) -> np.ndarray:
         """Resize (N, H, W, channels) into the frame of `height` by `width`, within the margin."""
         inner = (self.height - 2 * self.margin, self.width - 2 * self.margin)
         if images.shape[1:3] != inner:
             images = _resize(images, inner, self.interpolation)
-        if not self.margin:
-            return images
         frame = np.empty((len(images), self.height, self.width, self.channels), images.dtype)
         frame[:] = background
         frame[:, self.margin : -self.margin, self.margin : -self.margin] = images

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
 from tlx.data.validate import as_array, check_classes, check_labels, on_scale
 from tlx.errors import ConfigError, DataError
 
-Images = np.ndarray | list[np.ndarray]
-"""Images of one size, (B, H, W[, C]), or a list of images whose sizes differ."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Images = np.ndarray | Iterable["np.ndarray | Image"]
+"""Images of one size, (B, H, W[, C]), or one by one, whose sizes may differ: arrays, or Pillow's of L, RGB or RGBA."""
 
 
 class Example(TypedDict):

@@ -44,7 +44,7 @@ def write_evaluation(
     preprocess = trained.preprocess
     nothing = np.zeros((0, preprocess.height, preprocess.width, preprocess.channels), np.uint8)
     images, _ = take(source, worst)
-    frames = np.concatenate([nothing, *(preprocess.frame(image[None]) for image in images)])  # their sizes may differ
+    frames = np.concatenate([nothing, *(preprocess.frame_one(image)[None] for image in images)])
     names = names_of(source) or ("",) * len(source)
     rows, points = map_features(trained, source, workers=workers)
     content = io.BytesIO()
