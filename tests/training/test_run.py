@@ -15,11 +15,15 @@ from cases import assert_same_bits, plain
 from toys import everything_in, finetune_toy, scalars_in, timeless
 
 import tlx
+from tlx.data import Preprocess
 from tlx.errors import CheckpointError, ConfigError, DataError, StorageError, WeightsError
+from tlx.models import ModelConfig, leaf_shapes
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
+from tlx.presets import Pretrained
 from tlx.training import Loss, Run, evaluate_run
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.log import JsonLines
+from tlx.tree import unflatten
 
 DATA = {"labels_per_class": 5}
 
@@ -83,6 +87,16 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
     }
     assert described["versions"].keys() >= {"tlx-jax", "jax", "flax", "optax"}
     assert described["command"] == f"tlx finetune --config {finished / 'config.yaml'}"
+
+
+def test_stages_stand_in_the_networks_order(tmp_path):
+    config = ModelConfig("mobilenet_v2", 0, (32, 32, 3))
+    shapes = unflatten({path: np.zeros(shape, np.float32) for path, shape in leaf_shapes(config).items()})
+    base = Pretrained("mobile", config, shapes, Preprocess(32, 32, 3), ()).with_head(("cat", "dog"))
+    (phase,) = tlx.recipes.probe(base.stages)
+    stages = list(tlx.training.run._stages(base, phase))
+    assert stages == [*base.model.base.stage_names, "head"]
+    assert stages != sorted(stages)
 
 
 def test_the_result_says_what_it_came_to(finished):

@@ -33,7 +33,6 @@ from tlx.training.mix import Mix
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
-from tlx.tree.paths import Tree
 from tlx.tree.summary import summarize
 
 Part = Literal["train", "validation", "test"]
@@ -139,7 +138,7 @@ def finetune(
         "augment": augment.to_dict() if augment else None,
         "mix": asdict(mix) if mix else None,
         "balanced": balanced,
-        "phases": [to_plain(phase) | {"stages": _stages(start.variables, phase)} for phase in recipe],
+        "phases": [to_plain(phase) | {"stages": _stages(start, phase)} for phase in recipe],
         "compare_scratch": compare_scratch,
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
     }
@@ -214,9 +213,10 @@ def same_budget(recipe: Recipe) -> Recipe:
     return scratch((), epochs=epochs, group=group, patience=patience, monitor=last.monitor)
 
 
-def _stages(variables: Tree, phase: Phase) -> dict[str, dict[str, Any]]:
-    """Say of each stage which label it has in a phase, and how many parameters."""
-    return summarize(variables, label_tree(variables["params"], phase.rules)).by_stage()
+def _stages(start: Pretrained, phase: Phase) -> dict[str, dict[str, Any]]:
+    """Say of each stage, from input to output, which label it has in a phase, and how many parameters."""
+    found = summarize(start.variables, label_tree(start.variables["params"], phase.rules)).by_stage()
+    return {name: found[name] for name in (*start.stages, "head")}
 
 
 @dataclass(frozen=True)
