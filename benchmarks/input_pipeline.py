@@ -8,19 +8,17 @@ times the same 50 of ImageNet, mostly of 500 x 375. `evaluation` resizes the sho
 centre; `augmented` resizes a random part, 8 to 100 % of the area, and mirrors every second one.
 
 Each program is one process, asked for an epoch at a time, in turns so that a busy moment hits all alike. A figure is
-the median of its epochs after one that warms up. Beside it stands the work (user and system, workers' too): on a
-shared machine it says more than the time. The mean of the first epoch's numbers shows that all make the same of the
-pictures.
+the median of its epochs after one that warms up. Beside it stands the work (user and system, workers' too): on a shared
+machine it says more than the time. The mean of the first epoch's numbers shows that all make the same of the pictures.
 
 - tlx: `tlx.data.batches` with 2 worker threads; 0, 1 and 4 show how it scales.
 - PyTorch: `DataLoader` over torchvision's `ImageFolder` and transforms (v2 of these was slower), with 2 worker
-  processes, which outlive the epochs, and with none. One thread within PyTorch: with two, pictures this small took
-  ten times as long.
-- tf.data: parallel `map` and `prefetch`, both tuned by itself. `exact` decodes with the accurate transform and
-  resizes with antialiasing, as the others do, so that its pictures are theirs. `defaults` is what TensorFlow does
-  unless told: a fast transform, which makes pictures darker by 0.8 of 255 on average, and no antialiasing. So it is
-  shown, and `ratio` (the fastest peer's time over tlx's) leaves it out. When augmenting, both decode only the part
-  that is kept.
+  processes, which outlive the epochs, and with none. One thread within PyTorch: with two, pictures this small took ten
+  times as long on busy cores.
+- tf.data: parallel `map` and `prefetch`, both tuned by itself. `exact` decodes with the accurate transform and resizes
+  with antialiasing, as the others do, so that its pictures are theirs. `defaults` is what TensorFlow does unless told:
+  a fast transform, which makes pictures darker by 0.8 of 255 on average, and no antialiasing. So it is shown, and
+  `ratio` (the fastest peer's time over tlx's) leaves it out. When augmenting, both decode only the part that is kept.
 
 TensorFlow may need another Python than the rest: `--tensorflow` names it. Absent peers are left out: `pip install
 torch torchvision`, `pip install tensorflow-cpu`. The pictures are those of the tests (TLX_TEST_DATA).
@@ -224,7 +222,7 @@ def _measure(readers: dict[str, str], folder: str, work: str, runs: int) -> dict
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in readers}
     with ExitStack() as stack:
-        programs = {}
+        programs: dict[str, Any] = {}
         for name, python in readers.items():
             command = [python, __file__, "serve", name, folder, work]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
