@@ -198,7 +198,7 @@ def test_finetune_begins_with_a_published_model(call, shared_data, tmp_path):
         "finetune",
         *options,
         "--head-epochs",
-        1,
+        6,
         "--labels-per-class",
         8,
         "--compare-scratch",
@@ -210,6 +210,6 @@ def test_finetune_begins_with_a_published_model(call, shared_data, tmp_path):
     assert done.code == 0, done
     (phase,) = done.json["phases"]
     assert phase["trainable"] == 650
-    assert done.json["test_accuracy"] > 0.1
+    assert done.json["test_accuracy"] > 0.3
     inspected = call("inspect", tmp_path / "run", "--json").json
     assert (inspected["trainable"], inspected["head"]) == (650, 650)

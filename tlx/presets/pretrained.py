@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
 from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
-from tlx.tree.paths import Tree, flatten, quote, unflatten
+from tlx.tree.paths import Tree, flatten, map_with_path, quote, unflatten
 from tlx.tree.surgery import Resize, graft, replace_head
 
 
@@ -73,6 +74,9 @@ class Pretrained:
     ) -> "Pretrained":
         """Return the same base with a fresh head for other classes; `pool` None takes the architecture's own.
 
+        The head's last layer begins at zero, as in Big Transfer (Kolesnikov et al. 2020): it finds every class equally
+        likely, and what it learns from few examples carries no noise of its start. Its hidden layers come from `seed`.
+
         >>> import tlx
         >>> letters = tlx.load("mlp-mnist").with_head(tuple("ABCDEFGHIJ"))
         >>> letters.variables["params"]["head"]["logits"]["kernel"].shape
@@ -88,7 +92,11 @@ class Pretrained:
             pool=pool or ARCHITECTURES[self.config.architecture].pool,
             dropout=dropout,
         )
-        variables = replace_head(self.variables, init_variables(config, seed))
+        fresh = map_with_path(
+            lambda path, leaf: jnp.zeros_like(leaf) if path == "params/head/logits/kernel" else leaf,
+            init_variables(config, seed),
+        )
+        variables = replace_head(self.variables, fresh)
         return replace(self, config=config, variables=variables, classes=classes, card=self._origin)
 
     def without_head(self) -> "Pretrained":
