@@ -1,6 +1,6 @@
 """Depthwise convolution, as XLA's own on a GPU or TPU and as shifted multiply-adds on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ def depthwise_conv(
 
     The same sums as `lax.conv_general_dilated` with C groups, whose CPU kernel runs them and, above all, their
     gradients an order of magnitude slower than a multiply-add for each place of the kernel. The options are those that
-    `nn.Conv` gives besides; no dilation.
+    `nn.Conv` gives besides; no dilation. On a CPU there is reverse-mode differentiation only, and once.
 
     >>> depthwise_conv(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 1, 2)), (1, 1), "SAME")[0, :, :, 0].tolist()
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
@@ -33,16 +33,52 @@ def depthwise_conv(
         )
 
     def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        size = kernel.shape[:2]
-        sides = lax.padtype_to_pads(x.shape[1:3], size, strides, padding) if isinstance(padding, str) else padding
-        x = jnp.pad(x, ((0, 0), *sides, (0, 0)))
-        reach = [(x.shape[axis + 1] - size[axis]) // strides[axis] * strides[axis] + 1 for axis in (0, 1)]
-        total = jnp.zeros((), x.dtype)
-        for row in range(size[0]):
-            for column in range(size[1]):
-                part = x[:, row : row + reach[0] : strides[0], column : column + reach[1] : strides[1]]
-                total = total + part * kernel[row, column, 0]
-        return total
+        sides = padding
+        if isinstance(sides, str):
+            sides = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, sides)
+        return _convolve(jnp.pad(x, ((0, 0), *sides, (0, 0))), kernel, (strides[0], strides[1]))
 
     found: jax.Array = lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
     return found
+
+
+def _shifts(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """Yield padded pictures (B, H, W, C) as each place of the kernel sees them, with what stands there."""
+    size = kernel.shape[:2]
+    reach = [(x.shape[axis + 1] - size[axis]) // strides[axis] * strides[axis] + 1 for axis in (0, 1)]
+    for row in range(size[0]):
+        for column in range(size[1]):
+            part = x[:, row : row + reach[0] : strides[0], column : column + reach[1] : strides[1]]
+            yield part, kernel[row, column, 0]
+
+
+def _sum(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
+    total = jnp.zeros((), x.dtype)
+    for part, weights in _shifts(x, kernel, strides):
+        total = total + part * weights
+    return total
+
+
+_convolve = jax.custom_vjp(_sum, nondiff_argnums=(2,))
+
+
+def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _sum(x, kernel, strides), (x, kernel)
+
+
+def _backward(strides: tuple[int, int], kept: tuple[jax.Array, ...], slope: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Make the kernel's gradient picture by picture: each stays in the cache while its sums are made."""
+    x, kernel = kept
+    (to_x,) = jax.vjp(lambda x: _sum(x, kernel, strides), x)[1](slope)
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+
+    def add(totals: jax.Array, one: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        picture, slope = one
+        sums = [(part[0] * slope).sum((0, 1), dtype=exact) for part, _ in _shifts(picture[None], kernel, strides)]
+        return totals + jnp.stack(sums), None
+
+    totals, _ = lax.scan(add, jnp.zeros((kernel.shape[0] * kernel.shape[1], x.shape[-1]), exact), (x, slope))
+    return to_x, totals.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_convolve.defvjp(_forward, _backward)
