@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 
@@ -81,6 +82,30 @@ def test_an_interrupted_run_goes_on_with_its_own_options(call, tmp_path, monkeyp
     assert (out / "report.html").is_file()
     assert json.loads((out / "run.json").read_text())["seed"] == 3
     assert called.json["phases"][0]["epochs"] == 1
+
+
+READ_ONLY = "mount --bind kept kept && mount -o remount,bind,ro kept && exec "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["finetune", *QUICK, "--out", "kept/run"], "kept/run: cannot be made (Read-only file system)"),
+        (["finetune", *QUICK, "--out", "kept/empty"], "kept/empty/config.yaml: cannot be written (Read-only file"),
+        (["embed", "mlp-mnist", "no.png", "--out", "kept/a.npz"], "kept/a.npz: its folder cannot be written to"),
+    ],
+)
+def test_a_place_that_is_read_only_is_told_before_the_work_begins(tmp_path, arguments, told):
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here, and root may write whatever the rights say")
+    (tmp_path / "kept/empty").mkdir(parents=True)
+    command = shlex.join([sys.executable, "-m", "tlx", *map(str, arguments)])
+    command = ["unshare", "-Urm", "sh", "-c", READ_ONLY + command]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith(f"tlx: {told}")
+    assert done.stderr.count("\n") == 1  # of a run's phases nothing
+    assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["empty"]
 
 
 def test_a_full_disk_ends_the_run_with_its_own_code(tmp_path):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,35 +66,46 @@ def finetune(call, tmp_path, monkeypatch):
 
 
 BAD = {
-    "one.jpg": JPEG[:-1],
-    "twenty.jpg": JPEG[:-20],
-    "half.jpg": JPEG[: len(JPEG) // 2],
-    "one.png": PNG[:-1],
-    "half.png": PNG[: len(PNG) // 2],
-    "empty.jpg": b"",
-    "text.jpg": b"not a picture",
-    "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n",
-    "page.png": b"<html>404",
-    "float.tiff": encoded(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "TIFF"),
-    "nan.tif": encoded(np.full((4, 6), np.nan, np.float32), "TIFF"),
-    "huge.png": empty_png(20_000, 20_000),
+    "one.jpg": (JPEG[:-1], "cut short, its end-of-image marker is missing"),
+    "twenty.jpg": (JPEG[:-20], "cut short, its end-of-image marker is missing"),
+    "half.jpg": (JPEG[: len(JPEG) // 2], "cut short, its end-of-image marker is missing"),
+    "one.png": (PNG[:-1], "cut short, its IEND chunk is missing"),
+    "half.png": (PNG[: len(PNG) // 2], "cut short, its IEND chunk is missing"),
+    "empty.jpg": (b"", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but an empty file"),
+    "text.jpg": (b"not a picture", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but a file that starts with 0x"),
+    "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "TIFF, WebP) but a file that starts with 0x25215053"),
+    "page.png": (b"<html>404", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but an HTML page"),
+    "float.tiff": (
+        encoded(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "TIFF"),
+        "32-bit pixels, whose black and white nobody knows",
+    ),
+    "nan.tif": (
+        encoded(np.full((4, 6), np.nan, np.float32), "TIFF"),
+        "32-bit pixels, whose black and white nobody knows",
+    ),
+    "huge.png": (empty_png(20_000, 20_000), "too large (Image size (400000000 pixels) exceeds limit"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_picture_ends_a_run_before_it_begins(refused, tmp_path, name):
     path = write_classes(tmp_path / "data") / "cat" / name
-    path.write_bytes(BAD[name])
+    content, words = BAD[name]
+    path.write_bytes(content)
     line = refused(4, "finetune", *QUICK, "--data", tmp_path / "data", "--out", tmp_path / "run")
     assert f"1 of 17 pictures (5.88%) are bad: {path}: " in line
+    assert words in line
     assert "leave them out with --skip-bad 6%" in line
     assert not (tmp_path / "run").exists()
+    line = refused(4, "predict", "mlp-mnist", path)
+    assert line.startswith(f"tlx: {path}: ")
+    assert words in line
 
 
 def with_bad(root, good=36):
     """Write pictures of two classes, all of `BAD` among them."""
     write_classes(root, {"cat": good // 2, "dog": good // 2})
-    for name, content in BAD.items():
+    for name, (content, _) in BAD.items():
         (root / "cat" / name).write_bytes(content)
     return root
 
@@ -180,12 +192,68 @@ def test_every_kind_of_good_picture(finetune, call, tmp_path):
     assert [found["path"] for found in called.json["predictions"]] == [f"{tmp_path}/data/dog/{name}" for name in good]
 
 
+PICTURE = np.add.outer(np.arange(28) * 6, np.arange(28) * 3).astype(np.uint8)[..., None].repeat(3, axis=2)
+PICTURE[:9, :9] = 255, 200, 0
+
+
+def stored(orientation):
+    """Encode PICTURE turned as a camera may store it, with the EXIF orientation that turns it back."""
+    turned = {
+        1: PICTURE,
+        2: PICTURE[:, ::-1],
+        3: PICTURE[::-1, ::-1],
+        4: PICTURE[::-1],
+        5: PICTURE.swapaxes(0, 1),
+        6: np.rot90(PICTURE),
+        7: PICTURE[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(PICTURE, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(turned, exif=exif)
+
+
+def test_pictures_are_predicted_as_they_look(call, tmp_path):
+    """Turned as their EXIF says, of several frames the first, and with a printer's colours."""
+    several = {"save_all": True, "append_images": [255 - PICTURE]}
+    exactly = {f"turned{orientation}.png": stored(orientation) for orientation in range(1, 9)}
+    exactly["animated.png"] = encoded(PICTURE, "PNG", **several)
+    exactly["animated.webp"] = encoded(PICTURE, "WEBP", lossless=True, **several)
+    nearly = {
+        "animated.gif": encoded(PICTURE, "GIF", **several),
+        "cmyk.jpg": encoded(Image.fromarray(PICTURE).convert("CMYK"), "JPEG", quality=95, subsampling=0),
+        "ycck.jpg": as_ycck(PICTURE),
+    }
+    for name, content in {**exactly, **nearly, "plain.png": encoded(PICTURE)}.items():
+        (tmp_path / name).write_bytes(content)
+    called = call("predict", "mlp-mnist", tmp_path, "--top", 10, "--json")
+    assert called.code == 0
+    found = {
+        Path(each["path"]).name: [top["probability"] for top in sorted(each["top"], key=lambda top: top["index"])]
+        for each in called.json["predictions"]
+    }
+    plain = found.pop("plain.png")
+    assert found.keys() == exactly.keys() | nearly.keys()
+    for name in found:
+        assert found[name] == pytest.approx(plain, abs=1e-6 if name in exactly else 0.02), name
+
+
+def test_of_several_frames_only_the_first_is_predicted_and_said(tmp_path):
+    """In a process of its own: pytest would take the warning for itself."""
+    (tmp_path / "a.gif").write_bytes(encoded(RGB, "GIF", save_all=True, append_images=[RGB // 2]))
+    command = [sys.executable, "-m", "tlx", "predict", "mlp-mnist", "a.gif", "--format", "csv"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stderr == "tlx: a.gif: only the first of 2 frames\n"
+    assert done.stdout.count("a.gif") == 1
+
+
 def test_notes_of_a_run_on_a_folder(finetune, tmp_path):
     """What systems leave behind, classes that are numbers, a part without a class, pictures in two parts."""
     data = tmp_path / "data"
     write_classes(data / "train", [str(number) for number in range(1, 13)])
     write_classes(data / "val", {"12": 2, "1": 2}, seed=1)
     shutil.copytree(data / "train/3", data / "test/3")
+    shutil.copy(data / "train/1/0.png", data / "val/1/copy.png")
     for name in (".DS_Store", "1/._0.png", "1/.hidden/a.png", "__MACOSX/1/a.png", "Thumbs.db"):
         path = data / "train" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,11 +265,21 @@ def test_notes_of_a_run_on_a_folder(finetune, tmp_path):
         f"{data}: left out 5 hidden or system files",
         "the classes are numbers: class 1 has index 0, 2 has 1, 3 has 2, 4 has 3, 5 has 4, 6 has 5, 7 has 6, 8 has 7, "
         "9 has 8, 10 has 9, 11 has 10, 12 has 11",
+        "1 of 5 validation images are also in training, pixel for pixel",
         "no validation image of 10 of 12 classes: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
         "8 of 8 test images are also in training, pixel for pixel",
         "no test image of 11 of 12 classes: 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, ...",
     ]
     assert [note for note in run["notes"] if f"tlx: {note}\n" not in called.err] == []
+
+
+def test_what_systems_leave_behind_is_not_predicted(call, tmp_path):
+    for name in ("a.png", ".DS_Store", "._a.png", ".hidden/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PNG)
+    called = call("predict", "mlp-mnist", tmp_path, "--json")
+    assert [found["path"] for found in called.json["predictions"]] == [f"{tmp_path}/a.png"]
+    assert (called.code, called.err) == (0, "tlx: left out 3 hidden or system files\n")
 
 
 def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pets, refused):
@@ -248,6 +326,19 @@ def test_links_are_followed_but_not_in_a_circle(finetune, call, tmp_path, pets):
 
 
 ODD = ["sp ace", "new\nline", "日本", os.fsdecode(b"\xff\xc3\xa9")]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [(ODD[0], "sp ace"), (ODD[1], "new\\nline"), (ODD[2], "日本"), (ODD[3], "\\udcff\\xe9"), ("\x1b[2J", "\\x1b[2J")],
+)
+def test_a_bad_picture_of_any_name_is_told_on_one_line(refused, tmp_path, name, told):
+    path = write_classes(tmp_path / "data") / "cat" / f"{name}.png"
+    path.write_bytes(b"")
+    told = f"{tmp_path}/data/cat/{told}.png: not a picture"
+    line = refused(4, "finetune", *QUICK, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert f"1 of 17 pictures (5.88%) are bad: {told}" in line
+    assert refused(4, "predict", "mlp-mnist", path).startswith(f"tlx: {told}")
 
 
 def test_any_name_works_from_end_to_end(call, tmp_path):

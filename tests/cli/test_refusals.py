@@ -1,7 +1,10 @@
 """Bad input gives one line that names what is wrong and how to mend it, and the right exit code."""
 
 import gzip
+import os
 import struct
+import subprocess
+import sys
 import time
 
 import jax
@@ -16,7 +19,7 @@ QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--comp
     [
         (["finetun"], "did you mean finetune?"),
         (["--jsn"], "unknown command"),
-        (["finetune", "--lerning-rate", 1], "--lerning-rate"),
+        (["finetune", "--lerning-rate", 1], "unknown option --lerning-rate, did you mean --head-rate?"),
         (["finetune", "--head-rat", 1], "did you mean --head-rate?"),
         (["finetune", "--head-rate", "fast"], "--head-rate"),
         (["finetune", "--head-rate", "nan"], "--head-rate: the learning rate must be a finite number above 0"),
@@ -81,10 +84,11 @@ def test_an_output_that_cannot_be_written(refused, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("lerning_rate: 1\n", "lerning_rate"),
+        ("lerning_rate: 1\n", "config.yaml: unknown key 'lerning_rate', did you mean head_rate?"),
         ("head_rte: 1\n", "did you mean head_rate?"),
-        ("!!python/object/apply:os.system ['touch canary']\n", "config.yaml"),
-        ("seed: !!python/object/apply:os.system ['touch canary']\n", "config.yaml"),
+        ("!!python/object/apply:os.system ['touch canary']\n", "config.yaml: not plain YAML (could not"),
+        ("seed: !!python/object/apply:os.system ['touch canary']\n", "config.yaml: not plain YAML (could not"),
+        ("seed: !!python/name:os.system\n", "config.yaml: not plain YAML (could not"),
         ("seed: &a 1\nhead_epochs: *a\n", "aliases are not allowed"),
         ("seed: 1\nseed: 2\n", "2 times"),
         ("- seed\n", "key: value"),
@@ -111,7 +115,8 @@ def test_an_alias_bomb_is_refused_at_once(refused, tmp_path):
     levels = [f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(30)]
     (tmp_path / "bomb.yaml").write_text("\n".join(["a0: &a0 [x]", *levels]))
     started = time.monotonic()
-    refused(2, "finetune", "--config", tmp_path / "bomb.yaml")
+    line = refused(2, "finetune", "--config", tmp_path / "bomb.yaml")
+    assert "bomb.yaml: not plain YAML (line 2: aliases are not allowed)" in line
     assert time.monotonic() - started < 30  # expanded, it would have 9**30 items
 
 
@@ -122,19 +127,21 @@ def idx(array, magic=None):
 
 
 IMAGES, LABELS = np.zeros((40, 28, 28)), np.arange(40) % 4
+PACKED, SIGNED = gzip.compress(idx(IMAGES)), b"\0\0\x09\1"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """MNIST's four files, tiny; `folder(name=content)` writes some of them otherwise."""
+    """MNIST's four files, tiny; `folder(name=content)` writes some of them otherwise, in gzip unless they are."""
 
     def write(**other):
         where = tmp_path / "idx"
         where.mkdir()
-        for part in ("train", "t10k"):
-            contents = {"images": idx(IMAGES), "labels": idx(LABELS), **(other if part == "train" else {})}
-            (where / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(contents["images"]))
-            (where / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(contents["labels"]))
+        for name in ("images", "labels", "test_images", "test_labels"):
+            content = other.get(name, idx(IMAGES if "images" in name else LABELS))
+            packed = content if content.startswith(b"\x1f\x8b") else gzip.compress(content)
+            part, kind = "t10k" if "test" in name else "train", name.removeprefix("test_")
+            (where / f"{part}-{kind}-idx{3 if kind == 'images' else 1}-ubyte.gz").write_bytes(packed)
         return f"idx:{where}"
 
     return write
@@ -143,21 +150,29 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"images": idx(IMAGES)[:-100]}, "train-images"),
-        ({"images": idx(IMAGES, magic=b"\1\2\3\4")}, "train-images"),
-        ({"images": idx(IMAGES) + b"more"}, "train-images"),
-        ({"images": idx(IMAGES[:39])}, "39"),
-        ({"images": b"<html>not found</html>"}, "train-images"),
-        ({"images": b""}, "train-images"),
-        ({"images": bytes([0, 0, 8, 3]) + struct.pack(">3I", 10**6, 10**6, 10**6)}, "train-images"),
-        ({"labels": idx(np.where(np.arange(40) == 7, 200, LABELS))}, "row 7"),
-        ({"labels": idx(LABELS[:5])}, "5"),
-        ({"labels": idx(LABELS * 0)}, "class"),
+        ({"images": idx(IMAGES)[:-100]}, "announces 40 x 28 x 28 values but the data ends in row 39, after 31260 of"),
+        ({"images": idx(IMAGES, magic=b"\1\2\3\4")}, "not an idx file but a file that starts with 0x01020304"),
+        ({"images": idx(IMAGES) + b"more"}, "bytes follow the 40 x 28 x 28 values that the header announces"),
+        ({"images": idx(IMAGES[:39])}, "train-labels-idx1-ubyte.gz: 40 labels for 39 images"),
+        ({"images": b"<html>not found</html>"}, "not an idx file but an HTML page"),
+        ({"images": b""}, "not an idx file but an empty file"),
+        ({"images": bytes([0, 0, 8, 3]) + struct.pack(">3I", 10**6, 10**6, 10**6)}, "limit"),
+        ({"images": PACKED[: len(PACKED) // 2]}, "truncated: the gzip stream has no end"),
+        ({"images": PACKED[:-6] + bytes([PACKED[-6] ^ 1]) + PACKED[-5:]}, "damaged gzip file (CRC check failed"),
+        ({"images": idx(IMAGES[:0]), "labels": idx(LABELS[:0])}, "shape (0, 28, 28) holds no images"),
+        ({"labels": idx(np.where(np.arange(40) == 7, 200, LABELS))}, "row 7: label 200, though no row has label 4"),
+        ({"labels": idx(LABELS - 1, magic=SIGNED)}, "row 0: label -1 is negative; number the classes from 0"),
+        ({"labels": idx(LABELS[:5])}, "train-labels-idx1-ubyte.gz: 5 labels for 40 images"),
+        ({"labels": idx(LABELS * 0), "test_labels": idx(LABELS * 0)}, "only one class, '0'"),
+        ({"test_labels": idx(LABELS + 1)}, "row 3: label 4 is out of range for 4 classes"),
+        ({"test_labels": idx(LABELS - 1, magic=SIGNED)}, "row 0: label -1 is negative; number the classes from 0"),
     ],
 )
 def test_idx_files(refused, folder, tmp_path, files, words):
     out = tmp_path / "run"
-    assert words in refused(4, "finetune", *QUICK, "--data", folder(**files), "--out", out)
+    line = refused(4, "finetune", *QUICK, "--data", folder(**files), "--out", out)
+    assert words in line
+    assert "only one class" in words or f"{tmp_path}/idx/{'t10k' if 'test_labels' in files else 'train'}-" in line
     assert not out.exists()
 
 
@@ -167,7 +182,8 @@ def test_the_folder_that_the_faults_are_put_in_is_good(call, folder, tmp_path):
 
 def test_fewer_images_than_a_batch(refused, folder, tmp_path):
     line = refused(4, "finetune", *QUICK, "--data", folder(), "--batch-size", 64, "--out", tmp_path / "run")
-    assert "batch" in line
+    assert "32 training images are fewer than a batch of 64; lower batch_size" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_that_are_not_there(refused, tmp_path):
@@ -177,10 +193,10 @@ def test_data_that_are_not_there(refused, tmp_path):
 @pytest.mark.parametrize(
     ("images", "labels", "words"),
     [
-        (np.where(np.arange(40)[:, None, None] == 3, np.nan, IMAGES), LABELS, "image 3"),
-        (IMAGES, LABELS * 0, "class"),
-        (IMAGES, LABELS - 1, "row 0"),
-        (IMAGES[:0], LABELS[:0], "images"),
+        (np.where(np.arange(40)[:, None, None] == 3, np.nan, IMAGES), LABELS, "[images]: image 3 has pixels"),
+        (IMAGES, LABELS * 0, "only one class, '0', has training images"),
+        (IMAGES, LABELS - 1, "data.npz[labels]: row 0: label -1 is negative"),
+        (IMAGES[:0], LABELS[:0], "data.npz[images]: shape (0, 28, 28) holds no images"),
     ],
 )
 def test_arrays(refused, tmp_path, images, labels, words):
@@ -266,12 +282,36 @@ def test_a_flag_given_twice_is_refused(refused):
 
 
 @pytest.mark.parametrize(
-    "command", [["finetune", *QUICK], ["predict", "mlp-mnist", "a.png"], ["evaluate", "mlp-mnist"]]
+    "command",
+    [
+        ["finetune", *QUICK],
+        ["predict", "mlp-mnist", "a.png"],
+        ["embed", "mlp-mnist", "a.png", "--out", "a.npz"],
+        ["evaluate", "mlp-mnist"],
+    ],
 )
 def test_a_device_that_is_not_there_is_refused(refused, command):
     if jax.default_backend() != "cpu":
         pytest.skip("there is another device")
     assert "--device gpu: JAX finds none here, only cpu" in refused(2, *command, "--device", "gpu")
+
+
+def test_a_device_that_a_file_names_is_refused_likewise(refused, tmp_path):
+    (tmp_path / "a.yaml").write_text("device: tpu\n")
+    if jax.default_backend() == "tpu":
+        pytest.skip("there is one")
+    assert "--device tpu: JAX finds none here" in refused(2, "finetune", "--config", tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("options", [[], ["--device", "gpu"]])
+def test_a_platform_that_is_not_there_is_refused(tmp_path, options):
+    """In a process of its own: JAX reads the variable as it is imported."""
+    command = [sys.executable, "-m", "tlx", "evaluate", "mlp-mnist", "--data", "digits", *options]
+    environment = {**os.environ, "JAX_PLATFORMS": "rocm"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tlx: JAX_PLATFORMS=rocm: JAX finds none here: unset it, or install what it needs")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_device_that_is_there_is_taken(call, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlx.cli.main import main
 from tlx.data import Feed, Preprocess, batches, check_data, fingerprint, load_data
 from tlx.data.emnist import SUBSETS
 from tlx.data.source import digests_of, labels_of, take
@@ -196,13 +197,25 @@ def test_other_data_sets_are_not_transposed_and_unused_splits_are_named(tfds_dir
 
 
 @pytest.mark.parametrize("name", ["emnist/balanced", "mnist", "nothing_of_this_name", "emnist/nothing", "../x"])
-def test_what_is_not_prepared_says_how_to(tfds_dir, name, refuses):
+def test_what_is_not_prepared_says_how_to(tfds_dir, name, refuses, capsys):
     with refuses(DataError, f"tfds:{name}: not prepared", "never downloads", "download_and_prepare()"):
         load_data(f"tfds:{name}")
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "mlp-mnist", "--data", f"tfds:{name}"])
+    assert stop.value.code == 4
+    assert capsys.readouterr().err.startswith(f"tlx: tfds:{name}: not prepared")
 
 
-@pytest.mark.parametrize("damage", ["absent", "truncated", "flipped", "empty"])
-def test_a_damaged_shard_is_a_data_error(tfds_dir, damage, refuses):
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("absent", "cannot be read (open() failed: No such file or directory"),
+        ("truncated", "is empty"),
+        ("flipped", "cannot be read (Corrupted Riegeli/records file"),
+        ("empty", "cannot be read (ArrayRecord file should be at least 64KB big)"),
+    ],
+)
+def test_a_damaged_shard_ends_a_run_before_it_begins(tfds_dir, damage, words, refuses, capsys):
     split = (PIXELS, np.arange(60) % 3)
     folder = prepare(tfds_dir, "my_set", "", "1.0.0", 3, {"train": split, "test": split})
     shard = folder / "my_set-train.array_record-00000-of-00001"
@@ -215,8 +228,14 @@ def test_a_damaged_shard_is_a_data_error(tfds_dir, damage, refuses):
         shard.write_bytes(content)
     if damage == "empty":
         shard.write_bytes(b"")
-    with refuses(DataError, "tfds:my_set"):
+    with refuses(DataError, f"tfds:my_set train: row 0 {words}", "; prepare the data set again"):
         load_data("tfds:my_set")
+    out = tfds_dir / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["finetune", "--base", "mlp-mnist", "--data", "tfds:my_set", "--out", str(out)])
+    told = capsys.readouterr()
+    assert (stop.value.code, told.out, out.exists()) == (4, "", False)
+    assert told.err.startswith(f"tlx: tfds:my_set train: row 0 {words}")
 
 
 def test_a_validation_split_is_used_and_splits_may_be_named(tfds_dir, refuses):

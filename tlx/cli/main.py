@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata, in Python's own words
+    logging.basicConfig(format="%(message)s")  # else a library may, and put "WARNING:tlx:" before tlx's own lines
     for name in ("absl", "asyncio"):  # Orbax tells through them of each failure that it also raises, with tracebacks
         logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL)
     try:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ class PictureOptions(Command):
     """What to compute on; auto: the best that JAX finds. One that is not there is an error."""
 
     def context(self) -> contextlib.AbstractContextManager[Any]:
+        if platforms := os.environ.get("JAX_PLATFORMS"):
+            _check_platforms(platforms)
         if self.device == "auto":
             return contextlib.nullcontext()
         import jax
@@ -64,6 +67,19 @@ class PictureOptions(Command):
                 "(tlx-jax[cuda] for NVIDIA's GPUs)"
             ) from error
         return jax.default_device(device)
+
+
+def _check_platforms(platforms: str) -> None:
+    """Raise `ConfigError` where JAX has none of the devices that the environment asks for."""
+    import jax
+
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:  # JAX asserts where it knows the name
+        raise ConfigError(
+            f"JAX_PLATFORMS={platforms}: JAX finds none here: unset it, or install what it needs (tlx-jax[cuda] for "
+            "NVIDIA's GPUs)"
+        ) from error
 
 
 def percentage(option: str, text: str) -> float:

@@ -32,7 +32,7 @@ def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, S
     """Return the writer for a path, or say early why it cannot be written.
 
     Raise `ConfigError` for another suffix, and for .parquet without pyarrow, and `StorageError` for a folder that is
-    not there.
+    not there or cannot be written to.
 
     >>> check_features_file("a.txt")
     Traceback (most recent call last):
@@ -49,8 +49,11 @@ def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, S
             raise ConfigError(
                 f"{path}: needs pyarrow ({error}); pip install 'tlx-jax[parquet]', or write .npz"
             ) from error
-    if not Path(path).absolute().parent.is_dir():
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
         raise StorageError(f"{path}: there is no such folder; make it, or name another place")
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"{path}: its folder cannot be written to; mend the rights, or name another place")
     return writer
 
 
