@@ -21,7 +21,8 @@ machine it says more than the time. The mean of the first epoch's numbers shows 
   `ratio` (the fastest peer's time over tlx's) leaves it out. When augmenting, both decode only the part that is kept.
 
 TensorFlow may need another Python than the rest: `--tensorflow` names it. Absent peers are left out: `pip install
-torch torchvision`, `pip install tensorflow-cpu`. The pictures are those of the tests (TLX_TEST_DATA).
+torch torchvision`, `pip install tensorflow-cpu`. The pictures are those of the tests (TLX_TEST_DATA). What was measured
+stands in benchmarks/README.md.
 """
 
 import importlib.util
