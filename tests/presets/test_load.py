@@ -125,14 +125,15 @@ def test_a_new_head_leaves_the_base_and_the_preset_alone():
     assert preset.with_head(("a", "b")).config.pool == "flatten"
 
 
-def test_a_new_head_begins_at_zero_behind_hidden_layers_from_the_seed():
+def test_a_linear_head_begins_at_zero_and_one_with_hidden_layers_as_the_seed_says():
     preset = tlx.load("mlp-mnist")
     one, same, other = (
         preset.with_head(("a", "b"), hidden=(7,), seed=seed).variables["params"]["head"] for seed in (0, 0, 1)
     )
     assert_same_bits(one, same)
     config = tlx.models.ModelConfig("mlp", 2, (28, 28, 1), hidden=(7,), pool="flatten")
-    assert_same_bits(one["hidden1"], tlx.models.init_variables(config, seed=0)["params"]["head"]["hidden1"])
-    assert one["hidden1"]["kernel"].tobytes() != other["hidden1"]["kernel"].tobytes()
-    assert not np.any(one["logits"]["kernel"])
+    assert_same_bits(one, tlx.models.init_variables(config, seed=0)["params"]["head"])
+    for layer in ("hidden1", "logits"):
+        assert one[layer]["kernel"].tobytes() != other[layer]["kernel"].tobytes()
+    assert not np.any(preset.with_head(("a", "b")).variables["params"]["head"]["logits"]["kernel"])
     assert preset.with_head(()).classes == ()

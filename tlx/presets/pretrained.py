@@ -15,7 +15,7 @@ from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
 from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
-from tlx.tree.paths import Tree, flatten, map_with_path, quote, unflatten
+from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import Resize, graft, replace_head
 
 
@@ -74,8 +74,9 @@ class Pretrained:
     ) -> "Pretrained":
         """Return the same base with a fresh head for other classes; `pool` None takes the architecture's own.
 
-        The head's last layer begins at zero, as in Big Transfer (Kolesnikov et al. 2020): it finds every class equally
-        likely, and what it learns from few examples carries no noise of its start. Its hidden layers come from `seed`.
+        A linear head begins at zero, as in Big Transfer (Kolesnikov et al. 2020): it finds every class equally likely,
+        and what it learns from few examples carries no noise of its start. A head with hidden layers, which would not
+        learn behind a layer of zeros at first, begins at random, from `seed`.
 
         >>> import tlx
         >>> letters = tlx.load("mlp-mnist").with_head(tuple("ABCDEFGHIJ"))
@@ -92,10 +93,9 @@ class Pretrained:
             pool=pool or ARCHITECTURES[self.config.architecture].pool,
             dropout=dropout,
         )
-        fresh = map_with_path(
-            lambda path, leaf: jnp.zeros_like(leaf) if path == "params/head/logits/kernel" else leaf,
-            init_variables(config, seed),
-        )
+        fresh = init_variables(config, seed)
+        if classes and not hidden:
+            fresh["params"]["head"] = jax.tree.map(jnp.zeros_like, fresh["params"]["head"])
         variables = replace_head(self.variables, fresh)
         return replace(self, config=config, variables=variables, classes=classes, card=self._origin)
 
