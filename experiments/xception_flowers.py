@@ -7,6 +7,12 @@ tfds's tf_flowers is split train[:10%] for testing, train[10%:25%] for validatio
 has its own parts or is split at random. The weights are Keras's Xception without top. Phase 1: base frozen, SGD at 0.2,
 momentum 0.9, the rate divided by 1 + 0.01 step, 5 epochs; phase 2: all, 0.01, 0.9, 0.001, 10 epochs. (A. Géron,
 Hands-On Machine Learning with Scikit-Learn, Keras and TensorFlow, 2nd edition, 2019, chapter 14.)
+
+No weights of Xception were at hand. With Keras's MobileNet V2 in its place (`--base keras/mobilenet_v2 --weights FILE
+--data FOLDER --input-size 96 96 --head-rate 0.02 --base-rate 0.001`; five flowers, 600 training, 200 validation and 200
+test pictures; seed 0, 2 cores): 75.5% of the validation pictures after the first phase, 68.0% after the second, in
+which batch norms take each batch's statistics as Keras's do; 68.5% of the test pictures. The rates of the book, made
+for more data and another network, take MobileNet V2 to 20% in the second phase.
 """
 
 from dataclasses import dataclass, replace
