@@ -14,9 +14,9 @@ from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
-from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
+from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_head, init_variables, leaf_shapes
 from tlx.tree.paths import Tree, flatten, quote, unflatten
-from tlx.tree.surgery import Resize, graft, replace_head
+from tlx.tree.surgery import Resize, graft, join, split
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,8 @@ class Pretrained:
             pool=pool or ARCHITECTURES[self.config.architecture].pool,
             dropout=dropout,
         )
-        fresh = init_variables(config, seed)
-        if classes and not hidden:
-            fresh["params"]["head"] = jax.tree.map(jnp.zeros_like, fresh["params"]["head"])
-        variables = replace_head(self.variables, fresh)
+        base, head = split(self.variables)[0], init_head(config, seed)
+        variables = join(base, head if hidden else jax.tree.map(jnp.zeros_like, head))
         return replace(self, config=config, variables=variables, classes=classes, card=self._origin)
 
     def without_head(self) -> "Pretrained":
