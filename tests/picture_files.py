@@ -56,3 +56,17 @@ def write_classes(root: Path, counts: Mapping[str, int] | Sequence[str] = ("cat"
         for number, content in enumerate(numbered_pictures(count, 150 * place // max(len(counts) - 1, 1), seed)):
             (folder / f"{number}.png").write_bytes(content)
     return root
+
+
+def shown(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels as a viewer does whose EXIF says this orientation, 1 to 8."""
+    return {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels),
+    }[orientation]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from picture_files import as_ycck, empty_png, encoded, numbered_pictures, write_classes
+from picture_files import as_ycck, empty_png, encoded, numbered_pictures, shown, write_classes
 from PIL import Image
 from sklearn import metrics
 
@@ -198,19 +198,9 @@ PICTURE[:9, :9] = 255, 200, 0
 
 def stored(orientation):
     """Encode PICTURE turned as a camera may store it, with the EXIF orientation that turns it back."""
-    turned = {
-        1: PICTURE,
-        2: PICTURE[:, ::-1],
-        3: PICTURE[::-1, ::-1],
-        4: PICTURE[::-1],
-        5: PICTURE.swapaxes(0, 1),
-        6: np.rot90(PICTURE),
-        7: PICTURE[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(PICTURE, -1),
-    }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(turned, exif=exif)
+    return encoded(shown(PICTURE, {6: 8, 8: 6}.get(orientation, orientation)), exif=exif)
 
 
 def test_pictures_are_predicted_as_they_look(call, tmp_path):

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from picture_files import as_ycck, empty_png, encoded
+from picture_files import as_ycck, empty_png, encoded, shown
 from PIL import Image, ImageOps
 
 from tlx.data.decode import decode_picture, read_content
@@ -97,16 +97,7 @@ def test_printers_colours_become_rgb(content):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_as_their_exif_says(kind, orientation):
-    turned = {
-        1: SMOOTH,
-        2: SMOOTH[:, ::-1],
-        3: SMOOTH[::-1, ::-1],
-        4: SMOOTH[::-1],
-        5: SMOOTH.swapaxes(0, 1),
-        6: np.rot90(SMOOTH, -1),
-        7: SMOOTH[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(SMOOTH),
-    }[orientation]
+    turned = shown(SMOOTH, orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}.get(kind, {})

@@ -4,7 +4,7 @@ import pytest
 from cases import CASES, assert_same_bits
 
 from tlx.errors import ConfigError, WeightsError
-from tlx.tree import Graft, Resize, flatten, graft, join, replace_head, split
+from tlx.tree import Graft, Resize, flatten, graft, join, split
 
 
 def array(*shape, fill=1.0, dtype=np.float32):
@@ -43,22 +43,8 @@ def test_split_refuses_what_is_not_base_and_head(params):
 
 def test_a_head_without_parameters_may_be_absent():
     assert split({"params": {"base": {"w": 1}}}) == ({"params": {"w": 1}}, {})
-    assert replace_head({"params": {"base": {"w": 1}}}, {"params": {"base": {"w": 0}, "head": {"v": 2}}}) == {
-        "params": {"base": {"w": 1}, "head": {"v": 2}}
-    }
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_replace_head_takes_the_base_of_one_and_the_head_of_the_other(case):
-    old = case.variables()
-    fresh = {
-        "params": {"base": {"other": array(1)}, "head": {"logits": {"bias": array(5)}}},
-        "batch_stats": {"base": {"other": array(1)}},
-    }
-    new = replace_head(old, fresh)
-    assert_same_bits(split(new)[0], split(old)[0])
-    assert_same_bits(split(new)[1], split(fresh)[1])
-    assert_same_bits(replace_head(new, old), old)
+    assert join({"params": {"w": 1}}, {}) == {"params": {"base": {"w": 1}}}
+    assert join({"params": {"w": 1}}, {"params": {"v": 2}}) == {"params": {"base": {"w": 1}, "head": {"v": 2}}}
 
 
 # Graft

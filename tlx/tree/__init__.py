@@ -5,7 +5,7 @@ from tlx.tree.labels import FROZEN, label_tree, mask_of, trainable_mask
 from tlx.tree.partition import combine, partition
 from tlx.tree.paths import flatten, map_with_path, matches, select, unflatten
 from tlx.tree.summary import Row, Summary, summarize
-from tlx.tree.surgery import Graft, Resize, graft, join, replace_head, split
+from tlx.tree.surgery import Graft, Resize, graft, join, split
 
 __all__ = [
     "FROZEN",
@@ -23,7 +23,6 @@ __all__ = [
     "mask_of",
     "matches",
     "partition",
-    "replace_head",
     "select",
     "split",
     "summarize",

@@ -35,16 +35,6 @@ def join(base: Tree, head: Tree) -> Tree:
     return {kind: {name: part[kind] for name, part in parts.items() if kind in part} for kind in kinds}
 
 
-def replace_head(variables: Tree, fresh: Tree) -> Tree:
-    """Return variables with the base of `variables` and the head of `fresh`; leaves are shared, not copied.
-
-    >>> old = {"params": {"base": {"w": 1}, "head": {"w": 2}}}
-    >>> replace_head(old, {"params": {"base": {"w": 0}, "head": {"v": 9}}})
-    {'params': {'base': {'w': 1}, 'head': {'v': 9}}}
-    """
-    return join(split(variables)[0], split(fresh)[1])
-
-
 @dataclass(frozen=True)
 class Resize:
     """A declared rule: leaves selected by `pattern` may have another shape in the source; `method` makes them fit.
