@@ -1,45 +1,10 @@
 """Depthwise convolution, as XLA's own on a GPU or TPU and as shifted multiply-adds on a CPU."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-
-def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: str | Sequence[tuple[int, int]], **options: Any
-) -> jax.Array:
-    """Convolve each channel of (B, H, W, C) with its own (h, w, 1, C) kernel; `nn.Conv` takes it for its convolution.
-
-    The same sums as `lax.conv_general_dilated` with C groups, whose CPU kernel runs them and, above all, their
-    gradients an order of magnitude slower than a multiply-add for each place of the kernel. The options are those that
-    `nn.Conv` gives besides; no dilation. On a CPU there is reverse-mode differentiation only, and once.
-
-    >>> depthwise_conv(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 1, 2)), (1, 1), "SAME")[0, :, :, 0].tolist()
-    [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
-    """
-
-    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            strides,
-            padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=x.shape[-1],
-            precision=options.get("precision"),
-        )
-
-    def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        sides = padding
-        if isinstance(sides, str):
-            sides = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, sides)
-        return _convolve(jnp.pad(x, ((0, 0), *sides, (0, 0))), kernel, (strides[0], strides[1]))
-
-    found: jax.Array = lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
-    return found
 
 
 def _shifts(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> Iterator[tuple[jax.Array, jax.Array]]:
@@ -59,7 +24,7 @@ def _sum(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array
     return total
 
 
-_convolve = jax.custom_vjp(_sum, nondiff_argnums=(2,))
+depthwise = jax.custom_vjp(_sum, nondiff_argnums=(2,))
 
 
 def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -81,4 +46,4 @@ def _backward(strides: tuple[int, int], kept: tuple[jax.Array, ...], slope: jax.
     return to_x, totals.reshape(kernel.shape).astype(kernel.dtype)
 
 
-_convolve.defvjp(_forward, _backward)
+depthwise.defvjp(_forward, _backward)

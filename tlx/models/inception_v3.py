@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
 from tlx.models.layers import ConvNorm, DType, MaxPool, Norm, avg_pool_3x3, conv_norm
+from tlx.models.pooling import max_pool
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Mixed(nn.Module):
             elif isinstance(part, Unit):
                 x = self._unit(x, part, train)
             elif part.narrows:
-                x = nn.max_pool(x, (3, 3), (2, 2), "VALID")
+                x = max_pool(x, 3, 2)
             else:
                 x = avg_pool_3x3(x, count_padding=self.arrangement.count_padding)
         return x

@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tlx.models.depthwise import depthwise_conv
+from tlx.models.convolution import convolve
+from tlx.models.pooling import max_pool
 
 Padding = str | int | Sequence[tuple[int, int]]  # 'SAME' as TensorFlow pads, 'VALID', or so many on every side
 DType = Any
@@ -33,10 +34,11 @@ class Conv(nn.Conv):
     """A convolution and a ReLU, then a 2x2 max-pool where `pool` says so: (B, H, W, C) to (B, H', W', features)."""
 
     pool: bool = False
+    conv_general_dilated: Any = convolve
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         x = nn.relu(super().__call__(x))
-        return max_pool_2x2(x) if self.pool else x
+        return max_pool(x, 2, 2) if self.pool else x
 
 
 def conv_norm(
@@ -62,7 +64,7 @@ def conv_norm(
         (strides, strides),
         padding,
         feature_group_count=groups,
-        conv_general_dilated=depthwise_conv if 1 < groups == features else None,
+        conv_general_dilated=convolve,
         use_bias=bias,
         dtype=dtype,
         name=name,
@@ -117,23 +119,10 @@ class MaxPool(nn.Module):
 
     window: int
     strides: int
-    padding: Padding = "VALID"
+    padding: str | Sequence[tuple[int, int]] = "VALID"
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        if (self.window, self.strides, self.padding) == (2, 2, "VALID"):
-            return max_pool_2x2(x)
-        return nn.max_pool(x, (self.window, self.window), (self.strides, self.strides), self.padding)
-
-
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Halve height and width by the maximum of each 2x2 square; an odd last row or column is left out.
-
-    The same values as `nn.max_pool(x, (2, 2), (2, 2))`, without the `select_and_scatter` that makes that one's gradient
-    slow on a CPU. Equal maxima share the gradient.
-    """
-    batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+        return max_pool(x, self.window, self.strides, self.padding)
 
 
 def avg_pool_3x3(x: jax.Array, *, count_padding: bool) -> jax.Array:

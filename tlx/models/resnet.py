@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
 from tlx.models.layers import TORCH, ConvNorm, DType, Norm, conv_norm
+from tlx.models.pooling import max_pool
 
 BLOCKS = {  # blocks in each of the four groups
     "resnet18": (2, 2, 2, 2),
@@ -57,7 +58,7 @@ class Stem(nn.Module):
             padding=3,
             bias=self.arrangement.bias,
         )
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        return max_pool(x, 3, 2, ((1, 1), (1, 1)))
 
 
 class Bottleneck(nn.Module):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
-from tlx.models.depthwise import depthwise_conv
+from tlx.models.convolution import convolve
 from tlx.models.layers import ConvNorm, DType, Norm, batch_norm, conv_norm
+from tlx.models.pooling import max_pool
 
 NORM = Norm(epsilon=1e-3, momentum=0.99)
 
@@ -22,9 +23,8 @@ class Separable(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         channels = x.shape[-1]
-        shared: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
-        grouped: dict[str, Any] = {"feature_group_count": channels, "conv_general_dilated": depthwise_conv}
-        x = nn.Conv(channels, (3, 3), name="depthwise", **grouped, **shared)(x)
+        shared: dict[str, Any] = {"use_bias": False, "dtype": self.dtype, "conv_general_dilated": convolve}
+        x = nn.Conv(channels, (3, 3), feature_group_count=channels, name="depthwise", **shared)(x)
         x = nn.Conv(self.features, (1, 1), name="pointwise", **shared)(x)
         return batch_norm(x, train, name="norm", norm=NORM, dtype=self.dtype)
 
@@ -57,7 +57,7 @@ class Block(nn.Module):
         if self.narrows:
             more = {"strides": 2, "activation": None, "norm": NORM, "dtype": self.dtype}
             x = conv_norm(x, train, self.features[-1], 1, name="shortcut", **more)
-            y = nn.max_pool(y, (3, 3), (2, 2), "SAME")
+            y = max_pool(y, 3, 2, "SAME")
         return x + y
 
 

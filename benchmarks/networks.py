@@ -1,0 +1,172 @@
+"""The networks that are timed, in tlx and in its peers: a base with a linear head of 10 classes, on random pictures.
+
+    python benchmarks/networks.py PROGRAM NETWORK WHAT BATCH SIZE
+
+is one process of `benchmarks/train_step.py` and `benchmarks/forward.py`, asked over standard input (`turns.serve`) to
+take a step and answer with its seconds. WHAT is `forward` (features of a batch), `train` (a whole step of Adam on all
+parameters, batch norms on the batch's statistics) or `head` (the same step with the base frozen, its norms on their
+stored statistics). The first two steps, which compile and warm up, are not counted.
+
+All compute in float32 with random weights. Keras compiles its steps with XLA on JAX and as graphs on TensorFlow, which
+is what `compile` chooses there; PyTorch runs eagerly with channels last, which was the faster of its two layouts on
+every network here but VGG16, where they were level.
+"""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from turns import Absent, serve
+
+CLASSES = 10
+KERAS = {
+    "resnet50": "ResNet50",
+    "vgg16": "VGG16",
+    "xception": "Xception",
+    "inception_v3": "InceptionV3",
+    "mobilenet_v2": "MobileNetV2",
+}
+TLX = {"resnet50": "resnet50_keras", "inception_v3": "inception_v3_keras", "mobilenet_v2": "mobilenet_v2_keras"}
+PROGRAMS = ("tlx", "keras-jax", "keras-tensorflow", "torch")
+Step = Callable[[], Any]
+"""Take one step and wait for it."""
+
+
+def batch(size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    images = random.standard_normal((size, side, side, 3), np.float32)
+    return images, random.integers(0, CLASSES, size).astype(np.int32)
+
+
+def tlx_step(network: str, what: str, size: int, side: int) -> Step:
+    import jax
+
+    from tlx.models import ModelConfig, build_model, init_variables
+    from tlx.optim import Constant, Group, optimizer
+    from tlx.training.loss import Loss
+    from tlx.training.step import Totals, TrainState, make_train_step
+    from tlx.tree import label_tree, partition, trainable_mask
+
+    config = ModelConfig(TLX.get(network, network), CLASSES, (side, side, 3))
+    model, variables = build_model(config), init_variables(config)
+    images, targets = jax.device_put(batch(size, side))
+    if what == "forward":
+        run = jax.jit(functools.partial(model.apply, method="features"))
+        return lambda: run(variables, images).block_until_ready()
+    labels = label_tree(variables["params"], [("base", "frozen" if what == "head" else "base"), ("head", "head")])
+    groups = {label: Group(Constant(1e-3)) for label in (("head",) if what == "head" else ("base", "head"))}
+    trainable, frozen = partition(variables["params"], trainable_mask(labels))
+    tx = optimizer(partition(labels, trainable_mask(labels))[0], groups, 1000)
+    step = make_train_step(model, labels, tx, Loss())
+    state = TrainState(
+        jax.numpy.zeros((), "int32"),
+        trainable,
+        variables.get("batch_stats", {}),
+        tx.init(trainable),
+        jax.random.key(0),
+        Totals.zero(),
+    )
+
+    def take() -> None:
+        nonlocal state
+        state = jax.block_until_ready(step(state, frozen, {"image": images, "label": targets}))
+
+    return take
+
+
+def keras_step(backend: str, network: str, what: str, size: int, side: int) -> Step:
+    os.environ["KERAS_BACKEND"] = backend
+    if backend == "tensorflow":
+        import tensorflow  # noqa: F401
+    import keras
+
+    base = getattr(keras.applications, KERAS[network])(
+        include_top=False, weights=None, input_shape=(side, side, 3), pooling=None
+    )
+    images, targets = batch(size, side)
+    if what == "forward":
+        return lambda: base.predict_on_batch(images)
+    base.trainable = what == "train"
+    features = base(base.input, training=False) if what == "head" else base.output
+    logits = keras.layers.Dense(CLASSES)(keras.layers.GlobalAveragePooling2D()(features))
+    model = keras.Model(base.input, logits)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return lambda: model.train_on_batch(images, targets)
+
+
+def torch_step(network: str, what: str, size: int, side: int) -> Step:
+    from tlx.convert.reference import import_torchvision
+
+    models = import_torchvision().models
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    if network == "xception":
+        try:
+            import timm
+        except ImportError as error:
+            raise Absent("timm, for Xception") from error
+        base = timm.create_model("legacy_xception", num_classes=0, global_pool="")
+        channels = base.num_features
+    elif network == "resnet50":
+        whole = models.resnet50(weights=None)
+        base, channels = nn.Sequential(*list(whole.children())[:-2]), 2048
+    elif network == "inception_v3":
+        whole = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
+        base, channels = nn.Sequential(*list(whole.children())[:-3]), 2048
+    else:
+        base, channels = getattr(models, network)(weights=None).features, {"vgg16": 512, "mobilenet_v2": 1280}[network]
+    model = nn.Sequential(base, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
+    model = model.to(memory_format=torch.channels_last)
+    images, targets = batch(size, side)
+    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    answers = torch.from_numpy(targets).long()
+    if what == "forward":
+        base.eval()
+
+        def features() -> None:
+            with torch.inference_mode():
+                base(pictures)
+
+        return features
+    model.train()
+    if what == "head":
+        base.requires_grad_(False)
+        base.eval()
+    trained = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), 1e-3)
+
+    def step() -> None:
+        trained.zero_grad()
+        nn.functional.cross_entropy(model(pictures), answers).backward()
+        trained.step()
+
+    return step
+
+
+def prepare(program: str, network: str, what: str, size: int, side: int) -> Callable[[], float]:
+    makers: dict[str, Callable[..., Step]] = {
+        "tlx": tlx_step,
+        "keras-jax": functools.partial(keras_step, "jax"),
+        "keras-tensorflow": functools.partial(keras_step, "tensorflow"),
+        "torch": torch_step,
+    }
+    step = makers[program](network, what, size, side)
+    for _ in range(2):
+        step()
+
+    def timed() -> float:
+        started = time.perf_counter()
+        step()
+        return time.perf_counter() - started
+
+    return timed
+
+
+if __name__ == "__main__":
+    program, network, what, *sizes = sys.argv[1:]
+    serve(functools.partial(prepare, program, network, what, *map(int, sizes)))
