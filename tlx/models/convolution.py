@@ -76,8 +76,7 @@ def _dense(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], sides: Sid
     """Convolve all channels with all, choosing by the shapes."""
     size = kernel.shape[:2]
     if size == (1, 1):
-        x = jnp.pad(x, ((0, 0), *sides, (0, 0)))
-        return jnp.dot(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+        return _product(_padded(x, sides)[:, :: strides[0], :: strides[1]], kernel[0, 0])
     return _convolve(x, kernel, strides, sides)
 
 
@@ -87,7 +86,12 @@ def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], sides: S
     )
     if places > SMALL:
         return _plain(x, kernel, strides, sides)
-    return jnp.dot(_patches(_padded(x, sides), kernel.shape[:2], strides), kernel.reshape(-1, kernel.shape[-1]))
+    return _product(_patches(_padded(x, sides), kernel.shape[:2], strides), kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiply (B, H, W, C) with (C, D), flat: the gradient of a product over three axes would transpose its operands."""
+    return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 _convolve = jax.custom_vjp(_forward, nondiff_argnums=(2, 3))
@@ -138,30 +142,23 @@ def _slope_of_kernel(
     blocks = -(-height // rows)
     x = _padded(x, (_more(sides[0], (blocks * rows - height) * strides[0]), sides[1]))
     slope = jnp.pad(slope, ((0, 0), (0, blocks * rows - height), (0, 0), (0, 0)))
-    seen = (1, (rows - 1) * strides[0] + size[0], x.shape[2], x.shape[3])
+    window = (1, (rows - 1) * strides[0] + size[0], x.shape[2], x.shape[3])
 
     def add(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
         picture, row = place // blocks, place % blocks * rows
-        part = lax.dynamic_slice(x, (picture, row * strides[0], 0, 0), seen)
+        part = lax.dynamic_slice(x, (picture, row * strides[0], 0, 0), window)
         own = lax.dynamic_slice(slope, (picture, row, 0, 0), (1, rows, width, features))
         wide = _patches(part, (1, size[1]), (1, strides[1]))
-        sums = [
-            lax.dot_general(
-                wide[:, row : row + (rows - 1) * strides[0] + 1 : strides[0]],
-                own,
-                _OVER_PLACES,
-                preferred_element_type=exact,
-            )
-            for row in range(size[0])
-        ]
+        own = own.reshape(-1, features)
+        sums = []
+        for row in range(size[0]):
+            seen = wide[:, row : row + (rows - 1) * strides[0] + 1 : strides[0]].reshape(rows * width, -1)
+            sums.append(lax.dot_general(seen, own, (((0,), (0,)), ((), ())), preferred_element_type=exact))
         return total + jnp.stack(sums), None
 
     nothing = jnp.zeros((size[0], size[1] * x.shape[3], features), exact)
     total, _ = lax.scan(add, nothing, jnp.arange(batch * blocks))
     return total.reshape(kernel.shape).astype(kernel.dtype)
-
-
-_OVER_PLACES = (((0, 1, 2), (0, 1, 2)), ((), ()))
 
 
 def _divide(length: int, most: int) -> int:
