@@ -91,12 +91,18 @@ def test_every_way_and_every_model_is_trained():
 
 
 def heavy(jaxpr):
-    """Count the convolutions and the matrix products of a graph, those of its inner graphs included."""
+    """Count the convolutions and the matrix products of a graph, those of its inner graphs included.
+
+    Of a choice by platform, that of a GPU counts.
+    """
     counts = Counter()
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name in ("conv_general_dilated", "dot_general"):
             counts["conv" if name.startswith("conv") else "dot"] += 1
+        if name == "cond":
+            counts += heavy(equation.params["branches"][-1].jaxpr)
+            continue
         for inner in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
         ):

@@ -10,7 +10,8 @@ from tlx.cli.options import PictureOptions, percentage, value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.errors import CheckpointError, ConfigError
 
-NOT_SAVED = ("json", "debug", "resume", "config", "out", "workers", "device")  # the last two are the machine's
+NOT_SAVED = ("json", "debug", "resume", "config", "out", "workers", "device", "cache", "cache_limit")
+# the last four are the machine's
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
@@ -116,6 +117,15 @@ class Finetune(PictureOptions):
     compare_scratch: Literal["auto", "always", "never"] = "auto"
     """Train the same model from scratch beside, for as many epochs; auto: where it has under a million parameters."""
 
+    cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where the activations of frozen stages are kept, so that they are computed once and not in every epoch."""
+    cache_limit: float = 8.0
+    """How many gigabytes they may take."""
+    cache_dtype: Literal["computed", "float32", "float16", "bfloat16"] = "computed"
+    """The type they are kept in; half the size in float16 and bfloat16, which round them."""
+    cache_views: int = 0
+    """With augmentation: how many variations of each picture are kept and taken in turns; 0: none, no cache."""
+
     flip: bool = False
     """Mirror every second training picture."""
     flip_vertical: bool = False
@@ -154,6 +164,7 @@ class Finetune(PictureOptions):
     def run(self) -> None:
         import tlx
         from tlx.data import DataSpec
+        from tlx.training.cache import Cache
         from tlx.training.loss import Loss
 
         if self.out == "":
@@ -188,6 +199,7 @@ class Finetune(PictureOptions):
             mix=mix,
             balanced=self.sampling == "balanced",
             workers=self.workers,
+            cache=Cache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, self.cache_views),
             compare_scratch=self._compares(base),
             resume=self.resume,
             progress=True,

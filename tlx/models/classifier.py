@@ -23,9 +23,9 @@ class Classifier(nn.Module):
     base: Base
     head: nn.Module
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits (B, classes) of pictures (B, H, W, C)."""
-        return self.logits(self.features(x, train), train)
+    def __call__(self, x: jax.Array, train: bool = False, *, after: str | None = None) -> jax.Array:
+        """Return the logits (B, classes) of pictures (B, H, W, C), or of what stage `after` returned."""
+        return self.logits(self.features(x, train, after=after), train)
 
     def features(
         self, x: jax.Array, train: bool = False, *, after: str | None = None, until: str | None = None

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from tlx.models.depthwise import depthwise
+from tlx.models.windows import Pair, Sides, padded, places, shifts, sides_of, way_back
 
-Sides = tuple[tuple[int, int], tuple[int, int]]
-SMALL = 16  # places of a map, height times width, up to which gathering what the kernel sees pays
-LARGE = 30  # rows of a map from which its kernel's gradient is made block by block
+SMALL = 16  # places of a kernel up to which gathering what it sees pays
+LARGE = 30  # rows of places from which a kernel's slope is made block by block
 BLOCK = 1568  # places in a block: 7 rows of 224
 
 
@@ -31,25 +31,25 @@ def convolve(
     The same sums as `lax.conv_general_dilated`, to rounding. A GPU or TPU gets that one. A CPU gets, by the shapes:
     for a 1x1 kernel one matrix product; for as many groups as channels shifted multiply-adds
     (`tlx.models.depthwise`); for maps of few places one product over gathered patches; else XLA's convolution, whose
-    gradient for the kernel is made block by block where the map is large, each block staying in the cache. There,
+    slope for the kernel is made block by block where the map is large, each block staying in the cache. There,
     only reverse-mode differentiation is possible, and once. The options are those that `nn.Conv` gives besides; no
     dilation.
 
     >>> convolve(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), (1, 1), "SAME")[0, :, :, 0].tolist()
     [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
     """
-    stride, groups = (strides[0], strides[1]), feature_group_count
+    by, groups = (strides[0], strides[1]), feature_group_count
+    sides = sides_of(x, (kernel.shape[0], kernel.shape[1]), by, padding)
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _plain(x, kernel, stride, padding, groups, precision)
+        return _plain(x, kernel, by, sides, groups, precision)
 
     def lowered(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        sides = padding
-        if isinstance(sides, str):
-            sides = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], stride, sides)
         if groups > 1:
-            return depthwise(jnp.pad(x, ((0, 0), *sides, (0, 0))), kernel, stride)
-        return _dense(x, kernel, stride, tuple(tuple(side) for side in sides))
+            return depthwise(x, kernel, by, sides)
+        if kernel.shape[:2] == (1, 1):
+            return _product(padded(x, sides)[:, :: by[0], :: by[1]], kernel[0, 0])
+        return _dense(x, kernel, by, sides)
 
     if groups > 1 and not groups == x.shape[-1] == kernel.shape[-1]:
         return plain(x, kernel)
@@ -58,135 +58,74 @@ def convolve(
 
 
 def _plain(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: str | Sequence[tuple[int, int]],
-    groups: int = 1,
-    precision: Any = None,
+    x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides, groups: int = 1, precision: Any = None
 ) -> jax.Array:
     names = ("NHWC", "HWIO", "NHWC")
     found: jax.Array = lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=names, feature_group_count=groups, precision=precision
+        x, kernel, strides, sides, dimension_numbers=names, feature_group_count=groups, precision=precision
     )
     return found
 
 
-def _dense(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], sides: Sides) -> jax.Array:
-    """Convolve all channels with all, choosing by the shapes."""
-    size = kernel.shape[:2]
-    if size == (1, 1):
-        return _product(_padded(x, sides)[:, :: strides[0], :: strides[1]], kernel[0, 0])
-    return _convolve(x, kernel, strides, sides)
-
-
-def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], sides: Sides) -> jax.Array:
-    places = math.prod(
-        _reach(x.shape[axis + 1] + sum(sides[axis]), kernel.shape[axis], strides[axis]) for axis in (0, 1)
-    )
-    if places > SMALL:
-        return _plain(x, kernel, strides, sides)
-    return _product(_patches(_padded(x, sides), kernel.shape[:2], strides), kernel.reshape(-1, kernel.shape[-1]))
-
-
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Multiply (B, H, W, C) with (C, D), flat: the gradient of a product over three axes would transpose its operands."""
+    """Multiply (B, H, W, C) with (C, D), flat: the slope of a product over three axes would transpose its operands."""
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-_convolve = jax.custom_vjp(_forward, nondiff_argnums=(2, 3))
+def _gathered_or_plain(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
+    size = (kernel.shape[0], kernel.shape[1])
+    if math.prod(places(x, size, strides, sides)) > SMALL:
+        return _plain(x, kernel, strides, sides)
+    patches = jnp.concatenate(list(shifts(padded(x, sides), size, strides)), axis=-1)
+    return _product(patches, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _keep(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], sides: Sides
+_dense = jax.custom_vjp(_gathered_or_plain, nondiff_argnums=(2, 3))
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _forward(x, kernel, strides, sides), (x, kernel)
+    return _gathered_or_plain(x, kernel, strides, sides), (x, kernel)
 
 
 def _backward(
-    strides: tuple[int, int], sides: Sides, kept: tuple[jax.Array, jax.Array], slope: jax.Array
+    strides: Pair, sides: Sides, kept: tuple[jax.Array, jax.Array], slope: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    return _slope_of_input(x, kernel, slope, strides, sides), _slope_of_kernel(x, kernel, slope, strides, sides)
+    spread, around = way_back(x, slope, (kernel.shape[0], kernel.shape[1]), strides, sides)
+    to_x = _gathered_or_plain(spread, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), around)
+    if slope.shape[1] >= LARGE:
+        return to_x, _in_blocks(x, kernel, slope, strides, sides)
+    (to_kernel,) = jax.vjp(lambda kernel: _plain(x, kernel, strides, sides), kernel)[1](slope)
+    return to_x, to_kernel
 
 
-_convolve.defvjp(_keep, _backward)
+_dense.defvjp(_forward, _backward)
 
 
-def _slope_of_input(
-    x: jax.Array, kernel: jax.Array, slope: jax.Array, strides: tuple[int, int], sides: Sides
-) -> jax.Array:
-    """Convolve the slope, spread out by the strides, with the kernel turned round."""
-    around = [
-        _around(x.shape[axis + 1], kernel.shape[axis], slope.shape[axis + 1], strides[axis], sides[axis])
-        for axis in (0, 1)
-    ]
-    spread = lax.pad(slope, jnp.zeros((), slope.dtype), ((0, 0, 0), *around, (0, 0, 0)))
-    return _forward(spread, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), (1, 1), ((0, 0), (0, 0)))
+def _in_blocks(x: jax.Array, kernel: jax.Array, slope: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
+    """Make the slope of a kernel from blocks of rows, of one picture after another: products for each of its rows."""
+    (high, wide), channels, (batch, height, width, features) = kernel.shape[:2], x.shape[3], slope.shape
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    blocks = -(-height // max(1, BLOCK // width))
+    rows = -(-height // blocks)
+    missing = blocks * rows - height
+    (top, bottom), across = sides
+    x = padded(x, ((top, bottom + missing * strides[0]), across))
+    slope = padded(slope, ((0, missing), (0, 0)))
+    seen = (1, (rows - 1) * strides[0] + high, x.shape[2], channels)
 
-
-def _around(length: int, size: int, reached: int, stride: int, side: tuple[int, int]) -> tuple[int, int, int]:
-    low = size - 1 - side[0]
-    return low, length + size - 1 - low - ((reached - 1) * stride + 1), stride - 1
-
-
-def _slope_of_kernel(
-    x: jax.Array, kernel: jax.Array, slope: jax.Array, strides: tuple[int, int], sides: Sides
-) -> jax.Array:
-    batch, height, width, features = slope.shape
-    if height < LARGE:
-        (found,) = jax.vjp(lambda kernel: _plain(x, kernel, strides, sides), kernel)[1](slope)
-        return found
-    size, exact = kernel.shape[:2], jnp.promote_types(x.dtype, jnp.float32)
-    rows = _divide(height, max(1, BLOCK // width))
-    blocks = -(-height // rows)
-    x = _padded(x, (_more(sides[0], (blocks * rows - height) * strides[0]), sides[1]))
-    slope = jnp.pad(slope, ((0, 0), (0, blocks * rows - height), (0, 0), (0, 0)))
-    window = (1, (rows - 1) * strides[0] + size[0], x.shape[2], x.shape[3])
-
-    def add(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
-        picture, row = place // blocks, place % blocks * rows
-        part = lax.dynamic_slice(x, (picture, row * strides[0], 0, 0), window)
-        own = lax.dynamic_slice(slope, (picture, row, 0, 0), (1, rows, width, features))
-        wide = _patches(part, (1, size[1]), (1, strides[1]))
-        own = own.reshape(-1, features)
-        sums = []
-        for row in range(size[0]):
-            seen = wide[:, row : row + (rows - 1) * strides[0] + 1 : strides[0]].reshape(rows * width, -1)
-            sums.append(lax.dot_general(seen, own, (((0,), (0,)), ((), ())), preferred_element_type=exact))
+    def add(total: jax.Array, block: jax.Array) -> tuple[jax.Array, None]:
+        picture, row = block // blocks, block % blocks * rows
+        part = lax.dynamic_slice(x, (picture, row * strides[0], 0, 0), seen)
+        own = lax.dynamic_slice(slope, (picture, row, 0, 0), (1, rows, width, features)).reshape(-1, features)
+        part = jnp.concatenate(list(shifts(part, (1, wide), (1, strides[1]))), axis=-1)
+        sums = [
+            lax.dot_general(line.reshape(rows * width, -1), own, (((0,), (0,)), ((), ())), preferred_element_type=exact)
+            for line in shifts(part, (high, 1), (strides[0], 1))
+        ]
         return total + jnp.stack(sums), None
 
-    nothing = jnp.zeros((size[0], size[1] * x.shape[3], features), exact)
-    total, _ = lax.scan(add, nothing, jnp.arange(batch * blocks))
+    total, _ = lax.scan(add, jnp.zeros((high, wide * channels, features), exact), jnp.arange(batch * blocks))
     return total.reshape(kernel.shape).astype(kernel.dtype)
-
-
-def _divide(length: int, most: int) -> int:
-    """Return how many rows of `length` a block has, at most `most`, so that the last is as full as can be."""
-    return -(-length // -(-length // most))
-
-
-def _more(side: tuple[int, int], rows: int) -> tuple[int, int]:
-    return side[0], side[1] + rows
-
-
-def _padded(x: jax.Array, sides: Sides) -> jax.Array:
-    return jnp.pad(x, ((0, 0), *sides, (0, 0)))
-
-
-def _reach(length: int, size: int, stride: int) -> int:
-    """Count the places of a kernel along an axis."""
-    return (length - size) // stride + 1
-
-
-def _patches(x: jax.Array, size: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
-    """Gather what the kernel sees at each place of padded pictures: (B, H', W', h * w * C)."""
-    spans = [(_reach(x.shape[axis + 1], size[axis], strides[axis]) - 1) * strides[axis] + 1 for axis in (0, 1)]
-    return jnp.concatenate(
-        [
-            x[:, row : row + spans[0] : strides[0], column : column + spans[1] : strides[1]]
-            for row in range(size[0])
-            for column in range(size[1])
-        ],
-        axis=-1,
-    )

@@ -1,49 +1,72 @@
-"""Depthwise convolution, as XLA's own on a GPU or TPU and as shifted multiply-adds on a CPU."""
+"""Depthwise convolution as shifted multiply-adds, for a CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tlx.models.windows import Pair, Sides, padded, shifts, way_back
 
-def _shifts(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """Yield padded pictures (B, H, W, C) as each place of the kernel sees them, with what stands there."""
-    size = kernel.shape[:2]
-    reach = [(x.shape[axis + 1] - size[axis]) // strides[axis] * strides[axis] + 1 for axis in (0, 1)]
-    for row in range(size[0]):
-        for column in range(size[1]):
-            part = x[:, row : row + reach[0] : strides[0], column : column + reach[1] : strides[1]]
-            yield part, kernel[row, column, 0]
+CACHE = 4 << 20  # numbers in a batch that stays in a cache from one pass over it to the next
 
 
-def _sum(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    total = jnp.zeros((), x.dtype)
-    for part, weights in _shifts(x, kernel, strides):
-        total = total + part * weights
-    return total
+def _sum(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
+    """Sum the map, as each pixel of the kernel sees it, times what stands there."""
+
+    def convolved(x: jax.Array) -> jax.Array:
+        total = jnp.zeros((), x.dtype)
+        seen = shifts(padded(x, sides), (kernel.shape[0], kernel.shape[1]), strides)
+        for part, weights in zip(seen, kernel.reshape(-1, kernel.shape[-1]), strict=True):
+            total = total + part * weights
+        return total
+
+    return _by_picture(convolved, x) if x.size > CACHE else convolved(x)
 
 
-depthwise = jax.custom_vjp(_sum, nondiff_argnums=(2,))
+def _by_picture(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    return lax.map(lambda picture: function(picture[None])[0], x)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return _sum(x, kernel, strides), (x, kernel)
+depthwise = jax.custom_vjp(_sum, nondiff_argnums=(2, 3))
+"""Convolve each channel of (B, H, W, C) with its own (h, w, 1, C) kernel.
+
+A large batch is gone over picture by picture, for what is padded then stays in the cache.
+"""
 
 
-def _backward(strides: tuple[int, int], kept: tuple[jax.Array, ...], slope: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Make the kernel's gradient picture by picture: each stays in the cache while its sums are made."""
+def _forward(
+    x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _sum(x, kernel, strides, sides), (x, kernel)
+
+
+def _backward(
+    strides: Pair, sides: Sides, kept: tuple[jax.Array, jax.Array], slope: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Make the kernel's slope picture by picture: nine sums of one, then of the next."""
     x, kernel = kept
-    (to_x,) = jax.vjp(lambda x: _sum(x, kernel, strides), x)[1](slope)
+    size = (kernel.shape[0], kernel.shape[1])
+    to_x = _slope_of_input(x, kernel, slope, strides, sides)
     exact = jnp.promote_types(x.dtype, jnp.float32)
 
     def add(totals: jax.Array, one: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         picture, slope = one
-        sums = [(part[0] * slope).sum((0, 1), dtype=exact) for part, _ in _shifts(picture[None], kernel, strides)]
-        return totals + jnp.stack(sums), None
+        seen = shifts(padded(picture[None], sides), size, strides)
+        return totals + jnp.stack([(part[0] * slope).sum((0, 1), dtype=exact) for part in seen]), None
 
-    totals, _ = lax.scan(add, jnp.zeros((kernel.shape[0] * kernel.shape[1], x.shape[-1]), exact), (x, slope))
+    totals, _ = lax.scan(add, jnp.zeros((size[0] * size[1], x.shape[-1]), exact), (x, slope))
     return to_x, totals.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _slope_of_input(x: jax.Array, kernel: jax.Array, slope: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
+    turned = jnp.flip(kernel, (0, 1))
+
+    def convolved(slope: jax.Array) -> jax.Array:
+        spread, around = way_back(x, slope, (kernel.shape[0], kernel.shape[1]), strides, sides)
+        return _sum(spread, turned, (1, 1), around)
+
+    return _by_picture(convolved, slope) if x.size > CACHE else convolved(slope)
 
 
 depthwise.defvjp(_forward, _backward)

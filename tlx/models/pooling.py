@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Sides = tuple[tuple[int, int], tuple[int, int]]
+from tlx.models.windows import Sides, padded, shifts, sides_of
 
 
 def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tuple[int, int]] = "VALID") -> jax.Array:
@@ -20,16 +20,13 @@ def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tu
     >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2, 2)[0, :, :, 0].tolist()
     [[5.0, 7.0], [13.0, 15.0]]
     """
-    sides = padding
-    if isinstance(sides, str):
-        sides = lax.padtype_to_pads(x.shape[1:3], (window, window), (strides, strides), sides)
-    (top, bottom), (left, right) = sides
+    sides = sides_of(x, (window, window), (strides, strides), padding)
 
     def plain(x: jax.Array) -> jax.Array:
-        return _maximum(x, window, strides, ((top, bottom), (left, right)))
+        return _maximum(x, window, strides, sides)
 
     def compared(x: jax.Array) -> jax.Array:
-        return _pool(x, window, strides, ((top, bottom), (left, right)))
+        return _pool(x, window, strides, sides)
 
     found: jax.Array = lax.platform_dependent(x, cpu=compared, default=plain)
     return found
@@ -57,19 +54,18 @@ def _backward(
     slope is gathered for each pair of remainders apart, and these are interleaved.
     """
     x, most = kept
-    padded = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=-jnp.inf)
-    rows, columns = (-(-length // strides) for length in padded.shape[1:3])
-    places = [(row, column) for row in range(window) for column in range(window)]
-    spans = [(length - 1) * strides + 1 for length in most.shape[1:3]]
-    winner = jnp.full(most.shape, len(places), jnp.int8)
-    for index, (row, column) in reversed(list(enumerate(places))):
-        seen = padded[:, row : row + spans[0] : strides, column : column + spans[1] : strides]
-        winner = jnp.where(seen == most, jnp.int8(index), winner)
+    beside = padded(x, sides, -jnp.inf)
+    rows, columns = (-(-length // strides) for length in beside.shape[1:3])
+    winner = jnp.full(most.shape, window**2, jnp.int8)
+    seen = list(enumerate(shifts(beside, (window, window), (strides, strides))))
+    for index, part in reversed(seen):
+        winner = jnp.where(part == most, jnp.int8(index), winner)
     reach = (window - 1) // strides
     around = ((0, 0), (reach, rows - most.shape[1]), (reach, columns - most.shape[2]), (0, 0))
     winner, slope = jnp.pad(winner, around, constant_values=-1), jnp.pad(slope, around)
     found: dict[tuple[int, int], jax.Array] = {}
-    for index, (row, column) in enumerate(places):
+    for index in range(window**2):
+        row, column = divmod(index, window)
         top, left = reach - row // strides, reach - column // strides
         square = (slice(None), slice(top, top + rows), slice(left, left + columns))
         share = jnp.where(winner[square] == index, slope[square], 0)

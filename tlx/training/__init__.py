@@ -1,5 +1,6 @@
 """Training: the step, the loop over phases, evaluation, checkpoints, logs and whole runs."""
 
+from tlx.training.cache import Cache
 from tlx.training.evaluate import Evaluation, evaluate, predict
 from tlx.training.features import features, probabilities
 from tlx.training.features_file import check_features_file, write_features
@@ -12,6 +13,7 @@ from tlx.training.sentinel import Verdict, check_inputs
 from tlx.training.step import TrainState, make_train_step
 
 __all__ = [
+    "Cache",
     "Evaluation",
     "Fit",
     "Loss",

@@ -52,9 +52,12 @@ def evaluate(
     preprocess: Preprocess,
     batch_size: int = 128,
     *,
+    after: str | None = None,
     workers: int | None = None,
 ) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
+
+    With `after` the examples are what that stage makes of pictures (`tlx.training.activations`).
 
     The same variables, source and batch size give the same bits on the same machine, whatever the number of `workers`
     (`tlx.data.Feed`). Raise `DataError` for no examples.
@@ -64,7 +67,7 @@ def evaluate(
     variables = jax.device_put(variables)
     feed = Feed(min(batch_size, len(source)), pad=True, workers=workers)
     parts = [
-        (batch["label"], *_scores(model, variables, batch["image"], batch["label"]))
+        (batch["label"], *_scores(model, after, variables, batch["image"], batch["label"]))
         for batch in on_device(batches(source, preprocess, feed))
     ]
     columns = (np.concatenate(jax.device_get(column))[: len(source)] for column in zip(*parts, strict=True))
@@ -79,7 +82,7 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
     for start in range(0, len(images), size):
         part = images[start : start + size]
         filled = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
-        parts.append(_scores(model, variables, filled, labels)[0])
+        parts.append(_scores(model, None, variables, filled, labels)[0])
     probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(images)]
     return probabilities
 
@@ -98,7 +101,18 @@ def on_device(batches: Iterable[Batch], ahead: int = 2) -> Iterator[dict[str, ja
     yield from waiting
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _scores(model: Any, variables: Tree, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    logits = model.apply(variables, images)
+def start_after(stage: str | None) -> dict[str, str]:
+    """Return what a model is called with to start after a stage; a model of one's own need not know of it.
+
+    >>> start_after("conv1"), start_after(None)
+    ({'after': 'conv1'}, {})
+    """
+    return {} if stage is None else {"after": stage}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _scores(
+    model: Any, after: str | None, variables: Tree, images: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    logits = model.apply(variables, images, **start_after(after))
     return jax.nn.softmax(logits), cross_entropy(logits, labels)

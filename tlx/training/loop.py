@@ -15,6 +15,7 @@ from tlx.errors import ConfigError, DataError
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
 from tlx.optim.phases import Phase, Recipe
+from tlx.training.cache import ActivationCache, Cache, Part
 from tlx.training.checkpoint import Checkpoints, Snapshot
 from tlx.training.log import Log
 from tlx.training.loss import Loss
@@ -48,6 +49,7 @@ def fit(
     mix: Mix | None = None,
     balanced: bool = False,
     workers: int | None = None,
+    cache: Cache | None = None,
     logs: Sequence[Log] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
@@ -57,7 +59,8 @@ def fit(
     optimizer's state is kept by path from phase to phase. With `checkpoints`, the state is saved after an epoch where a
     checkpoint is due and at the end of each phase, and training goes on from the last one that is there. `augment`
     varies training pictures and `mix` mixes them in pairs; `balanced` draws from all classes equally often; `workers`
-    threads prepare batches (`tlx.data.Feed`). Neither their number nor a resume changes any picture.
+    threads prepare batches (`tlx.data.Feed`). Neither their number nor a resume changes any picture. What stages that
+    are frozen make of the pictures is computed once for all epochs and kept, as `cache` says (`Cache`).
 
     Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
     other, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
@@ -77,11 +80,12 @@ def fit(
     task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs)
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
+    kept = _activation_cache(task, recipe, cache or Cache())
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
     for index, phase in enumerate(recipe):
         if index >= snapshot.phase:
             before = sum(record["epochs"] for record in snapshot.records)
-            snapshot = _run_phase(task, index, phase, snapshot, before, checkpoints)
+            snapshot = _run_phase(task, index, phase, snapshot, before, checkpoints, kept)
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
 
 
@@ -116,13 +120,29 @@ def _check_outputs(task: Task, variables: Tree) -> None:
     task.loss.check(outputs)
 
 
+def _activation_cache(task: Task, recipe: Recipe, cache: Cache) -> ActivationCache:
+    augment = task.feed.augment
+    train = Part(task.train, task.preprocess, augment, task.seed, cache.views if augment else 1)
+    validation = None if task.validation is None else Part(task.validation, task.preprocess)
+    return ActivationCache(task.model, recipe, cache, train, validation)
+
+
 def _run_phase(
-    task: Task, index: int, phase: Phase, snapshot: Snapshot, epochs_before: int, checkpoints: Checkpoints | None
+    task: Task,
+    index: int,
+    phase: Phase,
+    snapshot: Snapshot,
+    epochs_before: int,
+    checkpoints: Checkpoints | None,
+    cache: ActivationCache,
 ) -> Snapshot:
     """Run a phase, or what is left of it, and return the snapshot with which the next one begins."""
     if snapshot.sha256 is None:
         snapshot = _begin(task, phase, snapshot)
-    run = PhaseRun.of(task, phase, snapshot)
+    started = time.monotonic()
+    kept = "mixing pictures" if task.mix else cache.of_phase(index, snapshot.variables, task.feed.workers)
+    run = PhaseRun.of(task, phase, snapshot, kept)
+    snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
     state = run.start(snapshot, jax.random.fold_in(jax.random.key(task.seed), index))
     for log in task.logs:
         log.phase(phase.name, phase.epochs, phase.epochs * task.epoch_steps, snapshot.epoch * task.epoch_steps)

@@ -18,6 +18,7 @@ from tlx.optim.groups import optimizer
 from tlx.optim.memory import ages_of, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.schedules import build_schedule
+from tlx.training.cache import Frozen
 from tlx.training.checkpoint import Best, Snapshot
 from tlx.training.evaluate import evaluate, on_device
 from tlx.training.log import Log
@@ -37,7 +38,8 @@ CHECK_EVERY = 100  # steps between looks at whether the loss is still finite; ea
 class PhaseRecord:
     """What a phase came to: parameters trained and frozen, epochs and steps run, the validation of the weights it left.
 
-    `labels` counts the parameters of each label; the two SHA-256 (`frozen_sha256`) are equal.
+    `labels` counts the parameters of each label; the two SHA-256 (`frozen_sha256`) are equal. `activations` says what
+    was kept of the frozen stages, or why nothing was.
     """
 
     name: str
@@ -53,6 +55,7 @@ class PhaseRecord:
     labels: dict[str, int]
     frozen_sha256_before: str
     frozen_sha256_after: str
+    activations: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
 class PhaseRun:
     """One phase made ready to run: labels, optimizer and compiled step.
 
+    `kept` holds the activations with which it works in the place of pictures, or says why there are none.
+
     `ages` holds the steps that each leaf had trained when this run began, and `first_step` the phase's step then: 0,
     except after a resume.
     """
@@ -127,15 +132,18 @@ class PhaseRun:
     frozen: Tree
     ages: Mapping[str, int]
     first_step: int
+    kept: Frozen | str
     tx: optax.GradientTransformation
     step: StepFunction
 
     @classmethod
-    def of(cls, task: Task, phase: Phase, snapshot: Snapshot) -> "PhaseRun":
+    def of(cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen | str) -> "PhaseRun":
         labels = label_tree(snapshot.variables["params"], phase.rules)
         trained_labels, _ = partition(labels, trainable_mask(labels))
         ages = ages_of(snapshot.memory, trained_labels, phase.groups)
         tx = optimizer(trained_labels, phase.groups, phase.epochs * task.epoch_steps, ages)
+        after = kept.train.after if isinstance(kept, Frozen) else None
+        stored = phase.norms == "stored"
         return cls(
             task=task,
             phase=phase,
@@ -144,8 +152,9 @@ class PhaseRun:
             frozen=jax.device_put(frozen_part(snapshot.variables, labels)),  # once, not at every step
             ages=ages,
             first_step=snapshot.step,
+            kept=kept,
             tx=tx,
-            step=make_train_step(task.model, labels, tx, task.loss, task.mix, stored_norms=phase.norms == "stored"),
+            step=make_train_step(task.model, labels, tx, task.loss, task.mix, stored_norms=stored, after=after),
         )
 
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
@@ -164,7 +173,11 @@ class PhaseRun:
     def train_epoch(self, state: TrainState, epoch: int) -> TrainState:
         """Take every step of an epoch; `epoch` counts over all phases and orders the examples."""
         task = self.task
-        stream = batches(task.train, task.preprocess, task.feed, epoch=epoch)
+        source, preprocess, feed = task.train, task.preprocess, task.feed
+        if isinstance(self.kept, Frozen):
+            source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
+            preprocess = source.preprocess
+        stream = batches(source, preprocess, feed, epoch=epoch)
         for count, batch in enumerate(on_device(stream), start=1):
             state = self.step(state, self.frozen, batch)
             for log in task.logs:
@@ -186,8 +199,12 @@ class PhaseRun:
             variables["batch_stats"] = state.batch_stats
         scores = None
         if task.validation is not None:
+            source, preprocess, after = task.validation, task.preprocess, None
+            if isinstance(self.kept, Frozen) and self.kept.validation is not None:
+                source, after = self.kept.validation, self.kept.validation.after
+                preprocess = source.preprocess
             size, workers = task.feed.batch_size, task.feed.workers
-            scores = evaluate(task.model, variables, task.validation, task.preprocess, size, workers=workers)
+            scores = evaluate(task.model, variables, source, preprocess, size, after=after, workers=workers)
         record: dict[str, Any] = {
             "step": step,
             "loss": float(state.totals.loss / state.totals.examples),
@@ -260,6 +277,7 @@ class PhaseRun:
             labels=self.summary.by_label(),
             frozen_sha256_before=snapshot.sha256 or "",
             frozen_sha256_after=frozen_sha256(self.task.model, variables, self.labels),
+            activations=self.kept if isinstance(self.kept, str) else self.kept.note,
         )
         return Snapshot(variables, memory, phase=index + 1, records=(*snapshot.records, asdict(record)))
 

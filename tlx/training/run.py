@@ -23,6 +23,7 @@ from tlx.optim.phases import Phase, Recipe, to_plain
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
 from tlx.recipes import HEAD, scratch
+from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.interpret import write_evaluation
@@ -87,6 +88,7 @@ def finetune(
     mix: Mix | None = None,
     balanced: bool = False,
     workers: int | None = None,
+    cache: Cache | None = None,
     compare_scratch: bool = True,
     resume: bool = False,
     progress: bool = False,
@@ -95,7 +97,8 @@ def finetune(
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
 
     `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own; `augment`,
-    `mix`, `balanced` and `workers` say how training pictures are fed (`tlx.fit`). With
+    `mix`, `balanced` and `workers` say how training pictures are fed (`tlx.fit`), and `cache` whether and where the
+    activations of frozen stages are kept (`tlx.training.Cache`). With
     `compare_scratch` the same model is trained from fresh weights for as many epochs and tested beside. The directory
     `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
     `config`, if given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error.
@@ -112,7 +115,7 @@ def finetune(
     >>> [(phase["name"], phase["trainable"], phase["frozen"]) for phase in run.result["phases"]]
     [('head', 50, 6316)]
     """
-    out, loss, augment, mix = Path(out), loss or Loss(), augment or None, mix or None
+    out, loss, augment, mix, cache = Path(out), loss or Loss(), augment or None, mix or None, cache or Cache()
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
@@ -138,6 +141,7 @@ def finetune(
         "augment": augment.to_dict() if augment else None,
         "mix": asdict(mix) if mix else None,
         "balanced": balanced,
+        "cache": {"dtype": cache.dtype, "views": cache.views},
         "phases": [to_plain(phase) | {"stages": _stages(start, phase)} for phase in recipe],
         "compare_scratch": compare_scratch,
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
@@ -151,7 +155,7 @@ def finetune(
             print(f"tlx: {note}", file=sys.stderr)
 
     began = time.monotonic()
-    feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers}
+    feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers, "cache": cache}
     trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, progress)
     transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
     baseline = None
@@ -228,7 +232,7 @@ class _Trainer:
     batch_size: int
     seed: int
     loss: Loss
-    feeding: Mapping[str, Any]  # what `fit` takes of augment, mix, balanced and workers
+    feeding: Mapping[str, Any]  # what `fit` takes of augment, mix, balanced, workers and cache
     out: Path
     progress: bool
 

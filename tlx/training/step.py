@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from tlx.models.frozen import run_frozen
+from tlx.training.evaluate import start_after
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.tree.partition import combine
@@ -60,6 +61,7 @@ def make_train_step(
     mix: Mix | None = None,
     *,
     stored_norms: bool = False,
+    after: str | None = None,
 ) -> StepFunction:
     """Build `step(state, frozen, batch) -> state` for one phase, jitted, with `state` donated.
 
@@ -67,7 +69,7 @@ def make_train_step(
     `frozen` holds the frozen leaves, with None for those that train; the step reads them and no gradient exists for
     them. A batch is {'image': float32 (B, H, W, C), 'label': int32 (B,)}, with 'mask': bool (B,) where some rows are
     padding, which counts nowhere. `mix` mixes its pictures in pairs; with `stored_norms` batch norms run on
-    their stored statistics.
+    their stored statistics. With `after` the images are what that stage makes of pictures, and no stage up to it runs.
     """
 
     def step(state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
@@ -83,6 +85,7 @@ def make_train_step(
                     variables,
                     images if mixed is None else mixed.images,
                     train=True,
+                    **start_after(after),
                     mutable=["batch_stats"],
                     rngs={"dropout": dropout},
                 )

@@ -1,0 +1,136 @@
+"""What a CPU gets for a convolution or a pool is the plain one, value and gradients, in float64."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from tlx.models import depthwise
+from tlx.models.convolution import convolve
+from tlx.models.pooling import max_pool
+
+CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, groups
+    "XLA's": (7, 6, 3, 4, (3, 3), 1, "SAME", 1),
+    "XLA's, strided": (9, 8, 3, 4, (3, 3), 2, "SAME", 1),
+    "in blocks": (40, 37, 3, 4, (3, 3), 1, "SAME", 1),
+    "in blocks that leave rows over": (75, 70, 3, 2, (7, 7), 2, ((3, 3), (3, 3)), 1),
+    "in blocks, strided, valid": (61, 61, 2, 2, (3, 3), 2, "VALID", 1),
+    "in blocks, wide": (40, 40, 2, 3, (1, 7), 1, "SAME", 1),
+    "in blocks, high": (40, 40, 2, 3, (7, 1), 1, "SAME", 1),
+    "one product": (6, 5, 2, 3, (1, 1), 1, "SAME", 1),
+    "one product, strided": (7, 6, 2, 3, (1, 1), 2, "VALID", 1),
+    "one product, padded": (7, 6, 2, 3, (1, 1), 2, ((1, 1), (0, 1)), 1),
+    "gathered": (4, 3, 3, 2, (3, 3), 1, "SAME", 1),
+    "gathered, strided": (6, 8, 3, 2, (3, 3), 2, ((1, 1), (1, 1)), 1),
+    "gathered, one pixel": (1, 1, 2, 3, (3, 3), 1, "SAME", 1),
+    "padded more than the kernel sees": (5, 5, 2, 3, (2, 2), 1, ((3, 3), (2, 4)), 1),
+    "depthwise": (7, 6, 4, 4, (3, 3), 1, "SAME", 4),
+    "depthwise, strided": (8, 5, 4, 4, (3, 3), 2, "SAME", 4),
+    "depthwise, valid": (7, 7, 4, 4, (3, 3), 2, "VALID", 4),
+    "depthwise, 5x5": (5, 6, 4, 4, (5, 5), 2, ((0, 2), (1, 2)), 4),
+    "depthwise, one pixel": (1, 1, 4, 4, (3, 3), 1, ((1, 1), (1, 1)), 4),
+    "grouped": (5, 5, 4, 4, (3, 3), 1, "SAME", 2),
+}
+POOLS = {  # height, width, window, stride, padding
+    "2x2": (8, 7, 2, 2, "VALID"),
+    "3x3": (9, 8, 3, 2, "SAME"),
+    "3x3, padded": (9, 8, 3, 2, ((1, 1), (1, 1))),
+    "3x3, every pixel": (6, 5, 3, 1, "SAME"),
+    "apart": (7, 9, 2, 3, "VALID"),
+    "one pixel": (1, 1, 3, 2, ((1, 1), (1, 1))),
+}
+
+
+def slopes(function, *arguments):
+    return jax.jit(jax.grad(lambda *given: (function(*given) ** 3).sum(), range(len(arguments))))(*arguments)
+
+
+def check(ours, plain, *arguments):
+    wanted = plain(*arguments)
+    assert wanted.dtype == jnp.float64
+    np.testing.assert_allclose(jax.jit(ours)(*arguments), wanted, rtol=1e-12, atol=1e-12)
+    for mine, theirs in zip(slopes(ours, *arguments), slopes(plain, *arguments), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_a_convolution_is_the_plain_one(case):
+    height, width, channels, features, kernel, stride, padding, groups = case
+    strides, shared = (stride, stride), {"feature_group_count": groups}
+    with jax.enable_x64(True):
+        draw = np.random.default_rng(0)
+        x, weights = (
+            draw.normal(size=(2, height, width, channels)),
+            draw.normal(size=(*kernel, channels // groups, features)),
+        )
+        numbers = ("NHWC", "HWIO", "NHWC")
+        check(
+            lambda x, weights: convolve(x, weights, strides, padding, **shared),
+            lambda x, weights: lax.conv_general_dilated(
+                x, weights, strides, padding, dimension_numbers=numbers, **shared
+            ),
+            x,
+            weights,
+        )
+
+
+@pytest.mark.parametrize("case", [name for name in CONVOLUTIONS if name.startswith("depthwise")])
+def test_so_is_a_depthwise_one_that_goes_by_picture(case, monkeypatch):
+    monkeypatch.setattr(depthwise, "CACHE", 0)
+    test_a_convolution_is_the_plain_one(CONVOLUTIONS[case])
+
+
+@pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)
+def test_a_maximum_is_the_plain_one_and_the_first_of_equals_has_the_gradient(case):
+    height, width, window, stride, padding = case
+    with jax.enable_x64(True):
+        x = np.random.default_rng(0).integers(0, 4, size=(2, height, width, 3)).astype(np.float64)
+
+        def weighted(pool):
+            return lambda x: pool(x) * (1 + jnp.arange(pool(x).size).reshape(pool(x).shape))
+
+        check(
+            weighted(lambda x: max_pool(x, window, stride, padding)),
+            weighted(lambda x: nn.max_pool(x, (window, window), (stride, stride), padding)),
+            x,
+        )
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_batch_of_bfloat16_keeps_its_type_and_sums_the_kernels_slope_in_float32(groups):
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(size=(2, 40, 40, 4)), jnp.bfloat16)
+    kernel = jnp.asarray(draw.normal(size=(3, 3, 4 // groups, 4)), jnp.bfloat16)
+
+    def total(x, kernel):
+        return convolve(x, kernel, (1, 1), "SAME", feature_group_count=groups).astype(jnp.float32).sum()
+
+    mine = jax.jit(jax.grad(total, (0, 1)))(x, kernel)
+    exact = jax.jit(jax.grad(total, (0, 1)))(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert [slope.dtype for slope in mine] == [jnp.bfloat16, jnp.bfloat16]
+    for slope, wanted in zip(mine, exact, strict=True):
+        np.testing.assert_allclose(slope.astype(jnp.float32), wanted, rtol=1e-2, atol=0.5)
+
+
+def test_gradients_can_be_taken_one_example_at_a_time():
+    draw = np.random.default_rng(0)
+    x, kernel = draw.normal(size=(3, 32, 32, 2)), draw.normal(size=(3, 3, 2, 2))
+
+    def total(kernel, picture):
+        return (convolve(picture[None], kernel, (1, 1), "SAME") ** 2).sum()
+
+    together = jax.jit(jax.vmap(jax.grad(total), (None, 0)))(kernel, x)
+    one_by_one = [jax.jit(jax.grad(total))(kernel, picture) for picture in x]
+    np.testing.assert_allclose(together, np.stack(one_by_one), rtol=2e-4)
+
+
+@pytest.mark.parametrize(("kernel", "groups"), [((1, 1), 1), ((3, 3), 4)])
+def test_other_platforms_get_the_plain_one(kernel, groups):
+    traced = jax.jit(lambda x, w: convolve(x, w, (1, 1), "SAME", feature_group_count=groups)).trace(
+        jnp.ones((1, 4, 4, 4)), jnp.ones((*kernel, 4 // groups, 4))
+    )
+    assert "convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+    for platform in ("cuda", "tpu"):
+        assert "convolution" in traced.lower(lowering_platforms=(platform,)).as_text()

@@ -1,0 +1,125 @@
+"""Where activations are kept: rows in memory, or in a file that survives a kill."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+import numpy as np
+
+
+class Rows(Protocol):
+    """An array (V, N, …) that is filled from its first row on; `done` counts the rows of all views that are there."""
+
+    done: int
+
+    def put(self, first: int, rows: np.ndarray) -> None: ...
+
+    def whole(self) -> np.ndarray: ...
+
+
+class MemoryRows:
+    """Rows in memory."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.done = 0
+        self._array = np.empty(shape, dtype)
+        self._flat = self._array.reshape(-1, *shape[2:])
+
+    def put(self, first: int, rows: np.ndarray) -> None:
+        self._flat[first : first + len(rows)] = rows
+        self.done = first + len(rows)
+
+    def whole(self) -> np.ndarray:
+        return self._array
+
+
+class DiskRows:
+    """Rows in the file `rows` of the folder `key`, with the SHA-256 of each part as it was put, in `parts.jsonl`.
+
+    What is there already is checked by these and taken; what follows the first damaged part is thrown away. Another
+    process that wants the same waits until this one is closed. Other keys are removed, those used longest ago first,
+    where all together would take more than `limit` bytes. Raise `OSError` where it cannot be written.
+    """
+
+    def __init__(self, folder: Path, key: str, shape: tuple[int, ...], dtype: np.dtype, limit: int) -> None:
+        self.done, self._shape, self._dtype = 0, shape, dtype
+        self._row = int(np.prod(shape[2:])) * dtype.itemsize
+        self._folder = folder / key
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(folder / f"{key}.lock")
+        self._lock.acquire()
+        try:
+            make_room(folder, key, limit - self._row * shape[0] * shape[1])
+            os.utime(self._folder)
+            self._file = open(self._folder / "rows", "ab+")  # noqa: SIM115
+            self._parts = open(self._folder / "parts.jsonl", "ab+")  # noqa: SIM115
+            self._check()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _check(self) -> None:
+        """Count the rows that are whole, and cut the files off after them."""
+        self._file.seek(0)
+        self._parts.seek(0)
+        end = 0
+        for line in self._parts:
+            try:
+                part = json.loads(line)
+                content = self._file.read(part["rows"] * self._row)
+            except (ValueError, KeyError, TypeError):
+                break
+            if len(content) != part["rows"] * self._row or hashlib.sha256(content).hexdigest() != part["sha256"]:
+                break
+            self.done, end = self.done + part["rows"], end + len(line)
+        self._file.truncate(self.done * self._row)
+        self._parts.truncate(end)
+
+    def put(self, first: int, rows: np.ndarray) -> None:
+        rows = rows[max(0, self.done - first) :]
+        if not len(rows):
+            return
+        content = np.ascontiguousarray(rows, self._dtype).tobytes()
+        self._file.write(content)
+        self._file.flush()
+        line = {"rows": len(rows), "sha256": hashlib.sha256(content).hexdigest()}
+        self._parts.write(f"{json.dumps(line)}\n".encode())
+        self._parts.flush()
+        self.done += len(rows)
+
+    def whole(self) -> np.ndarray:
+        return np.memmap(self._folder / "rows", self._dtype, "r", shape=self._shape)
+
+    def close(self) -> None:
+        for file in (self._file, self._parts):
+            with contextlib.suppress(OSError):  # a full disk; what was flushed is there
+                file.close()
+        self._lock.release()
+
+
+def make_room(folder: Path, key: str, left: int) -> None:
+    """Remove what was kept under other keys, longest unused first, until at most `left` bytes of it remain.
+
+    What another process is filling stays.
+    """
+    others = [path for path in folder.iterdir() if path.is_dir() and path.name != key]
+    sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in others}
+    for path in sorted(others, key=lambda path: path.stat().st_mtime):
+        if sum(sizes.values()) <= left:
+            return
+        lock = filelock.FileLock(folder / f"{path.name}.lock", timeout=0)
+        with contextlib.suppress(filelock.Timeout), lock:
+            shutil.rmtree(path)
+            del sizes[path]
+
+
+def free_memory() -> int:
+    """Return how many bytes of memory can be had without swapping."""
+    with contextlib.suppress(OSError, StopIteration, ValueError), open("/proc/meminfo") as lines:
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
