@@ -98,29 +98,33 @@ def keras_step(backend: str, network: str, what: str, size: int, side: int) -> S
     return lambda: model.train_on_batch(images, targets)
 
 
-def torch_step(network: str, what: str, size: int, side: int) -> Step:
+def torch_base(network: str) -> tuple[Any, int]:
+    """Return a base of torchvision's, or timm's Xception, and the number of its features."""
     from tlx.convert.reference import import_torchvision
 
     models = import_torchvision().models
-    import torch
     from torch import nn
 
-    torch.manual_seed(0)
     if network == "xception":
         try:
             import timm
         except ImportError as error:
             raise Absent("timm, for Xception") from error
         base = timm.create_model("legacy_xception", num_classes=0, global_pool="")
-        channels = base.num_features
-    elif network == "resnet50":
-        whole = models.resnet50(weights=None)
-        base, channels = nn.Sequential(*list(whole.children())[:-2]), 2048
-    elif network == "inception_v3":
+        return base, base.num_features
+    if network == "resnet50":
+        return nn.Sequential(*list(models.resnet50(weights=None).children())[:-2]), 2048
+    if network == "inception_v3":
         whole = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
-        base, channels = nn.Sequential(*list(whole.children())[:-3]), 2048
-    else:
-        base, channels = getattr(models, network)(weights=None).features, {"vgg16": 512, "mobilenet_v2": 1280}[network]
+        return nn.Sequential(*list(whole.children())[:-3]), 2048
+    return getattr(models, network)(weights=None).features, {"vgg16": 512, "mobilenet_v2": 1280}[network]
+
+
+def torch_step(network: str, what: str, size: int, side: int) -> Step:
+    base, channels = torch_base(network)
+    import torch
+    from torch import nn
+
     model = nn.Sequential(base, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
     model = model.to(memory_format=torch.channels_last)
     images, targets = batch(size, side)

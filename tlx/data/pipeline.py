@@ -148,6 +148,25 @@ def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: 
     return batch
 
 
+def rows_of_epoch(source: Source, feed: Feed, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows of each batch of an epoch, (S, B) int32, and the mask, (S, B) bool, or None where none is padded.
+
+    They are those of `batches` with a padding feed, for a program that has all examples at hand.
+
+    >>> from tlx.data import ArraySource
+    >>> source = ArraySource(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
+    >>> rows, mask = rows_of_epoch(source, Feed(2, pad=True), 1)
+    >>> rows.tolist(), mask.tolist()
+    ([[0, 1], [2, 2]], [[True, True], [True, False]])
+    """
+    order, count, size = _order(source, feed, epoch), len(source), feed.batch_size
+    rows = np.array([order[i] for i in range(count)]) % count
+    missing = steps_per_epoch(count, size) * size - count
+    first = rows[count // size * size :][:1]
+    filled = np.concatenate([rows, np.repeat(first, missing)]).astype(np.int32).reshape(-1, size)
+    return filled, (np.arange(filled.size) < count).reshape(filled.shape) if missing else None
+
+
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Count the batches of one epoch, the last partial one included.
 

@@ -24,7 +24,15 @@ from tlx.training.evaluate import evaluate, on_device
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.step import NEVER, StepFunction, Totals, TrainState, all_finite, make_train_step
+from tlx.training.resident import Resident
+from tlx.training.step import (
+    NEVER,
+    StepFunction,
+    Totals,
+    TrainState,
+    all_finite,
+    make_train_step,
+)
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree, trainable_mask
 from tlx.tree.partition import combine, partition
@@ -135,6 +143,7 @@ class PhaseRun:
     kept: Frozen | str
     tx: optax.GradientTransformation
     step: StepFunction
+    resident: Resident | None
 
     @classmethod
     def of(cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen | str) -> "PhaseRun":
@@ -144,6 +153,7 @@ class PhaseRun:
         tx = optimizer(trained_labels, phase.groups, phase.epochs * task.epoch_steps, ages)
         after = kept.train.after if isinstance(kept, Frozen) else None
         stored = phase.norms == "stored"
+        step = make_train_step(task.model, labels, tx, task.loss, task.mix, stored_norms=stored, after=after)
         return cls(
             task=task,
             phase=phase,
@@ -154,7 +164,8 @@ class PhaseRun:
             first_step=snapshot.step,
             kept=kept,
             tx=tx,
-            step=make_train_step(task.model, labels, tx, task.loss, task.mix, stored_norms=stored, after=after),
+            step=step,
+            resident=Resident.of(task.model, kept, step),
         )
 
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
@@ -173,6 +184,13 @@ class PhaseRun:
     def train_epoch(self, state: TrainState, epoch: int) -> TrainState:
         """Take every step of an epoch; `epoch` counts over all phases and orders the examples."""
         task = self.task
+        if self.resident is not None:
+            state = self.resident.train_epoch(state, self.frozen, task.feed, epoch)
+            for _ in range(task.epoch_steps):
+                for log in task.logs:
+                    log.step()
+            self._check(state)
+            return state
         source, preprocess, feed = task.train, task.preprocess, task.feed
         if isinstance(self.kept, Frozen):
             source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
@@ -184,10 +202,13 @@ class PhaseRun:
                 log.step()
             if count % CHECK_EVERY == 0:
                 self._check_loss(state)
+        self._check(state)
+        return state
+
+    def _check(self, state: TrainState) -> None:
         self._check_loss(state)
         if not all_finite(state.params):
             raise self._diverged(int(state.step) - 1, "a trained parameter is no longer finite")
-        return state
 
     def end_epoch(
         self, state: TrainState, snapshot: Snapshot, epoch: int, seconds: float

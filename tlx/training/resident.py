@@ -1,0 +1,43 @@
+"""Activations that a device holds as a whole, and an epoch of a head's training that runs there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlx.data.pipeline import Feed, rows_of_epoch
+from tlx.models.head import Head
+from tlx.training.activations import Activations
+from tlx.training.cache import Frozen
+from tlx.training.step import EpochFunction, StepFunction, TrainState, make_train_epoch
+from tlx.tree.paths import Tree
+
+MOST = 1 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class Resident:
+    """What a head trains on: all views of all examples, one after the other, on the device."""
+
+    activations: Activations
+    examples: dict[str, jax.Array]
+    epoch: EpochFunction
+
+    @classmethod
+    def of(cls, model: Any, kept: Frozen | str, step: StepFunction) -> "Resident | None":
+        """Move them to the device, or return None where more than a head trains or they are too large."""
+        if isinstance(kept, str) or not isinstance(model.head, Head) or kept.train.after != model.base.stage_names[-1]:
+            return None
+        rows = kept.train.rows
+        if isinstance(rows, np.memmap) or rows.size * kept.train.dtype.itemsize > MOST:
+            return None
+        images = rows.reshape(-1, *rows.shape[2:]).astype(kept.train.dtype, copy=False)
+        examples = {"image": images, "label": np.tile(kept.train.labels, len(rows))}
+        return cls(kept.train, jax.device_put(examples), make_train_epoch(step))
+
+    def train_epoch(self, state: TrainState, frozen: Tree, feed: Feed, epoch: int) -> TrainState:
+        """Take every step of an epoch, in the order of `tlx.data.batches`."""
+        rows, mask = rows_of_epoch(self.activations, feed, epoch)
+        rows += len(self.activations) * self.activations.of_epoch(epoch).view
+        return self.epoch(state, frozen, self.examples, rows, mask)
