@@ -39,6 +39,7 @@ from tlx.tree.partition import combine, partition
 from tlx.tree.paths import Tree, flatten, unflatten
 from tlx.tree.summary import Summary, summarize
 
+HEAD_BATCH = 1024  # examples that a head is validated on at once
 CHECK_EVERY = 100  # steps between looks at whether the loss is still finite; each look waits for the device
 
 
@@ -225,6 +226,8 @@ class PhaseRun:
                 source, after = self.kept.validation, self.kept.validation.after
                 preprocess = source.preprocess
             size, workers = task.feed.batch_size, task.feed.workers
+            if self.resident is not None:
+                size = max(size, HEAD_BATCH)
             scores = evaluate(task.model, variables, source, preprocess, size, after=after, workers=workers)
         record: dict[str, Any] = {
             "step": step,

@@ -1,6 +1,6 @@
 """Activations that a device holds as a whole, and an epoch of a head's training that runs there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ class Resident:
     activations: Activations
     examples: dict[str, jax.Array]
     epoch: EpochFunction
+    orders: dict[int, Any] = field(default_factory=dict)  # made while the device was busy with the epoch before
 
     @classmethod
     def of(cls, model: Any, kept: Frozen | str, step: StepFunction) -> "Resident | None":
@@ -38,6 +39,11 @@ class Resident:
 
     def train_epoch(self, state: TrainState, frozen: Tree, feed: Feed, epoch: int) -> TrainState:
         """Take every step of an epoch, in the order of `tlx.data.batches`."""
+        rows, mask = self.orders.pop(epoch, None) or self._order(feed, epoch)
+        state = self.epoch(state, frozen, self.examples, rows, mask)
+        self.orders[epoch + 1] = self._order(feed, epoch + 1)
+        return state
+
+    def _order(self, feed: Feed, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         rows, mask = rows_of_epoch(self.activations, feed, epoch)
-        rows += len(self.activations) * self.activations.of_epoch(epoch).view
-        return self.epoch(state, frozen, self.examples, rows, mask)
+        return rows + np.int32(len(self.activations) * self.activations.of_epoch(epoch).view), mask
