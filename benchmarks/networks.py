@@ -8,19 +8,20 @@ parameters, batch norms on the batch's statistics) or `head` (the same step with
 stored statistics). The first two steps, which compile and warm up, are not counted.
 
 All compute in float32 with random weights. Keras compiles its steps with XLA on JAX and as graphs on TensorFlow, which
-is what `compile` chooses there; PyTorch runs eagerly with channels last, which was the faster of its two layouts on
-every network here but VGG16, where they were level.
+is what `compile` chooses there; PyTorch runs eagerly, with channels last.
 """
 
 import functools
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from turns import Absent, serve
+from turns import Absent, in_turns, median, serve, versions
 
 CLASSES = 10
 KERAS = {
@@ -31,6 +32,14 @@ KERAS = {
     "mobilenet_v2": "MobileNetV2",
 }
 TLX = {"resnet50": "resnet50_keras", "inception_v3": "inception_v3_keras", "mobilenet_v2": "mobilenet_v2_keras"}
+SIZES = {  # network, batch, side
+    "resnet50": ("resnet50", 16, 224),
+    "vgg16": ("vgg16", 8, 224),
+    "xception": ("xception", 8, 224),
+    "inception_v3": ("inception_v3", 16, 224),
+    "mobilenet_v2": ("mobilenet_v2", 16, 224),
+    "resnet50 at 32x32": ("resnet50", 256, 32),
+}
 PROGRAMS = ("tlx", "keras-jax", "keras-tensorflow", "torch")
 Step = Callable[[], Any]
 """Take one step and wait for it."""
@@ -169,6 +178,52 @@ def prepare(program: str, network: str, what: str, size: int, side: int) -> Call
         return time.perf_counter() - started
 
     return timed
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time a step of published networks in tlx and its peers."""
+
+    networks: tuple[str, ...] = tuple(SIZES)
+    programs: tuple[str, ...] = PROGRAMS
+    rounds: int = 5
+    """How often each program is asked, in turns, for a step."""
+    quick: bool = False
+    """One round."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def compare(what: str, options: Options) -> None:
+    """Time one kind of step of each network in each program, and print pictures a second and ratios."""
+    figures: dict[str, Any] = {}
+    for name in options.networks:
+        network, size, side = SIZES[name]
+        programs = {
+            program: [sys.executable, __file__, program, network, what, str(size), str(side)]
+            for program in options.programs
+        }
+        answers, absent = in_turns(programs, 1 if options.quick else options.rounds)
+        seconds = {program: median(times) for program, times in answers.items()}
+        peers = {program: each for program, each in seconds.items() if program != "tlx"}
+        fastest = min(peers, key=peers.__getitem__) if peers else None
+        figures[name] = {
+            "batch": size,
+            "side": side,
+            "pictures_a_second": {program: round(size / each, 2) for program, each in seconds.items()},
+            "fastest_peer": fastest,
+            "ratio": round(peers[fastest] / seconds["tlx"], 3) if fastest else None,
+            "over_keras_on_jax": round(peers["keras-jax"] / seconds["tlx"], 3) if "keras-jax" in peers else None,
+            "absent": absent,
+        }
+        if not options.json:
+            found = figures[name]
+            speeds = ", ".join(f"{program} {each}" for program, each in found["pictures_a_second"].items())
+            print(f"{name}, {size} x {side} x {side}: pictures a second: {speeds}", flush=True)
+            print(f"  over {fastest} {found['ratio']}, over Keras on JAX {found['over_keras_on_jax']}, absent {absent}")
+    if options.json:
+        names = ("tlx-jax", "jax", "keras", "tensorflow-cpu", "torch", "torchvision", "timm")
+        print(json.dumps({**figures, "versions": versions(*names)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from .presets import load as load
 from .presets import preset_names as preset_names
 from .presets import published_names as published_names
 from .presets import save as save
+from .training import Cache as Cache
 from .training import Mix as Mix
 from .training import Run as Run
 from .training import check_inputs as check_inputs

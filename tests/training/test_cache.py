@@ -75,7 +75,7 @@ def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without
     plain, memory = train(recipe, case, OFF), train(recipe, case, Cache("memory"))
     disk = train(recipe, case, Cache("disk", folder=str(tmp_path)))
     alike(plain, memory)
-    same(memory, disk)
+    alike(memory, disk)  # from the disk the head trains step by step, in memory in one loop
     assert [phase.activations for phase in plain[0].phases] == ["off"] * 4
     for done, where in ((memory, "in memory"), (disk, "on disk")):
         assert [phase.activations for phase in done[0].phases] == [
@@ -197,11 +197,12 @@ def test_views_are_those_of_the_first_epochs_and_taken_in_turns():
 @pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_a_narrower_type_takes_less_room_and_rounds(dtype, size, where, tmp_path):
-    exact, kept = train(cache=Cache("memory")), train(cache=Cache(where, dtype=dtype, folder=str(tmp_path)))
+    cache = Cache(where, folder=str(tmp_path))
+    exact, kept = train(cache=cache), train(cache=replace(cache, dtype=dtype))
     assert kept[0].phases[0].activations.startswith(f"{22 * 5 * size} B after block")
     for one, other in zip(exact[1], kept[1], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=0.02)
-    assert (exact[1] == kept[1]) == (size == 4)
+    assert (exact[1] == kept[1]) == (size == 4)  # float32 is what is computed
 
 
 def test_activations_that_a_type_cannot_hold_are_refused():

@@ -63,7 +63,18 @@ def test_the_directory_holds_the_run(finished):
 def test_the_description_says_what_is_trained_on_what(finished, described):
     assert set(described) == {
         *("base", "base_sha256", "classes", "data", "data_sha256", "sizes", "notes", "skipped", "batch_size", "seed"),
-        *("preprocess", "model", "loss", "augment", "mix", "balanced", "cache", "phases", "compare_scratch", "versions"),
+        *(
+            "preprocess",
+            "model",
+            "loss",
+            "augment",
+            "mix",
+            "balanced",
+            "cache",
+            "phases",
+            "compare_scratch",
+            "versions",
+        ),
         "command",
     }
     assert described["data"] == {

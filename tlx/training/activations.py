@@ -16,7 +16,7 @@ from tlx.models.head import Head, pooled
 from tlx.training.evaluate import on_device
 from tlx.tree.paths import Tree
 
-PIXELS = 1 << 21  # of a batch that goes through the frozen stages; between 16 and 256 pictures
+PIXELS = 1 << 19  # of a batch that goes through the frozen stages, 8 to 256 pictures; more of them leave the cache
 
 
 class AsStored:
@@ -118,9 +118,9 @@ def batch_of(preprocess: Preprocess) -> int:
     """Return how many pictures go through the frozen stages at once.
 
     >>> batch_of(Preprocess(32, 32, 3)), batch_of(Preprocess(224, 224, 3))
-    (256, 41)
+    (256, 10)
     """
-    return max(16, min(256, PIXELS // (preprocess.height * preprocess.width)))
+    return max(8, min(256, PIXELS // (preprocess.height * preprocess.width)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

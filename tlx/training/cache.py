@@ -43,6 +43,9 @@ class Cache:
     the epochs then take in turns; with 0 there is no cache, for every epoch has its own. On the disk they are under
     `folder` (by default `activations` in tlx's cache), by a hash of all that they depend on; the next run that needs
     the same finds them, also what one that was killed has left. Raise `ConfigError` for what none of it can be.
+
+    >>> Cache("disk", limit=1 << 30, dtype="bfloat16").views
+    0
     """
 
     where: Where = "auto"

@@ -98,7 +98,7 @@ def finetune(
 
     `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own; `augment`,
     `mix`, `balanced` and `workers` say how training pictures are fed (`tlx.fit`), and `cache` whether and where the
-    activations of frozen stages are kept (`tlx.training.Cache`). With
+    activations of frozen stages are kept (`tlx.Cache`). With
     `compare_scratch` the same model is trained from fresh weights for as many epochs and tested beside. The directory
     `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
     `config`, if given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error.

@@ -1,0 +1,16 @@
+"""Time feature extraction, the forward pass of published networks, beside Keras and PyTorch.
+
+    python benchmarks/forward.py [--networks resnet50 vgg16] [--quick] [--json]
+
+The base alone on random pictures that are in memory already, in inference, float32 (`benchmarks/networks.py` says how
+each program is built). Each program is a process, asked for a batch in turns; a figure is the median, `ratio` the
+fastest peer's time over tlx's. What was measured stands in benchmarks/README.md.
+"""
+
+import sys
+
+import tyro
+from networks import Options, compare
+
+if __name__ == "__main__":
+    compare("forward", tyro.cli(Options, args=sys.argv[1:]))

@@ -1,0 +1,17 @@
+"""Time a full training step of published networks beside Keras and PyTorch.
+
+    python benchmarks/train_step.py [--networks resnet50 vgg16] [--quick] [--json]
+
+Forward, backward and Adam on every parameter, batch norms on the batch's statistics, float32, random pictures that are
+in memory already (`benchmarks/networks.py` says how each program is built). Each program is a process, asked for a
+step in turns; a figure is the median of its steps, `ratio` the fastest peer's time over tlx's. What was measured stands
+in benchmarks/README.md.
+"""
+
+import sys
+
+import tyro
+from networks import Options, compare
+
+if __name__ == "__main__":
+    compare("train", tyro.cli(Options, args=sys.argv[1:]))
