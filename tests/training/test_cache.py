@@ -1,8 +1,11 @@
 """What frozen stages make of pictures is computed once: the same training, from memory or disk, after any accident."""
 
 import json
+import threading
 from dataclasses import replace
 
+import filelock
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -148,6 +151,33 @@ def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
 def test_it_says_why_it_stands_aside(reason, options):
     done, _ = train(**options)
     assert done.phases[0].activations == reason
+
+
+def test_a_model_that_is_no_classifier_trains_as_ever():
+    class Own(nn.Module):
+        base: Base
+        head: Head
+
+        def __call__(self, x, train=False):
+            return self.head(self.base(x, train), train)
+
+    own = replace(RANDOM, model=Own(RANDOM.model.base, RANDOM.model.head))
+    done = train(case=own, variables=RANDOM.variables())
+    assert done[0].phases[0].activations == "the model is no tlx.models.Classifier"
+    alike(done, train(cache=OFF))
+
+
+def test_another_process_that_computes_the_same_is_waited_for(tmp_path, caplog):
+    cache = Cache("disk", folder=str(tmp_path))
+    first = train(cache=cache)
+    (folder, _) = [each for each in tmp_path.iterdir() if each.is_dir()]
+    lock = filelock.FileLock(tmp_path / f"{folder.name}.lock")
+    lock.acquire()
+    timer = threading.Timer(1.0, lock.release, kwargs={"force": True})
+    timer.start()
+    same(first, train(cache=cache))
+    timer.join()
+    assert f"{folder}: another process computes these activations; waiting" in caplog.text
 
 
 def test_the_least_limit_is_enough():

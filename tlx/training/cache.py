@@ -20,6 +20,7 @@ from tlx.data.pipeline import Feed
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, digests_of, labels_of
 from tlx.errors import ConfigError
+from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.presets.hub import cache_dir
 from tlx.training.activations import Activations, batch_of, compute, frozen_until, shape_after
@@ -49,7 +50,7 @@ class Cache:
     """
 
     where: Where = "auto"
-    limit: int = 8 << 30
+    limit: int = 8_000_000_000
     dtype: Kept = "computed"
     views: int = 0
     folder: str | None = None
@@ -99,9 +100,11 @@ class ActivationCache:
     def of_phase(self, index: int, variables: Tree, workers: int | None) -> Frozen | str:
         """Return the activations for a phase, or say why there are none."""
         phase, train = self.recipe[index], self.parts["train"]
-        stages = self._boundaries(index, variables)
         if self.cache.where == "off":
             return "off"
+        if not isinstance(self.model, Classifier):
+            return "the model is no tlx.models.Classifier"
+        stages = self._boundaries(index, variables)
         if not stages:
             return "no stage is frozen from the first one on"
         if phase.epochs == 1:

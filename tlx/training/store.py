@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -52,7 +53,13 @@ class DiskRows:
         self._folder = folder / key
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(folder / f"{key}.lock")
-        self._lock.acquire()
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            logging.getLogger("tlx").warning(
+                "tlx: %s: another process computes these activations; waiting", self._folder
+            )
+            self._lock.acquire()
         try:
             make_room(folder, key, limit - self._row * shape[0] * shape[1])
             os.utime(self._folder)
