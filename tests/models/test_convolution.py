@@ -134,3 +134,33 @@ def test_other_platforms_get_the_plain_one(kernel, groups):
     assert "convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
     for platform in ("cuda", "tpu"):
         assert "convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_map_smaller_than_the_kernel_gives_an_empty_one(groups):
+    found = convolve(
+        jnp.ones((1, 2, 2, 4)), jnp.ones((3, 3, 4 // groups, 4)), (2, 2), "VALID", feature_group_count=groups
+    )
+    assert found.shape == (1, 0, 0, 4)
+
+
+def test_dilation_is_left_to_xla():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 7, 7, 2)))
+    layer = nn.Conv(3, (3, 3), kernel_dilation=2, padding="VALID", conv_general_dilated=convolve)
+    variables = layer.init(jax.random.key(0), x)
+    plain = nn.Conv(3, (3, 3), kernel_dilation=2, padding="VALID").apply(variables, x)
+    np.testing.assert_allclose(layer.apply(variables, x), plain, rtol=1e-6)
+
+
+def test_many_products_of_bfloat16_are_summed_in_float32():
+    draw = np.random.default_rng(0)
+    x, kernel = draw.normal(size=(1, 16, 16, 3)), draw.normal(size=(7, 7, 1, 3))
+    exact = convolve(x, kernel, (1, 1), "SAME", feature_group_count=3)
+    found = convolve(*(jnp.asarray(each, jnp.bfloat16) for each in (x, kernel)), (1, 1), "SAME", feature_group_count=3)
+    np.testing.assert_allclose(found.astype(np.float32), exact, atol=0.15)
+
+
+def test_a_wide_window_has_more_places_than_a_small_number_counts():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 13, 13, 1)))
+    slopes = [jax.grad(lambda x, pool=pool: pool(x).sum())(x) for pool in (lambda x: max_pool(x, 13, 1), jnp.max)]
+    np.testing.assert_array_equal(*slopes)

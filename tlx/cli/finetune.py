@@ -167,6 +167,8 @@ class Finetune(PictureOptions):
         from tlx.training.cache import Cache
         from tlx.training.loss import Loss
 
+        if not (math.isfinite(self.cache_limit) and self.cache_limit >= 0):
+            raise ConfigError(f"--cache-limit: {self.cache_limit} is no number of gigabytes; say 8, for example")
         if self.out == "":
             raise ConfigError("--out is empty: name a directory")
         base = tlx.load(self.base, self.weights, until=self.until)

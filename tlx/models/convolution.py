@@ -24,21 +24,34 @@ def convolve(
     *,
     feature_group_count: int = 1,
     precision: Any = None,
-    **options: Any,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
 ) -> jax.Array:
     """Convolve (B, H, W, C) with a kernel (h, w, C / groups, D); `nn.Conv` takes it as `conv_general_dilated`.
 
     The same sums as `lax.conv_general_dilated`, to rounding. A GPU or TPU gets that one. A CPU gets, by the shapes:
     for a 1x1 kernel one matrix product; for as many groups as channels shifted multiply-adds
     (`tlx.models.depthwise`); for maps of few places one product over gathered patches; else XLA's convolution, whose
-    slope for the kernel is made block by block where the map is large, each block staying in the cache. There,
-    only reverse-mode differentiation is possible, and once. The options are those that `nn.Conv` gives besides; no
-    dilation.
+    slope for the kernel is made block by block where the map is large, each block staying in the cache. There is
+    reverse-mode differentiation only, and once. Other groups, and dilation, are left to XLA.
 
     >>> convolve(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), (1, 1), "SAME")[0, :, :, 0].tolist()
     [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
     """
     by, groups = (strides[0], strides[1]), feature_group_count
+    if any(each not in (None, 1) for dilation in (lhs_dilation, rhs_dilation) for each in dilation or ()):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers=_NHWC,
+            feature_group_count=groups,
+            precision=precision,
+        )
     sides = sides_of(x, (kernel.shape[0], kernel.shape[1]), by, padding)
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -57,12 +70,14 @@ def convolve(
     return found
 
 
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
 def _plain(
     x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides, groups: int = 1, precision: Any = None
 ) -> jax.Array:
-    names = ("NHWC", "HWIO", "NHWC")
     found: jax.Array = lax.conv_general_dilated(
-        x, kernel, strides, sides, dimension_numbers=names, feature_group_count=groups, precision=precision
+        x, kernel, strides, sides, dimension_numbers=_NHWC, feature_group_count=groups, precision=precision
     )
     return found
 
@@ -74,7 +89,7 @@ def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _gathered_or_plain(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
     size = (kernel.shape[0], kernel.shape[1])
-    if math.prod(places(x, size, strides, sides)) > SMALL:
+    if not 0 < math.prod(places(x, size, strides, sides)) <= SMALL:
         return _plain(x, kernel, strides, sides)
     patches = jnp.concatenate(list(shifts(padded(x, sides), size, strides)), axis=-1)
     return _product(patches, kernel.reshape(-1, kernel.shape[-1]))

@@ -15,11 +15,11 @@ def _sum(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Ar
     """Sum the map, as each pixel of the kernel sees it, times what stands there."""
 
     def convolved(x: jax.Array) -> jax.Array:
-        total = jnp.zeros((), x.dtype)
+        total = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32))
         seen = shifts(padded(x, sides), (kernel.shape[0], kernel.shape[1]), strides)
         for part, weights in zip(seen, kernel.reshape(-1, kernel.shape[-1]), strict=True):
             total = total + part * weights
-        return total
+        return total.astype(x.dtype)
 
     return _by_picture(convolved, x) if x.size > CACHE else convolved(x)
 

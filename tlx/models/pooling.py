@@ -14,8 +14,8 @@ def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tu
     """Take the maximum of each square of `window` pixels, every `strides` pixels, of (B, H, W, C).
 
     The same values and gradient as `nn.max_pool`, whose gradient (`select_and_scatter`) is five to ten times slower on
-    a CPU: of equal maxima the first has it. Padding counts as minus infinity. On a CPU there is reverse-mode
-    differentiation only, and once.
+    a CPU: of equal maxima the first has it. Padding counts as minus infinity. There is reverse-mode differentiation
+    only, and once.
 
     >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2, 2)[0, :, :, 0].tolist()
     [[5.0, 7.0], [13.0, 15.0]]
@@ -56,10 +56,11 @@ def _backward(
     x, most = kept
     beside = padded(x, sides, -jnp.inf)
     rows, columns = (-(-length // strides) for length in beside.shape[1:3])
-    winner = jnp.full(most.shape, window**2, jnp.int8)
+    number = jnp.int8 if window**2 < 128 else jnp.int32
+    winner = jnp.full(most.shape, window**2, number)
     seen = list(enumerate(shifts(beside, (window, window), (strides, strides))))
     for index, part in reversed(seen):
-        winner = jnp.where(part == most, jnp.int8(index), winner)
+        winner = jnp.where(part == most, number(index), winner)
     reach = (window - 1) // strides
     around = ((0, 0), (reach, rows - most.shape[1]), (reach, columns - most.shape[2]), (0, 0))
     winner, slope = jnp.pad(winner, around, constant_values=-1), jnp.pad(slope, around)

@@ -28,17 +28,19 @@ def padded(x: jax.Array, sides: Sides, value: float = 0.0) -> jax.Array:
 
 
 def places(x: jax.Array, size: Pair, strides: Pair, sides: Sides) -> Pair:
-    """Count the places of a kernel of `size` on a map, down and across."""
-    down, across = ((x.shape[a + 1] + sum(sides[a]) - size[a]) // strides[a] + 1 for a in (0, 1))
+    """Count the places of a kernel of `size` on a map, down and across; none where the map is the smaller."""
+    down, across = (max(0, (x.shape[a + 1] + sum(sides[a]) - size[a]) // strides[a] + 1) for a in (0, 1))
     return down, across
 
 
 def shifts(x: jax.Array, size: Pair, strides: Pair) -> Iterator[jax.Array]:
     """Yield a padded map as each pixel of the kernel sees it, row by row: (B, H', W', C) each."""
-    reach = [(count - 1) * stride + 1 for count, stride in zip(places(x, size, strides, NONE), strides, strict=True)]
+    counts = places(x, size, strides, NONE)
+    reach = [(count - 1) * stride + 1 if count else 0 for count, stride in zip(counts, strides, strict=True)]
     for row in range(size[0]):
         for column in range(size[1]):
-            yield x[:, row : row + reach[0] : strides[0], column : column + reach[1] : strides[1]]
+            part = x[:, row : row + reach[0] : strides[0], column : column + reach[1] : strides[1]]
+            yield part.reshape(x.shape[0], *counts, x.shape[3])
 
 
 NONE: Sides = ((0, 0), (0, 0))

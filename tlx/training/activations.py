@@ -1,6 +1,8 @@
 """Activations: what the frozen stages make of a source's examples, as a source of their own."""
 
 import functools
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,6 +87,14 @@ def shape_after(model: Any, variables: Tree, preprocess: Preprocess, stage: str)
     picture = jax.ShapeDtypeStruct((1, preprocess.height, preprocess.width, preprocess.channels), "float32")
     (found,) = jax.eval_shape(functools.partial(_through, model, (stage,), None), variables, picture)
     return jax.ShapeDtypeStruct(found.shape[1:], found.dtype)
+
+
+def program_sha256(model: Any, variables: Tree, preprocess: Preprocess, stage: str) -> str:
+    """Hash the operations that lead from a picture to what is kept of a stage, and their constants."""
+    picture = jax.ShapeDtypeStruct((1, preprocess.height, preprocess.width, preprocess.channels), "float32")
+    program = jax.make_jaxpr(functools.partial(_through, model, (stage,), None))(variables, picture)
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(program.jaxpr))
+    return hashlib.sha256(text.encode() + b"".join(np.asarray(each).tobytes() for each in program.consts)).hexdigest()
 
 
 def compute(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import jax
 import ml_dtypes
 import numpy as np
 
@@ -23,8 +23,8 @@ from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.presets.hub import cache_dir
-from tlx.training.activations import Activations, batch_of, compute, frozen_until, shape_after
-from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory
+from tlx.training.activations import Activations, batch_of, compute, frozen_until, program_sha256, shape_after
+from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree
@@ -105,6 +105,7 @@ class ActivationCache:
         if not isinstance(self.model, Classifier):
             return "the model is no tlx.models.Classifier"
         stages = self._boundaries(index, variables)
+        self._drop(stages, variables)
         if not stages:
             return "no stage is frozen from the first one on"
         if phase.epochs == 1:
@@ -133,10 +134,22 @@ class ActivationCache:
                 found += [stage] if phase.epochs > 1 else []
         return found
 
+    def _drop(self, stages: list[str], variables: Tree) -> None:
+        """Forget the activations that hold no more, and those that no phase needs nor anything is computed from."""
+        names = self.model.base.stage_names
+        hashes = {stage: self._hash(stage, variables) for stage in {stage for _, stage in self.kept}}
+        valid = {place: held for place, held in self.kept.items() if hashes[place[1]] == held[0]}
+        here = {stage for _, stage in valid}
+        below = [names.index(stage) for stage in stages if stage not in here]
+        self.kept = {
+            (part, stage): held
+            for (part, stage), held in valid.items()
+            if stage in stages or any(names.index(stage) < index for index in below)
+        }
+
     def _make(self, wanted: str, later: list[str], variables: Tree, workers: int | None) -> Frozen | str:
         names = self.model.base.stage_names
-        hashes = {stage: self._hash(stage, variables) for stage in {wanted, *later, *(stage for _, stage in self.kept)}}
-        self.kept = {place: held for place, held in self.kept.items() if hashes[place[1]] == held[0]}
+        hashes = {stage: self._hash(stage, variables) for stage in (wanted, *later)}
         missing = [stage for stage in (wanted, *later) if any((part, stage) not in self.kept for part in self.parts)]
         places, sizes = self._places(wanted, missing, variables)
         if wanted in missing and wanted not in places:
@@ -154,17 +167,16 @@ class ActivationCache:
         return Frozen(held["train"], held.get("validation"), f"{_size(total)} after {wanted}, {where}")
 
     def _hash(self, stage: str, variables: Tree) -> str:
-        """Hash what the activations of a stage depend on, data apart: the stages up to it and all their leaves."""
+        """Fingerprint the leaves of the stages up to one."""
         names = self.model.base.stage_names
         up_to = names[: names.index(stage) + 1]
-        leaves = {
-            kind: {name: tree["base"][name] for name in up_to if name in tree["base"]}
-            for kind, tree in variables.items()
-            if "base" in tree
-        }
-        layers = re.sub(r" at 0x[0-9a-f]+", "", repr(self.model.base.stages[: len(up_to)]))
-        last = repr(self.model.head) if stage == names[-1] else ""
-        return hashlib.sha256(f"{fingerprint(leaves)}{layers}{last}".encode()).hexdigest()
+        return fingerprint(
+            {
+                kind: {name: tree["base"][name] for name in up_to if name in tree["base"]}
+                for kind, tree in variables.items()
+                if "base" in tree
+            }
+        )
 
     def _places(self, wanted: str, stages: Iterable[str], variables: Tree) -> tuple[dict[str, Where], dict[str, int]]:
         """Decide where the activations of each stage go, the first stages first, and estimate their sizes.
@@ -187,8 +199,9 @@ class ActivationCache:
                 places[stage], memory = "memory", memory - sizes[stage]
             elif cache.where == "disk" or stage == wanted:
                 if disk < 0:
-                    free = shutil.disk_usage(_made(self._folder())).free
-                    disk = free if cache.where == "disk" else free // 2
+                    folder = _made(self._folder())
+                    free = shutil.disk_usage(folder).free + sum(occupied(folder).values())
+                    disk = int(free * (0.95 if cache.where == "disk" else 0.5))
                 if sizes[stage] > disk:
                     continue
                 places[stage], disk = "disk", disk - sizes[stage]
@@ -214,7 +227,9 @@ class ActivationCache:
         below = [
             held
             for (whose, stage), (_, held) in self.kept.items()
-            if whose == name and stage in names[: names.index(stages[0])]
+            if whose == name
+            and stage in names[: names.index(stages[0])]
+            and held.rows.dtype == held.dtype  # else it would be rounded twice
         ]
         nearest = max(below, key=lambda held: names.index(held.after), default=None)
         preprocess = part.preprocess if nearest is None else nearest.preprocess
@@ -230,7 +245,7 @@ class ActivationCache:
                 if places[stage] == "memory":
                     rows[stage] = MemoryRows(shape, types[stage])
                     continue
-                key = self._key(part, hashes[stage], types[stage], size)
+                key = self._key(part, stage, hashes[stage], types[stage], size, variables)
                 on_disk = DiskRows(self._folder(), key, shape, types[stage], self.cache.limit)
                 stack.callback(on_disk.close)
                 rows[stage] = on_disk
@@ -251,16 +266,19 @@ class ActivationCache:
                 held = Activations(stage, rows[stage].whole(), labels, classes, shapes[stage].dtype)
                 self.kept[name, stage] = (hashes[stage], held)
 
-    def _key(self, part: Part, stage_hash: str, dtype: np.dtype, batch_size: int) -> str:
+    def _key(self, part: Part, stage: str, leaves: str, dtype: np.dtype, batch_size: int, variables: Tree) -> str:
         """Hash all that activations on disk depend on."""
         said = {
-            "stages": stage_hash,
+            "leaves": leaves,
+            "program": program_sha256(self.model, variables, part.preprocess, stage),
+            "platform": [jax.default_backend(), jax.devices()[0].device_kind],
+            "precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
             "data": hashlib.sha256(b"".join(digests_of(part.source))).hexdigest(),
             "preprocess": part.preprocess.to_dict(),
             "augment": {"seed": part.seed, "views": part.views, **part.augment.to_dict()} if part.augment else None,
             "dtype": str(dtype),
             "batch_size": batch_size,
-            "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax")},
+            "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "jaxlib", "numpy", "pillow")},
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

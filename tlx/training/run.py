@@ -326,7 +326,7 @@ def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | N
     """Take possession of a run directory; return the run if it is finished already."""
     described = json.loads(json.dumps(description))
     if resume and os.path.exists(out / RUN):
-        kept = read_json(out / RUN)
+        kept = {"cache": described["cache"], **read_json(out / RUN)}  # runs of older versions have none
         before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
         changed = "; ".join(_differences(before, now))
         if changed:

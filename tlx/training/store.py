@@ -5,12 +5,14 @@ import hashlib
 import json
 import logging
 import os
-import shutil
+import re
 from pathlib import Path
 from typing import Protocol
 
 import filelock
 import numpy as np
+
+FILES = {"rows", "parts.jsonl"}
 
 
 class Rows(Protocol):
@@ -51,7 +53,7 @@ class DiskRows:
         self.done, self._shape, self._dtype = 0, shape, dtype
         self._row = int(np.prod(shape[2:])) * dtype.itemsize
         self._folder = folder / key
-        self._folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(folder / f"{key}.lock")
         try:
             self._lock.acquire(timeout=0)
@@ -61,6 +63,7 @@ class DiskRows:
             )
             self._lock.acquire()
         try:
+            self._folder.mkdir(exist_ok=True)
             make_room(folder, key, limit - self._row * shape[0] * shape[1])
             os.utime(self._folder)
             self._file = open(self._folder / "rows", "ab+")  # noqa: SIM115
@@ -78,6 +81,8 @@ class DiskRows:
         for line in self._parts:
             try:
                 part = json.loads(line)
+                if not (type(part["rows"]) is int and 0 < part["rows"] <= self._shape[0] * self._shape[1] - self.done):
+                    break
                 content = self._file.read(part["rows"] * self._row)
             except (ValueError, KeyError, TypeError):
                 break
@@ -109,24 +114,48 @@ class DiskRows:
         self._lock.release()
 
 
+def occupied(folder: Path) -> dict[Path, int]:
+    """Return the places in a folder where activations are kept, and the bytes of their rows.
+
+    A place has a SHA-256 for its name and nothing in it but what tlx wrote; whatever else is there is not tlx's.
+    """
+    found: dict[Path, int] = {}
+    for place in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another process removes it
+            if re.fullmatch("[0-9a-f]{64}", place.name) and {each.name for each in place.iterdir()} <= FILES:
+                found[place] = (place / "rows").stat().st_size
+    return found
+
+
 def make_room(folder: Path, key: str, left: int) -> None:
     """Remove what was kept under other keys, longest unused first, until at most `left` bytes of it remain.
 
     What another process is filling stays.
     """
-    others = [path for path in folder.iterdir() if path.is_dir() and path.name != key]
-    sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in others}
-    for path in sorted(others, key=lambda path: path.stat().st_mtime):
+    sizes = {place: size for place, size in occupied(folder).items() if place.name != key}
+    ages = {}
+    for place in sizes:
+        with contextlib.suppress(FileNotFoundError):
+            ages[place] = place.stat().st_mtime
+    for place in sorted(ages, key=ages.__getitem__):
         if sum(sizes.values()) <= left:
             return
-        lock = filelock.FileLock(folder / f"{path.name}.lock", timeout=0)
+        lock = filelock.FileLock(folder / f"{place.name}.lock", timeout=0)
         with contextlib.suppress(filelock.Timeout), lock:
-            shutil.rmtree(path)
-            del sizes[path]
+            for name in FILES:
+                (place / name).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                place.rmdir()
+            del sizes[place]
 
 
 def free_memory() -> int:
-    """Return how many bytes of memory can be had without swapping."""
+    """Return how many bytes of memory can be had without swapping, within the limit of the process's container."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     with contextlib.suppress(OSError, StopIteration, ValueError), open("/proc/meminfo") as lines:
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10
+    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, max(0, limit - used))
+    return free
