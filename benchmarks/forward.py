@@ -4,7 +4,7 @@
 
 The base alone on random pictures that are in memory already, in inference, float32 (`benchmarks/networks.py` says how
 each program is built). Each program is a process, asked for a batch in turns; a figure is the median, `ratio` the
-fastest peer's time over tlx's. What was measured stands in benchmarks/README.md.
+fastest peer's time over tlx's.
 """
 
 import sys

@@ -3,9 +3,8 @@
     python benchmarks/networks.py PROGRAM NETWORK WHAT BATCH SIZE
 
 is one process of `benchmarks/train_step.py` and `benchmarks/forward.py`, asked over standard input (`turns.serve`) to
-take a step and answer with its seconds. WHAT is `forward` (features of a batch), `train` (a whole step of Adam on all
-parameters, batch norms on the batch's statistics) or `head` (the same step with the base frozen, its norms on their
-stored statistics). The first two steps, which compile and warm up, are not counted.
+take a step and answer with its seconds. WHAT is `forward` (features of a batch) or `train` (a whole step of Adam on all
+parameters, batch norms on the batch's statistics). The first two steps, which compile and warm up, are not counted.
 
 All compute in float32 with random weights. Keras compiles its steps with XLA on JAX and as graphs on TensorFlow, which
 is what `compile` chooses there; PyTorch runs eagerly, with channels last.
@@ -66,10 +65,9 @@ def tlx_step(network: str, what: str, size: int, side: int) -> Step:
     if what == "forward":
         run = jax.jit(functools.partial(model.apply, method="features"))
         return lambda: run(variables, images).block_until_ready()
-    labels = label_tree(variables["params"], [("base", "frozen" if what == "head" else "base"), ("head", "head")])
-    groups = {label: Group(Constant(1e-3)) for label in (("head",) if what == "head" else ("base", "head"))}
+    labels = label_tree(variables["params"], [("**", "all")])
     trainable, frozen = partition(variables["params"], trainable_mask(labels))
-    tx = optimizer(partition(labels, trainable_mask(labels))[0], groups, 1000)
+    tx = optimizer(labels, {"all": Group(Constant(1e-3))}, 1000)
     step = make_train_step(model, labels, tx, Loss())
     state = TrainState(
         jax.numpy.zeros((), "int32"),
@@ -99,9 +97,7 @@ def keras_step(backend: str, network: str, what: str, size: int, side: int) -> S
     images, targets = batch(size, side)
     if what == "forward":
         return lambda: base.predict_on_batch(images)
-    base.trainable = what == "train"
-    features = base(base.input, training=False) if what == "head" else base.output
-    logits = keras.layers.Dense(CLASSES)(keras.layers.GlobalAveragePooling2D()(features))
+    logits = keras.layers.Dense(CLASSES)(keras.layers.GlobalAveragePooling2D()(base.output))
     model = keras.Model(base.input, logits)
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return lambda: model.train_on_batch(images, targets)
@@ -148,10 +144,7 @@ def torch_step(network: str, what: str, size: int, side: int) -> Step:
 
         return features
     model.train()
-    if what == "head":
-        base.requires_grad_(False)
-        base.eval()
-    trained = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), 1e-3)
+    trained = torch.optim.Adam(model.parameters(), 1e-3)
 
     def step() -> None:
         trained.zero_grad()

@@ -4,8 +4,7 @@
 
 Forward, backward and Adam on every parameter, batch norms on the batch's statistics, float32, random pictures that are
 in memory already (`benchmarks/networks.py` says how each program is built). Each program is a process, asked for a
-step in turns; a figure is the median of its steps, `ratio` the fastest peer's time over tlx's. What was measured stands
-in benchmarks/README.md.
+step in turns; a figure is the median of its steps, `ratio` the fastest peer's time over tlx's.
 """
 
 import sys

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-CORES = 2
-
 
 class Absent(Exception):
     """A peer that is not installed."""
@@ -33,9 +31,7 @@ def serve(prepare: Callable[[], Callable[[], Any]]) -> None:
         print(json.dumps(run()), file=answers)
 
 
-def in_turns(
-    programs: dict[str, Sequence[str]], rounds: int, log: bool = True
-) -> tuple[dict[str, list[Any]], dict[str, str]]:
+def in_turns(programs: dict[str, Sequence[str]], rounds: int) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Start a process for each program, ask all of them in turn `rounds` times, and return their answers.
 
     Beside them stand the programs that are absent, with the reason. Processes wait for their turn without work.
@@ -55,8 +51,7 @@ def in_turns(
             for name, process in running.items():
                 print("go", file=process.stdin, flush=True)
                 answers[name].append(_answer(name, process))
-                if log:
-                    print(f"{turn + 1}/{rounds} {name}: {answers[name][-1]}", file=sys.stderr)
+                print(f"{turn + 1}/{rounds} {name}: {answers[name][-1]}", file=sys.stderr)
         for process in running.values():
             process.stdin.close()
     return answers, absent
@@ -70,9 +65,9 @@ def _started(program: Sequence[str]) -> "subprocess.Popen[str]":
 
 
 def _answer(name: str, process: "subprocess.Popen[str]") -> Any:
-    line = process.stdout.readline()  # type: ignore[union-attr]
+    line = process.stdout.readline()
     if not line:
-        raise SystemExit(f"{name} stopped with {process.wait()}: run {' '.join(map(str, process.args))} to see why")  # type: ignore[union-attr]
+        raise SystemExit(f"{name} stopped with {process.wait()}: run {' '.join(map(str, process.args))} to see why")
     return json.loads(line)
 
 

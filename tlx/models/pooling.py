@@ -13,8 +13,8 @@ from tlx.models.windows import Sides, padded, shifts, sides_of
 def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tuple[int, int]] = "VALID") -> jax.Array:
     """Take the maximum of each square of `window` pixels, every `strides` pixels, of (B, H, W, C).
 
-    The same values and gradient as `nn.max_pool`, whose gradient (`select_and_scatter`) is five to ten times slower on
-    a CPU: of equal maxima the first has it. Padding counts as minus infinity. There is reverse-mode differentiation
+    The same values and gradient as `nn.max_pool`, whose gradient (`select_and_scatter`) is several times slower on a
+    CPU: of equal maxima the first has it. Padding counts as minus infinity. There is reverse-mode differentiation
     only, and once.
 
     >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2, 2)[0, :, :, 0].tolist()
