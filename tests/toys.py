@@ -83,9 +83,9 @@ class Recorder(Log):
 
 
 def timeless(records: Any) -> list[dict[str, Any]]:
-    """Return records without their seconds."""
+    """Return records without their seconds, and without how often XLA compiled, which a resume does again."""
     plain = [record if isinstance(record, dict) else vars(record) for record in records]
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in plain]
+    return [{key: value for key, value in record.items() if key not in ("seconds", "compiled")} for record in plain]
 
 
 def finetune_toy(out: Path, **changes: Any) -> tlx.Run:

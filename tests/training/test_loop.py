@@ -83,7 +83,8 @@ def test_the_log_is_told_everything(three):
         ("last", 2, 4, 3),
     ]
     assert set(log.records[0]) == {
-        *("phase", "phase_index", "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "rates")
+        *("phase", "phase_index", "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "rates"),
+        "compiled",
     }
     assert log.records[1]["rates"] == pytest.approx({"head": 0.02, "base": 0.01 * 2 / 3})  # the third step of a warm-up
 
@@ -431,7 +432,7 @@ def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
     log = Recorder()
     with pytest.raises(DivergedError):
         train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=2, logs=[log])
-    assert log.steps == 3
+    assert log.steps == 6  # at the second look, for what the first one saw
 
 
 # What does not fit is refused before the first step

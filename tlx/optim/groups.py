@@ -119,22 +119,22 @@ def _by_label(chains: dict[str, optax.GradientTransformation], labels: Tree) -> 
 
 
 def _cohorts(labels: Tree, ages: Mapping[str, int]) -> tuple[dict[str, str], Tree]:
-    """Split each label into cohorts of one age: a dict from cohort to label, and the tree of cohorts."""
+    """Split each label into cohorts of one age: a dict from cohort to label, and the tree of cohorts.
+
+    They are named by the order of their ages, not by these, which differ from run to run where one stops early: the
+    state's structure, and with it the compiled step, stays the same.
+    """
     label_of: dict[str, str] = {}
+    ranks = {age: rank for rank, age in enumerate(sorted({0, *ages.values()}))}
 
     def cohort(path: str, label: str | None) -> str | None:
         if label is None or label == FROZEN:
             return label
-        name = f"{label}@{ages.get(path, 0)}"
+        name = f"{label}@{ranks[ages.get(path, 0)]}"
         label_of[name] = label
         return name
 
     return label_of, map_with_path(cohort, labels)
-
-
-def cohort_age(cohort: str) -> int:
-    """Read the age of a cohort, in steps, off its name."""
-    return int(cohort.rpartition("@")[2])
 
 
 def _before(group: Group) -> optax.GradientTransformation:

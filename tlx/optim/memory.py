@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey
 
-from tlx.optim.groups import Group, cohort_age
+from tlx.optim.groups import Group
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import SEPARATOR, Tree, flatten
 
@@ -36,11 +36,13 @@ def install(opt_state: Any, memory: Memory, ages: Mapping[str, int], step: int =
     state takes them from the memory too.
     """
     before, core, after = opt_state
+    places = [_place(key) for key, _ in jax.tree_util.tree_flatten_with_path(core)[0]]
+    age_of = {cohort: ages[path] for cohort, _, path in places if path}  # all of a cohort are of one age
 
     def remembered(key: Any, fresh: jax.Array) -> jax.Array:
         cohort, slot, path = _place(key)
         if not path:
-            return jnp.asarray(cohort_age(cohort), fresh.dtype)
+            return jnp.asarray(age_of[cohort], fresh.dtype)
         return jnp.asarray(memory[path][slot], fresh.dtype) if ages[path] else fresh
 
     return (

@@ -99,25 +99,44 @@ class ActivationCache:
 
     def of_phase(self, index: int, variables: Tree, workers: int | None) -> Frozen | str:
         """Return the activations for a phase, or say why there are none."""
-        phase, train = self.recipe[index], self.parts["train"]
-        if self.cache.where == "off":
-            return "off"
-        if not isinstance(self.model, Classifier):
-            return "the model is no tlx.models.Classifier"
-        stages = self._boundaries(index, variables)
-        self._drop(stages, variables)
-        if not stages:
-            return "no stage is frozen from the first one on"
-        if phase.epochs == 1:
-            return "one epoch only"
-        if train.augment and not train.views:
-            return "augmentation varies the pictures in every epoch: keep some views of each"
+        if self.cache.where != "off" and isinstance(self.model, Classifier):
+            self._drop(self._boundaries(index, variables), variables)
+        stages = self._stages(index, variables)
+        if isinstance(stages, str):
+            return stages
         try:
             return self._make(stages[0], stages[1:], variables, workers)
         except OSError as error:
             reason = f"cannot be kept ({error.strerror or error}): they are computed in every epoch"
             logging.getLogger("tlx").warning("tlx: activations %s", reason)
             return reason
+
+    def plan(self, index: int, variables: Tree) -> tuple[str, Where] | str:
+        """Name the stage after which a phase will begin, and where its activations will be, or say why it will not."""
+        stages = self._stages(index, variables)
+        if isinstance(stages, str):
+            return stages
+        wanted = stages[0]
+        held = [self.kept[part, wanted][1].rows for part in self.parts if (part, wanted) in self.kept]
+        if len(held) == len(self.parts):
+            return wanted, "disk" if isinstance(held[0], np.memmap) else "memory"
+        place = self._places(wanted, (wanted,), variables)[0].get(wanted)
+        return (wanted, place) if place else "no room"
+
+    def _stages(self, index: int, variables: Tree) -> list[str] | str:
+        """Return the `_boundaries` of a phase, or say why it begins with pictures."""
+        if self.cache.where == "off":
+            return "off"
+        if not isinstance(self.model, Classifier):
+            return "the model is no tlx.models.Classifier"
+        stages, train = self._boundaries(index, variables), self.parts["train"]
+        if not stages:
+            return "no stage is frozen from the first one on"
+        if self.recipe[index].epochs == 1:
+            return "one epoch only"
+        if train.augment and not train.views:
+            return "augmentation varies the pictures in every epoch: keep some views of each"
+        return stages
 
     def _boundaries(self, index: int, variables: Tree) -> list[str]:
         """Name the stage up to which a phase is frozen, then those of later phases whose activations hold till then."""

@@ -13,6 +13,7 @@ from tlx.data.pipeline import Batch, Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DataError
+from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
 from tlx.tree.paths import Tree
 
@@ -62,6 +63,7 @@ def evaluate(
     The same variables, source and batch size give the same bits on the same machine, whatever the number of `workers`
     (`tlx.data.Feed`). Raise `DataError` for no examples.
     """
+    keep_programs()
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     variables = jax.device_put(variables)
@@ -85,6 +87,11 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
         parts.append(_scores(model, None, variables, filled, labels)[0])
     probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(images)]
     return probabilities
+
+
+def lower_scores(model: Any, after: str | None, variables: Tree, images: Any, labels: Any) -> Any:
+    """Trace what `evaluate` compiles, for arrays of these shapes."""
+    return _scores.lower(model, after, variables, images, labels)
 
 
 def on_device(batches: Iterable[Batch], ahead: int = 2) -> Iterator[dict[str, jax.Array]]:

@@ -12,6 +12,7 @@ from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool, pooled
+from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import on_device
 from tlx.tree.paths import Tree
 
@@ -65,6 +66,7 @@ def _over(
     workers: int | None,
 ) -> Iterator[np.ndarray]:
     """Apply a jitted function to batches; while one is computed, the next is on its way."""
+    keep_programs()
     variables, left = jax.device_put(variables), len(source)
     feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
     waiting = None

@@ -20,7 +20,10 @@ class Log:
         """Note that a step was taken."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Note an epoch's record: phase, epoch, step, loss, accuracy, val_loss, val_accuracy, seconds, rates."""
+        """Note an epoch's record: phase, epoch, step, loss, accuracy, val_loss, val_accuracy, seconds, rates, compiled.
+
+        `compiled` counts the programs that the epoch waited for XLA to compile.
+        """
 
     def close(self) -> None:
         """Finish."""

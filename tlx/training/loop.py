@@ -1,5 +1,6 @@
 """The loop: train a model through the phases of a recipe."""
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +15,17 @@ from tlx.data.source import Source
 from tlx.errors import ConfigError, DataError
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
+from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase, Recipe
+from tlx.training.ahead import Ahead
 from tlx.training.cache import ActivationCache, Cache, Part
 from tlx.training.checkpoint import Checkpoints, Snapshot
+from tlx.training.compilation_cache import keep_programs
+from tlx.training.compilations import compilations
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.phase import PhaseRecord, PhaseRun, Task, frozen_sha256, start_of_phase
+from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
 from tlx.training.step import Totals
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
@@ -73,6 +78,7 @@ def fit(
     >>> done.phases[0].frozen_sha256_before == done.phases[0].frozen_sha256_after
     True
     """
+    keep_programs()
     validation = validation if validation is not None and len(validation) else None
     feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=augment, pad=True, workers=workers)
     if augment is not None:
@@ -81,11 +87,14 @@ def fit(
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
     kept = _activation_cache(task, recipe, cache or Cache())
+    ahead = Ahead(task, recipe, kept)
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
-    for index, phase in enumerate(recipe):
-        if index >= snapshot.phase:
+    try:
+        for index in range(snapshot.phase, len(recipe)):
             before = sum(record["epochs"] for record in snapshot.records)
-            snapshot = _run_phase(task, index, phase, snapshot, before, checkpoints, kept)
+            snapshot = _run_phase(task, index, recipe, snapshot, before, checkpoints, kept, ahead)
+    finally:
+        ahead.close()
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
 
 
@@ -130,27 +139,34 @@ def _activation_cache(task: Task, recipe: Recipe, cache: Cache) -> ActivationCac
 def _run_phase(
     task: Task,
     index: int,
-    phase: Phase,
+    recipe: Recipe,
     snapshot: Snapshot,
     epochs_before: int,
     checkpoints: Checkpoints | None,
     cache: ActivationCache,
+    ahead: Ahead,
 ) -> Snapshot:
     """Run a phase, or what is left of it, and return the snapshot with which the next one begins."""
+    phase = recipe[index]
     if snapshot.sha256 is None:
         snapshot = _begin(task, phase, snapshot)
     started = time.monotonic()
+    ahead.prepare(index, snapshot.variables, snapshot.memory)
     kept = "mixing pictures" if task.mix else cache.of_phase(index, snapshot.variables, task.feed.workers)
-    run = PhaseRun.of(task, phase, snapshot, kept)
+    run = PhaseRun.of(task, phase, snapshot, kept, functools.partial(ahead.wait, index))
+    if index + 1 < len(recipe):
+        memory = foretold(task, phase, snapshot.variables, snapshot.memory)
+        ahead.prepare(index + 1, snapshot.variables, _without(recipe[index + 1].fresh, memory))
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
     state = run.start(snapshot, jax.random.fold_in(jax.random.key(task.seed), index))
     for log in task.logs:
         log.phase(phase.name, phase.epochs, phase.epochs * task.epoch_steps, snapshot.epoch * task.epoch_steps)
     while snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
-        started = time.monotonic()
+        started, compiled = time.monotonic(), compilations()
         epoch = snapshot.epoch + 1
         state = run.train_epoch(state, epochs_before + epoch)
         snapshot, record = run.end_epoch(state, snapshot, epoch, time.monotonic() - started)
+        record["compiled"] = compilations() - compiled
         for log in task.logs:
             log.epoch({"phase": phase.name, "phase_index": index, **record, "epoch": epochs_before + epoch})
         if checkpoints and (checkpoints.due() or epoch == phase.epochs or _exhausted(phase, snapshot)):
@@ -181,8 +197,11 @@ def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snaps
         kind: map_with_path(lambda path, old, new: new if selected(path) else old, tree, fresh[kind])
         for kind, tree in snapshot.variables.items()
     }
-    memory = {path: entry for path, entry in snapshot.memory.items() if not selected(path)}
-    return replace(snapshot, variables=variables, memory=memory)
+    return replace(snapshot, variables=variables, memory=_without(patterns, snapshot.memory))
+
+
+def _without(patterns: tuple[str, ...], memory: Memory) -> Memory:
+    return {path: entry for path, entry in memory.items() if not any(matches(pattern, path) for pattern in patterns)}
 
 
 def _exhausted(phase: Phase, snapshot: Snapshot) -> bool:

@@ -1,21 +1,19 @@
 """One phase of a fit: made ready, run epoch by epoch, and finished."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DivergedError
 from tlx.models.frozen import frozen_statistics
-from tlx.optim.groups import optimizer
-from tlx.optim.memory import ages_of, install, recall
+from tlx.optim.memory import Memory, ages_of, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.schedules import build_schedule
 from tlx.training.cache import Frozen
@@ -24,15 +22,9 @@ from tlx.training.evaluate import evaluate, on_device
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.programs import Program
 from tlx.training.resident import Resident
-from tlx.training.step import (
-    NEVER,
-    StepFunction,
-    Totals,
-    TrainState,
-    all_finite,
-    make_train_step,
-)
+from tlx.training.step import NEVER, Totals, TrainState, all_finite
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree, trainable_mask
 from tlx.tree.partition import combine, partition
@@ -40,7 +32,7 @@ from tlx.tree.paths import Tree, flatten, unflatten
 from tlx.tree.summary import Summary, summarize
 
 HEAD_BATCH = 1024  # examples that a head is validated on at once
-CHECK_EVERY = 100  # steps between looks at whether the loss is still finite; each look waits for the device
+CHECK_EVERY = 100  # steps between looks at whether the loss was finite at the last look but one: none waits
 
 
 @dataclass(frozen=True)
@@ -89,6 +81,29 @@ class Task:
         return steps_per_epoch(len(self.train), self.feed.batch_size)
 
 
+def program_of(
+    task: Task, phase: Phase, labels: Tree, memory: Memory, after: str | None
+) -> tuple[Program, dict[str, int]]:
+    """Say what the step of a phase is made of, and for how many steps each leaf that trains has trained before."""
+    ages = ages_of(memory, labels, phase.groups)
+    how = {"loss": task.loss, "mix": task.mix, "stored_norms": phase.norms == "stored", "after": after}
+    return Program.of(task.model, labels, phase.groups, ages, phase.epochs * task.epoch_steps, **how), ages
+
+
+def validation_batch(task: Task, resident: bool) -> int:
+    """Return how many examples are validated at once."""
+    return max(task.feed.batch_size, HEAD_BATCH) if resident else task.feed.batch_size
+
+
+def foretold(task: Task, phase: Phase, variables: Tree, memory: Memory) -> Memory:
+    """Return what will be remembered after a phase that runs to its end, with None for what it will have computed."""
+    labels = label_tree(variables["params"], phase.rules)
+    ages, flat = ages_of(memory, labels, phase.groups), flatten(labels)
+    steps = phase.epochs * task.epoch_steps
+    slots = {path: dict.fromkeys(phase.groups[flat[path]].optimizer.slots) for path in ages}
+    return {**memory, **{path: {"age": age + steps, **slots[path]} for path, age in ages.items()}}
+
+
 def frozen_sha256(model: Any, variables: Tree, labels: Tree) -> str:
     """Fingerprint what a phase leaves alone: the frozen parameters, and the batch statistics of frozen modules."""
     parts = {"params": frozen_part(variables, labels)}
@@ -126,12 +141,12 @@ def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PhaseRun:
-    """One phase made ready to run: labels, optimizer and compiled step.
+    """One phase made ready to run: labels, optimizer and step.
 
     `kept` holds the activations with which it works in the place of pictures, or says why there are none.
 
     `ages` holds the steps that each leaf had trained when this run began, and `first_step` the phase's step then: 0,
-    except after a resume.
+    except after a resume. `ready` waits for what it is about to do ("train", "validate") to be compiled.
     """
 
     task: Task
@@ -142,19 +157,17 @@ class PhaseRun:
     ages: Mapping[str, int]
     first_step: int
     kept: Frozen | str
-    tx: optax.GradientTransformation
-    step: StepFunction
+    program: Program
     resident: Resident | None
+    ready: Callable[[str], None]
 
     @classmethod
-    def of(cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen | str) -> "PhaseRun":
+    def of(
+        cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen | str, ready: Callable[[str], None]
+    ) -> "PhaseRun":
         labels = label_tree(snapshot.variables["params"], phase.rules)
-        trained_labels, _ = partition(labels, trainable_mask(labels))
-        ages = ages_of(snapshot.memory, trained_labels, phase.groups)
-        tx = optimizer(trained_labels, phase.groups, phase.epochs * task.epoch_steps, ages)
         after = kept.train.after if isinstance(kept, Frozen) else None
-        stored = phase.norms == "stored"
-        step = make_train_step(task.model, labels, tx, task.loss, task.mix, stored_norms=stored, after=after)
+        program, ages = program_of(task, phase, labels, snapshot.memory, after)
         return cls(
             task=task,
             phase=phase,
@@ -164,9 +177,9 @@ class PhaseRun:
             ages=ages,
             first_step=snapshot.step,
             kept=kept,
-            tx=tx,
-            step=step,
-            resident=Resident.of(task.model, kept, step),
+            program=program,
+            resident=Resident.of(task.model, kept, program.epoch),
+            ready=ready,
         )
 
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
@@ -177,7 +190,7 @@ class PhaseRun:
             step=jnp.asarray(snapshot.step, jnp.int32),
             params=trainable,
             batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
-            opt_state=install(self.tx.init(trainable), snapshot.memory, self.ages, snapshot.step),
+            opt_state=install(self.program.tx.init(trainable), snapshot.memory, self.ages, snapshot.step),
             key=key,
             totals=Totals.zero(),
         )
@@ -186,6 +199,7 @@ class PhaseRun:
         """Take every step of an epoch; `epoch` counts over all phases and orders the examples."""
         task = self.task
         if self.resident is not None:
+            self.ready("train")
             state = self.resident.train_epoch(state, self.frozen, task.feed, epoch)
             for _ in range(task.epoch_steps):
                 for log in task.logs:
@@ -196,18 +210,22 @@ class PhaseRun:
         if isinstance(self.kept, Frozen):
             source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
             preprocess = source.preprocess
+        step, looked_at = self.program.step, None
         stream = batches(source, preprocess, feed, epoch=epoch)
         for count, batch in enumerate(on_device(stream), start=1):
-            state = self.step(state, self.frozen, batch)
+            if count == 1:
+                self.ready("train")
+            state = step(state, self.frozen, batch)
             for log in task.logs:
                 log.step()
             if count % CHECK_EVERY == 0:
-                self._check_loss(state)
+                self._check_loss(looked_at)
+                looked_at = jnp.copy(state.totals.bad_step)  # the next step takes the state's own
         self._check(state)
         return state
 
     def _check(self, state: TrainState) -> None:
-        self._check_loss(state)
+        self._check_loss(state.totals.bad_step)
         if not all_finite(state.params):
             raise self._diverged(int(state.step) - 1, "a trained parameter is no longer finite")
 
@@ -221,14 +239,14 @@ class PhaseRun:
             variables["batch_stats"] = state.batch_stats
         scores = None
         if task.validation is not None:
+            self.ready("validate")
             source, preprocess, after = task.validation, task.preprocess, None
             if isinstance(self.kept, Frozen) and self.kept.validation is not None:
                 source, after = self.kept.validation, self.kept.validation.after
                 preprocess = source.preprocess
-            size, workers = task.feed.batch_size, task.feed.workers
-            if self.resident is not None:
-                size = max(size, HEAD_BATCH)
-            scores = evaluate(task.model, variables, source, preprocess, size, after=after, workers=workers)
+            size = validation_batch(task, self.resident is not None)
+            how: dict[str, Any] = {"after": after, "workers": task.feed.workers}
+            scores = evaluate(task.model, variables, source, preprocess, size, **how)
         record: dict[str, Any] = {
             "step": step,
             "loss": float(state.totals.loss / state.totals.examples),
@@ -305,10 +323,9 @@ class PhaseRun:
         )
         return Snapshot(variables, memory, phase=index + 1, records=(*snapshot.records, asdict(record)))
 
-    def _check_loss(self, state: TrainState) -> None:
-        bad = int(state.totals.bad_step)
-        if bad != NEVER:
-            raise self._diverged(bad, "the loss is not finite")
+    def _check_loss(self, bad_step: jax.Array | None) -> None:
+        if bad_step is not None and int(bad_step) != NEVER:
+            raise self._diverged(int(bad_step), "the loss is not finite")
 
     def _diverged(self, step: int, what: str) -> DivergedError:
         return DivergedError(

@@ -1,5 +1,6 @@
 """Activations that a device holds as a whole, and an epoch of a head's training that runs there."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +11,16 @@ from tlx.data.pipeline import Feed, rows_of_epoch
 from tlx.models.head import Head
 from tlx.training.activations import Activations
 from tlx.training.cache import Frozen
-from tlx.training.step import EpochFunction, StepFunction, TrainState, make_train_epoch
+from tlx.training.step import EpochFunction, TrainState
 from tlx.tree.paths import Tree
 
 MOST = 1 << 30  # bytes
+
+
+def fits(model: Any, after: str | None, count: int, example: jax.ShapeDtypeStruct) -> bool:
+    """Tell whether a head alone trains after a stage, and on so little that the device may hold it all."""
+    head_alone = isinstance(model.head, Head) and after == model.base.stage_names[-1]
+    return head_alone and count * math.prod(example.shape) * example.dtype.itemsize <= MOST
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,17 @@ class Resident:
     orders: dict[int, Any] = field(default_factory=dict)  # made while the device was busy with the epoch before
 
     @classmethod
-    def of(cls, model: Any, kept: Frozen | str, step: StepFunction) -> "Resident | None":
+    def of(cls, model: Any, kept: Frozen | str, epoch: EpochFunction) -> "Resident | None":
         """Move them to the device, or return None where more than a head trains or they are too large."""
-        if isinstance(kept, str) or not isinstance(model.head, Head) or kept.train.after != model.base.stage_names[-1]:
+        if isinstance(kept, str):
             return None
         rows = kept.train.rows
-        if isinstance(rows, np.memmap) or rows.size * kept.train.dtype.itemsize > MOST:
+        example = jax.ShapeDtypeStruct(rows.shape[2:], kept.train.dtype)
+        if isinstance(rows, np.memmap) or not fits(model, kept.train.after, rows.shape[0] * rows.shape[1], example):
             return None
         images = rows.reshape(-1, *rows.shape[2:]).astype(kept.train.dtype, copy=False)
         examples = {"image": images, "label": np.tile(kept.train.labels, len(rows))}
-        return cls(kept.train, jax.device_put(examples), make_train_epoch(step))
+        return cls(kept.train, jax.device_put(examples), epoch)
 
     def train_epoch(self, state: TrainState, frozen: Tree, feed: Feed, epoch: int) -> TrainState:
         """Take every step of an epoch, in the order of `tlx.data.batches`."""

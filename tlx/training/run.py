@@ -25,6 +25,7 @@ from tlx.presets.pretrained import Pretrained
 from tlx.recipes import HEAD, scratch
 from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
+from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.interpret import write_evaluation
 from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
@@ -115,6 +116,7 @@ def finetune(
     >>> [(phase["name"], phase["trainable"], phase["frozen"]) for phase in run.result["phases"]]
     [('head', 50, 6316)]
     """
+    keep_programs()
     out, loss, augment, mix, cache = Path(out), loss or Loss(), augment or None, mix or None, cache or Cache()
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")

@@ -1,7 +1,6 @@
 """The training step: a pure function of state, frozen parameters and batch, compiled with donated buffers."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import flax.struct
 import jax
@@ -50,8 +49,22 @@ class TrainState(flax.struct.PyTreeNode):
     totals: Totals
 
 
-StepFunction = Callable[[TrainState, Tree, dict[str, Any]], TrainState]
-EpochFunction = Callable[[TrainState, Tree, dict[str, Any], Any, Any], TrainState]
+class StepFunction(Protocol):
+    """`step(state, frozen, batch) -> state`, and the same traced for what has these shapes, to be compiled ahead."""
+
+    def __call__(self, state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState: ...
+
+    def lower(self, state: Any, frozen: Tree, batch: dict[str, Any]) -> Any: ...
+
+
+class EpochFunction(Protocol):
+    """`epoch(state, frozen, examples, rows, mask) -> state`, and the same traced."""
+
+    def __call__(
+        self, state: TrainState, frozen: Tree, examples: dict[str, Any], rows: Any, mask: Any
+    ) -> TrainState: ...
+
+    def lower(self, state: Any, frozen: Tree, examples: dict[str, Any], rows: Any, mask: Any) -> Any: ...
 
 
 def make_train_step(

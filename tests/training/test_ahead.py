@@ -1,0 +1,141 @@
+"""Programs are compiled ahead, once, and by a thread of their own; what was foretold wrong is compiled all the same."""
+
+import threading
+
+import jax
+import pytest
+from cases import assert_same_bits
+from toys import PLAIN, RANDOM, SPEC, Recorder, toy_source
+
+import tlx.training.cache
+from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
+from tlx.training import Cache, Mix, fit
+from tlx.training.compilations import compilations
+from tlx.training.programs import Program
+
+TRAIN, VALIDATION = toy_source(14), toy_source(8, seed=1)
+BLOCK = (("base/stem", "frozen"), ("base/block", "base"), ("head", "head"))
+HEAD = (("base", "frozen"), ("head", "head"))
+PROGRAMS = ("jit(step)", "jit(epoch)", "jit(_scores)")
+
+
+def recipe(rate):
+    """A recipe with which no other test shares a program."""
+    adam = Group(Constant(rate), Adam())
+    return (
+        Phase("head", 3, HEAD, {"head": adam}),
+        Phase("block", 3, BLOCK, {"head": adam, "base": Group(Cosine(rate, warmup=3), AdamW())}),
+        Phase("fresh", 3, BLOCK, {"head": adam, "base": Group(Constant(rate), Sgd())}, fresh=("head/logits",)),
+    )
+
+
+class Heard:
+    """What XLA compiled while it listened, by thread."""
+
+    def __init__(self):
+        self.programs = []
+
+    def __call__(self, event, duration_secs, **about):
+        if event.endswith("backend_compile_duration") and about.get("fun_name") in PROGRAMS:
+            self.programs.append((threading.current_thread().name.partition("_")[0], about["fun_name"]))
+
+    @property
+    def names(self):
+        return sorted(name for _, name in self.programs)
+
+    @property
+    def threads(self):
+        return {thread for thread, _ in self.programs}
+
+
+@pytest.fixture
+def heard():
+    listener = Heard()
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    yield listener
+    jax.monitoring.unregister_event_duration_listener(listener)
+
+
+def train(phases, case=RANDOM, **options):
+    options = {"batch_size": 4, **options}
+    log = Recorder()
+    done = fit(case.model, case.variables(), phases, TRAIN, VALIDATION, SPEC, logs=[log], **options)
+    return done, log
+
+
+@pytest.mark.parametrize(
+    ("rate", "options", "names"),
+    [
+        (0.011, {"cache": Cache("memory")}, ["jit(_scores)"] * 2 + ["jit(epoch)"] + ["jit(step)"] * 2),
+        (0.012, {"cache": Cache("off")}, ["jit(_scores)"] + ["jit(step)"] * 3),
+        (0.013, {"mix": Mix(mixup=0.2)}, ["jit(_scores)"] + ["jit(step)"] * 3),
+    ],
+)
+def test_every_phase_is_compiled_by_another_thread_and_never_again(heard, rate, options, names):
+    jax.clear_caches()
+    _, log = train(recipe(rate), **options)
+    assert heard.threads == {"tlx-compile"}
+    assert heard.names == names
+    firsts = {record["phase"]: record["epoch"] for record in reversed(log.records)}
+    assert all(record["compiled"] == 0 for record in log.records if record["epoch"] != firsts[record["phase"]])
+
+
+def test_equal_fits_share_what_is_compiled(heard):
+    first, _ = train(recipe(0.014), seed=1)
+    assert "jit(epoch)" in heard.names
+    heard.programs.clear()
+    second, _ = train(recipe(0.014), seed=2)
+    assert heard.programs == []
+    assert first.phases[0].val_loss != second.phases[0].val_loss
+
+
+def test_what_a_program_depends_on_makes_another():
+    labels = {"base": {"w": "frozen"}, "head": {"w": "head"}}
+    groups = {"head": Group(Constant(0.1))}
+    how = {"loss": tlx.training.Loss(), "mix": None, "stored_norms": False, "after": None}
+
+    def program(**changed):
+        given = {"labels": labels, "groups": groups, "ages": {"head/w": 0}, "steps": 4, **how, **changed}
+        return Program.of(PLAIN.model, **given)
+
+    assert program() == program(labels={"head": {"w": "head"}, "base": {"w": "frozen"}})
+    assert program(ages={"head/w": 7}) == program(ages={"head/w": 8})  # both are those that have trained
+    others = [
+        {"labels": {"base": {"w": "head"}, "head": {"w": "head"}}},
+        {"groups": {"head": Group(Constant(0.2))}},
+        {"ages": {"head/w": 7}},
+        {"steps": 5},
+        {"loss": tlx.training.Loss(0.1)},
+        {"mix": Mix(mixup=0.1)},
+        {"stored_norms": True},
+        {"after": "stem"},
+    ]
+    assert len({program(), *(program(**changed) for changed in others)}) == 1 + len(others)
+
+
+def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
+    """The plan says memory, and then there is no room: the phase begins with pictures."""
+    expected, _ = train(recipe(0.015), cache=Cache("off"))
+    heard.programs.clear()
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tlx.training.cache, "MemoryRows", refuse)
+    done, _ = train(recipe(0.015), cache=Cache("memory"))
+    assert done.phases[0].activations.startswith("cannot be kept (No space left")
+    assert_same_bits(done.variables, expected.variables)
+
+
+def test_compilations_are_counted_for_the_thread_that_waits():
+    def compile_one():
+        jax.jit(lambda x: x + 3)(1)
+
+    before = compilations()
+    compile_one()
+    here = compilations()
+    assert here == before + 1
+    thread = threading.Thread(target=compile_one)
+    thread.start()
+    thread.join()
+    assert compilations() == here

@@ -1,0 +1,81 @@
+"""JAX is told to keep compiled programs in tlx's cache folder, unless it was told otherwise."""
+
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from tlx.training.compilation_cache import keep_programs
+
+OPTIONS = {
+    "jax_compilation_cache_dir": None,
+    "jax_compilation_cache_max_size": -1,
+    "jax_persistent_cache_min_compile_time_secs": 1.0,
+    "jax_enable_compilation_cache": True,
+}
+
+
+@pytest.fixture
+def config(monkeypatch, tmp_path):
+    """JAX's configuration as it is by default, and tlx's cache in a folder of the test's own."""
+    before = {name: getattr(jax.config, name) for name in OPTIONS}
+    for name, value in OPTIONS.items():
+        jax.config.update(name, value)
+    monkeypatch.setenv("TLX_CACHE", str(tmp_path / "cache"))
+    yield jax.config
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_programs_are_kept_by_default(config, tmp_path):
+    keep_programs()
+    (folder,) = (tmp_path / "cache" / "programs").iterdir()
+    assert config.jax_compilation_cache_dir == str(folder)
+    assert config.jax_compilation_cache_max_size > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("jax_compilation_cache_dir", "elsewhere"), ("jax_enable_compilation_cache", False)]
+)
+def test_what_the_user_has_chosen_stays(config, tmp_path, name, value):
+    jax.config.update(name, value)
+    keep_programs()
+    assert config.jax_compilation_cache_dir == (value or None)
+    assert config.jax_compilation_cache_max_size == -1
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(config, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    keep_programs()
+    assert config.jax_compilation_cache_dir is None
+
+
+def test_half_a_program_is_removed(config, tmp_path):
+    keep_programs()
+    (folder,) = (tmp_path / "cache" / "programs").iterdir()
+    for name in ("jit_whole-1-cache", "jit_whole-1-atime", "jit_half-2-cache"):
+        (folder / name).write_bytes(b"1")
+    jax.config.update("jax_compilation_cache_dir", None)
+    keep_programs()
+    assert sorted(path.name for path in folder.glob("jit_*")) == ["jit_whole-1-atime", "jit_whole-1-cache"]
+
+
+PROGRAM = """
+import jax, sys
+from tlx.training.compilation_cache import keep_programs
+found = []
+jax.monitoring.register_event_listener(lambda name, **_: found.append(name))
+keep_programs()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+assert float(jax.jit(lambda x: jax.numpy.sin(x) ** 3)(0.0)) == 0.0
+print(sum(name.endswith("cache_hits") for name in found) > 0)
+"""
+
+
+def test_another_process_finds_them(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("TLX_CACHE", str(tmp_path))
+    run = [subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True) for _ in range(2)]
+    assert [done.stdout.strip() for done in run] == ["False", "True"], run[1].stderr

@@ -1,0 +1,103 @@
+"""Compile ahead: the programs of a phase, in the background, while data load or the phase before trains."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tlx.optim.memory import Memory
+from tlx.optim.phases import Recipe
+from tlx.training.activations import shape_after
+from tlx.training.cache import ActivationCache
+from tlx.training.evaluate import lower_scores
+from tlx.training.phase import Task, frozen_part, program_of, validation_batch
+from tlx.training.programs import Program
+from tlx.training.resident import fits
+from tlx.training.step import Totals, TrainState
+from tlx.tree.labels import label_tree, trainable_mask
+from tlx.tree.partition import partition
+from tlx.tree.paths import Tree
+
+
+class Ahead:
+    """Compiles the programs of a recipe's phases one after the other, in a thread of its own.
+
+    They are traced by the thread that asks (what JAX is told by context managers counts for one thread only), and
+    what XLA makes of them is found by JAX when they are called. What a phase needs is foretold from the recipe and
+    the cache's plan; where that was wrong, the phase compiles as it begins.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, cache: ActivationCache) -> None:
+        self.task, self.recipe, self.cache = task, recipe, cache
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-compile")
+        self._prepared: dict[int, Program] = {}
+        self._compiling: dict[tuple[int, str], Future[None]] = {}
+
+    def prepare(self, index: int, variables: Tree, memory: Memory) -> None:
+        """Begin to compile what a phase of the recipe needs, if it does not end before."""
+        phase, task = self.recipe[index], self.task
+        plan = "mixing pictures" if task.mix else self.cache.plan(index, variables)
+        after, place = (None, None) if isinstance(plan, str) else plan
+        labels = label_tree(variables["params"], phase.rules)
+        program, _ = program_of(task, phase, labels, memory, after)
+        if self._prepared.get(index) == program:
+            return
+        self._prepared[index] = program
+        trainable, _ = partition(variables["params"], trainable_mask(labels))
+        state: Any = TrainState(
+            step=jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
+            params=_abstract(trainable),
+            batch_stats=_abstract(variables.get("batch_stats", {})),
+            opt_state=jax.eval_shape(program.tx.init, trainable),
+            key=jax.eval_shape(lambda: jax.random.key(0)),
+            totals=jax.eval_shape(Totals.zero),
+        )
+        frozen = _abstract(frozen_part(variables, labels))
+        picture = (task.preprocess.height, task.preprocess.width, task.preprocess.channels)
+        image = jax.ShapeDtypeStruct(picture, jnp.float32)
+        if after is not None:
+            image = shape_after(task.model, variables, task.preprocess, after)
+        views = self.cache.parts["train"].views
+        resident = place == "memory" and fits(task.model, after, views * len(task.train), image)
+        size, steps = task.feed.batch_size, task.epoch_steps
+        mask = len(task.train) % size > 0
+        if resident:
+            every = _batch(image, views * len(task.train))
+            rows = jax.ShapeDtypeStruct((steps, size), np.int32)
+            kept = jax.ShapeDtypeStruct((steps, size), np.bool_) if mask else None
+            self._submit(index, "train", program.epoch.lower(state, frozen, every, rows, kept))
+        else:
+            batch = _batch(image, size)
+            batch |= {"mask": jax.ShapeDtypeStruct((size,), np.bool_)} if mask else {}
+            self._submit(index, "train", program.step.lower(state, frozen, batch))
+        if task.validation is not None:
+            given = _batch(image, min(validation_batch(task, resident), len(task.validation)))
+            scores = lower_scores(task.model, after, _abstract(variables), given["image"], given["label"])
+            self._submit(index, "validate", scores)
+
+    def _submit(self, index: int, what: str, lowered: Any) -> None:
+        def compile_all() -> None:
+            lowered.compile()
+
+        self._compiling[index, what] = self._pool.submit(compile_all)
+
+    def wait(self, index: int, what: str) -> None:
+        """Wait until what a phase needs to "train" or to "validate" is compiled."""
+        running = self._compiling.pop((index, what), None)
+        if running is not None:
+            running.result()
+
+    def close(self) -> None:
+        """Compile no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _batch(image: jax.ShapeDtypeStruct, count: int) -> dict[str, jax.ShapeDtypeStruct]:
+    images = jax.ShapeDtypeStruct((count, *image.shape), image.dtype)
+    return {"image": images, "label": jax.ShapeDtypeStruct((count,), jnp.int32)}
+
+
+def _abstract(tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)

@@ -1,0 +1,72 @@
+"""The programs of a phase: what its training step is made of, and the step made once of each."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optax
+
+from tlx.optim.groups import Group, optimizer
+from tlx.training.loss import Loss
+from tlx.training.mix import Mix
+from tlx.training.step import EpochFunction, StepFunction, make_train_epoch, make_train_step
+from tlx.tree.labels import trainable_mask
+from tlx.tree.partition import partition
+from tlx.tree.paths import Tree, flatten, unflatten
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that decides what the step of a phase does; equal programs share one, and so what is compiled of it.
+
+    `labels` and `ages` are sorted items; `ages` counts for its order only (`tlx.optim.optimizer`).
+    """
+
+    model: Any
+    labels: tuple[tuple[str, str], ...]
+    groups: tuple[tuple[str, Group], ...]
+    ages: tuple[tuple[str, int], ...]
+    steps: int
+    loss: Loss
+    mix: Mix | None
+    stored_norms: bool
+    after: str | None
+
+    @classmethod
+    def of(
+        cls, model: Any, labels: Tree, groups: Mapping[str, Group], ages: Mapping[str, int], steps: int, **how: Any
+    ) -> "Program":
+        ranks = {age: rank for rank, age in enumerate(sorted({0, *ages.values()}))}
+        ordered = sorted((path, ranks[age]) for path, age in ages.items())
+        items = (tuple(sorted(flatten(labels).items())), tuple(sorted(groups.items(), key=lambda item: item[0])))
+        return cls(model, *items, tuple(ordered), steps, **how)
+
+    @property
+    def tx(self) -> optax.GradientTransformation:
+        return _made(self)[0]
+
+    @property
+    def step(self) -> StepFunction:
+        return _made(self)[1]
+
+    @property
+    def epoch(self) -> EpochFunction:
+        return _made(self)[2]
+
+
+@functools.lru_cache(maxsize=16)
+def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction, EpochFunction]:
+    labels = unflatten(dict(program.labels))
+    trained, _ = partition(labels, trainable_mask(labels))
+    tx = optimizer(trained, dict(program.groups), program.steps, dict(program.ages))
+    step = make_train_step(
+        program.model,
+        labels,
+        tx,
+        program.loss,
+        program.mix,
+        stored_norms=program.stored_norms,
+        after=program.after,
+    )
+    return tx, step, make_train_epoch(step)
