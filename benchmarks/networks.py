@@ -56,7 +56,8 @@ def tlx_step(network: str, what: str, size: int, side: int) -> Step:
     from tlx.models import ModelConfig, build_model, init_variables
     from tlx.optim import Constant, Group, optimizer
     from tlx.training.loss import Loss
-    from tlx.training.step import Totals, TrainState, make_train_step
+    from tlx.training.state import Totals, TrainState
+    from tlx.training.step import make_train_step
     from tlx.tree import label_tree, partition, trainable_mask
 
     config = ModelConfig(TLX.get(network, network), CLASSES, (side, side, 3))

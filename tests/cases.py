@@ -17,7 +17,8 @@ from tlx.models import Base, Classifier, Head, Stage
 from tlx.models.small import Dense, cnn, mlp
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, InverseTime, Sgd, optimizer
 from tlx.training.loss import Loss
-from tlx.training.step import StepFunction, Totals, TrainState, make_train_step
+from tlx.training.state import StepFunction, Totals, TrainState
+from tlx.training.step import make_train_step
 from tlx.tree import flatten, label_tree, map_with_path, partition, trainable_mask
 
 # Toy stages

@@ -31,6 +31,17 @@ def test_finetune_prints_one_json_object_and_progress_elsewhere(tmp_path):
     assert "20 for training" in done.stderr  # which labels were used
 
 
+def test_finetune_takes_parts_averages_rematerialisation_and_types(call, tmp_path):
+    few = ("--head-epochs", "1", "--base-epochs", "1", "--labels-per-class", "2", "--compare-scratch", "never")
+    out = tmp_path / "run"
+    options = ("--accumulate", "2", "--ema", "0.9", "--remat", "--dtype", "bfloat16", "--base", "mlp-mnist")
+    call("finetune", *few, *options, "--out", str(out), "--json")
+    begun = json.loads((out / "run.json").read_text())
+    assert (begun["accumulate"], begun["ema"], begun["model"]["dtype"]) == (2, 0.9, "bfloat16")
+    assert yaml.safe_load((out / "config.yaml").read_text())["remat"] is True
+    assert tlx.Run.open(out).load().config.dtype == "bfloat16"
+
+
 def test_finetune_shows_a_table_of_phases_with_scratch_beside(call, tmp_path):
     called = call(
         "finetune", "--out", tmp_path / "run", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2

@@ -12,7 +12,8 @@ from tlx.models import run_frozen
 from tlx.optim import Constant, Group, Sgd
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.step import NEVER, all_finite, make_train_step
+from tlx.training.state import NEVER, all_finite
+from tlx.training.step import make_train_step
 from tlx.tree import FROZEN, combine, fingerprint, flatten, map_with_path, unflatten
 
 PLAIN = Group(Constant(0.1), Sgd(0.0))

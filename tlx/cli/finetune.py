@@ -117,6 +117,15 @@ class Finetune(PictureOptions):
     compare_scratch: Literal["auto", "always", "never"] = "auto"
     """Train the same model from scratch beside, for as many epochs; auto: where it has under a million parameters."""
 
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """What the model computes in; its parameters are float32 in either. By default as the base says."""
+    accumulate: int = 1
+    """Take a batch in so many parts, one after the other, to spare memory."""
+    remat: bool = False
+    """Compute what is inside a stage again for the gradient and do not keep it: slower, and less memory."""
+    ema: float | None = None
+    """Test and keep a moving average of the weights, with this decay: 0.999, say."""
+
     cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the activations of frozen stages are kept, so that they are computed once and not in every epoch."""
     cache_limit: float = 8.0
@@ -171,7 +180,7 @@ class Finetune(PictureOptions):
             raise ConfigError(f"--cache-limit: {self.cache_limit} is no number of gigabytes; say 8, for example")
         if self.out == "":
             raise ConfigError("--out is empty: name a directory")
-        base = tlx.load(self.base, self.weights, until=self.until)
+        base = tlx.load(self.base, self.weights, until=self.until, dtype=self.dtype)
         if self.input_size is not None:
             base = base.without_head().with_input(self.input_size)
         recipe = self.build_recipe(base.stages, 1e-4 if _is_small(base) else 1e-5)
@@ -202,6 +211,9 @@ class Finetune(PictureOptions):
             balanced=self.sampling == "balanced",
             workers=self.workers,
             cache=Cache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, self.cache_views),
+            accumulate=self.accumulate,
+            remat=self.remat,
+            ema=self.ema,
             compare_scratch=self._compares(base),
             resume=self.resume,
             progress=True,

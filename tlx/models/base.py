@@ -1,6 +1,7 @@
 """The staged base: a network as a chain of named stages that can run from any stage to any other."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -30,7 +31,8 @@ class Base(nn.Module):
     """Run stages one after another.
 
     The parameters of a stage stand under its name. A stage is the finest point at which a network is sequential, so
-    what happens inside one (branches, shortcuts) is its layer's affair.
+    what happens inside one (branches, shortcuts) is its layer's affair. With `remat`, training keeps what goes from
+    stage to stage, and computes what is inside one again for the gradient (`jax.checkpoint`).
 
     >>> from tlx.models.small import Dense
     >>> base = Base((Stage("dense1", Dense(8)), Stage("dense2", Dense(4))))
@@ -39,6 +41,7 @@ class Base(nn.Module):
     """
 
     stages: tuple[Stage, ...]
+    remat: bool = False
 
     def setup(self) -> None:
         for stage in self.stages:
@@ -58,7 +61,8 @@ class Base(nn.Module):
         stage and for stages in the wrong order.
         """
         for name in self.span(after, until):
-            x = getattr(self, name)(x, train)
+            layer = getattr(self, name)
+            x = _rematerialised(layer, x) if self.remat and train else layer(x, train)
         return x
 
     def span(self, after: str | None = None, until: str | None = None) -> tuple[str, ...]:
@@ -72,6 +76,30 @@ class Base(nn.Module):
         if last < first:
             raise ConfigError(f"stage {until!r} comes before {after!r}: the stages are {quote(names, 40)}")
         return names[first:last]
+
+
+@nn.remat
+def _rematerialised(layer: nn.Module, x: jax.Array) -> jax.Array:
+    found: jax.Array = layer(x, True)
+    return found
+
+
+def rematerialised(model: Any) -> Any:
+    """Return a model whose base keeps little for the gradient (`Base`); its parameters are the same.
+
+    Raise `ConfigError` for a model without a `Base`.
+
+    >>> from tlx.models.classifier import Classifier
+    >>> from tlx.models.head import Head
+    >>> from tlx.models.small import cnn
+    >>> rematerialised(Classifier(cnn(), Head(10))).base.remat
+    True
+    """
+    if not isinstance(getattr(model, "base", None), Base):
+        raise ConfigError(
+            f"remat: {type(model).__name__} has no tlx.models.Base: rematerialise within it, or leave it off"
+        )
+    return model.clone(base=model.base.clone(remat=True))
 
 
 def cut(base: Base, until: str) -> Base:

@@ -10,7 +10,8 @@ from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord
 from tlx.training.run import Run, evaluate_run, finetune, split_of
 from tlx.training.sentinel import Verdict, check_inputs
-from tlx.training.step import TrainState, make_train_step
+from tlx.training.state import TrainState
+from tlx.training.step import make_train_step
 
 __all__ = [
     "Cache",

@@ -15,7 +15,7 @@ from tlx.training.evaluate import lower_scores
 from tlx.training.phase import Task, frozen_part, program_of, validation_batch
 from tlx.training.programs import Program
 from tlx.training.resident import fits
-from tlx.training.step import Totals, TrainState
+from tlx.training.state import Totals, TrainState
 from tlx.tree.labels import label_tree, trainable_mask
 from tlx.tree.partition import partition
 from tlx.tree.paths import Tree
@@ -47,6 +47,7 @@ class Ahead:
         self._prepared[index] = program
         trainable, _ = partition(variables["params"], trainable_mask(labels))
         state: Any = TrainState(
+            average=None if task.ema is None else _abstract(trainable),
             step=jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
             params=_abstract(trainable),
             batch_stats=_abstract(variables.get("batch_stats", {})),

@@ -37,7 +37,8 @@ class Snapshot:
 
     `variables` is the whole tree, frozen leaves included; `memory` the optimizer's state by path. `epoch` and `step`
     count within phase `phase` (0 for the first). `records` holds what earlier phases came to, `sha256` the fingerprint
-    of what is frozen in this phase as it began, `seconds` the time spent in this phase.
+    of what is frozen in this phase as it began, `seconds` the time spent in this phase, `average` the moving averages
+    of the leaves that train, by path, where they are kept.
     """
 
     variables: Tree
@@ -51,6 +52,7 @@ class Snapshot:
     records: tuple[dict[str, Any], ...] = ()
     sha256: str | None = None
     seconds: float = 0.0
+    average: dict[str, Any] | None = None
 
 
 _PROGRESS = ("phase", "epoch", "step", "val_loss", "val_accuracy", "records", "sha256", "seconds")
@@ -60,8 +62,9 @@ _BEST = ("epoch", "step", "val_loss", "val_accuracy")
 class Checkpoints:
     """The checkpoints of one run, under one directory, numbered by epoch over all phases; the last two are kept.
 
-    A checkpoint holds `variables`, `memory` and `best` as Orbax trees and the rest as JSON, with the SHA-256 of each,
-    for Orbax itself does not notice a bit that flipped. One is due when the last was saved `every` seconds ago.
+    A checkpoint holds `variables`, `memory`, `best` and `average` as Orbax trees and the rest as JSON, with the SHA-256
+    of each, for Orbax itself does not notice a bit that flipped. One is due when the last was saved `every` seconds
+    ago.
     """
 
     def __init__(self, directory: Path, every: float = 10.0) -> None:
@@ -91,6 +94,8 @@ class Checkpoints:
                 "batch_stats": best.batch_stats,
                 "memory": _slots(best.memory),
             }
+        if snapshot.average is not None:
+            trees["average"] = unflatten(snapshot.average)
         trees = {name: tree for name, tree in trees.items() if tree}
         progress["checksums"] = {name: fingerprint(tree) for name, tree in trees.items()}
         progress["checksum"] = _checksum(progress)
@@ -123,7 +128,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         where = self.directory / str(number)
-        names = [name for name in ("variables", "memory", "best") if (where / name).is_dir()]
+        names = [name for name in ("variables", "memory", "best", "average") if (where / name).is_dir()]
         try:
             found = self._manager.restore(
                 number,
@@ -146,6 +151,7 @@ class Checkpoints:
                 variables=found["variables"],
                 memory=_memory(found["memory"] if "memory" in names else {}, progress["ages"]),
                 best=best,
+                average=flatten(found["average"]) if "average" in names else None,
                 **{name: progress[name] for name in _PROGRESS},
             )
         except Exception as error:  # Orbax raises a dozen kinds on damaged files

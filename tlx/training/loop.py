@@ -13,6 +13,7 @@ from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import ConfigError, DataError
+from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
 from tlx.optim.memory import Memory
@@ -26,7 +27,7 @@ from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
-from tlx.training.step import Totals
+from tlx.training.state import Totals
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
 
@@ -55,6 +56,9 @@ def fit(
     balanced: bool = False,
     workers: int | None = None,
     cache: Cache | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
+    ema: float | None = None,
     logs: Sequence[Log] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
@@ -66,6 +70,11 @@ def fit(
     varies training pictures and `mix` mixes them in pairs; `balanced` draws from all classes equally often; `workers`
     threads prepare batches (`tlx.data.Feed`). Neither their number nor a resume changes any picture. What stages that
     are frozen make of the pictures is computed once for all epochs and kept, as `cache` says (`Cache`).
+
+    To spare memory, `accumulate` takes a batch in so many parts (`tlx.training.make_train_step`), which must divide it,
+    and `remat` keeps only what goes from stage to stage for the gradient. With `ema`, 0.999 say, each phase keeps a
+    moving average of what it trains, is validated on it and ends with it. The model computes in the type it was
+    built or loaded with (`tlx.load`, `dtype`).
 
     Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
     other, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
@@ -83,7 +92,9 @@ def fit(
     feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=augment, pad=True, workers=workers)
     if augment is not None:
         augment.check(preprocess)
-    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs)
+    check_economy(batch_size, accumulate, ema)
+    model = rematerialised(model) if remat else model
+    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema)
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
     kept = _activation_cache(task, recipe, cache or Cache())
@@ -96,6 +107,14 @@ def fit(
     finally:
         ahead.close()
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
+
+
+def check_economy(batch_size: int, accumulate: int, ema: float | None) -> None:
+    """Raise `ConfigError` for parts that do not divide a batch, and for a decay that is not between 0 and 1."""
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1 or batch_size % accumulate:
+        raise ConfigError(f"accumulate: {accumulate!r} does not divide a batch of {batch_size}; give a divisor of it")
+    if ema is not None and not 0 < ema < 1:
+        raise ConfigError(f"ema: {ema!r} is no decay; give a number between 0 and 1 such as 0.999, or None")
 
 
 def check_recipe(recipe: Recipe, variables: Tree, train: Source, validation: Source | None, batch_size: int) -> None:

@@ -36,6 +36,17 @@ class Loss:
                 f"{len(self.class_weights)} class weights for {classes} classes: give one a class, in order"
             )
 
+    def sums(self, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Return the sum of weight * loss and the sum of weights; the quotient of several batches' is that of all.
+
+        >>> total, weight = Loss(class_weights=(1.0, 3.0)).sums(jnp.zeros((2, 4)), jnp.arange(2))
+        >>> round(float(total / weight), 4), float(weight)  # the logarithm of 4
+        (1.3863, 4.0)
+        """
+        losses = cross_entropy(logits, labels, self.label_smoothing)
+        weights = jnp.asarray(self.class_weights, logits.dtype)[labels] if self.class_weights else jnp.ones_like(losses)
+        return (weights * losses).sum(where=mask), weights.sum(where=mask)
+
     def __call__(self, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Return the loss, a scalar, of logits (B, C) and labels (B,) int; rows where `mask` is false do not count.
 

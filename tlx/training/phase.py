@@ -24,11 +24,11 @@ from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
-from tlx.training.step import NEVER, Totals, TrainState, all_finite
+from tlx.training.state import NEVER, Totals, TrainState, all_finite
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree, trainable_mask
 from tlx.tree.partition import combine, partition
-from tlx.tree.paths import Tree, flatten, unflatten
+from tlx.tree.paths import Tree, flatten, map_with_path, unflatten
 from tlx.tree.summary import Summary, summarize
 
 HEAD_BATCH = 1024  # examples that a head is validated on at once
@@ -71,6 +71,8 @@ class Task:
     loss: Loss
     mix: Mix | None
     logs: Sequence[Log]
+    accumulate: int = 1
+    ema: float | None = None
 
     @property
     def seed(self) -> int:
@@ -86,7 +88,8 @@ def program_of(
 ) -> tuple[Program, dict[str, int]]:
     """Say what the step of a phase is made of, and for how many steps each leaf that trains has trained before."""
     ages = ages_of(memory, labels, phase.groups)
-    how = {"loss": task.loss, "mix": task.mix, "stored_norms": phase.norms == "stored", "after": after}
+    how: dict[str, Any] = {"loss": task.loss, "mix": task.mix, "accumulate": task.accumulate, "ema": task.ema}
+    how |= {"stored_norms": phase.norms == "stored", "after": after}
     return Program.of(task.model, labels, phase.groups, ages, phase.epochs * task.epoch_steps, **how), ages
 
 
@@ -122,7 +125,7 @@ def start_of_phase(snapshot: Snapshot, labels: Tree, before: Mapping[str, Any]) 
     A phase that stops early thus never leaves weights that validation finds worse than those it was given.
     """
     trainable, _ = partition(snapshot.variables["params"], trainable_mask(labels))
-    params = {path: jnp.array(leaf) for path, leaf in flatten(trainable).items() if leaf is not None}
+    params = jax.tree.map(jnp.array, _leaves(trainable))
     return Best(
         epoch=0,
         step=0,
@@ -132,6 +135,17 @@ def start_of_phase(snapshot: Snapshot, labels: Tree, before: Mapping[str, Any]) 
         batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
         memory={path: _copied(snapshot.memory[path]) for path in params if path in snapshot.memory},
     )
+
+
+def _leaves(tree: Tree) -> dict[str, jax.Array]:
+    """Return the leaves that are there, by path."""
+    return {path: leaf for path, leaf in flatten(tree).items() if leaf is not None}
+
+
+def _averages(trainable: Tree, kept: Mapping[str, Any] | None) -> Tree:
+    """Return the moving averages to go on from, those of a checkpoint or the parameters, as copies."""
+    kept = kept or {}
+    return map_with_path(lambda path, leaf: None if leaf is None else jnp.array(kept.get(path, leaf)), trainable)
 
 
 def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +199,7 @@ class PhaseRun:
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
         """Build the state of the snapshot's step; the leaves are copies, for the step donates them."""
         trainable, _ = partition(snapshot.variables["params"], trainable_mask(self.labels))
+        average = None if self.task.ema is None else _averages(trainable, snapshot.average)
         trainable = jax.tree.map(jnp.array, trainable)
         return TrainState(
             step=jnp.asarray(snapshot.step, jnp.int32),
@@ -193,6 +208,7 @@ class PhaseRun:
             opt_state=install(self.program.tx.init(trainable), snapshot.memory, self.ages, snapshot.step),
             key=key,
             totals=Totals.zero(),
+            average=average,
         )
 
     def train_epoch(self, state: TrainState, epoch: int) -> TrainState:
@@ -237,6 +253,8 @@ class PhaseRun:
         variables = {**snapshot.variables, "params": combine(state.params, self.frozen)}
         if "batch_stats" in variables:
             variables["batch_stats"] = state.batch_stats
+        average = None if state.average is None else _leaves(state.average)
+        tested = variables if average is None else {**variables, "params": combine(state.average, self.frozen)}
         scores = None
         if task.validation is not None:
             self.ready("validate")
@@ -246,7 +264,7 @@ class PhaseRun:
                 preprocess = source.preprocess
             size = validation_batch(task, self.resident is not None)
             how: dict[str, Any] = {"after": after, "workers": task.feed.workers}
-            scores = evaluate(task.model, variables, source, preprocess, size, **how)
+            scores = evaluate(task.model, tested, source, preprocess, size, **how)
         record: dict[str, Any] = {
             "step": step,
             "loss": float(state.totals.loss / state.totals.examples),
@@ -271,6 +289,7 @@ class PhaseRun:
             val_loss=record["val_loss"],
             val_accuracy=record["val_accuracy"],
             seconds=snapshot.seconds + seconds,
+            average=average,
         )
         return replace(snapshot, best=self._best(snapshot, state)), record
 
@@ -288,15 +307,17 @@ class PhaseRun:
             step=snapshot.step,
             val_loss=snapshot.val_loss,
             val_accuracy=snapshot.val_accuracy,
-            params={path: jnp.array(leaf) for path, leaf in flatten(state.params).items() if leaf is not None},
+            params=jax.tree.map(jnp.array, snapshot.average or _leaves(state.params)),
             batch_stats=jax.tree.map(jnp.array, state.batch_stats),
             memory={path: _copied(snapshot.memory[path]) for path in self.ages},
         )
 
     def finish(self, snapshot: Snapshot, index: int) -> Snapshot:
-        """Bring the best epoch back, record the phase, and return the snapshot with which the next one begins."""
+        """Take the best epoch or the averages, record the phase, and return the snapshot that the next begins with."""
         best = snapshot.best
         variables, memory = snapshot.variables, snapshot.memory
+        if best is None and snapshot.average is not None:
+            variables = {**variables, "params": unflatten({**flatten(variables["params"]), **snapshot.average})}
         if best is not None:
             params = unflatten({**flatten(variables["params"]), **best.params})
             variables = {**variables, "params": params}

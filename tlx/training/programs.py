@@ -10,7 +10,8 @@ import optax
 from tlx.optim.groups import Group, optimizer
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.step import EpochFunction, StepFunction, make_train_epoch, make_train_step
+from tlx.training.state import EpochFunction, StepFunction
+from tlx.training.step import make_train_epoch, make_train_step
 from tlx.tree.labels import trainable_mask
 from tlx.tree.partition import partition
 from tlx.tree.paths import Tree, flatten, unflatten
@@ -32,6 +33,8 @@ class Program:
     mix: Mix | None
     stored_norms: bool
     after: str | None
+    accumulate: int = 1
+    ema: float | None = None
 
     @classmethod
     def of(
@@ -52,6 +55,7 @@ class Program:
 
     @property
     def epoch(self) -> EpochFunction:
+        """All steps of an epoch of a head alone; such a batch is small, and taken whole."""
         return _made(self)[2]
 
 
@@ -60,13 +64,8 @@ def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction,
     labels = unflatten(dict(program.labels))
     trained, _ = partition(labels, trainable_mask(labels))
     tx = optimizer(trained, dict(program.groups), program.steps, dict(program.ages))
-    step = make_train_step(
-        program.model,
-        labels,
-        tx,
-        program.loss,
-        program.mix,
-        stored_norms=program.stored_norms,
-        after=program.after,
-    )
-    return tx, step, make_train_epoch(step)
+    given = (program.model, labels, tx, program.loss, program.mix)
+    how: dict[str, Any] = {"stored_norms": program.stored_norms, "after": program.after, "ema": program.ema}
+    whole = make_train_step(*given, **how)
+    step = whole if program.accumulate == 1 else make_train_step(*given, **how, accumulate=program.accumulate)
+    return tx, step, make_train_epoch(whole)

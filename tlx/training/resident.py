@@ -11,7 +11,7 @@ from tlx.data.pipeline import Feed, rows_of_epoch
 from tlx.models.head import Head
 from tlx.training.activations import Activations
 from tlx.training.cache import Frozen
-from tlx.training.step import EpochFunction, TrainState
+from tlx.training.state import EpochFunction, TrainState
 from tlx.tree.paths import Tree
 
 MOST = 1 << 30  # bytes

@@ -29,7 +29,7 @@ from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.interpret import write_evaluation
 from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
-from tlx.training.loop import Fit, check_recipe, fit
+from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
@@ -90,6 +90,9 @@ def finetune(
     balanced: bool = False,
     workers: int | None = None,
     cache: Cache | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
+    ema: float | None = None,
     compare_scratch: bool = True,
     resume: bool = False,
     progress: bool = False,
@@ -98,9 +101,10 @@ def finetune(
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
 
     `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own; `augment`,
-    `mix`, `balanced` and `workers` say how training pictures are fed (`tlx.fit`), and `cache` whether and where the
-    activations of frozen stages are kept (`tlx.Cache`). With
-    `compare_scratch` the same model is trained from fresh weights for as many epochs and tested beside. The directory
+    `mix`, `balanced` and `workers` say how training pictures are fed, `accumulate` and `remat` spare memory, `ema`
+    averages the weights (`tlx.fit`), and `cache` says whether and where the activations of frozen stages are kept
+    (`tlx.Cache`). With `compare_scratch` the same model is trained from fresh weights for as many epochs and tested
+    beside. The directory
     `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
     `config`, if given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error.
     With `resume`, an interrupted run goes on from its last epoch and a finished one is returned as it is.
@@ -121,6 +125,7 @@ def finetune(
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
+    check_economy(batch_size, accumulate, ema)
     loss.check(len(data.classes))
     start = base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
@@ -144,6 +149,8 @@ def finetune(
         "mix": asdict(mix) if mix else None,
         "balanced": balanced,
         "cache": {"dtype": cache.dtype, "views": cache.views},
+        "accumulate": accumulate,
+        "ema": ema,
         "phases": [to_plain(phase) | {"stages": _stages(start, phase)} for phase in recipe],
         "compare_scratch": compare_scratch,
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
@@ -158,6 +165,7 @@ def finetune(
 
     began = time.monotonic()
     feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers, "cache": cache}
+    feeding |= {"accumulate": accumulate, "remat": remat, "ema": ema}
     trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, progress)
     transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
     baseline = None
@@ -234,7 +242,7 @@ class _Trainer:
     batch_size: int
     seed: int
     loss: Loss
-    feeding: Mapping[str, Any]  # what `fit` takes of augment, mix, balanced, workers and cache
+    feeding: Mapping[str, Any]  # what else `fit` takes
     out: Path
     progress: bool
 
@@ -328,7 +336,8 @@ def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | N
     """Take possession of a run directory; return the run if it is finished already."""
     described = json.loads(json.dumps(description))
     if resume and os.path.exists(out / RUN):
-        kept = {"cache": described["cache"], **read_json(out / RUN)}  # runs of older versions have none
+        older: dict[str, Any] = {"cache": described["cache"], "accumulate": 1, "ema": None}  # versions that knew none
+        kept = {**older, **read_json(out / RUN)}
         before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
         changed = "; ".join(_differences(before, now))
         if changed:
