@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from networks import RATE, TLX, fastest_of, import_keras, keras_model, tlx_phase, torch_model
+from networks import RATE, TLX, import_keras, keras_model, least_of, tlx_phase, tlx_variables, torch_model
 from turns import in_turns, median, serve
 
 DATA = Path(os.environ.get("TLX_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -67,13 +67,13 @@ def examples(task: Task) -> Arrays:
 def by_tlx(task: Task, cached: bool, counts: Sequence[int]) -> Callable[[], dict[str, Any]]:
     import tlx
     from tlx.data import ArraySource, Preprocess
-    from tlx.models import ModelConfig, build_model, init_variables
+    from tlx.models import ModelConfig, build_model
     from tlx.training import Cache, fit
 
     side = task.side
     images, labels, others, answers, classes = examples(task)
     config = ModelConfig(TLX.get(task.network, task.network), classes, (side, side, 3))
-    model, variables = build_model(config), init_variables(config)
+    model, variables = build_model(config), tlx_variables(config)
     train, held_out = ArraySource(images, labels), ArraySource(others, answers)
     preprocess = Preprocess(side, side, 3, scale=1 / 127.5, mean=(1.0,) * 3)
 
@@ -151,7 +151,7 @@ def measure(task: Task, counts: Sequence[int], programs: Sequence[str], rounds: 
     answers, absent = in_turns(names, rounds)
     uncached = median([answer["seconds"] / 2 for answer in answers["uncached"]])
     peers = {name: median(times) for name, times in answers.items() if name not in ("tlx", "uncached")}
-    fastest, least = fastest_of(peers)
+    fastest, least = least_of(peers)
     found: dict[str, Any] = {"network": task.network, "seconds_an_epoch": {**peers, "tlx, uncached": uncached}}
     for count in counts:
         ours = median([answer[str(count)]["seconds"] for answer in answers["tlx"]])

@@ -2,16 +2,17 @@
 
     python benchmarks/first_step.py PROGRAM
 
-is one process of `benchmarks/startup.py`: it imports a program's libraries, builds the network with random weights, and
-trains for one epoch of one batch of 32 random pictures, the way that people begin: `tlx.fit`, Keras's `fit`, a step of
-PyTorch's. It then says so and ends at once.
+is one process of `benchmarks/startup.py`: it imports a program's libraries, builds the network with random weights
+(tlx's are drawn with NumPy, for in a transfer they come from a file: `networks.tlx_variables`), and trains for one
+epoch of one batch of 32 random pictures, the way that people begin: `tlx.fit`, Keras's `fit`, a step of PyTorch's. It
+then says so and ends at once.
 """
 
 import os
 import sys
 
 import numpy as np
-from networks import CLASSES, TLX, import_keras, keras_model, tlx_phase, torch_program
+from networks import CLASSES, TLX, import_keras, keras_model, tlx_phase, tlx_variables, torch_program
 
 NETWORK, SIZE, SIDE = "resnet50", 32, 32
 
@@ -19,10 +20,10 @@ NETWORK, SIZE, SIDE = "resnet50", 32, 32
 def by_tlx() -> None:
     import tlx
     from tlx.data import ArraySource, Preprocess
-    from tlx.models import ModelConfig, build_model, init_variables
+    from tlx.models import ModelConfig, build_model
 
     config = ModelConfig(TLX[NETWORK], CLASSES, (SIDE, SIDE, 3))
-    model, variables = build_model(config), init_variables(config)
+    model, variables = build_model(config), tlx_variables(config)
     recipe = (tlx_phase(NETWORK, model, variables, "head"),)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (SIZE, SIDE, SIDE, 3), dtype=np.uint8)

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from networks import prepare, tlx_program, torch_program
+from networks import least_of, prepare, tlx_program, torch_program
 from turns import Absent, in_turns, median, serve, versions
 
 CARDS = {  # by the name that JAX gives: dense bfloat16 FLOPs and bytes of memory a second, of NVIDIA's data sheets
@@ -106,15 +106,14 @@ def measure(network: str, what: str, options: Options, card: str) -> dict[str, A
     programs = {name: [sys.executable, __file__, "serve", name, network, what, said] for name in options.programs}
     answers, absent = in_turns(programs, 1 if options.quick else options.rounds)
     seconds = {name: median([answer["seconds"] for answer in each]) for name, each in answers.items()}
-    peers = {name: each for name, each in seconds.items() if name != "tlx"}
-    fastest = min(peers, key=peers.__getitem__) if peers else None
+    fastest, least = least_of(seconds)
     (ours, *_) = answers["tlx"]
     return {
         "pictures_a_second": {name: round(options.batch / each, 1) for name, each in seconds.items()},
         "milliseconds": {name: round(1000 * each, 3) for name, each in seconds.items()},
         "fastest_peer": fastest,
-        "ratio": round(peers[fastest] / seconds["tlx"], 3) if fastest else None,
-        "over_peers": {name: round(each / seconds["tlx"], 3) for name, each in peers.items()},
+        "ratio": round(least / seconds["tlx"], 3) if least else None,
+        "over_peers": {name: round(each / seconds["tlx"], 3) for name, each in seconds.items() if name != "tlx"},
         "flops": ours["flops"],
         "bytes": ours["bytes"],
         **roofline(card, ours["flops"], ours["bytes"], seconds["tlx"]),

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from networks import CLASSES, PROGRAMS, RATE, TLX, import_keras, keras_model, torch_model
+from networks import CLASSES, PROGRAMS, RATE, TLX, import_keras, keras_model, tlx_variables, torch_model
 from turns import in_turns, median, serve, versions
 
 BATCH = 32
@@ -52,7 +52,7 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable
 
     import tlx
     from tlx.data import ArraySource, Preprocess
-    from tlx.models import ModelConfig, build_model, init_variables
+    from tlx.models import ModelConfig, build_model
     from tlx.optim import optimizer
     from tlx.training.log import JsonLines, Log
     from tlx.training.loss import Loss
@@ -61,7 +61,7 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable
 
     images, targets = pictures(shape, steps)
     config = ModelConfig(TLX.get(case, case), CLASSES, shape, pool="flatten" if case == "cnn" else "average")
-    model, variables = build_model(config), init_variables(config)
+    model, variables = build_model(config), tlx_variables(config)
     preprocess = Preprocess(*shape, scale=1 / 127.5, mean=(1.0,) * shape[2])
     folder = tempfile.TemporaryDirectory()
     recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=EPOCHS + 1, norms="batch")

@@ -27,7 +27,7 @@ from typing import Any
 
 import tyro
 from networks import PROGRAMS as PEERS
-from networks import fastest_of
+from networks import least_of
 from turns import versions
 
 DEPENDENCIES = "import time, jax, flax, optax; start = time.perf_counter(); "
@@ -111,7 +111,7 @@ def _first_steps(programs: tuple[str, ...], runs: int) -> dict[str, Any]:
                 else:
                     taken.setdefault(name, []).append(seconds)
     seconds = {name: round(statistics.median(each), 3) for name, each in taken.items()}
-    fastest, least = fastest_of(seconds)
+    fastest, least = least_of(seconds)
     found: dict[str, Any] = {"seconds": seconds, "fastest_peer": fastest, "absent": absent}
     for kind in ("cold", "warm"):
         ours, keras = seconds[f"tlx, {kind}"], seconds.get("keras-jax")
