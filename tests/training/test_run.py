@@ -71,6 +71,8 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
             "mix",
             "balanced",
             "cache",
+            "accumulate",
+            "ema",
             "phases",
             "compare_scratch",
             "versions",
