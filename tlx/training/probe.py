@@ -116,11 +116,11 @@ def linear_probe(
     """Fit linear heads to the features of a frozen base, for each value of `l2`, and keep the best on validation.
 
     `method` is "lbfgs", softmax regression (`tlx.training.softmax_regression`), or "ridge", least squares
-    (`tlx.training.ridge_regression`): quicker, and often less accurate. Its logits are scaled by one number, so that
-    their softmax has the least cross-entropy on the validation examples (C. Guo et al., On calibration of modern neural
-    networks, 2017). For each of `shots`, heads are also fitted to that many examples of each class, drawn `draws`
-    times, each draw with mean, scale and `l2` of its own, and tested (`Probe.curve`); their `l2` is chosen on all
-    the validation examples, which few-shot studies should tell.
+    (`tlx.training.ridge_regression`): quicker, and often less accurate. The chosen head's logits are scaled by one
+    number, so that their softmax has the least cross-entropy on the validation examples (C. Guo et al., On calibration
+    of modern neural networks, 2017), which changes no prediction. For each of `shots`, heads are also fitted to that
+    many examples of each class, drawn `draws` times, each draw with mean, scale and `l2` of its own, and tested
+    (`Probe.curve`); their `l2` is chosen on all the validation examples, which few-shot studies should tell.
 
     Features are centred and divided by one number, so that the path means the same for every base, or with the `scale`
     "each" by their own deviations: from few examples these are noise.
@@ -160,7 +160,7 @@ def linear_probe(
     validation = found.get("validation")
     options: dict[str, Any] = {"method": method, "scale": scale, "max_iterations": max_iterations}
     swept = sweep(found["train"], validation, found["test"], drawn, len(data.classes), l2, **options)
-    factor = _steepness(validation, swept.kernel, swept.bias) if method == "ridge" and validation is not None else 1.0
+    factor = 1.0 if validation is None else _steepness(validation, swept.kernel, swept.bias)
     head = {"kernel": jnp.asarray(swept.kernel * factor), "bias": jnp.asarray(swept.bias * factor)}
     variables = join(split(start.variables)[0], {"params": {"logits": head}})
     probe = Probe(replace(start, variables=variables, name=f"{base.name}-probe"), method, swept.fits, activations)
@@ -194,13 +194,18 @@ def _features(
 
 
 def _steepness(examples: Examples, kernel: np.ndarray, bias: np.ndarray) -> float:
-    """Return the factor of the logits with which their softmax has the least cross-entropy, at most `STEEPEST`."""
-    logits = np.asarray(examples.features, np.float32) @ kernel + bias[None]
-    apart = (logits - logits[np.arange(len(logits)), examples.labels][:, None]).astype(np.float64)
+    """Return the factor of the logits with which their softmax has the least cross-entropy, at most `STEEPEST`.
+
+    One example more is counted, which is of all classes alike: where all others are right, the probabilities would
+    become certain (as J. Platt, Probabilistic outputs for support vector machines, 1999, smooths his targets).
+    """
+    logits = (np.asarray(examples.features, np.float32) @ kernel + bias[None]).astype(np.float64)
+    count = len(logits)
+    wanted = (logits[np.arange(count), examples.labels].sum() + logits.mean()) / (count + 1)
 
     def slope(factor: float) -> float:
-        weights = np.exp(factor * apart - (factor * apart).max(1, keepdims=True))
-        return float(((weights * apart).sum(1) / weights.sum(1)).mean())
+        weights = np.exp(factor * (logits - logits.max(1, keepdims=True)))
+        return float(((weights * logits).sum(1) / weights.sum(1)).mean()) - wanted
 
     low, high = 1 / STEEPEST, STEEPEST  # the slope rises with the factor
     for _ in range(60):

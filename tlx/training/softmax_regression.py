@@ -87,7 +87,9 @@ def softmax_regression(
     targets[:count] = labels
     order = np.argsort(-np.array(l2))
     path = np.array(l2, np.float32)[order]
-    solved = _solve(inputs, targets, np.arange(rows) < count, path, np.float32(tolerance), max_iterations, classes)
+    solved = _solve(
+        inputs, targets, np.arange(rows) < count, path, np.float32(tolerance), np.int32(max_iterations), classes
+    )
     back = np.argsort(order)
     kernel, bias, converged, iterations = (np.asarray(leaf)[back] for leaf in jax.device_get(solved))
     if axes is not None:
@@ -140,14 +142,14 @@ class _Search(NamedTuple):
     halvings: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
+@functools.partial(jax.jit, static_argnums=6)
 def _solve(
     inputs: jax.Array,
     labels: jax.Array,
     mask: jax.Array,
     path: jax.Array,
     tolerance: jax.Array,
-    limit: int,
+    limit: jax.Array,
     classes: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Solve along a descending path; return kernels, biases, whether each converged, and evaluations."""
@@ -172,7 +174,7 @@ def _solve(
 
 
 def _minimise(
-    loss: Callable[[_Weights], jax.Array], start: _Weights, reached: Callable[[_Search], jax.Array], limit: int
+    loss: Callable[[_Weights], jax.Array], start: _Weights, reached: Callable[[_Search], jax.Array], limit: jax.Array
 ) -> _Search:
     """Minimise a convex function by L-BFGS; one turn of the loop evaluates it once.
 
