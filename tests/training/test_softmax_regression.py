@@ -33,6 +33,27 @@ def test_it_finds_what_scikit_learn_finds(shape, scale):
     assert path.l2 == L2
 
 
+def test_what_does_not_vary_but_for_rounding_is_not_blown_up():
+    for scale in ("common", "each"):
+        standard = Standard.of(np.full((61, 2), 0.1), scale)
+        assert (np.abs(standard.scale - 1) == 0).all()
+
+
+@pytest.mark.parametrize("l2", [1e-3, 0.1, 10.0])
+def test_the_objective_is_within_the_tolerance_of_its_least_value(l2):
+    features, labels = toy_features(200, 12, classes=20)
+    standard = Standard.of(features)
+
+    def objective(path):
+        logits = features.astype(np.float64) @ path.kernel[0] + path.bias[0][None]
+        losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(200), labels]
+        return losses.mean() + l2 / 2 * np.square(path.kernel[0] * standard.scale[:, None]).sum()
+
+    loose, exact = (softmax_regression(features, labels, 20, (l2,), tolerance=each) for each in (1e-2, 1e-6))
+    assert loose.iterations[0] < exact.iterations[0]
+    assert 0 <= objective(loose) - objective(exact) < 1e-2 * objective(exact)
+
+
 def centred(logits):
     """Take off each row what all its logits share, which no probability depends on."""
     return logits - logits.mean(1, keepdims=True)
