@@ -170,6 +170,16 @@ def test_the_page_on_data_does_what_it_says(capsys: pytest.CaptureFixture[str]) 
         assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
+# Probes
+
+
+def test_the_page_on_probes_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    ((_, code),) = blocks(ROOT / "docs" / "probe.md", "python")
+    exec(code, {})
+    told_lines = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == told_lines
+
+
 # Commands
 
 

@@ -55,6 +55,16 @@ def toy_source(count: int = 14, classes: int = 3, seed: int = 0) -> ArraySource:
     return ArraySource(images.astype(np.uint8), labels, tuple("abcdef"[:classes]))
 
 
+def toy_features(count: int, width: int, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw features of unlike sizes and means, one of them constant, and labels that they tell a little of."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    features = draw.normal(size=(count, width)) + draw.normal(size=(classes, width))[labels]
+    features = features * np.geomspace(0.1, 10, width)[None] + draw.normal(size=(1, width)) * 5
+    features[:, 1] = 0.1
+    return features.astype(np.float32), labels
+
+
 class Stopped(Exception):
     """What a test raises to stop a run."""
 

@@ -27,9 +27,11 @@ from .presets import published_names as published_names
 from .presets import save as save
 from .training import Cache as Cache
 from .training import Mix as Mix
+from .training import Probe as Probe
 from .training import Run as Run
 from .training import check_inputs as check_inputs
 from .training import evaluate as evaluate
 from .training import finetune as finetune
 from .training import fit as fit
+from .training import linear_probe as linear_probe
 from .training import predict as predict

@@ -30,6 +30,9 @@ def probe(
 ) -> Recipe:
     """Train the head alone on frozen features: one phase.
 
+    A linear head that is fitted without augmentation is had sooner, and its regularisation with it, by
+    `tlx.linear_probe`, which solves for it.
+
     >>> [(phase.name, phase.rules) for phase in probe(["conv1", "conv2"])]
     [('head', (('base', 'frozen'), ('head', 'head')))]
     """

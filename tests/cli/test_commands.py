@@ -188,7 +188,9 @@ def test_report_is_written_again(call, run_dir):
     HTMLParser().feed(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("command", ["finetune", "evaluate", "predict", "convert", "inspect", "presets", "report"])
+@pytest.mark.parametrize(
+    "command", ["finetune", "probe", "evaluate", "predict", "convert", "inspect", "presets", "report"]
+)
 def test_help(call, command):
     called = call(command, "--help")
     assert (called.code, called.err) == (0, "")

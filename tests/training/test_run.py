@@ -70,6 +70,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
             "augment",
             "mix",
             "balanced",
+            "keep_head",
             "cache",
             "accumulate",
             "ema",

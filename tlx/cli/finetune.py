@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tlx.cli.options import PictureOptions, percentage, value_of
+from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
+from tlx.cli.transfer import TransferOptions
 from tlx.errors import CheckpointError, ConfigError
 
 NOT_SAVED = ("json", "debug", "resume", "config", "out", "workers", "device", "cache", "cache_limit")
@@ -16,58 +17,22 @@ SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs litt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(PictureOptions):
+class Finetune(TransferOptions):
     """Transfer a pretrained base to other data: new head, frozen base, then as the recipe says.
 
     Without options it takes `cnn-mnist` to the digits of scikit-learn with ten labels a class.
     """
 
-    data: str = "digits"
-    """What to train on: a folder of pictures with a folder for each class, a .csv or .jsonl manifest, a .npz file, or
-    digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
-    base: str = "cnn-mnist"
-    """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion."""
-    weights: str | None = None
-    """The weight file of a published base, as its source publishes it; by default it is fetched."""
-    until: str | None = None
-    """Cut the base after this stage."""
-    input_size: tuple[int, int] | None = None
-    """Height and width at which the base sees pictures; by default as the base says."""
     recipe: Literal["probe", "finetune", "gradual", "full", "scratch"] = "finetune"
     """probe: head alone. finetune: head, then base with it. gradual: stage by stage. full: all. scratch: all, fresh."""
     out: str | None = None
     """The run's directory; by default a new one under runs/."""
     resume: bool = False
     """Go on with the run that was interrupted in --out."""
-    config: str | None = None
-    """A YAML file of these options; flags win over it."""
-    seed: int = 0
-
-    labels_per_class: int | None = None
-    """How many labels a class training and validation may use; by default all (10 for digits)."""
-    validation: float = 0.15
-    """The share of the training examples kept for validation where the data have no validation set."""
-    test: float = 0.3
-    """The share kept for testing where the data have no test set."""
-    train_split: str | None = None
-    """What to train on of the data: a folder, a split of a manifest, or a slice such as train[10%:] (tfds, hf)."""
-    validation_split: str | None = None
-    """What to validate on, named likewise."""
-    test_split: str | None = None
-    """What to test on, named likewise."""
-    invert: bool = False
-    """Turn black into white: where the base knows light on dark and the data are dark on light."""
-    margin: int | None = None
-    """Pixels of background put around the picture; by default what the base says."""
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-    """How pictures are resized; by default as the base says."""
-    grey_to_rgb: str | None = None
-    """How grey becomes RGB: repeat, or the name of a matplotlib colour map."""
-
+    keep_head: bool = False
+    """Begin with the base's own head, as tlx probe leaves one, and not with a fresh one; its classes are the data's."""
     hidden: tuple[int, ...] = ()
     """Sizes of the head's hidden layers; none for a linear head."""
-    pool: Literal["flatten", "average", "max"] | None = None
-    """How the head takes features; by default as suits the base."""
     dropout: float = 0.0
     """The rate of dropout in the head."""
 
@@ -117,8 +82,6 @@ class Finetune(PictureOptions):
     compare_scratch: Literal["auto", "always", "never"] = "auto"
     """Train the same model from scratch beside, for as many epochs; auto: where it has under a million parameters."""
 
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """What the model computes in; its parameters are float32 in either. By default as the base says."""
     accumulate: int = 1
     """Take a batch in so many parts, one after the other, to spare memory."""
     remat: bool = False
@@ -126,12 +89,6 @@ class Finetune(PictureOptions):
     ema: float | None = None
     """Test and keep a moving average of the weights, with this decay: 0.999, say."""
 
-    cache: Literal["auto", "memory", "disk", "off"] = "auto"
-    """Where the activations of frozen stages are kept, so that they are computed once and not in every epoch."""
-    cache_limit: float = 8.0
-    """How many gigabytes they may take."""
-    cache_dtype: Literal["computed", "float32", "float16", "bfloat16"] = "computed"
-    """The type they are kept in; half the size in float16 and bfloat16, which round them."""
     cache_views: int = 0
     """With augmentation: how many variations of each picture are kept and taken in turns; 0: none, no cache."""
 
@@ -172,27 +129,15 @@ class Finetune(PictureOptions):
 
     def run(self) -> None:
         import tlx
-        from tlx.data import DataSpec
-        from tlx.training.cache import Cache
         from tlx.training.loss import Loss
 
-        if not (math.isfinite(self.cache_limit) and self.cache_limit >= 0):
-            raise ConfigError(f"--cache-limit: {self.cache_limit} is no number of gigabytes; say 8, for example")
-        if self.out == "":
-            raise ConfigError("--out is empty: name a directory")
-        base = tlx.load(self.base, self.weights, until=self.until, dtype=self.dtype)
-        if self.input_size is not None:
-            base = base.without_head().with_input(self.input_size)
+        self.check_options(self.out)
+        base = self.load_base()
         recipe = self.build_recipe(base.stages, 1e-4 if _is_small(base) else 1e-5)
-        preprocess = self._preprocess(base.preprocess)
-        augment, mix = tlx.Augment(**self._given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
+        preprocess = self.preprocess(base.preprocess)
+        augment, mix = tlx.Augment(**self.given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
         augment.check(preprocess)
-        data = tlx.load_data(
-            self.data,
-            **self._given(DataSpec, "source", "skip_bad"),
-            skip_bad=percentage("skip-bad", self.skip_bad),
-            progress=True,
-        )
+        data = self.load_data()
         weighted = self.class_weights == "balanced"
         run = tlx.finetune(
             base,
@@ -202,6 +147,7 @@ class Finetune(PictureOptions):
             hidden=self.hidden,
             pool=self.pool,
             dropout=self.dropout,
+            keep_head=self.keep_head,
             preprocess=preprocess,
             batch_size=min(max(len(data.train) // 20, 20), 128) if self.batch_size is None else self.batch_size,
             seed=self.seed,
@@ -210,7 +156,7 @@ class Finetune(PictureOptions):
             mix=mix,
             balanced=self.sampling == "balanced",
             workers=self.workers,
-            cache=Cache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, self.cache_views),
+            cache=self.kept(self.cache_views),
             accumulate=self.accumulate,
             remat=self.remat,
             ema=self.ema,
@@ -226,10 +172,6 @@ class Finetune(PictureOptions):
             print_json(run.result)
         else:
             _show(run.result, report)
-
-    def _given(self, kind: Any, *but: str) -> dict[str, Any]:
-        """Return the options that are fields of `kind`, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(kind) if f.name not in but and hasattr(self, f.name)}
 
     def _compares(self, base: Any) -> bool:
         """Tell whether a model from scratch is trained beside."""
@@ -311,12 +253,6 @@ class Finetune(PictureOptions):
         if missing:
             raise ConfigError(f"--{option} {choice} needs --{missing[0]}")
         return kind(**values, **given)
-
-    def _preprocess(self, own: Any) -> Any:
-        """Return the base's preprocessing with what the options change of it."""
-        names = ("margin", "interpolation", "grey_to_rgb")
-        changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(own, invert=own.invert != self.invert, **changed)
 
 
 def _is_small(model: Any) -> bool:

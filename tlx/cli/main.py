@@ -13,7 +13,7 @@ from importlib import import_module
 from tlx.cli.options import Command, nearest, parse
 from tlx.errors import ConfigError, StorageError, TlxError
 
-COMMANDS = ("finetune", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
+COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
 
 INTERRUPTED = 130
 

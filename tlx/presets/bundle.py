@@ -55,8 +55,7 @@ def write_bundle(
     `write` takes the path of the weights' file and returns what is to be known of it: its 'sha256', and whether it may
     hold numbers that are not finite ('allow_nonfinite'). The variables of `pretrained` are not looked at.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path}: is already there: name another folder")
+    check_free(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.mkdir(parents=True)
@@ -83,6 +82,13 @@ def write_bundle(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return path
+
+
+def check_free(path: str | Path) -> None:
+    """Raise `ConfigError` where `save` would not write: something is there already, other than an empty folder."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path}: is already there: name another folder")
 
 
 def load_bundle(path: str | Path) -> Pretrained:

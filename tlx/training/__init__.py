@@ -1,4 +1,4 @@
-"""Training: the step, the loop over phases, evaluation, checkpoints, logs and whole runs."""
+"""Training: the step, the loop over phases, linear probes, evaluation, checkpoints, logs and whole runs."""
 
 from tlx.training.cache import Cache
 from tlx.training.evaluate import Evaluation, evaluate, predict
@@ -8,18 +8,25 @@ from tlx.training.loop import Fit, fit
 from tlx.training.loss import Loss, balanced_weights
 from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord
+from tlx.training.probe import Probe, linear_probe
+from tlx.training.ridge import ridge_regression
 from tlx.training.run import Run, evaluate_run, finetune, split_of
 from tlx.training.sentinel import Verdict, check_inputs
+from tlx.training.softmax_regression import LinearPath, softmax_regression
 from tlx.training.state import TrainState
 from tlx.training.step import make_train_step
+from tlx.training.sweep import ProbeFit
 
 __all__ = [
     "Cache",
     "Evaluation",
     "Fit",
+    "LinearPath",
     "Loss",
     "Mix",
     "PhaseRecord",
+    "Probe",
+    "ProbeFit",
     "Run",
     "TrainState",
     "Verdict",
@@ -31,9 +38,12 @@ __all__ = [
     "features",
     "finetune",
     "fit",
+    "linear_probe",
     "make_train_step",
     "predict",
     "probabilities",
+    "ridge_regression",
+    "softmax_regression",
     "split_of",
     "write_features",
 ]

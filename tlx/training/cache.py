@@ -78,11 +78,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The activations with which a phase works in the place of pictures, and a line about them."""
+    """The activations with which a phase or a probe works in the place of pictures, and a line about them."""
 
     train: Activations
     validation: Activations | None
     note: str
+    test: Activations | None = None
 
 
 class ActivationCache:
@@ -92,9 +93,18 @@ class ActivationCache:
     pass those that later phases will need are computed, too, as far as they fit.
     """
 
-    def __init__(self, model: Any, recipe: Sequence[Phase], cache: Cache, train: Part, validation: Part | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        recipe: Sequence[Phase],
+        cache: Cache,
+        train: Part,
+        validation: Part | None,
+        test: Part | None = None,
+    ) -> None:
         self.model, self.recipe, self.cache = model, recipe, cache
-        self.parts = {"train": train, **({"validation": validation} if validation else {})}
+        parts = {"train": train, "validation": validation, "test": test}
+        self.parts = {name: part for name, part in parts.items() if part}
         self.kept: dict[tuple[str, str], tuple[str, Activations]] = {}  # part, stage -> key, activations
 
     def of_phase(self, index: int, variables: Tree, workers: int | None) -> Frozen | str:
@@ -104,10 +114,16 @@ class ActivationCache:
         stages = self._stages(index, variables)
         if isinstance(stages, str):
             return stages
+        return self.of_stage(stages[0], variables, workers, later=stages[1:])
+
+    def of_stage(self, stage: str, variables: Tree, workers: int | None, *, later: Sequence[str] = ()) -> Frozen | str:
+        """Return the activations of a stage, or say why there are none; those of `later` ones are kept if they fit."""
+        if self.cache.where == "off":
+            return "off"
         try:
-            return self._make(stages[0], stages[1:], variables, workers)
+            return self._make(stage, list(later), variables, workers)
         except OSError as error:
-            reason = f"cannot be kept ({error.strerror or error}): they are computed in every epoch"
+            reason = f"cannot be kept ({error.strerror or error}): they are computed anew"
             logging.getLogger("tlx").warning("tlx: activations %s", reason)
             return reason
 
@@ -183,7 +199,8 @@ class ActivationCache:
         held = {part: self.kept[part, wanted][1] for part in self.parts}
         total = sum(each.rows.nbytes for each in held.values())
         where = "on disk" if isinstance(held["train"].rows, np.memmap) else "in memory"
-        return Frozen(held["train"], held.get("validation"), f"{_size(total)} after {wanted}, {where}")
+        note = f"{_size(total)} after {wanted}, {where}"
+        return Frozen(held["train"], held.get("validation"), note, held.get("test"))
 
     def _hash(self, stage: str, variables: Tree) -> str:
         """Fingerprint the leaves of the stages up to one."""

@@ -78,7 +78,7 @@ def correct_of(logits: jax.Array, targets: jax.Array, mask: jax.Array | None) ->
 def averaged(average: Tree, params: Tree, step: jax.Array, ema: float) -> Tree:
     """Move an average towards parameters, as `Method` says.
 
-    >>> float(averaged({"w": jnp.zeros(())}, {"w": jnp.ones(())}, jnp.asarray(0), 0.999)["w"])
+    >>> round(float(averaged({"w": jnp.zeros(())}, {"w": jnp.ones(())}, jnp.asarray(0), 0.999)["w"]), 4)
     0.9
     """
     decay = jnp.minimum(ema, (1 + step) / (10 + step))

@@ -35,6 +35,7 @@ from tlx.training.mix import Mix
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
+from tlx.tree.paths import quote
 from tlx.tree.summary import summarize
 
 Part = Literal["train", "validation", "test"]
@@ -81,6 +82,7 @@ def finetune(
     hidden: tuple[int, ...] = (),
     pool: Pool | None = None,
     dropout: float = 0.0,
+    keep_head: bool = False,
     preprocess: Preprocess | None = None,
     batch_size: int = 32,
     seed: int = 0,
@@ -100,14 +102,15 @@ def finetune(
 ) -> Run:
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
 
-    `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); `preprocess` replaces the base's own; `augment`,
-    `mix`, `balanced` and `workers` say how training pictures are fed, `accumulate` and `remat` spare memory, `ema`
-    averages the weights (`tlx.fit`), and `cache` says whether and where the activations of frozen stages are kept
-    (`tlx.Cache`). With `compare_scratch` the same model is trained from fresh weights for as many epochs and tested
-    beside. The directory
-    `out` takes everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and
-    `config`, if given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error.
-    With `resume`, an interrupted run goes on from its last epoch and a finished one is returned as it is.
+    `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); with `keep_head` training begins with the base's
+    own one, which must know the data's classes in their order, as after `tlx.linear_probe`. `preprocess` replaces the
+    base's own; `augment`, `mix`, `balanced` and `workers` say how training pictures are fed, `accumulate` and `remat`
+    spare memory, `ema` averages the weights (`tlx.fit`), and `cache` says whether and where the activations of frozen
+    stages are kept (`tlx.Cache`). With `compare_scratch` the same model is trained from fresh weights for as many
+    epochs and tested beside. The directory `out` takes everything: a description, metrics, checkpoints, test results,
+    the trained model under `export/`, and `config`, if given, as `config.yaml`. With `progress`, notes on the data and
+    a bar a phase go to standard error. With `resume`, an interrupted run goes on from its last epoch and a finished one
+    is returned as it is.
 
     Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
     same, `DataError` for data that cannot be trained on, `DivergedError`, and `StorageError`.
@@ -127,7 +130,9 @@ def finetune(
     check_data(data, batch_size)
     check_economy(batch_size, accumulate, ema)
     loss.check(len(data.classes))
-    start = base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
+    if keep_head:
+        _check_head(base, data, hidden or pool or dropout)
+    start = base if keep_head else base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
     check_recipe(recipe, start.variables, data.train, data.validation, batch_size)
     notes = [*data.notes, *_doubts(start, data.train, seed)]
@@ -148,6 +153,7 @@ def finetune(
         "augment": augment.to_dict() if augment else None,
         "mix": asdict(mix) if mix else None,
         "balanced": balanced,
+        "keep_head": keep_head,
         "cache": {"dtype": cache.dtype, "views": cache.views},
         "accumulate": accumulate,
         "ema": ema,
@@ -201,6 +207,18 @@ def finetune(
     write_evaluation(out / EVALUATION, scores, data.test, trained, workers=workers)
     write_json(out / RESULT, result)
     return Run(out, result)
+
+
+def _check_head(base: Pretrained, data: Data, shape: Any) -> None:
+    """Raise `ConfigError` where training on these data cannot begin with the base's own head."""
+    if shape:
+        raise ConfigError("keep_head: hidden, pool and dropout shape a fresh head: leave them out")
+    if base.classes != data.classes:
+        own = f"knows {quote(base.classes, 5)}" if base.classes else "has none"
+        raise ConfigError(
+            f"keep_head: {base.name} {own}, and the data have the classes {quote(data.classes, 5)}: leave keep_head "
+            "out, or probe the base on these data first"
+        )
 
 
 def _doubts(start: Pretrained, train: Source, seed: int) -> list[str]:
@@ -336,7 +354,7 @@ def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | N
     """Take possession of a run directory; return the run if it is finished already."""
     described = json.loads(json.dumps(description))
     if resume and os.path.exists(out / RUN):
-        older: dict[str, Any] = {"cache": described["cache"], "accumulate": 1, "ema": None}  # versions that knew none
+        older = {"cache": described["cache"], "keep_head": False, "accumulate": 1, "ema": None}  # versions without them
         kept = {**older, **read_json(out / RUN)}
         before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
         changed = "; ".join(_differences(before, now))

@@ -1,0 +1,103 @@
+"""What `finetune` and `probe` share: the base, the data, how the base sees them, and the cache."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from tlx.cli.options import PictureOptions, percentage
+from tlx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tlx.data import Data, Preprocess
+    from tlx.presets import Pretrained
+    from tlx.training import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions(PictureOptions):
+    """What every command understands that takes a base to other data."""
+
+    data: str = "digits"
+    """What to train on: a folder of pictures with a folder for each class, a .csv or .jsonl manifest, a .npz file, or
+    digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
+    base: str = "cnn-mnist"
+    """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion."""
+    weights: str | None = None
+    """The weight file of a published base, as its source publishes it; by default it is fetched."""
+    until: str | None = None
+    """Cut the base after this stage."""
+    input_size: tuple[int, int] | None = None
+    """Height and width at which the base sees pictures; by default as the base says."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """What the model computes in; its parameters are float32 in either. By default as the base says."""
+    config: str | None = None
+    """A YAML file of these options; flags win over it."""
+    seed: int = 0
+
+    labels_per_class: int | None = None
+    """How many labels a class training and validation may use; by default all (10 for digits)."""
+    validation: float = 0.15
+    """The share of the training examples kept for validation where the data have no validation set."""
+    test: float = 0.3
+    """The share kept for testing where the data have no test set."""
+    train_split: str | None = None
+    """What to train on of the data: a folder, a split of a manifest, or a slice such as train[10%:] (tfds, hf)."""
+    validation_split: str | None = None
+    """What to validate on, named likewise."""
+    test_split: str | None = None
+    """What to test on, named likewise."""
+    invert: bool = False
+    """Turn black into white: where the base knows light on dark and the data are dark on light."""
+    margin: int | None = None
+    """Pixels of background put around the picture; by default what the base says."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    """How pictures are resized; by default as the base says."""
+    grey_to_rgb: str | None = None
+    """How grey becomes RGB: repeat, or the name of a matplotlib colour map."""
+    pool: Literal["flatten", "average", "max"] | None = None
+    """How the head takes features; by default as suits the base."""
+
+    cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    """Where the activations of frozen stages are kept, so that they are computed once."""
+    cache_limit: float = 8.0
+    """How many gigabytes they may take."""
+    cache_dtype: Literal["computed", "float32", "float16", "bfloat16"] = "computed"
+    """The type they are kept in; half the size in float16 and bfloat16, which round them."""
+
+    def check_options(self, out: str | None) -> None:
+        """Raise `ConfigError` for what would be noticed too late."""
+        if not (math.isfinite(self.cache_limit) and self.cache_limit >= 0):
+            raise ConfigError(f"--cache-limit: {self.cache_limit} is no number of gigabytes; say 8, for example")
+        if out == "":
+            raise ConfigError("--out is empty: name a directory")
+
+    def load_base(self) -> "Pretrained":
+        """Load the base, for pictures of --input-size."""
+        import tlx
+
+        base = tlx.load(self.base, self.weights, until=self.until, dtype=self.dtype)
+        return base if self.input_size is None else base.without_head().with_input(self.input_size)
+
+    def load_data(self) -> "Data":
+        """Load the data that the options name."""
+        import tlx
+        from tlx.data import DataSpec
+
+        allowed = percentage("skip-bad", self.skip_bad)
+        return tlx.load_data(self.data, **self.given(DataSpec, "source", "skip_bad"), skip_bad=allowed, progress=True)
+
+    def preprocess(self, own: "Preprocess") -> "Preprocess":
+        """Return the base's preprocessing with what the options change of it."""
+        names = ("margin", "interpolation", "grey_to_rgb")
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(own, invert=own.invert != self.invert, **changed)
+
+    def kept(self, views: int = 0) -> "Cache":
+        """Return where activations are kept."""
+        from tlx.training.cache import Cache
+
+        return Cache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, views)
+
+    def given(self, kind: Any, *but: str) -> dict[str, Any]:
+        """Return the options that are fields of `kind`, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(kind) if f.name not in but and hasattr(self, f.name)}
