@@ -1,19 +1,13 @@
 """What tests of several rooms share."""
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    # What JAX compiles is shared by the workers and the commands they start, and never found in a user's cache.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tlx-programs-")
-    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(1 << 30)  # with a limit JAX locks, and none reads half a file
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-
+# Nothing that a test compiles is kept: tests kill processes, and a user's cache is none of theirs.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 settings.register_profile("tlx", deadline=None)  # the first example of a test may import or compile
 settings.load_profile("tlx")
 
@@ -29,8 +23,3 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
-
-
-def pytest_unconfigure() -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)

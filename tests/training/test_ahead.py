@@ -5,13 +5,15 @@ import threading
 import jax
 import pytest
 from cases import assert_same_bits
-from toys import PLAIN, RANDOM, SPEC, Recorder, toy_source
+from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, toy_source
 
+import tlx.training.ahead
 import tlx.training.cache
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.training import Cache, Mix, fit
+from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilations import compilations
-from tlx.training.programs import Program
+from tlx.training.programs import Program, forget_programs
 
 TRAIN, VALIDATION = toy_source(14), toy_source(8, seed=1)
 BLOCK = (("base/stem", "frozen"), ("base/block", "base"), ("head", "head"))
@@ -109,13 +111,17 @@ def test_what_a_program_depends_on_makes_another():
         {"mix": Mix(mixup=0.1)},
         {"stored_norms": True},
         {"after": "stem"},
+        {"accumulate": 2},
+        {"ema": 0.9},
     ]
-    assert len({program(), *(program(**changed) for changed in others)}) == 1 + len(others)
+    other_model = Program.of(RANDOM.model, labels, groups, {"head/w": 0}, 4, **how)
+    assert len({program(), other_model, *(program(**changed) for changed in others)}) == 2 + len(others)
 
 
 def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     """The plan says memory, and then there is no room: the phase begins with pictures."""
     expected, _ = train(recipe(0.015), cache=Cache("off"))
+    forget_programs()
     heard.programs.clear()
 
     def refuse(*_):
@@ -124,7 +130,45 @@ def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     monkeypatch.setattr(tlx.training.cache, "MemoryRows", refuse)
     done, _ = train(recipe(0.015), cache=Cache("memory"))
     assert done.phases[0].activations.startswith("cannot be kept (No space left")
+    assert ("MainThread", "jit(step)") in heard.programs
     assert_same_bits(done.variables, expected.variables)
+
+
+def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
+    class StopAfter(Recorder):
+        def epoch(self, record):
+            if record["epoch"] == 2:
+                raise Stopped
+
+    phases = recipe(0.016)[1:2]
+    first = Checkpoints(tmp_path, every=0.0)
+    given = (RANDOM.model, RANDOM.variables(), phases, TRAIN, VALIDATION, SPEC)
+    with pytest.raises(Stopped):
+        fit(*given, batch_size=4, cache=Cache("off"), logs=[StopAfter()], checkpoints=first)
+    jax.clear_caches()
+    forget_programs()
+    heard.programs.clear()
+    fit(*given, batch_size=4, cache=Cache("off"), checkpoints=Checkpoints(tmp_path, every=0.0))
+    assert heard.names == ["jit(_scores)", "jit(step)"]
+    assert heard.threads == {"tlx-compile"}
+
+
+def test_what_cannot_be_compiled_ahead_is_compiled_when_it_is_needed(monkeypatch):
+    expected, _ = train(recipe(0.017))
+    lower = tlx.training.ahead.lower_scores
+
+    class Broken:
+        def compile(self):
+            raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(tlx.training.ahead, "lower_scores", lambda *given: (lower(*given), Broken())[1])
+    done, _ = train(recipe(0.017))
+    assert_same_bits(done.variables, expected.variables)
+
+
+def test_lists_of_weights_and_patterns_are_taken_as_tuples():
+    assert hash(tlx.training.Loss(class_weights=[1.0, 2.0])) == hash(tlx.training.Loss(class_weights=(1.0, 2.0)))
+    assert hash(Group(Constant(0.1), no_decay=["**/bias"])) == hash(Group(Constant(0.1), no_decay=("**/bias",)))
 
 
 def test_compilations_are_counted_for_the_thread_that_waits():

@@ -209,6 +209,13 @@ def test_a_full_disk_is_told_and_training_goes_on(monkeypatch, tmp_path, caplog)
     assert "No space left on device" in caplog.text
 
 
+def test_a_folder_that_cannot_be_made_is_told_and_training_goes_on(tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    done = train(cache=Cache("disk", folder=str(tmp_path / "file" / "activations")))
+    assert done[0].phases[0].activations.startswith("cannot be kept (Not a directory)")
+    assert "Not a directory" in caplog.text
+
+
 @pytest.mark.parametrize("wrong", [{"where": "ram"}, {"dtype": "int8"}, {"limit": -1}, {"views": -1}], ids=str)
 def test_a_cache_that_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError, match="cache"):

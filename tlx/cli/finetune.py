@@ -149,7 +149,7 @@ class Finetune(TransferOptions):
             dropout=self.dropout,
             keep_head=self.keep_head,
             preprocess=preprocess,
-            batch_size=min(max(len(data.train) // 20, 20), 128) if self.batch_size is None else self.batch_size,
+            batch_size=self._batch_of(len(data.train)) if self.batch_size is None else self.batch_size,
             seed=self.seed,
             loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
             augment=augment,
@@ -172,6 +172,11 @@ class Finetune(TransferOptions):
             print_json(run.result)
         else:
             _show(run.result, report)
+
+    def _batch_of(self, count: int) -> int:
+        """Choose how many of so many examples make a batch: a number that --accumulate divides."""
+        size, parts = min(max(count // 20, 20), 128), max(self.accumulate, 1)
+        return -(-size // parts) * parts
 
     def _compares(self, base: Any) -> bool:
         """Tell whether a model from scratch is trained beside."""

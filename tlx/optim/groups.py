@@ -72,6 +72,7 @@ class Group:
 
     def __post_init__(self) -> None:
         check_not_negative(self, weight_decay=self.weight_decay)
+        object.__setattr__(self, "no_decay", tuple(self.no_decay))
         if self.clip_norm is not None:
             check_positive(self, clip_norm=self.clip_norm)
 

@@ -1,5 +1,6 @@
 """Compile ahead: the programs of a phase, in the background, while data load or the phase before trains."""
 
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -61,11 +62,12 @@ class Ahead:
         if after is not None:
             image = shape_after(task.model, variables, task.preprocess, after)
         views = self.cache.parts["train"].views
-        resident = place == "memory" and fits(task.model, after, views * len(task.train), image)
+        count = views * len(task.train)
+        resident = place == "memory" and fits(task.model, after, count, image, task.accumulate)
         size, steps = task.feed.batch_size, task.epoch_steps
         mask = len(task.train) % size > 0
         if resident:
-            every = _batch(image, views * len(task.train))
+            every = _batch(image, count)
             rows = jax.ShapeDtypeStruct((steps, size), np.int32)
             kept = jax.ShapeDtypeStruct((steps, size), np.bool_) if mask else None
             self._submit(index, "train", program.epoch.lower(state, frozen, every, rows, kept))
@@ -87,8 +89,8 @@ class Ahead:
     def wait(self, index: int, what: str) -> None:
         """Wait until what a phase needs to "train" or to "validate" is compiled."""
         running = self._compiling.pop((index, what), None)
-        if running is not None:
-            running.result()
+        if running is not None and (fault := running.exception()):  # the phase will compile, and tell, itself
+            logging.getLogger("tlx").info("tlx: could not compile ahead: %s", fault)
 
     def close(self) -> None:
         """Compile no more."""

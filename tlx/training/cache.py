@@ -136,7 +136,10 @@ class ActivationCache:
         held = [self.kept[part, wanted][1].rows for part in self.parts if (part, wanted) in self.kept]
         if len(held) == len(self.parts):
             return wanted, "disk" if isinstance(held[0], np.memmap) else "memory"
-        place = self._places(wanted, (wanted,), variables)[0].get(wanted)
+        try:
+            place = self._places(wanted, (wanted,), variables)[0].get(wanted)
+        except OSError:  # of which `of_phase` will tell
+            place = None
         return (wanted, place) if place else "no room"
 
     def _stages(self, index: int, variables: Tree) -> list[str] | str:

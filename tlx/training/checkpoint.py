@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from tlx.errors import CheckpointError, StorageError
 from tlx.optim.memory import Memory
 from tlx.tree.fingerprint import fingerprint
@@ -137,7 +140,9 @@ class Checkpoints:
                 ),
             )
             progress = found["progress"]
-            _verify(progress, {name: found[name] for name in names})
+            # Orbax binds arrays to a device, and a step with such is another program.
+            found = {name: jax.device_put(jax.tree.map(np.asarray, found[name])) for name in names}
+            _verify(progress, found)
             best = None
             if "best" in progress:
                 tree = found["best"]

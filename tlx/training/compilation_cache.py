@@ -12,6 +12,10 @@ from tlx.presets.hub import cache_dir
 
 SECONDS = 0.1  # what takes longer to compile is kept
 LIMIT = 1_000_000_000  # bytes; what was used longest ago goes
+_OPTIONS = (  # of JAX's, its default and ours
+    ("jax_persistent_cache_min_compile_time_secs", 1.0, SECONDS),
+    ("jax_compilation_cache_max_size", -1, LIMIT),
+)
 
 
 def keep_programs() -> None:
@@ -20,7 +24,8 @@ def keep_programs() -> None:
     It stays as it is where `jax_compilation_cache_dir` is set or `jax_enable_compilation_cache` is off
     (`JAX_COMPILATION_CACHE_DIR`, `JAX_ENABLE_COMPILATION_CACHE=false`), and where the folder cannot be written to.
     `tlx.fit` and the commands call this; importing tlx changes nothing. JAX's key has the program, the flags and the
-    versions, but not what a CPU can do: kinds of them have folders of their own.
+    versions, but not what a CPU can do: kinds of them have folders of their own. It holds for all that the process
+    compiles from then on.
     """
     config = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
@@ -29,17 +34,21 @@ def keep_programs() -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_partial(folder)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
+        reason = getattr(error, "strerror", None) or error
         logging.getLogger("tlx").info("tlx: compiled programs cannot be kept in %s (%s)", folder, reason)
         return
     config.update("jax_compilation_cache_dir", str(folder))
-    config.update("jax_compilation_cache_max_size", LIMIT)
-    config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
+    for name, default, ours in _OPTIONS:
+        if getattr(config, name) == default:
+            config.update(name, ours)
 
 
 def _remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed has left half written: JAX writes the time of use after the program."""
+    """Remove what a process that was killed has left half written: JAX writes the time of use after the program.
+
+    A program without it would also make JAX warn of every program that it is to keep.
+    """
     try:
         with FileLock(folder / ".lockfile", timeout=1):  # JAX's own, which it holds as it writes
             for program in folder.glob("*-cache"):

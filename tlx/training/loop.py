@@ -170,7 +170,8 @@ def _run_phase(
     if snapshot.sha256 is None:
         snapshot = _begin(task, phase, snapshot)
     started = time.monotonic()
-    ahead.prepare(index, snapshot.variables, snapshot.memory)
+    if snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
+        ahead.prepare(index, snapshot.variables, snapshot.memory)
     kept = "mixing pictures" if task.mix else cache.of_phase(index, snapshot.variables, task.feed.workers)
     run = PhaseRun.of(task, phase, snapshot, kept, functools.partial(ahead.wait, index))
     if index + 1 < len(recipe):

@@ -26,6 +26,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         check_fraction(self, label_smoothing=self.label_smoothing)
+        object.__setattr__(self, "class_weights", tuple(self.class_weights))
         for index, weight in enumerate(self.class_weights):
             check_positive(self, **{f"class_weights[{index}]": weight})
 

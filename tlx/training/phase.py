@@ -192,7 +192,7 @@ class PhaseRun:
             first_step=snapshot.step,
             kept=kept,
             program=program,
-            resident=Resident.of(task.model, kept, program.epoch),
+            resident=Resident.of(program, kept),
             ready=ready,
         )
 

@@ -21,7 +21,8 @@ from tlx.tree.paths import Tree, flatten, unflatten
 class Program:
     """All that decides what the step of a phase does; equal programs share one, and so what is compiled of it.
 
-    `labels` and `ages` are sorted items; `ages` counts for its order only (`tlx.optim.optimizer`).
+    `labels` and `ages` are sorted items; `ages` counts for its order only (`tlx.optim.optimizer`). Models are compared
+    by their classes and fields: one whose class was patched in place goes on as it was traced (`forget_programs`).
     """
 
     model: Any
@@ -55,11 +56,19 @@ class Program:
 
     @property
     def epoch(self) -> EpochFunction:
-        """All steps of an epoch of a head alone; such a batch is small, and taken whole."""
+        """All steps of an epoch, each on a whole batch, for a head alone."""
         return _made(self)[2]
 
 
-@functools.lru_cache(maxsize=16)
+def forget_programs() -> None:
+    """Forget the steps made so far and, unless a fit still runs them, what was compiled of them.
+
+    >>> forget_programs()
+    """
+    _made.cache_clear()
+
+
+@functools.lru_cache(maxsize=64)  # phases: those of two gradual recipes on a deep base
 def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction, EpochFunction]:
     labels = unflatten(dict(program.labels))
     trained, _ = partition(labels, trainable_mask(labels))

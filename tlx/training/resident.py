@@ -11,16 +11,22 @@ from tlx.data.pipeline import Feed, rows_of_epoch
 from tlx.models.head import Head
 from tlx.training.activations import Activations
 from tlx.training.cache import Frozen
+from tlx.training.programs import Program
 from tlx.training.state import EpochFunction, TrainState
 from tlx.tree.paths import Tree
 
 MOST = 1 << 30  # bytes
 
 
-def fits(model: Any, after: str | None, count: int, example: jax.ShapeDtypeStruct) -> bool:
-    """Tell whether a head alone trains after a stage, and on so little that the device may hold it all."""
+def fits(model: Any, after: str | None, count: int, example: jax.ShapeDtypeStruct, accumulate: int = 1) -> bool:
+    """Tell whether a head alone trains after a stage, and on so little that the device may hold it all.
+
+    A head that drops, and is told to take its batches in parts, drops for each part: it trains as from pictures.
+    """
     head_alone = isinstance(model.head, Head) and after == model.base.stage_names[-1]
-    return head_alone and count * math.prod(example.shape) * example.dtype.itemsize <= MOST
+    if not head_alone or (accumulate > 1 and model.head.dropout):
+        return False
+    return count * math.prod(example.shape) * example.dtype.itemsize <= MOST
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,18 @@ class Resident:
     orders: dict[int, Any] = field(default_factory=dict)  # made while the device was busy with the epoch before
 
     @classmethod
-    def of(cls, model: Any, kept: Frozen | str, epoch: EpochFunction) -> "Resident | None":
+    def of(cls, program: Program, kept: Frozen | str) -> "Resident | None":
         """Move them to the device, or return None where more than a head trains or they are too large."""
         if isinstance(kept, str):
             return None
         rows = kept.train.rows
         example = jax.ShapeDtypeStruct(rows.shape[2:], kept.train.dtype)
-        if isinstance(rows, np.memmap) or not fits(model, kept.train.after, rows.shape[0] * rows.shape[1], example):
+        given = (program.model, kept.train.after, rows.shape[0] * rows.shape[1], example, program.accumulate)
+        if isinstance(rows, np.memmap) or not fits(*given):
             return None
         images = rows.reshape(-1, *rows.shape[2:]).astype(kept.train.dtype, copy=False)
         examples = {"image": images, "label": np.tile(kept.train.labels, len(rows))}
-        return cls(kept.train, jax.device_put(examples), epoch)
+        return cls(kept.train, jax.device_put(examples), program.epoch)
 
     def train_epoch(self, state: TrainState, frozen: Tree, feed: Feed, epoch: int) -> TrainState:
         """Take every step of an epoch, in the order of `tlx.data.batches`."""
