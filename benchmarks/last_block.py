@@ -9,8 +9,8 @@ average-pooled features, float32, and in all programs batch norms on their store
 and scaled in memory before any clock runs; the weights are random, for time does not depend on them.
 
 tlx runs `tlx.fit` whole, with the second phase of `recipes.finetune(thaw_from=…)` and its activation cache in memory:
-fingerprints, one pass through the frozen stages, the step's compilation, epochs, validation. A fit of two epochs comes
-first, which compiles the frozen stages as a peer's first epoch does. The peers do it their usual way, the whole base in
+fingerprints, one pass through the frozen stages, the tracing of the step, epochs, validation. A fit of two epochs comes
+first, which compiles all as a peer's first epoch does. The peers do it their usual way, the whole base in
 every epoch: Keras by `fit` with `trainable = False` on all layers but the block's, PyTorch by a loop with
 `requires_grad` on the block's and the head's parameters only, `eval()` on the base, and `no_grad` for validation. Their
 epochs are all alike, so the time of ten is ten times the median of those measured. `uncached` is tlx with

@@ -9,6 +9,7 @@ from tlx.training.loss import Loss, balanced_weights
 from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord
 from tlx.training.probe import Probe, linear_probe
+from tlx.training.programs import forget_programs
 from tlx.training.ridge import ridge_regression
 from tlx.training.run import Run, evaluate_run, finetune, split_of
 from tlx.training.sentinel import Verdict, check_inputs
@@ -38,6 +39,7 @@ __all__ = [
     "features",
     "finetune",
     "fit",
+    "forget_programs",
     "linear_probe",
     "make_train_step",
     "predict",
