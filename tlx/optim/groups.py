@@ -126,16 +126,26 @@ def _cohorts(labels: Tree, ages: Mapping[str, int]) -> tuple[dict[str, str], Tre
     state's structure, and with it the compiled step, stays the same.
     """
     label_of: dict[str, str] = {}
-    ranks = {age: rank for rank, age in enumerate(sorted({0, *ages.values()}))}
+    ranks = ranked(ages)
 
     def cohort(path: str, label: str | None) -> str | None:
         if label is None or label == FROZEN:
             return label
-        name = f"{label}@{ranks[ages.get(path, 0)]}"
+        name = f"{label}@{ranks.get(path, 0)}"
         label_of[name] = label
         return name
 
     return label_of, map_with_path(cohort, labels)
+
+
+def ranked(ages: Mapping[str, int]) -> dict[str, int]:
+    """Replace ages by their order: 0 for what has not trained, 1 for the youngest that has.
+
+    >>> ranked({"a": 0, "b": 70, "c": 20})
+    {'a': 0, 'b': 2, 'c': 1}
+    """
+    order = {age: rank for rank, age in enumerate(sorted({0, *ages.values()}))}
+    return {path: order[age] for path, age in ages.items()}
 
 
 def _before(group: Group) -> optax.GradientTransformation:

@@ -34,7 +34,7 @@ class Ahead:
         self.task, self.recipe, self.cache = task, recipe, cache
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-compile")
         self._prepared: dict[int, Program] = {}
-        self._compiling: dict[tuple[int, str], Future[None]] = {}
+        self._compiling: dict[tuple[int, str], Future[Any]] = {}
 
     def prepare(self, index: int, variables: Tree, memory: Memory) -> None:
         """Begin to compile what a phase of the recipe needs, if it does not end before."""
@@ -81,10 +81,7 @@ class Ahead:
             self._submit(index, "validate", scores)
 
     def _submit(self, index: int, what: str, lowered: Any) -> None:
-        def compile_all() -> None:
-            lowered.compile()
-
-        self._compiling[index, what] = self._pool.submit(compile_all)
+        self._compiling[index, what] = self._pool.submit(lowered.compile)
 
     def wait(self, index: int, what: str) -> None:
         """Wait until what a phase needs to "train" or to "validate" is compiled."""

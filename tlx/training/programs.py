@@ -7,7 +7,7 @@ from typing import Any
 
 import optax
 
-from tlx.optim.groups import Group, optimizer
+from tlx.optim.groups import Group, optimizer, ranked
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.state import EpochFunction, StepFunction
@@ -41,10 +41,7 @@ class Program:
     def of(
         cls, model: Any, labels: Tree, groups: Mapping[str, Group], ages: Mapping[str, int], steps: int, **how: Any
     ) -> "Program":
-        ranks = {age: rank for rank, age in enumerate(sorted({0, *ages.values()}))}
-        ordered = sorted((path, ranks[age]) for path, age in ages.items())
-        items = (tuple(sorted(flatten(labels).items())), tuple(sorted(groups.items(), key=lambda item: item[0])))
-        return cls(model, *items, tuple(ordered), steps, **how)
+        return cls(model, _items(flatten(labels)), _items(groups), _items(ranked(ages)), steps, **how)
 
     @property
     def tx(self) -> optax.GradientTransformation:
@@ -58,6 +55,10 @@ class Program:
     def epoch(self) -> EpochFunction:
         """All steps of an epoch, each on a whole batch, for a head alone."""
         return _made(self)[2]
+
+
+def _items(named: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(named.items(), key=lambda item: item[0]))
 
 
 def forget_programs() -> None:
