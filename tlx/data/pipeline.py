@@ -1,11 +1,11 @@
-"""Turn a source into batches: order, shuffling, batching and threads by Grain, one gather a batch."""
+"""Turn a source into batches: an order drawn once an epoch, one gather a batch, threads by Grain."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -100,24 +100,21 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
     import grain
 
     def make(step: int) -> Batch:
-        return _make(source, preprocess, feed, epoch, order[step])
+        return _make(source, preprocess, feed, epoch, order[step * feed.batch_size : (step + 1) * feed.batch_size])
 
-    order = _order(source, feed, epoch).batch(feed.batch_size, batch_fn=np.asarray)
+    order = _order(source, feed, epoch)
     workers = min(os.cpu_count() or 1, 16) if feed.workers is None else feed.workers
     workers = min(workers, steps - first)
     read = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=workers + 1 if workers else 0)
     yield from grain.MapDataset.range(first, steps).map(make).to_iter_dataset(read)
 
 
-def _order(source: Source, feed: Feed, epoch: int) -> Any:
-    """Return the epoch's order as a Grain data set of keys: row + len(source) * how often the row came before."""
-    import grain
-
-    entropy = np.random.SeedSequence((feed.seed, epoch))
+def _order(source: Source, feed: Feed, epoch: int) -> np.ndarray:
+    """Return the epoch's order as keys, (N,) int64: row + len(source) * how often the row came before."""
+    random = np.random.default_rng(np.random.SeedSequence((feed.seed, epoch)))
     if feed.balanced:
-        return grain.MapDataset.source(_balanced(labels_of(source), np.random.default_rng(entropy)))
-    order = grain.MapDataset.range(len(source))
-    return order.shuffle(seed=int(entropy.generate_state(1)[0])) if feed.shuffle else order
+        return _balanced(labels_of(source), random)
+    return random.permutation(len(source)) if feed.shuffle else np.arange(len(source))
 
 
 def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -159,8 +156,8 @@ def rows_of_epoch(source: Source, feed: Feed, epoch: int) -> tuple[np.ndarray, n
     >>> rows.tolist(), mask.tolist()
     ([[0, 1], [2, 2]], [[True, True], [True, False]])
     """
-    order, count, size = _order(source, feed, epoch), len(source), feed.batch_size
-    rows = np.array([order[i] for i in range(count)]) % count
+    count, size = len(source), feed.batch_size
+    rows = _order(source, feed, epoch) % count
     missing = steps_per_epoch(count, size) * size - count
     first = rows[count // size * size :][:1]
     filled = np.concatenate([rows, np.repeat(first, missing)]).astype(np.int32).reshape(-1, size)

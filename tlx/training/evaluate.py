@@ -102,7 +102,7 @@ def on_device(batches: Iterable[Batch], ahead: int = 2) -> Iterator[dict[str, ja
     """
     waiting: collections.deque[dict[str, jax.Array]] = collections.deque()
     for batch in batches:
-        waiting.append(jax.device_put(batch))
+        waiting.append({name: jax.device_put(rows) for name, rows in batch.items()})  # quicker than all at once
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
