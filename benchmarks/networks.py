@@ -115,7 +115,7 @@ def tlx_phase(network: str, model: Any, variables: Any, what: str, epochs: int =
 def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: str = "float32") -> Program:
     import jax
 
-    from tlx.models import ModelConfig, build_model
+    from tlx.models import ModelConfig, build_model, jit
     from tlx.optim import optimizer
     from tlx.training.loss import Loss
     from tlx.training.state import Totals, TrainState
@@ -126,7 +126,7 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
     model, variables = build_model(config), tlx_variables(config)
     images, targets = jax.device_put(batch(size, side))
     if what == "forward":
-        forward = jax.jit(functools.partial(model.apply, method="features"))
+        forward = jit(functools.partial(model.apply, method="features"))
         made = None
 
         def extract() -> None:

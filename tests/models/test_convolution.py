@@ -14,17 +14,15 @@ from tlx.models.pooling import max_pool
 CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, groups
     "XLA's": (7, 6, 3, 4, (3, 3), 1, "SAME", 1),
     "XLA's, strided": (9, 8, 3, 4, (3, 3), 2, "SAME", 1),
-    "in blocks": (40, 37, 3, 4, (3, 3), 1, "SAME", 1),
-    "in blocks that leave rows over": (75, 70, 3, 2, (7, 7), 2, ((3, 3), (3, 3)), 1),
-    "in blocks, strided, valid": (61, 61, 2, 2, (3, 3), 2, "VALID", 1),
-    "XLA, nothing padded": (9, 8, 2, 3, (3, 3), 1, "VALID", 1),
-    "in blocks, wide": (40, 40, 2, 3, (1, 7), 1, "SAME", 1),
-    "in blocks, high": (40, 40, 2, 3, (7, 1), 1, "SAME", 1),
+    "XLA's, high": (9, 8, 2, 3, (7, 1), 1, "SAME", 1),
+    "XLA's, valid": (9, 8, 2, 3, (3, 3), 1, "VALID", 1),
     "one product": (6, 5, 2, 3, (1, 1), 1, "SAME", 1),
     "one product, strided": (7, 6, 2, 3, (1, 1), 2, "VALID", 1),
     "one product, padded": (7, 6, 2, 3, (1, 1), 2, ((1, 1), (0, 1)), 1),
-    "gathered": (4, 3, 3, 2, (3, 3), 1, "SAME", 1),
-    "gathered, strided": (6, 8, 3, 2, (3, 3), 2, ((1, 1), (1, 1)), 1),
+    "gathered": (4, 2, 3, 2, (3, 3), 1, "SAME", 1),
+    "gathered, strided": (4, 5, 3, 2, (3, 3), 2, ((1, 1), (1, 1)), 1),
+    "gathered, valid": (4, 7, 2, 3, (3, 3), 1, "VALID", 1),
+    "gathered, wide": (2, 5, 2, 3, (1, 7), 1, "SAME", 1),
     "gathered, one pixel": (1, 1, 2, 3, (3, 3), 1, "SAME", 1),
     "padded more than the kernel sees": (5, 5, 2, 3, (2, 2), 1, ((3, 3), (2, 4)), 1),
     "depthwise": (7, 6, 4, 4, (3, 3), 1, "SAME", 4),
@@ -127,10 +125,10 @@ def test_gradients_can_be_taken_one_example_at_a_time():
     np.testing.assert_allclose(together, np.stack(one_by_one), rtol=2e-4)
 
 
-@pytest.mark.parametrize(("kernel", "groups"), [((1, 1), 1), ((3, 3), 4)])
+@pytest.mark.parametrize(("kernel", "groups"), [((1, 1), 1), ((3, 3), 1), ((3, 3), 4)])
 def test_other_platforms_get_the_plain_one(kernel, groups):
     traced = jax.jit(lambda x, w: convolve(x, w, (1, 1), "SAME", feature_group_count=groups)).trace(
-        jnp.ones((1, 4, 4, 4)), jnp.ones((*kernel, 4 // groups, 4))
+        jnp.ones((1, 2, 2, 4)), jnp.ones((*kernel, 4 // groups, 4))
     )
     assert "convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
     for platform in ("cuda", "tpu"):

@@ -63,7 +63,8 @@ def test_a_phase_is_the_step_over_shuffled_batches():
     assert sizes == [4, 4, 4, 2] * 2
     log = Recorder()
     done = train((Phase("head", 2, HEAD, {"head": group}),), train=UNEVEN, logs=[log])
-    assert_same_bits(done.variables["params"], run.params())
+    for path, leaf in flatten(done.variables["params"]).items():  # from activations, computed in larger batches
+        np.testing.assert_allclose(leaf, run.params()[path], rtol=1e-5, atol=1e-6, err_msg=path)
     assert_same_bits(done.variables["batch_stats"], run.stats())
     assert log.steps == done.phases[0].steps == 8
     assert [record["step"] for record in log.records] == [4, 8]

@@ -2,6 +2,7 @@
 
 from tlx.models.base import Base, Stage, cut
 from tlx.models.classifier import Classifier
+from tlx.models.compiler import compiler_options, jit
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
 from tlx.models.registry import (
@@ -24,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "Stage",
     "build_model",
+    "compiler_options",
     "cut",
     "frozen_modules",
     "frozen_stages",
@@ -31,6 +33,7 @@ __all__ = [
     "init_head",
     "init_variables",
     "initialise",
+    "jit",
     "leaf_shapes",
     "run_frozen",
 ]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx.errors import ConfigError, DataError
+from tlx.models.compiler import jit
 from tlx.tree.paths import Tree
 
 _BATCH = 8  # pictures at a time, so that memory stays small
@@ -71,7 +72,7 @@ def _is_spatial(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[1] * shape[2] > 1
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@functools.partial(jit, static_argnums=(0, 4))
 def _maps(model: Any, variables: Tree, images: jax.Array, classes: jax.Array, stage: str) -> jax.Array:
     activations = model.apply(variables, images, until=stage, method="features")
     if not _is_spatial(activations.shape):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlx.models.compiler import jit
 from tlx.training.method import Method, correct_of
 from tlx.training.state import StepFunction, TrainState
 from tlx.tree.paths import Tree
@@ -89,7 +90,7 @@ class _Accumulated:
     def __init__(self, add: Any, apply: Any, parts: int) -> None:
         self.parts = parts
         self._zero = jax.jit(Sums.zero)
-        self._add = jax.jit(add, donate_argnums=0)
+        self._add = jit(add, donate_argnums=0)
         self._apply = jax.jit(apply, donate_argnums=0)
 
     def __call__(self, state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:

@@ -13,6 +13,7 @@ import numpy as np
 from tlx.data.pipeline import Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Example, Source
+from tlx.models.compiler import jit
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
 from tlx.training.evaluate import on_device
@@ -133,7 +134,7 @@ def batch_of(preprocess: Preprocess) -> int:
     return max(8, min(256, PIXELS // (preprocess.height * preprocess.width)))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _through(
     model: Any, stages: tuple[str, ...], after: str | None, variables: Tree, x: jax.Array
 ) -> tuple[jax.Array, ...]:

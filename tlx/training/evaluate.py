@@ -13,6 +13,7 @@ from tlx.data.pipeline import Batch, Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DataError
+from tlx.models.compiler import jit
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
 from tlx.tree.paths import Tree
@@ -117,7 +118,7 @@ def start_after(stage: str | None) -> dict[str, str]:
     return {} if stage is None else {"after": stage}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _scores(
     model: Any, after: str | None, variables: Tree, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

@@ -11,6 +11,7 @@ from tlx.data.pipeline import Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.models.classifier import Classifier
+from tlx.models.compiler import jit
 from tlx.models.head import Pool, pooled
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import on_device
@@ -79,12 +80,12 @@ def _over(
         yield np.asarray(waiting)[:left]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _features(model: Any, stage: str | None, pool: Pool, variables: Tree, images: jax.Array) -> jax.Array:
     found = model.apply(variables, images, until=stage, method="features")
     return pooled(found, pool).astype("float32")
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _probabilities(model: Any, variables: Tree, images: jax.Array) -> jax.Array:
     return jax.nn.softmax(model.apply(variables, images))

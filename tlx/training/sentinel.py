@@ -14,6 +14,7 @@ import numpy as np
 from tlx.data.preprocess import Preprocess
 from tlx.errors import DataError
 from tlx.models.classifier import Classifier
+from tlx.models.compiler import jit
 from tlx.presets.catalogue import IMAGENET_STATISTICS, KERAS_MODES, MINUS_ONE_TO_ONE
 from tlx.presets.pretrained import fit_preprocess
 from tlx.tree.paths import Tree, flatten
@@ -210,7 +211,7 @@ def respond(model: Classifier, variables: Tree, images: np.ndarray) -> tuple[Mom
     return Moments(*came), Moments(*stored)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _respond(model: Classifier, stage: str, variables: Tree, images: jax.Array) -> Any:
     found: list[Any] = []
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import optax
 
+from tlx.models.compiler import jit
 from tlx.training.accumulate import make_accumulated_step
 from tlx.training.loss import Loss
 from tlx.training.method import Method, correct_of
@@ -56,7 +57,8 @@ def make_train_step(
         (value, (logits, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         return method.update(state, gradient, stats, value, correct_of(logits, targets, mask), size)
 
-    return jax.jit(step, donate_argnums=0)
+    found: StepFunction = jit(step, donate_argnums=0)
+    return found
 
 
 def make_train_epoch(step: StepFunction) -> EpochFunction:
