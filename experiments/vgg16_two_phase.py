@@ -7,8 +7,8 @@ lower rate than the one before, with pictures mirrored and cropped at random.
 
 Only the first three blocks of VGG16 were at hand. With Keras's MobileNet V2 in its place (`--base keras/mobilenet_v2
 --weights FILE --data FOLDER --input-size 96 96 --thaw-from block13`; five flowers, 600 training, 200 validation and 200
-test pictures; seed 0, 2 cores): 72.0%, 71.5% and 72.5% of the validation pictures after the three phases, 74.0% of the
-test pictures, 326 s beside other work.
+test pictures; seed 0, 2 cores): 71.0%, 71.5% and 75.5% of the validation pictures after the three phases, 72.0% of the
+test pictures, 70 s.
 """
 
 from dataclasses import dataclass
