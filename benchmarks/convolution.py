@@ -64,12 +64,16 @@ def programs(layer: tuple[Any, ...]) -> dict[str, dict[str, Callable[[], Any]]]:
         "input's slope": lambda x, weights, slope: jax.vjp(lambda x: convolve(x, weights), x)[1](slope),
         "kernel's slope": lambda x, weights, slope: jax.vjp(lambda weights: convolve(x, weights), weights)[1](slope),
     }
+
+    def run(compiled: Any) -> None:
+        jax.block_until_ready(compiled(*given))
+
     found: dict[str, dict[str, Callable[[], Any]]] = {}
     for name, function in passes.items():
         found[name] = {}
         for how, options in {"by itself": {}, "with options": compiler_options()}.items():
             compiled = jax.jit(function, compiler_options=options).lower(*given).compile()
-            found[name][how] = functools.partial(lambda compiled: jax.block_until_ready(compiled(*given)), compiled)
+            found[name][how] = functools.partial(run, compiled)
     return found
 
 
