@@ -11,8 +11,9 @@ with no validation: `tlx.fit` with its threads, its checks that the loss is fini
 scaled on the way; Keras's `fit` on float32 arrays scaled beforehand; PyTorch's `DataLoader` over a `TensorDataset` of
 such, in its own process as it is by default. `bare` takes as many steps on one batch that is on the device already, and
 waits after the last: the same jitted step of tlx's; Keras's `train_on_batch`, which waits for each; PyTorch's step.
-`ratio` is loop over bare, each program's of its own: 1 is a loop that costs nothing, and above 1 `fit` does less than
-`train_on_batch`. Both are measured in turns in one process, the programs in turns besides; figures are medians.
+Each epoch is followed by one of bare steps, while the loop waits, and `ratio` is the median of what such a pair comes
+to, loop over bare, each program's of its own: 1 is a loop that costs nothing, and above 1 `fit` does less than
+`train_on_batch`. The programs go in turns besides; figures are medians.
 `loop_over_peer` is tlx's loop, in examples a second, over the fastest peer's.
 """
 
@@ -35,6 +36,24 @@ CASES = {"cnn": ((28, 28, 1), 100), "resnet50": ((32, 32, 3), 12)}  # shape, ste
 QUICK = {"cnn": 40, "resnet50": 4}
 EPOCHS = 3  # each time a program is asked, after one that warms up
 
+Run = Callable[[Callable[[], None]], list[float]]
+"""Runs epochs and returns the seconds of each, with a call in between that does not count."""
+
+
+class Pauses:
+    """Time epochs of which only the ends are told, without what is done between two."""
+
+    def __init__(self, between: Callable[[], None]) -> None:
+        self.between = between
+        self.seconds: list[float] = []
+        self.started: float | None = None  # the first epoch warms up
+
+    def end(self) -> None:
+        if self.started is not None:
+            self.seconds.append(time.perf_counter() - self.started)
+            self.between()
+        self.started = time.perf_counter()
+
 
 def pictures(shape: tuple[int, int, int], steps: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
@@ -46,8 +65,8 @@ def scaled(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / 127.5 - 1
 
 
-def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable[[], list[float]], Callable[[], None]]:
-    """Return what runs epochs, with the seconds of each, and what takes an epoch of bare steps."""
+def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Callable[[], None]]:
+    """Return what runs epochs, and what takes an epoch of bare steps."""
     import jax
 
     import tlx
@@ -68,17 +87,18 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable
     recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=EPOCHS + 1, norms="batch")
 
     class Clock(Log):
-        def __init__(self) -> None:
-            self.ends: list[float] = []
+        def __init__(self, pauses: Pauses) -> None:
+            self.pauses = pauses
 
         def epoch(self, record: dict[str, Any]) -> None:
-            self.ends.append(time.perf_counter())
+            self.pauses.end()
 
-    def loop() -> list[float]:
-        clock, lines = Clock(), JsonLines(Path(folder.name) / "metrics.jsonl", "benchmark")
+    def loop(between: Callable[[], None]) -> list[float]:
+        pauses = Pauses(between)
+        clock, lines = Clock(pauses), JsonLines(Path(folder.name) / "metrics.jsonl", "benchmark")
         source = ArraySource(images, targets)
         tlx.fit(model, variables, recipe, source, None, preprocess, batch_size=BATCH, logs=[lines, clock])
-        return np.diff(clock.ends).tolist()
+        return pauses.seconds
 
     (phase,) = recipe
     labels = label_tree(variables["params"], phase.rules)
@@ -98,12 +118,13 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable
     return loop, bare
 
 
-def by_keras(
-    backend: str, case: str, shape: tuple[int, int, int], steps: int
-) -> tuple[Callable[[], list[float]], Callable[[], None]]:
+def by_keras(backend: str, case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Callable[[], None]]:
     keras = import_keras(backend)
     images, targets = pictures(shape, steps)
-    if case == "cnn":
+
+    def build() -> Any:
+        if case != "cnn":
+            return keras_model(keras, case, "train", shape[0], CLASSES)
         layers = keras.layers
         model = keras.Sequential(
             [
@@ -118,34 +139,33 @@ def by_keras(
             ]
         )
         model.compile(keras.optimizers.Adam(RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    else:
-        model = keras_model(keras, case, "train", shape[0], CLASSES)
+        return model
+
+    model, alone = build(), build()
     inputs = scaled(images)
     on_device = keras.ops.convert_to_tensor(inputs[:BATCH]), keras.ops.convert_to_tensor(targets[:BATCH])
 
     class Clock(keras.callbacks.Callback):
-        def __init__(self) -> None:
+        def __init__(self, pauses: Pauses) -> None:
             super().__init__()
-            self.ends: list[float] = []
+            self.pauses = pauses
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.ends.append(time.perf_counter())
+            self.pauses.end()
 
-    def loop() -> list[float]:
-        clock = Clock()
-        model.fit(inputs, targets, BATCH, epochs=EPOCHS + 1, verbose=0, callbacks=[clock])
-        return np.diff(clock.ends).tolist()
+    def loop(between: Callable[[], None]) -> list[float]:
+        pauses = Pauses(between)
+        model.fit(inputs, targets, BATCH, epochs=EPOCHS + 1, verbose=0, callbacks=[Clock(pauses)])
+        return pauses.seconds
 
     def bare() -> None:
         for _ in range(steps):
-            model.train_on_batch(*on_device)
+            alone.train_on_batch(*on_device)
 
     return loop, bare
 
 
-def by_torch(
-    case: str, shape: tuple[int, int, int], steps: int
-) -> tuple[Callable[[], list[float]], Callable[[], None]]:
+def by_torch(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Callable[[], None]]:
     import torch
     from torch import nn
 
@@ -170,15 +190,15 @@ def by_torch(
         adam.step()
         return loss.detach()
 
-    def loop() -> list[float]:
-        seconds = []
-        for _ in range(EPOCHS):
-            started, total = time.perf_counter(), torch.zeros(())
+    def loop(between: Callable[[], None]) -> list[float]:
+        pauses = Pauses(between)
+        for _ in range(EPOCHS + 1):
+            total = torch.zeros(())
             for batch in loader:
                 total += step(*batch)
             total.item()
-            seconds.append(time.perf_counter() - started)
-        return seconds
+            pauses.end()
+        return pauses.seconds
 
     def bare() -> None:
         batch = inputs[:BATCH].clone(memory_format=torch.channels_last), data.tensors[1][:BATCH]
@@ -188,7 +208,7 @@ def by_torch(
     return loop, bare
 
 
-MAKERS: dict[str, Callable[..., tuple[Callable[[], list[float]], Callable[[], None]]]] = {
+MAKERS: dict[str, Callable[..., tuple[Run, Callable[[], None]]]] = {
     "tlx": by_tlx,
     "keras-jax": functools.partial(by_keras, "jax"),
     "keras-tensorflow": functools.partial(by_keras, "tensorflow"),
@@ -199,16 +219,18 @@ MAKERS: dict[str, Callable[..., tuple[Callable[[], list[float]], Callable[[], No
 def prepare(program: str, case: str, steps: int) -> Callable[[], dict[str, list[float]]]:
     loop, bare = MAKERS[program](case, CASES[case][0], steps)
 
-    def bare_epochs() -> list[float]:
-        seconds = []
-        for _ in range(EPOCHS):
+    def run() -> dict[str, list[float]]:
+        seconds: list[float] = []
+
+        def between() -> None:
             started = time.perf_counter()
             bare()
             seconds.append(time.perf_counter() - started)
-        return seconds
 
-    loop(), bare()
-    return lambda: {"loop": loop(), "bare": bare_epochs()}
+        return {"loop": loop(between), "bare": seconds}
+
+    run()
+    return run
 
 
 @dataclass(frozen=True)
@@ -218,7 +240,7 @@ class Options:
     cases: tuple[str, ...] = tuple(CASES)
     programs: tuple[str, ...] = PROGRAMS
     rounds: int = 5
-    """How often each program is asked, in turns, for three epochs of each kind."""
+    """How often each program is asked, in turns, for three pairs of epochs."""
     quick: bool = False
     """One round of short epochs."""
     json: bool = False
@@ -231,11 +253,11 @@ def measure(case: str, options: Options) -> dict[str, Any]:
     answers, absent = in_turns(programs, 1 if options.quick else options.rounds)
     figures = {}
     for name, each in answers.items():
-        loop, bare = (median([seconds for answer in each for seconds in answer[kind]]) for kind in ("loop", "bare"))
+        loops, bares = ([seconds for answer in each for seconds in answer[kind]] for kind in ("loop", "bare"))
         figures[name] = {
-            "loop": round(steps * BATCH / loop, 1),
-            "bare": round(steps * BATCH / bare, 1),
-            "ratio": round(bare / loop, 4),
+            "loop": round(steps * BATCH / median(loops), 1),
+            "bare": round(steps * BATCH / median(bares), 1),
+            "ratio": round(median([bare / loop for bare, loop in zip(bares, loops, strict=True)]), 4),
         }
     peers = {name: own["loop"] for name, own in figures.items() if name != "tlx"}
     fastest = max(peers, key=peers.__getitem__) if peers else None

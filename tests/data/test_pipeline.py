@@ -89,7 +89,7 @@ def test_importing_the_room_is_light_and_using_grain_warns_of_nothing():
         "assert not heavy, heavy\n"
         "import numpy as np\n"
         "source = data.ArraySource(np.zeros((9, 4, 4), np.uint8), np.arange(9))\n"
-        "feed = data.Feed(4, shuffle=True)\n"
+        "feed = data.Feed(4, shuffle=True, workers=2)\n"
         "print(sum(len(b['label']) for b in data.batches(source, data.Preprocess(4, 4, 1), feed)))\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
@@ -121,6 +121,29 @@ EVERYTHING = Augment(flip=True, crop=(0.3, 1.0), rotate=20, brightness=0.4, hue=
 def epoch_of(**options):
     given = {name: options.pop(name) for name in ("epoch", "first") if name in options}
     return list(batches(Slow(), SPEC, Feed(6, seed=3, shuffle=True, **options), **given))
+
+
+LARGE = ArraySource(np.zeros((3, 512, 512), np.uint8), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("source", "side", "augment", "threads"),
+    [
+        (SOURCE, 8, None, False),
+        (Subset(SOURCE, [1, 0, 2]), 8, None, False),
+        (SOURCE, 8, Augment(flip=True), True),
+        (LARGE, 512, None, True),
+        (Slow(), 8, None, True),
+    ],
+)
+def test_threads_are_asked_for_where_a_batch_is_work(source, side, augment, threads, monkeypatch):
+    import grain
+
+    options, asked = grain.ReadOptions, []
+    monkeypatch.setattr(grain, "ReadOptions", lambda **how: asked.append(how) or options(**how))
+    made = batches(source, Preprocess(side, side, 1), Feed(2, augment=augment))
+    assert sum(len(batch["label"]) for batch in made) == len(source)
+    assert bool(asked) == threads
 
 
 def same(one, other):

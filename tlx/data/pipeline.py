@@ -11,11 +11,14 @@ import numpy as np
 
 from tlx.data.augment import Augment, generator_of
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import Source, labels_of, take
+from tlx.data.source import Source, in_memory, labels_of, take
 from tlx.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+LIGHT = 2**20
+"""Bytes of a batch that is made of arrays sooner than threads could hand it over."""
 
 Batch = dict[str, np.ndarray]
 """`image`, float32 (B, H, W, C), `label`, int32 (B,), and perhaps `mask`, bool (B,), false where a row is padding."""
@@ -54,7 +57,8 @@ class Feed:
     With `shuffle`, the order of an epoch is a permutation; with `balanced` besides, every class comes equally often,
     those with few examples by repetition. `pad` fills the last batch up to the full size with copies of its first
     example; then every batch of a source that does not divide evenly has a `mask`, true for real examples. `workers`
-    threads make batches ahead (None: one a core, at most 16; 0: none).
+    threads make batches ahead (0: none; None: one a core, at most 16, and none where a batch is a small copy of what is
+    in memory).
     """
 
     batch_size: int
@@ -97,16 +101,27 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
     steps = steps_per_epoch(len(source), feed.batch_size)
     if first >= steps:
         return
-    import grain
 
     def make(step: int) -> Batch:
         return _make(source, preprocess, feed, epoch, order[step * feed.batch_size : (step + 1) * feed.batch_size])
 
     order = _order(source, feed, epoch)
-    workers = min(os.cpu_count() or 1, 16) if feed.workers is None else feed.workers
-    workers = min(workers, steps - first)
-    read = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=workers + 1 if workers else 0)
+    workers = min(_threads(source, preprocess, feed) if feed.workers is None else feed.workers, steps - first)
+    if not workers:
+        yield from map(make, range(first, steps))
+        return
+    import grain
+
+    read = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=workers + 1)
     yield from grain.MapDataset.range(first, steps).map(make).to_iter_dataset(read)
+
+
+def _threads(source: Source, preprocess: Preprocess, feed: Feed) -> int:
+    if feed.augment is None and in_memory(source):
+        height, width, channels = preprocess.height, preprocess.width, preprocess.channels
+        if 4 * feed.batch_size * height * width * channels <= LIGHT:
+            return 0
+    return min(os.cpu_count() or 1, 16)
 
 
 def _order(source: Source, feed: Feed, epoch: int) -> np.ndarray:

@@ -185,6 +185,17 @@ class Relabelled:
         return images, self._index[labels]
 
 
+def in_memory(source: Source) -> bool:
+    """Tell whether the images are an array in memory, so that to gather some is to copy them.
+
+    >>> in_memory(Subset(ArraySource(np.zeros((3, 1, 1), np.uint8), [0, 1, 2]), [2, 0]))
+    True
+    """
+    while isinstance(source, (Subset, Relabelled)):
+        source = source.source
+    return isinstance(source, ArraySource)
+
+
 def labels_of(source: Source) -> np.ndarray:
     """Return the labels, (N,) int32, without decoding an image where the source can.
 

@@ -95,6 +95,7 @@ class _Accumulated:
 
     def __call__(self, state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
         sums, stats = self._zero(state.params), state.batch_stats
+        batch = jax.device_put(batch)  # once for all parts
         for part in range(self.parts):
             sums, stats = self._add(sums, stats, state, frozen, batch, np.int32(part))
         updated: TrainState = self._apply(state.replace(batch_stats={}), sums, stats)  # may be the buffers of `stats`

@@ -16,7 +16,6 @@ from tlx.data.source import Example, Source
 from tlx.models.compiler import jit
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
-from tlx.training.evaluate import on_device
 from tlx.tree.paths import Tree
 
 PIXELS = 1 << 19  # of a batch that goes through the frozen stages, 8 to 256 pictures; more of them leave the cache
@@ -116,7 +115,7 @@ def compute(
     """
     variables, left = jax.device_put(variables), len(source) - first * feed.batch_size
     waiting = None
-    for batch in on_device(batches(source, preprocess, feed, epoch=epoch, first=first)):
+    for batch in batches(source, preprocess, feed, epoch=epoch, first=first):
         ready, waiting = waiting, _through(model, stages, after, variables, batch["image"])
         if ready is not None:
             yield tuple(np.asarray(found) for found in ready)

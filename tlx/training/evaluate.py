@@ -1,15 +1,13 @@
 """Evaluate: run a model over a source without training it."""
 
-import collections
 import functools
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from tlx.data.pipeline import Batch, Feed, batches
+from tlx.data.pipeline import Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DataError
@@ -71,7 +69,7 @@ def evaluate(
     feed = Feed(min(batch_size, len(source)), pad=True, workers=workers)
     parts = [
         (batch["label"], *_scores(model, after, variables, batch["image"], batch["label"]))
-        for batch in on_device(batches(source, preprocess, feed))
+        for batch in batches(source, preprocess, feed)
     ]
     columns = (np.concatenate(jax.device_get(column))[: len(source)] for column in zip(*parts, strict=True))
     return Evaluation(*columns)
@@ -93,20 +91,6 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
 def lower_scores(model: Any, after: str | None, variables: Tree, images: Any, labels: Any) -> Any:
     """Trace what `evaluate` compiles, for arrays of these shapes."""
     return _scores.lower(model, after, variables, images, labels)
-
-
-def on_device(batches: Iterable[Batch], ahead: int = 2) -> Iterator[dict[str, jax.Array]]:
-    """Put batches on the default device, `ahead` of them before they are asked for.
-
-    >>> [batch["label"].tolist() for batch in on_device([{"label": np.array([1, 2])}])]
-    [[1, 2]]
-    """
-    waiting: collections.deque[dict[str, jax.Array]] = collections.deque()
-    for batch in batches:
-        waiting.append({name: jax.device_put(rows) for name, rows in batch.items()})  # quicker than all at once
-        if len(waiting) > ahead:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def start_after(stage: str | None) -> dict[str, str]:

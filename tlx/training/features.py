@@ -14,7 +14,6 @@ from tlx.models.classifier import Classifier
 from tlx.models.compiler import jit
 from tlx.models.head import Pool, pooled
 from tlx.training.compilation_cache import keep_programs
-from tlx.training.evaluate import on_device
 from tlx.tree.paths import Tree
 
 
@@ -71,7 +70,7 @@ def _over(
     variables, left = jax.device_put(variables), len(source)
     feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
     waiting = None
-    for batch in on_device(batches(source, preprocess, feed)):
+    for batch in batches(source, preprocess, feed):
         ready, waiting = waiting, function(*static, variables, batch["image"])
         if ready is not None:
             yield np.asarray(ready)

@@ -18,7 +18,7 @@ from tlx.optim.phases import Phase
 from tlx.optim.schedules import build_schedule
 from tlx.training.cache import Frozen
 from tlx.training.checkpoint import Best, Snapshot
-from tlx.training.evaluate import evaluate, on_device
+from tlx.training.evaluate import evaluate
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
@@ -228,7 +228,7 @@ class PhaseRun:
             preprocess = source.preprocess
         step, looked_at = self.program.step, None
         stream = batches(source, preprocess, feed, epoch=epoch)
-        for count, batch in enumerate(on_device(stream), start=1):
+        for count, batch in enumerate(stream, start=1):
             if count == 1:
                 self.ready("train")
             state = step(state, self.frozen, batch)
