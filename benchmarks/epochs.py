@@ -3,7 +3,9 @@
     python benchmarks/epochs.py TASK PROGRAM [COUNT …]
 
 is one process of `benchmarks/frozen_epochs.py` and `benchmarks/last_block.py`, asked over standard input
-(`turns.serve`) to train. TASK is a `Task` as JSON, COUNT a number of epochs for which tlx fits.
+(`turns.serve`) to train. TASK is a `Task` as JSON, COUNT a number of epochs for which tlx fits. PROGRAM `accuracy of …`
+trains COUNT epochs and answers with the accuracy on the pictures held out; `weights` writes the file of weights that
+the task names, drawn by Keras.
 """
 
 import atexit
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from networks import RATE, TLX, import_keras, keras_model, least_of, tlx_phase, tlx_variables, torch_model
+from networks import RATE, TLX, import_keras, keras_base, keras_model, least_of, tlx_phase, tlx_variables, torch_model
 from turns import in_turns, median, serve
 
 DATA = Path(os.environ.get("TLX_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -32,7 +34,8 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]
 class Task:
     """A network, the pictures it is trained on, at what size and how many (None: all), and what trains (`networks`).
 
-    A third as many as `pictures` are validated on.
+    A third as many as `pictures` are validated on. tlx and Keras take the base's weights from the file `weights` of
+    Keras's, if there is one; else each draws its own, as PyTorch does.
     """
 
     network: str
@@ -40,6 +43,7 @@ class Task:
     side: int
     what: Literal["head", "block"] = "head"
     pictures: int | None = None
+    weights: str | None = None
 
 
 def examples(task: Task) -> Arrays:
@@ -64,29 +68,43 @@ def examples(task: Task) -> Arrays:
     return images, labels, others, answers, len(data.classes)
 
 
-def by_tlx(task: Task, cached: bool, counts: Sequence[int]) -> Callable[[], dict[str, Any]]:
+def tlx_start(task: Task, classes: int) -> tuple[Any, Any]:
+    """Return a model of tlx's, and its variables, with a new head."""
+    import tlx
+    from tlx.models import ModelConfig, build_model
+
+    if task.weights:
+        base = tlx.load(f"keras/{task.network}", task.weights, head=False)
+        start = base.with_head([str(each) for each in range(classes)], pool="average")
+        return start.model, start.variables
+    config = ModelConfig(TLX.get(task.network, task.network), classes, (task.side, task.side, 3))
+    return build_model(config), tlx_variables(config)
+
+
+def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
+    """Return what fits for so many epochs, with the cache or without, and says how it went."""
     import tlx
     from tlx.data import ArraySource, Preprocess
-    from tlx.models import ModelConfig, build_model
     from tlx.training import Cache, fit
 
     side = task.side
     images, labels, others, answers, classes = examples(task)
-    config = ModelConfig(TLX.get(task.network, task.network), classes, (side, side, 3))
-    model, variables = build_model(config), tlx_variables(config)
+    model, variables = tlx_start(task, classes)
     train, held_out = ArraySource(images, labels), ArraySource(others, answers)
     preprocess = Preprocess(side, side, 3, scale=1 / 127.5, mean=(1.0,) * 3)
 
-    def run(epochs: int) -> dict[str, Any]:
+    def run(epochs: int, cached: bool = True, seed: int = 0) -> dict[str, Any]:
         recipe = (tlx_phase(task.network, model, variables, task.what, epochs),)
         heard = Losses()
         started = time.perf_counter()
         cache = Cache("memory" if cached else "off")
-        done = fit(model, variables, recipe, train, held_out, preprocess, batch_size=BATCH, logs=[heard], cache=cache)
+        how: dict[str, Any] = {"batch_size": BATCH, "seed": seed, "logs": [heard], "cache": cache}
+        done = fit(model, variables, recipe, train, held_out, preprocess, **how)
         (phase,) = done.phases
         return {
             "seconds": time.perf_counter() - started,
             "losses": heard.losses,
+            "accuracy": heard.accuracy,
             "frozen_unchanged": phase.frozen_sha256_before == phase.frozen_sha256_after,
             "activations": phase.activations,
         }
@@ -97,20 +115,39 @@ def by_tlx(task: Task, cached: bool, counts: Sequence[int]) -> Callable[[], dict
 
         def epoch(self, record: dict[str, Any]) -> None:
             self.losses.append(record["loss"])
+            self.accuracy = record["val_accuracy"]
 
-    run(2)
-    return (lambda: {str(n): run(n) for n in counts}) if cached else (lambda: run(2))
+    return run
 
 
-def by_keras(backend: str, task: Task) -> Callable[[], float]:
+def by_tlx(task: Task, cached: bool, counts: Sequence[int]) -> Callable[[], dict[str, Any]]:
+    run = tlx_fit(task)
+    run(2, cached)
+    return (lambda: {str(n): run(n) for n in counts}) if cached else (lambda: run(2, cached=False))
+
+
+def keras_fit(backend: str, task: Task) -> tuple[Callable[[int], Any], Callable[[], float]]:
+    """Return what trains for so many epochs more, and what gives the accuracy on the pictures held out."""
     keras = import_keras(backend)
     images, labels, others, answers, classes = examples(task)
     scaled, beside = (each.astype(np.float32) / 127.5 - 1 for each in (images, others))
-    model = keras_model(keras, task.network, task.what, task.side, classes)
+    model = keras_model(keras, task.network, task.what, task.side, classes, task.weights)
+
+    def run(epochs: int) -> None:
+        model.fit(scaled, labels, BATCH, epochs=epochs, validation_data=(beside, answers), verbose=0)
+
+    def accuracy() -> float:
+        return float((model.predict(beside, BATCH, verbose=0).argmax(-1) == answers).mean())
+
+    return run, accuracy
+
+
+def by_keras(backend: str, task: Task) -> Callable[[], float]:
+    run, _ = keras_fit(backend, task)
 
     def epoch() -> float:
         started = time.perf_counter()
-        model.fit(scaled, labels, BATCH, epochs=1, validation_data=(beside, answers), verbose=0)
+        run(1)
         return time.perf_counter() - started
 
     epoch()
@@ -142,6 +179,29 @@ def by_torch(task: Task) -> Callable[[], float]:
 
     epoch()
     return epoch
+
+
+def draw_weights(task: Task) -> None:
+    """Write the task's file of weights, of a base that Keras draws."""
+    keras_base(import_keras("jax"), task.network, task.side).save_weights(task.weights)
+
+
+def accuracy_after(name: str, task: Task, epochs: int) -> list[float]:
+    """Train a program of tlx, with each of five seeds, or of Keras, and return accuracies on the pictures held out."""
+    if name == "tlx":
+        run = tlx_fit(task)
+        return [run(epochs, seed=seed)["accuracy"] for seed in range(5)]
+    train, accuracy = keras_fit(name.removeprefix("keras-"), task)
+    train(epochs)
+    return [accuracy()]
+
+
+def accuracies(task: Task, programs: Sequence[str], epochs: int) -> dict[str, list[float]]:
+    """Train so long in tlx and Keras, from the same base, and return each one's accuracies on what was held out."""
+    command = [sys.executable, __file__, json.dumps(asdict(task))]
+    names = ("tlx", *(name for name in programs if name.startswith("keras")))
+    answers, _ = in_turns({name: [*command, f"accuracy of {name}", str(epochs)] for name in names}, 1)
+    return {name: answer for name, (answer,) in answers.items()}
 
 
 def measure(task: Task, counts: Sequence[int], programs: Sequence[str], rounds: int) -> dict[str, Any]:
@@ -185,10 +245,15 @@ if __name__ == "__main__":
     said, name, *rest = sys.argv[1:]
     task, counts = Task(**json.loads(said)), tuple(map(int, rest))
     makers: dict[str, Callable[[], Callable[[], Any]]] = {
-        "tlx": functools.partial(by_tlx, task, True, counts),
-        "uncached": functools.partial(by_tlx, task, False, counts),
-        "keras-jax": functools.partial(by_keras, "jax", task),
-        "keras-tensorflow": functools.partial(by_keras, "tensorflow", task),
-        "torch": functools.partial(by_torch, task),
+        "tlx": lambda: by_tlx(task, True, counts),
+        "uncached": lambda: by_tlx(task, False, counts),
+        "keras-jax": lambda: by_keras("jax", task),
+        "keras-tensorflow": lambda: by_keras("tensorflow", task),
+        "torch": lambda: by_torch(task),
     }
-    serve(makers[name])
+    if name == "weights":
+        draw_weights(task)
+    elif name.startswith("accuracy of "):
+        serve(lambda: functools.partial(accuracy_after, name.removeprefix("accuracy of "), task, *counts))
+    else:
+        serve(makers[name])

@@ -174,13 +174,16 @@ def import_keras(backend: str) -> Any:
     return keras
 
 
-def keras_base(keras: Any, network: str, side: int) -> Any:
-    return getattr(keras.applications, KERAS[network])(include_top=False, weights=None, input_shape=(side, side, 3))
+def keras_base(keras: Any, network: str, side: int, weights: str | None = None) -> Any:
+    base = getattr(keras.applications, KERAS[network])(include_top=False, weights=None, input_shape=(side, side, 3))
+    if weights:
+        base.load_weights(weights, **({} if weights.endswith(".weights.h5") else {"by_name": True}))  # or with a head
+    return base
 
 
-def keras_model(keras: Any, network: str, what: str, side: int, classes: int) -> Any:
+def keras_model(keras: Any, network: str, what: str, side: int, classes: int, weights: str | None = None) -> Any:
     """Build a compiled model of Keras's that trains all, the last block and the head, or the head, its usual way."""
-    base = keras_base(keras, network, side)
+    base = keras_base(keras, network, side, weights)
     base.trainable = what != "head"
     if what == "block":
         for layer in base.layers:
@@ -319,12 +322,17 @@ MAKERS: dict[str, Callable[..., Program]] = {
 
 
 def prepare(program: Program, steps: int = 1) -> Callable[[], float]:
-    """Warm a program up, and return what takes some steps and answers with the seconds of one."""
+    """Warm a program up, and return what takes some steps, after one that does not count, and gives the seconds of one.
+
+    In between, another program had the machine: its caches, and what memory the system had ready.
+    """
     for _ in range(2):
         program.step()
         program.wait()
 
     def timed() -> float:
+        program.step()
+        program.wait()
         started = time.perf_counter()
         for _ in range(steps):
             program.step()
