@@ -41,6 +41,19 @@ class Conv(nn.Conv):
         return max_pool(x, 2, 2) if self.pool else x
 
 
+def rectified_sum(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Add two arrays of one shape and apply a ReLU, as residual blocks end.
+
+    As a selection of the sum: of a maximum, XLA for a CPU would repeat sum and maximum in every later fusion that takes
+    it, and keep both addends for them, from block to block.
+
+    >>> rectified_sum(jnp.array([1.0, 1.0, jnp.nan]), jnp.array([2.0, -2.0, 0.0])).tolist()
+    [3.0, 0.0, nan]
+    """
+    total = x + y
+    return jnp.where(total <= 0, 0, total)
+
+
 def conv_norm(
     x: jax.Array,
     train: bool,
