@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.models.batch_norm import BatchNorm
 from tlx.models.convolution import convolve
 from tlx.models.pooling import max_pool
 
@@ -37,21 +38,20 @@ class Conv(nn.Conv):
     conv_general_dilated: Any = convolve
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        x = nn.relu(super().__call__(x))
+        x = relu(super().__call__(x))
         return max_pool(x, 2, 2) if self.pool else x
 
 
-def rectified_sum(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Add two arrays of one shape and apply a ReLU, as residual blocks end.
+def relu(x: jax.Array) -> jax.Array:
+    """Apply a ReLU, written as a selection, to a residual block's sum or to a convolution that nothing normalises.
 
-    As a selection of the sum: of a maximum, XLA for a CPU would repeat sum and maximum in every later fusion that takes
-    it, and keep both addends for them, from block to block.
+    XLA for a CPU would repeat a maximum in every later fusion that takes it, and keep both addends for them, from block
+    to block; and where a mean is taken, YNNPACK would take the maximum along, and the convolutions before it.
 
-    >>> rectified_sum(jnp.array([1.0, 1.0, jnp.nan]), jnp.array([2.0, -2.0, 0.0])).tolist()
+    >>> relu(jnp.array([3.0, -1.0, jnp.nan])).tolist()
     [3.0, 0.0, nan]
     """
-    total = x + y
-    return jnp.where(total <= 0, 0, total)
+    return jnp.where(x <= 0, 0, x)
 
 
 def conv_norm(
@@ -71,31 +71,45 @@ def conv_norm(
 ) -> jax.Array:
     """Apply a convolution called `name`, a batch norm called `name`_norm and an activation, inside a compact module."""
     size = (kernel, kernel) if isinstance(kernel, int) else kernel
-    x = nn.Conv(
+    x, shift = _BiasApart(
         features,
         size,
         (strides, strides),
         padding,
         feature_group_count=groups,
         conv_general_dilated=convolve,
-        use_bias=bias,
+        use_bias=False,
+        with_bias=bias,
         dtype=dtype,
         name=name,
     )(x)
-    x = batch_norm(x, train, name=f"{name}_norm", norm=norm, dtype=dtype)
+    x = batch_norm(x, train, name=f"{name}_norm", norm=norm, dtype=dtype, shift=shift)
     return x if activation is None else activation(x)
 
 
-def batch_norm(x: jax.Array, train: bool, *, name: str, norm: Norm, dtype: DType) -> jax.Array:
-    """Apply a batch norm as a source has it, inside a compact module."""
-    return nn.BatchNorm(
+class _BiasApart(nn.Conv):
+    """A convolution that leaves its bias to what comes after it: (B, H, W, C) to (B, H', W', features), and a bias."""
+
+    with_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        y = super().__call__(x)
+        return y, self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.with_bias else None
+
+
+def batch_norm(
+    x: jax.Array, train: bool, *, name: str, norm: Norm, dtype: DType, shift: jax.Array | None = None
+) -> jax.Array:
+    """Apply a batch norm as a source has it, inside a compact module, to x or to x and a bias."""
+    return BatchNorm(
         use_running_average=not train,
         momentum=norm.momentum,
         epsilon=norm.epsilon,
         use_scale=norm.use_scale,
         dtype=dtype,
         name=name,
-    )(x)
+    )(x, shift=shift)
 
 
 class ConvNorm(nn.Module):

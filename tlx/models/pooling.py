@@ -1,5 +1,6 @@
-"""Max-pooling: XLA's own, with a gradient by comparisons of shifted maps on a CPU."""
+"""Max-pooling: XLA's own, and on a CPU comparisons of shifted maps, for its gradient too."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -23,7 +24,8 @@ def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tu
     sides = sides_of(x, (window, window), (strides, strides), padding)
 
     def plain(x: jax.Array) -> jax.Array:
-        return _maximum(x, window, strides, sides)
+        found: jax.Array = nn.max_pool(x, (window, window), (strides, strides), sides)
+        return found
 
     def compared(x: jax.Array) -> jax.Array:
         return _pool(x, window, strides, sides)
@@ -33,8 +35,8 @@ def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tu
 
 
 def _maximum(x: jax.Array, window: int, strides: int, sides: Sides) -> jax.Array:
-    found: jax.Array = nn.max_pool(x, (window, window), (strides, strides), sides)
-    return found
+    """Compare shifted maps: XLA's pool is a reduction, with which YNNPACK also takes the convolution before it."""
+    return functools.reduce(jnp.maximum, shifts(padded(x, sides, -jnp.inf), (window, window), (strides, strides)))
 
 
 _pool = jax.custom_vjp(_maximum, nondiff_argnums=(1, 2, 3))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
-from tlx.models.layers import TORCH, ConvNorm, DType, Norm, conv_norm, rectified_sum
+from tlx.models.layers import TORCH, ConvNorm, DType, Norm, conv_norm, relu
 from tlx.models.pooling import max_pool
 
 BLOCKS = {  # blocks in each of the four groups
@@ -81,7 +81,7 @@ class Bottleneck(nn.Module):
         if self.projected:
             more = {"strides": self.strides, "padding": 0, "activation": None, **shared}
             x = conv_norm(x, train, 4 * self.features, 1, name="shortcut", **more)
-        return rectified_sum(x, y)
+        return relu(x + y)
 
 
 class BasicBlock(nn.Module):
@@ -107,7 +107,7 @@ class BasicBlock(nn.Module):
         if self.padded:
             side = (self.features - x.shape[-1]) // 2
             x = jnp.pad(x[:, :: self.strides, :: self.strides], ((0, 0), (0, 0), (0, 0), (side, side)))
-        return rectified_sum(x, y)
+        return relu(x + y)
 
 
 def resnet(variant: str, arrangement: str = "torchvision", *, dtype: DType = jnp.float32) -> Base:

@@ -220,7 +220,8 @@ def _respond(model: Classifier, stage: str, variables: Tree, images: jax.Array) 
     ) -> Any:
         norm = context.module
         if isinstance(norm, nn.BatchNorm) and context.method_name == "__call__":
-            x = args[0].astype(jnp.float32)
+            shift = kwargs.get("shift")  # a convolution's bias, where the norm adds it
+            x = (args[0] if shift is None else args[0] + shift).astype(jnp.float32)
             over = tuple(range(1, x.ndim - 1))
             stored: list[jax.Array] = [norm.get_variable("batch_stats", name) for name in ("mean", "var")]
             found.append(((x.mean(over), x.var(over) + norm.epsilon), (stored[0], stored[1] + norm.epsilon)))
