@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from jax import lax
 
-from tlx.models import depthwise
 from tlx.models.convolution import convolve
 from tlx.models.pooling import max_pool
 
@@ -73,12 +72,6 @@ def test_a_convolution_is_the_plain_one(case):
             x,
             weights,
         )
-
-
-@pytest.mark.parametrize("case", [name for name in CONVOLUTIONS if name.startswith("depthwise")])
-def test_so_is_a_depthwise_one_that_goes_by_picture(case, monkeypatch):
-    monkeypatch.setattr(depthwise, "CACHE", 0)
-    test_a_convolution_is_the_plain_one(CONVOLUTIONS[case])
 
 
 @pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)

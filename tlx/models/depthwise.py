@@ -1,38 +1,23 @@
 """Depthwise convolution as shifted multiply-adds, for a CPU."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tlx.models.windows import Pair, Sides, padded, shifts, way_back
 
-CACHE = 4 << 20  # numbers in a batch that stays in a cache from one pass over it to the next
-
 
 def _sum(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
     """Sum the map, as each pixel of the kernel sees it, times what stands there."""
-
-    def convolved(x: jax.Array) -> jax.Array:
-        total = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32))
-        seen = shifts(padded(x, sides), (kernel.shape[0], kernel.shape[1]), strides)
-        for part, weights in zip(seen, kernel.reshape(-1, kernel.shape[-1]), strict=True):
-            total = total + part * weights
-        return total.astype(x.dtype)
-
-    return _by_picture(convolved, x) if x.size > CACHE else convolved(x)
-
-
-def _by_picture(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    return lax.map(lambda picture: function(picture[None])[0], x)
+    total = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32))
+    seen = shifts(padded(x, sides), (kernel.shape[0], kernel.shape[1]), strides)
+    for part, weights in zip(seen, kernel.reshape(-1, kernel.shape[-1]), strict=True):
+        total = total + part * weights
+    return total.astype(x.dtype)
 
 
 depthwise = jax.custom_vjp(_sum, nondiff_argnums=(2, 3))
-"""Convolve each channel of (B, H, W, C) with its own (h, w, 1, C) kernel.
-
-A large batch is gone over picture by picture, for what is padded then stays in the cache.
-"""
+"""Convolve each channel of (B, H, W, C) with its own (h, w, 1, C) kernel."""
 
 
 def _forward(
@@ -61,12 +46,8 @@ def _backward(
 
 def _slope_of_input(x: jax.Array, kernel: jax.Array, slope: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
     turned = jnp.flip(kernel, (0, 1))
-
-    def convolved(slope: jax.Array) -> jax.Array:
-        spread, around = way_back(x, slope, (kernel.shape[0], kernel.shape[1]), strides, sides)
-        return _sum(spread, turned, (1, 1), around)
-
-    return _by_picture(convolved, slope) if x.size > CACHE else convolved(slope)
+    spread, around = way_back(x, slope, (kernel.shape[0], kernel.shape[1]), strides, sides)
+    return _sum(spread, turned, (1, 1), around)
 
 
 depthwise.defvjp(_forward, _backward)
