@@ -23,3 +23,12 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def cpu() -> None:
+    """Skip what looks at programs for a CPU where JAX compiles for something else."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        pytest.skip("needs a CPU as JAX's default")

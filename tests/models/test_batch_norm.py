@@ -136,10 +136,8 @@ def test_a_convolution_leaves_its_bias_to_the_norm():
     np.testing.assert_allclose(moved, 0.2 * 2, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("cpu")
 def test_a_step_on_a_cpu_keeps_less_than_with_flax_s(monkeypatch):
-    if jax.default_backend() != "cpu":
-        pytest.skip("needs a CPU as JAX's default")
-
     def temporary():
         x = jax.ShapeDtypeStruct((8, 32, 32, 16), "float32")
         variables = jax.eval_shape(Layers().init, jax.random.key(0), x)

@@ -28,9 +28,8 @@ def program(options):
     return jax.jit(convolve, compiler_options=options).lower(*given).compile().as_text()
 
 
+@pytest.mark.usefixtures("cpu")
 def test_ynnpack_convolves_no_more_and_still_multiplies_and_reduces():
-    if jax.default_backend() != "cpu":
-        pytest.skip("needs a CPU as JAX's default")
     assert compiler_options() == {compiler.OPTION: compiler.LIBRARIES}
     assert "ynn_fusion" in program({})
     assert "ynn_fusion" not in program(compiler_options())

@@ -27,10 +27,8 @@ class Blocks(nn.Module):
         return x.mean((1, 2))
 
 
+@pytest.mark.usefixtures("cpu")
 def test_a_cpu_keeps_no_addends_from_block_to_block(monkeypatch):
-    if jax.default_backend() != "cpu":
-        pytest.skip("needs a CPU as JAX's default")
-
     def temporary():
         pictures = jax.ShapeDtypeStruct((8, 32, 32, 16), "float32")
         variables = jax.eval_shape(Blocks().init, jax.random.key(0), pictures)
@@ -43,10 +41,8 @@ def test_a_cpu_keeps_no_addends_from_block_to_block(monkeypatch):
 
 
 @pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.usefixtures("cpu")
 def test_no_pool_or_mean_takes_convolutions_with_it_on_a_cpu(pool):
-    if jax.default_backend() != "cpu":
-        pytest.skip("needs a CPU as JAX's default")
-
     class Stack(nn.Module):
         @nn.compact
         def __call__(self, x):

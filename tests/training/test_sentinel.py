@@ -15,7 +15,7 @@ import tlx
 from tlx.data import Preprocess
 from tlx.data.pictures import read_pictures
 from tlx.errors import DataError
-from tlx.models import Base, Classifier, Head, Stage
+from tlx.models import Base, Classifier, Head, Stage, layers
 from tlx.models.registry import initialise
 from tlx.training import sentinel
 from tlx.training.sentinel import CODINGS, Moments, check_inputs, hypotheses, measure, possible
@@ -275,3 +275,14 @@ def test_resnets_inputs_are_told(shared_data: Path) -> None:
     assert suspect_of(base.preprocess(images)) is None
     for name in ("0..255", "0..1", "-1..1"):
         assert suspect_of(SPECS[name].normalise(images)) == f"{name} for standardised"
+
+
+def test_a_bias_that_the_first_norm_adds_is_part_of_what_enters_it() -> None:
+    model = Classifier(Base((Stage("conv", layers.ConvNorm(4, 3, layers.TORCH, bias=True)),)), Head(2))
+    images = pictures(8).astype(np.float32)
+    variables = initialise(model, images.shape[1:], 0)
+    variables["batch_stats"]["base"]["conv"]["conv_norm"]["mean"] += 1  # no longer those of a fresh base
+    before, _ = sentinel.respond(model, variables, images)
+    variables["params"]["base"]["conv"]["conv"]["bias"] += 3
+    after, _ = sentinel.respond(model, variables, images)
+    np.testing.assert_allclose(after.mean - before.mean, 3, rtol=1e-3)

@@ -9,7 +9,7 @@ from jax import lax
 
 
 class BatchNorm(nn.BatchNorm):
-    """Flax's batch norm: (B, ..., C) to the same shape, of its `dtype`.
+    """Flax's batch norm: (B, ..., C) to the same shape, of its `dtype`, else of x's.
 
     In training the normalised input is `factor * x + offset`, a number each for a channel. Its slopes then need sums of
     the output's slope and of that times x, which a CPU takes without keeping an array; Flax's `(x - mean) * factor +
