@@ -10,7 +10,7 @@ fastest peer's time over tlx's.
 import sys
 
 import tyro
-from networks import Options, compare
+from networks import Compared, compare
 
 if __name__ == "__main__":
-    compare("forward", tyro.cli(Options, args=sys.argv[1:]))
+    compare("forward", tyro.cli(Compared, args=sys.argv[1:]))

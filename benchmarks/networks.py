@@ -358,7 +358,6 @@ class Options:
     """Time a step of published networks in tlx and its peers."""
 
     networks: tuple[str, ...] = tuple(SIZES)
-    programs: tuple[str, ...] = PROGRAMS
     rounds: int = 5
     """How often each program is asked, in turns, for a step."""
     quick: bool = False
@@ -367,7 +366,12 @@ class Options:
     """Print one JSON object."""
 
 
-def compare(what: str, options: Options) -> None:
+@dataclass(frozen=True)
+class Compared(Options):
+    programs: tuple[str, ...] = PROGRAMS
+
+
+def compare(what: str, options: Compared) -> None:
     """Time one kind of step of each network in each program, and print pictures a second and ratios."""
     figures: dict[str, Any] = {}
     for name in options.networks:

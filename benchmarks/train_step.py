@@ -10,7 +10,7 @@ step in turns; a figure is the median of its steps, `ratio` the fastest peer's t
 import sys
 
 import tyro
-from networks import Options, compare
+from networks import Compared, compare
 
 if __name__ == "__main__":
-    compare("train", tyro.cli(Options, args=sys.argv[1:]))
+    compare("train", tyro.cli(Compared, args=sys.argv[1:]))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from tlx.cli import large_pages
 from tlx.cli.options import Command, nearest, parse
 from tlx.errors import ConfigError, StorageError, TlxError
 
@@ -48,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def entry() -> None:
-    """Run `main` as a process of its own, and end it at once where it failed.
+    """Run `main` as a process of its own, in large pages where there are any, and end it at once where it failed.
 
     After a full disk, threads of TensorStore and TensorBoard's writer would each print a traceback as Python ends.
     """
+    large_pages.restart()
     try:
         main()
     except SystemExit as stop:
