@@ -165,7 +165,8 @@ def by_keras(backend: str, case: str, shape: tuple[int, int, int], steps: int) -
     return loop, bare
 
 
-def by_torch(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Callable[[], None]]:
+def torch_loop(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable[..., None], Any, Any]:
+    """Return what takes an epoch, or with `bare` as many steps on one batch, and the model and its Adam."""
     import torch
     from torch import nn
 
@@ -190,22 +191,32 @@ def by_torch(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, C
         adam.step()
         return loss.detach()
 
+    alone = inputs[:BATCH].clone(memory_format=torch.channels_last), data.tensors[1][:BATCH]
+
+    def epoch(bare: bool = False) -> None:
+        if bare:
+            for _ in range(steps):
+                step(*alone)
+            return
+        total = torch.zeros(())
+        for batch in loader:
+            total += step(*batch)
+        total.item()
+
+    return epoch, model, adam
+
+
+def by_torch(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Callable[[], None]]:
+    epoch, _, _ = torch_loop(case, shape, steps)
+
     def loop(between: Callable[[], None]) -> list[float]:
         pauses = Pauses(between)
         for _ in range(EPOCHS + 1):
-            total = torch.zeros(())
-            for batch in loader:
-                total += step(*batch)
-            total.item()
+            epoch()
             pauses.end()
         return pauses.seconds
 
-    def bare() -> None:
-        batch = inputs[:BATCH].clone(memory_format=torch.channels_last), data.tensors[1][:BATCH]
-        for _ in range(steps):
-            step(*batch)
-
-    return loop, bare
+    return loop, functools.partial(epoch, bare=True)
 
 
 MAKERS: dict[str, Callable[..., tuple[Run, Callable[[], None]]]] = {

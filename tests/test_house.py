@@ -15,6 +15,7 @@ ROOT = Path(tlx.__file__).parent
 BELOW = {
     "errors": set(),
     "files": {"errors"},
+    "stop": {"errors"},
     "tree": {"errors"},
     "models": {"tree", "errors"},
     "data": {"tree", "errors"},
@@ -22,7 +23,7 @@ BELOW = {
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "presets": {"convert", "data", "models", "tree", "files", "errors"},
-    "training": {"optim", "data", "models", "presets", "recipes", "tree", "files", "errors"},
+    "training": {"optim", "data", "models", "presets", "recipes", "tree", "files", "stop", "errors"},
     "analysis": {"files", "errors"},
     "cli": {
         "training",
@@ -35,6 +36,7 @@ BELOW = {
         "analysis",
         "tree",
         "files",
+        "stop",
         "errors",
     },
 }

@@ -75,15 +75,15 @@ class Recorder(Log):
     def __init__(self, stop_at: int | None = None, stop_at_step: int | None = None) -> None:
         self.phases: list[tuple[str, int, int, int]] = []
         self.records: list[dict[str, Any]] = []
-        self.steps = 0
+        self.taken = 0
         self.stop_at, self.stop_at_step = stop_at, stop_at_step
 
     def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
         self.phases.append((name, epochs, steps, done))
 
-    def step(self) -> None:
-        self.steps += 1
-        if self.steps == self.stop_at_step:
+    def steps(self, count: int) -> None:
+        self.taken += count
+        if self.taken == self.stop_at_step:
             raise Stopped
 
     def epoch(self, record: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from .presets import load as load
 from .presets import preset_names as preset_names
 from .presets import published_names as published_names
 from .presets import save as save
+from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache
 from .training import Mix as Mix
 from .training import Probe as Probe

@@ -59,3 +59,9 @@ class DivergedError(TlxError):
     """Stop because the loss or a parameter is no longer finite."""
 
     exit_code = 9
+
+
+class StoppedError(TlxError):
+    """Stop because it was asked for; what was done is saved."""
+
+    exit_code = 75

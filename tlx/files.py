@@ -1,6 +1,8 @@
-"""Files: write them whole or not at all."""
+"""Files: write them whole or not at all, and to the disk."""
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,34 @@ def write_bytes(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".partial")
     try:
         beside.write_bytes(content)
+        sync(beside)
         beside.replace(path)
+        sync(path.parent)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}): free the disk or name another place"
         ) from error
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content, or a directory's list of names, to the disk; raise `OSError` where that fails."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no directories
+        return
+    opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def sync_tree(directory: Path) -> None:
+    """Bring every file under a directory to the disk, then every directory; raise `OSError` where that fails."""
+    entries = sorted(directory.rglob("*"))
+    for entry in (*(entry for entry in entries if entry.is_file()), *(entry for entry in entries if entry.is_dir())):
+        sync(entry)
+    sync(directory)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -363,8 +363,8 @@ def test_a_picture_that_goes_missing_ends_the_run_and_its_checkpoint_stays(call,
     out, save = tmp_path / "run", Checkpoints.save
     path = Path(tlx.load_data(str(tmp_path / "data")).train.names[0])
 
-    def save_and_lose(self, *arguments):
-        save(self, *arguments)
+    def save_and_lose(self, *arguments, **named):
+        save(self, *arguments, **named)
         path.rename(tmp_path / "lost.png")
 
     options = [*QUICK, "--base-epochs", "1", "--data", tmp_path / "data", "--out", out]

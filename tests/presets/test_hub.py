@@ -425,6 +425,7 @@ def test_a_disk_that_is_full_costs_nothing_that_came(server, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
+        patch.setattr(transfer, "write_json", lambda path, content: path.write_text(json.dumps(content)))
         patch.setattr(transfer.os, "fsync", full)
         refused(StorageError, Url(server.url), "No space left", "TLX_CACHE")
     assert fetch(Url(server.url)).read_bytes() == BODY

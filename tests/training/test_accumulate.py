@@ -189,9 +189,11 @@ class StopAfter(Recorder):
 def test_a_fit_with_averages_and_parts_goes_on_to_the_same_bits(tmp_path, epoch):
     options = {"case": RANDOM, "ema": 0.8, "accumulate": 2}
     whole = train(TWO, **options)
+    checkpoints = Checkpoints(tmp_path, steps=1)
     with pytest.raises(Stopped):
-        train(TWO, **options, logs=[StopAfter(epoch)], checkpoints=Checkpoints(tmp_path, every=0.0))
-    resumed = train(TWO, **options, checkpoints=Checkpoints(tmp_path, every=0.0))
+        train(TWO, **options, logs=[StopAfter(epoch)], checkpoints=checkpoints)
+    checkpoints.close()
+    resumed = train(TWO, **options, checkpoints=Checkpoints(tmp_path, steps=1))
     assert_same_bits(resumed.variables, whole.variables)
 
 

@@ -141,14 +141,15 @@ def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
                 raise Stopped
 
     phases = recipe(0.016)[1:2]
-    first = Checkpoints(tmp_path, every=0.0)
+    first = Checkpoints(tmp_path, steps=1)
     given = (RANDOM.model, RANDOM.variables(), phases, TRAIN, VALIDATION, SPEC)
     with pytest.raises(Stopped):
         fit(*given, batch_size=4, cache=Cache("off"), logs=[StopAfter()], checkpoints=first)
+    first.close()
     jax.clear_caches()
     forget_programs()
     heard.programs.clear()
-    fit(*given, batch_size=4, cache=Cache("off"), checkpoints=Checkpoints(tmp_path, every=0.0))
+    fit(*given, batch_size=4, cache=Cache("off"), checkpoints=Checkpoints(tmp_path, steps=1))
     assert heard.names == ["jit(_scores)", "jit(step)"]
     assert heard.threads == {"tlx-compile"}
 

@@ -24,7 +24,7 @@ def test_each_epoch_is_a_line(tmp_path):
     for run in ("transfer", "scratch"):
         log = JsonLines(path, run)
         log.phase("head", 2, 6, 0)
-        log.step()
+        log.steps(3)
         log.epoch(record(1))
         log.epoch(record(2, val_loss=None))
         log.close()
@@ -105,8 +105,8 @@ def test_tensorboard_that_cannot_be_written_is_a_storage_error(tmp_path):
 def test_the_progress_bar_goes_to_standard_error(capsys):
     log = ProgressBar("transfer")
     log.phase("[bold]all[/bold]", 2, 6, 3)
-    for _ in range(3):
-        log.step()
+    log.steps(1)
+    log.steps(2)
     log.epoch(record(2, val_accuracy=0.625))
     log.epoch(record(2, val_accuracy=None))
     log.close()

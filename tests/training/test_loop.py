@@ -1,6 +1,8 @@
 """A fit runs its phases, keeps what is frozen, stops early, and goes on after any interruption to the same bits."""
 
 import math
+import shutil
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +12,15 @@ from cases import assert_same_bits, begin, bits, plain
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.phase
+import tlx.training.resident
 from tlx.data import Augment, Feed, Subset, batches
-from tlx.errors import ConfigError, DataError, DivergedError
+from tlx.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
 from tlx.models import initialise
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.recipes import scratch
-from tlx.training import Loss, Mix, fit
+from tlx.training import Cache, Loss, Mix, fit
 from tlx.training.checkpoint import Checkpoints
+from tlx.training.snapshot import Snapshot
 from tlx.tree import fingerprint, flatten, map_with_path, matches
 
 TRAIN, VALIDATION = toy_source(12), toy_source(8, seed=1)
@@ -66,7 +70,7 @@ def test_a_phase_is_the_step_over_shuffled_batches():
     for path, leaf in flatten(done.variables["params"]).items():  # from activations, computed in larger batches
         np.testing.assert_allclose(leaf, run.params()[path], rtol=1e-5, atol=1e-6, err_msg=path)
     assert_same_bits(done.variables["batch_stats"], run.stats())
-    assert log.steps == done.phases[0].steps == 8
+    assert log.taken == done.phases[0].steps == 8
     assert [record["step"] for record in log.records] == [4, 8]
     for record in log.records:  # each of the 14 and of the 8 counts once
         assert record["accuracy"] * 14 == pytest.approx(round(record["accuracy"] * 14), abs=1e-5)
@@ -216,7 +220,7 @@ class Script:
         self.scores = list(zip(losses, accuracies or [0.5] * len(losses), strict=True))
         self.seen = []
 
-    def __call__(self, model, variables, source, preprocess, batch_size, *, after=None, workers=None):
+    def __call__(self, model, variables, source, preprocess, batch_size, *, after=None, workers=None, stop=None):
         loss, accuracy = self.scores[len(self.seen)]
         self.seen.append(jax.tree.map(np.array, variables))
         return type("Scores", (), {"loss": loss, "accuracy": accuracy})
@@ -303,7 +307,7 @@ def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_
 
     resumed = Script(losses[5:])
     monkeypatch.setattr(tlx.training.phase, "evaluate", Script(losses[:5]))
-    checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
     with pytest.raises(IndexError):  # the script has no more
         train(recipe, PLAIN, checkpoints=checkpoints)
     monkeypatch.setattr(tlx.training.phase, "evaluate", resumed)
@@ -320,7 +324,7 @@ def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, ep
     whole, log = three
     first, second = Recorder(stop_at=epoch), Recorder()
     for recorder in (first, second):
-        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
             done = train(THREE, logs=[recorder], checkpoints=checkpoints)
         except Stopped:
@@ -331,13 +335,13 @@ def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, ep
     assert timeless(done.phases) == timeless(whole.phases)
     assert timeless(first.records + second.records) == timeless(log.records)
     if epoch == 3:
-        assert second.phases[0] == ("block", 2, 6, 3)  # the half of it was done before
+        assert second.phases[0] == ("block", 2, 6, 5)  # all but its last step and validation were done before
 
 
 def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_path):
     whole, _ = three
     for recorder in (Recorder(stop_at_step=8), Recorder()):
-        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
             done = train(THREE, logs=[recorder], checkpoints=checkpoints)
         except Stopped:
@@ -347,18 +351,130 @@ def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_pat
     assert_same_bits(done.variables, whole.variables)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(three, tmp_path):
+RICH = (
+    Phase("head", 2, HEAD, {"head": FAST}),  # a head on activations: its epochs are calls of the device
+    Phase("block", 2, BLOCK, {"head": FAST, "base": Group(Cosine(0.01, warmup=3), AdamW(), 0.01, 1.0)}, patience=2),
+    Phase("last", 1, ALL, {"all": FAST}, fresh=("head/logits",)),
+)
+
+
+class StopAt:
+    """Ask for a stop at the given question."""
+
+    def __init__(self, question):
+        self.question, self.asked = question, 0
+
+    def __call__(self):
+        self.asked += 1
+        return self.asked == self.question
+
+
+def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(monkeypatch, tmp_path):
+    """Asked are all steps, and the validation before each of its batches: in each place a run stops and goes on."""
+    monkeypatch.setattr(tlx.training.resident, "PIECE", 1)
+    log, questions = Recorder(), StopAt(0)
+    options = {"augment": Augment(flip=True), "cache": Cache(views=2), "ema": 0.9}
+    whole = train(RICH, logs=[log], stop=questions, **options)
+    assert questions.asked > 15 + 10  # steps, batches
+    for question in range(1, questions.asked + 1):
+        directory, records = tmp_path / str(question), []
+        for stop in (StopAt(question), StopAt(0)):
+            recorder, checkpoints = Recorder(), Checkpoints(directory, steps=1000)
+            try:
+                done = train(RICH, logs=[recorder], checkpoints=checkpoints, stop=stop, **options)
+            except StoppedError:
+                assert stop.asked == question
+            finally:
+                checkpoints.close()
+            records += recorder.records
+        assert_same_bits(done.variables, whole.variables)
+        assert timeless(done.phases) == timeless(whole.phases)
+        assert timeless(records) == timeless(log.records)
+
+
+def test_a_fit_without_checkpoints_stops_too():
+    with pytest.raises(StoppedError, match="stopped on request"):
+        train(THREE, stop=lambda: True)
+
+
+def test_the_optimizers_arrays_are_saved_while_steps_go_on(three, tmp_path):
+    """Every step is saved, and each such checkpoint, alone, leads to the same end."""
+    whole, _ = three
+    kept = tmp_path / "kept"
+    own = Checkpoints.save
+
+    class Keeping(Checkpoints):
+        def save(self, snapshot, donated=None):
+            own(self, snapshot, donated)
+            self.wait()
+            for entry in self.directory.iterdir():
+                if not (kept / entry.name).exists():
+                    shutil.copytree(entry, kept / entry.name / entry.name)
+
+    checkpoints = Keeping(tmp_path / "checkpoints", steps=1)
+    train(THREE, checkpoints=checkpoints)
+    checkpoints.close()
+    assert len(list(kept.iterdir())) == 12
+    for directory in kept.iterdir():
+        checkpoints = Checkpoints(directory, steps=1000)
+        done = train(THREE, checkpoints=checkpoints)
+        checkpoints.close()
+        assert_same_bits(done.variables, whole.variables)
+        assert timeless(done.phases) == timeless(whole.phases)
+
+
+def stopped_at(question, tmp_path, recipe=THREE, **options):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(StoppedError):
+        train(recipe, checkpoints=checkpoints, stop=StopAt(question), cache=Cache("off"), **options)
+    return checkpoints
+
+
+def test_a_phase_that_is_no_more_is_refused(tmp_path):
+    checkpoints = stopped_at(7, tmp_path)
+    with pytest.raises(CheckpointError, match="of phase 2 and the recipe has 1"):
+        train(THREE[:1], checkpoints=checkpoints)
+    checkpoints.close()
+
+
+def test_a_changed_phase_begins_its_epoch_anew(tmp_path):
+    checkpoints = stopped_at(7, tmp_path)  # three steps and two batches of validation, and two steps
+    assert (checkpoints.latest().phase, checkpoints.latest().batch) == (1, 2)
+    log = Recorder()
+    train(THREE, checkpoints=checkpoints, logs=[log], batch_size=6)
+    assert [record["step"] for record in log.records] == [2 + 2, 2 + 4, 2]
+    checkpoints.close()
+
+
+def test_a_phase_cut_short_of_the_epoch_it_is_in_is_refused(tmp_path):
+    checkpoints = stopped_at(3 + 2 + 3 + 2 + 1, tmp_path)
+    assert (checkpoints.latest().phase, checkpoints.latest().epoch, checkpoints.latest().batch) == (1, 1, 1)
+    with pytest.raises(CheckpointError, match="the checkpoint is of epoch 2, and now it has 1"):
+        train((THREE[0], replace(THREE[1], epochs=1, groups=THREE[2].groups), THREE[2]), checkpoints=checkpoints)
+    checkpoints.close()
+
+
+def test_checkpoints_of_another_model_are_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(Snapshot({"params": {"head": {"logits": {"bias": jnp.zeros(3)}}}}))
+    with pytest.raises(CheckpointError, match=r"of another model \(batch_stats/.*: None -> .*and \d+ more\)"):
+        train(THREE, checkpoints=checkpoints)
+    checkpoints.close()
+
+
+def test_a_damaged_checkpoint_costs_a_step_and_no_more(three, tmp_path):
     whole, _ = three
     for recorder in (Recorder(stop_at=4), Recorder()):
-        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
             done = train(THREE, logs=[recorder], checkpoints=checkpoints)
         except Stopped:
-            (tmp_path / "checkpoints" / "3" / "progress" / "metadata").write_text("{}")
+            checkpoints.wait()
+            last = max((tmp_path / "checkpoints").iterdir(), key=lambda entry: int(entry.name))
+            (last / "progress.json").write_text("{}")
         finally:
             checkpoints.close()
-    assert [record["epoch"] for record in recorder.records] == [3, 4]
+    assert [record["epoch"] for record in recorder.records] == [4]
     assert_same_bits(done.variables, whole.variables)
 
 
@@ -372,7 +488,7 @@ def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
     first = Recorder(stop_at=epoch)
     for recorder, script in ((first, Script(losses)), (Recorder(), Script(losses[epoch - 1 :]))):
         monkeypatch.setattr(tlx.training.phase, "evaluate", script)
-        checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
             done = train(recipe, logs=[recorder], checkpoints=checkpoints)
         except Stopped:
@@ -388,7 +504,7 @@ def test_a_finished_fit_is_not_trained_again(tmp_path):
         log, checkpoints = Recorder(), Checkpoints(tmp_path / "checkpoints", every=1e9)
         done = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, logs=[log], checkpoints=checkpoints)
         checkpoints.close()
-        assert log.steps == steps
+        assert log.taken == steps
         if steps:
             first = done
     assert_same_bits(done.variables, first.variables)
@@ -402,7 +518,7 @@ HUGE = Group(Constant(1e30), Sgd(0.0))
 
 
 def test_divergence_names_phase_and_step_and_the_last_good_checkpoint_stays(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
     recipe = (*THREE[:1], Phase("wild", 3, ALL, {"all": HUGE}))
     with pytest.raises(DivergedError, match=r"'wild', step [12]: the loss is not finite.*lower the learn") as stop:
         train(recipe, checkpoints=checkpoints)
@@ -411,7 +527,7 @@ def test_divergence_names_phase_and_step_and_the_last_good_checkpoint_stays(tmp_
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     good = checkpoints.latest()
     checkpoints.close()
-    assert (good.phase, good.epoch) == (0, 1)
+    assert (good.phase, good.step) == (1, 1)  # one step of it was not wild yet
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.variables))
 
 
@@ -433,7 +549,7 @@ def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
     log = Recorder()
     with pytest.raises(DivergedError):
         train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=2, logs=[log])
-    assert log.steps == 6  # at the second look, for what the first one saw
+    assert log.taken == 5  # the sixth is the second look, for what the first one saw
 
 
 # What does not fit is refused before the first step
@@ -468,7 +584,7 @@ def test_a_fault_of_a_later_phase_is_found_before_the_first_step(phase, options,
     log = Recorder()
     with pytest.raises(ConfigError, match=message):
         train((GOOD, phase), logs=[log], **options)
-    assert log.steps == 0
+    assert log.taken == 0
 
 
 def test_more_classes_than_outputs_are_refused():

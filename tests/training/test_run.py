@@ -22,6 +22,7 @@ from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained
 from tlx.training import Loss, Run, evaluate_run
 from tlx.training.checkpoint import Checkpoints
+from tlx.training.lock import locked
 from tlx.training.log import JsonLines
 from tlx.tree import unflatten
 
@@ -48,7 +49,7 @@ def lasting(result):
 def test_the_directory_holds_the_run(finished):
     assert {entry.name for entry in finished.iterdir()} == {
         *("run.json", "config.yaml", "metrics.jsonl", "checkpoints", "scratch", "tensorboard"),
-        *("evaluation.npz", "result.json", "export"),
+        *("evaluation.npz", "result.json", "export", ".lock"),
     }
     assert {entry.name for entry in (finished / "export").iterdir()} == {
         "model.safetensors",
@@ -380,6 +381,36 @@ def test_another_run_is_not_resumed_and_the_difference_is_named(finished, change
     assert everything_in(finished) == before
 
 
+def test_a_change_is_allowed_by_name_and_noted(finished, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        killed_at(patch, "transfer", 4)
+        with pytest.raises(Killed):
+            finetune_toy(path, config={"seed": 0})
+    changes = {"batch_size": 10, "loss": Loss(label_smoothing=0.1), "config": {"batch_size": 10}}
+    with pytest.raises(CheckpointError, match=r"batch_size: 25 -> 10.*by name \(--allow batch_size loss\)"):
+        finetune_toy(path, resume=True, **changes)
+    with pytest.raises(CheckpointError, match=r"\(loss/label_smoothing: 0.0 -> 0.1\)"):
+        finetune_toy(path, resume=True, allow=["batch_size"], **changes)
+    with pytest.raises(ConfigError, match="described by nothing called 'batchsize'"):
+        finetune_toy(path, resume=True, allow=["batchsize"], **changes)
+    run = finetune_toy(path, resume=True, allow=["batch_size", "loss/label_smoothing"], **changes)
+    described = json.loads((path / "run.json").read_text())
+    assert described["batch_size"] == 10
+    assert described["changes"] == [{"batch_size": "25 -> 10", "loss/label_smoothing": "0.0 -> 0.1"}]
+    assert yaml.safe_load((path / "config.yaml").read_text()) == {"batch_size": 10}
+    assert finetune_toy(path, resume=True, **changes).result == run.result
+
+
+def test_two_processes_do_not_write_one_run(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    with locked(path), pytest.raises(StorageError, match="run: another process is writing this run"):
+        finetune_toy(path)
+    assert [entry.name for entry in path.iterdir()] == [".lock"]
+    finetune_toy(path, compare_scratch=False)
+
+
 def test_changed_examples_are_noticed_though_the_source_has_one_name(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "run")
     described = json.loads((copy / "run.json").read_text())
@@ -432,7 +463,7 @@ def killed_at(monkeypatch, name, epoch):
 
 def test_a_run_killed_again_and_again_comes_to_the_same_bits(finished, tmp_path, monkeypatch):
     path = tmp_path / "run"
-    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(Checkpoints, "due", lambda self, steps: True)
     for name, epoch in (("transfer", 2), ("transfer", 4), ("scratch", 3)):
         with monkeypatch.context() as patch:
             killed_at(patch, name, epoch)
@@ -474,19 +505,17 @@ def test_a_run_killed_as_it_ended_is_brought_to_its_end(finished, tmp_path, lost
     assert timeless(metrics(copy)) == timeless(metrics(finished))
 
 
-def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch, resume):
     path = tmp_path / "run"
     path.mkdir()
     (path / "config.yaml").write_text("seed: 7\n")
     (path / "run.json.partial").write_text("{")
-    monkeypatch.setattr("tlx.training.run._Trainer", lambda *_: (_ for _ in ()).throw(Killed))
-    with pytest.raises(ConfigError, match="already in use"):
-        finetune_toy(path)
-    assert (path / "config.yaml").read_text() == "seed: 7\n"
+    monkeypatch.setattr("tlx.training.run._run", lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
-        finetune_toy(path, resume=True)
+        finetune_toy(path, resume=resume)
     assert yaml.safe_load((path / "config.yaml").read_text()) == {"seed": 0}
-    assert sorted(os.listdir(path)) == ["config.yaml", "run.json"]
+    assert sorted(os.listdir(path)) == [".lock", "config.yaml", "run.json"]
 
 
 # Arrays in memory

@@ -10,9 +10,10 @@ from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.cli.transfer import TransferOptions
 from tlx.errors import CheckpointError, ConfigError
+from tlx.stop import stopping_at_once
 
-NOT_SAVED = ("json", "debug", "resume", "config", "out", "workers", "device", "cache", "cache_limit")
-# the last four are the machine's
+OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every")
+NOT_SAVED = ("json", "debug", "resume", "allow", "config", "out", *OF_THE_MACHINE)
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
@@ -29,6 +30,10 @@ class Finetune(TransferOptions):
     """The run's directory; by default a new one under runs/."""
     resume: bool = False
     """Go on with the run that was interrupted in --out."""
+    allow: tuple[str, ...] = ()
+    """With --resume: what may differ from what the run was begun with, by its name in run.json: data_sha256, say."""
+    checkpoint_every: float | None = None
+    """Seconds between two checkpoints; by default 10, or more where saving would take over a fiftieth of the time."""
     keep_head: bool = False
     """Begin with the base's own head, as tlx probe leaves one, and not with a fresh one; its classes are the data's."""
     hidden: tuple[int, ...] = ()
@@ -128,10 +133,18 @@ class Finetune(TransferOptions):
         return ["--config", str(Path(out, "config.yaml")), *arguments]
 
     def run(self) -> None:
+        with stopping_at_once():
+            self._run()
+
+    def _run(self) -> None:
         import tlx
         from tlx.training.loss import Loss
 
         self.check_options(self.out)
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ConfigError(
+                f"--checkpoint-every: {self.checkpoint_every} is no number of seconds; say 10, for example"
+            )
         base = self.load_base()
         recipe = self.build_recipe(base.stages, 1e-4 if _is_small(base) else 1e-5)
         preprocess = self.preprocess(base.preprocess)
@@ -139,32 +152,36 @@ class Finetune(TransferOptions):
         augment.check(preprocess)
         data = self.load_data()
         weighted = self.class_weights == "balanced"
-        run = tlx.finetune(
-            base,
-            data,
-            recipe,
-            out=self.out or _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}"),
-            hidden=self.hidden,
-            pool=self.pool,
-            dropout=self.dropout,
-            keep_head=self.keep_head,
-            preprocess=preprocess,
-            batch_size=self._batch_of(len(data.train)) if self.batch_size is None else self.batch_size,
-            seed=self.seed,
-            loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
-            augment=augment,
-            mix=mix,
-            balanced=self.sampling == "balanced",
-            workers=self.workers,
-            cache=self.kept(self.cache_views),
-            accumulate=self.accumulate,
-            remat=self.remat,
-            ema=self.ema,
-            compare_scratch=self._compares(base),
-            resume=self.resume,
-            progress=True,
-            config=self._resolved(data.spec.source if data.spec else self.data),
-        )
+        with tlx.StopOnSignals() as stop:
+            run = tlx.finetune(
+                base,
+                data,
+                recipe,
+                out=self.out or _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}"),
+                hidden=self.hidden,
+                pool=self.pool,
+                dropout=self.dropout,
+                keep_head=self.keep_head,
+                preprocess=preprocess,
+                batch_size=self._batch_of(len(data.train)) if self.batch_size is None else self.batch_size,
+                seed=self.seed,
+                loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
+                augment=augment,
+                mix=mix,
+                balanced=self.sampling == "balanced",
+                workers=self.workers,
+                cache=self.kept(self.cache_views),
+                accumulate=self.accumulate,
+                remat=self.remat,
+                ema=self.ema,
+                compare_scratch=self._compares(base),
+                resume=self.resume,
+                allow=self.allow,
+                checkpoint_every=self.checkpoint_every,
+                progress=True,
+                config=self._resolved(data.spec.source if data.spec else self.data),
+                stop=stop,
+            )
         report = run.path / "report.html"
         if not report.is_file():  # a finished run that is resumed has one, and nothing is written
             tlx.write_report(run.path)

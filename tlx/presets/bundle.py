@@ -15,6 +15,7 @@ import numpy as np
 
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, StorageError, WeightsError
+from tlx.files import sync, sync_tree
 from tlx.models.registry import ModelConfig, init_variables
 from tlx.presets.pretrained import Pretrained
 from tlx.tree.paths import Tree, flatten, quote, unflatten
@@ -72,7 +73,9 @@ def write_bundle(
         (partial / CARD).write_text(_card_page(config), encoding="utf-8")
         if beside is not None:
             beside(partial)
+        sync_tree(partial)
         partial.replace(path)
+        sync(path.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise StorageError(

@@ -70,7 +70,8 @@ class Ahead:
             every = _batch(image, count)
             rows = jax.ShapeDtypeStruct((steps, size), np.int32)
             kept = jax.ShapeDtypeStruct((steps, size), np.bool_) if mask else None
-            self._submit(index, "train", program.epoch.lower(state, frozen, every, rows, kept))
+            line = jax.ShapeDtypeStruct((), np.int32)
+            self._submit(index, "train", program.epoch.lower(state, frozen, every, rows, kept, line, line))
         else:
             batch = _batch(image, size)
             batch |= {"mask": jax.ShapeDtypeStruct((size,), np.bool_)} if mask else {}

@@ -23,6 +23,7 @@ from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.presets.hub import cache_dir
+from tlx.stop import Stop, check, never
 from tlx.training.activations import Activations, batch_of, compute, frozen_until, program_sha256, shape_after
 from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
@@ -101,8 +102,9 @@ class ActivationCache:
         train: Part,
         validation: Part | None,
         test: Part | None = None,
+        stop: Stop = never,
     ) -> None:
-        self.model, self.recipe, self.cache = model, recipe, cache
+        self.model, self.recipe, self.cache, self.stop = model, recipe, cache, stop
         parts = {"train": train, "validation": validation, "test": test}
         self.parts = {name: part for name, part in parts.items() if part}
         self.kept: dict[tuple[str, str], tuple[str, Activations]] = {}  # part, stage -> key, activations
@@ -297,6 +299,7 @@ class ActivationCache:
                 source = part.source if nearest is None else nearest.of_epoch(view + 1)
                 of_view: dict[str, Any] = {"after": after, "epoch": view + 1, "first": first}
                 for outputs in compute(self.model, variables, source, preprocess, feed, stages, **of_view):
+                    check(self.stop)
                     for stage, output in zip(stages, outputs, strict=True):
                         rows[stage].put(place, _narrowed(stage, output, types[stage]))
                     place += len(outputs[0])

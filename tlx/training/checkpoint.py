@@ -1,14 +1,14 @@
-"""Checkpoints: everything a run needs to go on, saved with Orbax between two epochs."""
+"""Checkpoints: snapshots of a run on disk, written beside the training, whole or not at all."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,163 +16,160 @@ import jax
 import numpy as np
 
 from tlx.errors import CheckpointError, StorageError
-from tlx.optim.memory import Memory
+from tlx.files import sync
+from tlx.training.manifest import check_manifest, write_manifest
+from tlx.training.snapshot import Snapshot, pack, unpack
 from tlx.tree.fingerprint import fingerprint
-from tlx.tree.paths import SEPARATOR, Tree, flatten, unflatten
+from tlx.tree.paths import Tree
 
-
-@dataclass(frozen=True)
-class Best:
-    """The best epoch of a phase so far: the leaves that train in it, by path, their memory, the batch statistics."""
-
-    epoch: int
-    step: int
-    val_loss: float | None
-    val_accuracy: float | None
-    params: dict[str, Any]
-    batch_stats: Tree
-    memory: Memory
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A run between two epochs.
-
-    `variables` is the whole tree, frozen leaves included; `memory` the optimizer's state by path. `epoch` and `step`
-    count within phase `phase` (0 for the first). `records` holds what earlier phases came to, `sha256` the fingerprint
-    of what is frozen in this phase as it began, `seconds` the time spent in this phase, `average` the moving averages
-    of the leaves that train, by path, where they are kept.
-    """
-
-    variables: Tree
-    memory: Memory = field(default_factory=dict)
-    phase: int = 0
-    epoch: int = 0
-    step: int = 0
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    best: Best | None = None
-    records: tuple[dict[str, Any], ...] = ()
-    sha256: str | None = None
-    seconds: float = 0.0
-    average: dict[str, Any] | None = None
-
-
-_PROGRESS = ("phase", "epoch", "step", "val_loss", "val_accuracy", "records", "sha256", "seconds")
-_BEST = ("epoch", "step", "val_loss", "val_accuracy")
+KEPT = 2
+EVERY = 10.0  # seconds
+SHARE = 0.02  # of the time that saving may take
+ARRAYS, PROGRESS = "arrays", "progress.json"
 
 
 class Checkpoints:
-    """The checkpoints of one run, under one directory, numbered by epoch over all phases; the last two are kept.
+    """The checkpoints of one run, in one directory, numbered as they are saved; the last two are kept.
 
-    A checkpoint holds `variables`, `memory`, `best` and `average` as Orbax trees and the rest as JSON, with the SHA-256
-    of each, for Orbax itself does not notice a bit that flipped. One is due when the last was saved `every` seconds
-    ago.
+    A checkpoint is a directory: `arrays`, a tree as Orbax writes it, `progress.json`, and `manifest.json` with the size
+    and SHA-256 of each file, for Orbax itself does not notice a bit that flipped. It is written under another name by a
+    thread of its own, while training goes on, brought to the disk (files, then the manifest, then directories), read
+    back and renamed; only then does an older one go. One is due when the last was begun `every` seconds ago; by default
+    ten, or more where saving would take more than a fiftieth of the time; or after so many `steps`.
     """
 
-    def __init__(self, directory: Path, every: float = 10.0) -> None:
-        import orbax.checkpoint as ocp
-
-        self.directory, self.every = directory, every
-        self._saved = time.monotonic()
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    def __init__(self, directory: Path, every: float | None = None, *, steps: int | None = None) -> None:
+        self.directory, self.every, self.steps = directory, every, steps
+        self._begun, self._since, self._lasted = time.monotonic(), 0, 0.0
+        self._damaged: set[int] = set()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-checkpoint")
+        self._saving: Future[None] | None = None
         with _storage_errors(directory):
-            self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+            directory.mkdir(parents=True, exist_ok=True)
+            sync(directory.parent)
 
-    def due(self) -> bool:
-        """Tell whether it is time to save."""
-        return time.monotonic() - self._saved >= self.every
+    def due(self, steps: int) -> bool:
+        """Tell, after so many more steps, whether to save now; raise `StorageError` where the last could not be."""
+        self._since += steps
+        if self._saving is not None and self._saving.done():
+            self.wait()
+        if self.steps is not None:
+            return self._since >= self.steps
+        if self._saving is not None:
+            return False
+        every = max(EVERY, self._lasted / SHARE) if self.every is None else self.every
+        return time.monotonic() - self._begun >= every
 
-    def save(self, number: int, snapshot: Snapshot) -> None:
-        """Save a snapshot as checkpoint `number`; raise `StorageError` where it cannot be written."""
+    def save(self, snapshot: Snapshot, donated: Tree = None) -> None:
+        """Begin to save a snapshot, when the one before is saved; raise `StorageError` where that could not be written.
+
+        Those of its arrays that are leaves of `donated`, which the next step takes, are copied at once.
+        """
+        self.wait()
+        self._begun, self._since = time.monotonic(), 0
+        taken = {id(leaf) for leaf in jax.tree.leaves(donated)}
+        arrays, plain = pack(snapshot)
+        held = jax.tree.map(lambda leaf: np.array(leaf) if id(leaf) in taken else leaf, arrays)
+        self._saving = self._pool.submit(self._write, held, plain)
+
+    def wait(self) -> None:
+        """Wait until what was last begun is saved; raise `StorageError` where it could not be written."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    def _write(self, arrays: Tree, plain: dict[str, Any]) -> None:
         import orbax.checkpoint as ocp
 
-        progress: dict[str, Any] = {name: getattr(snapshot, name) for name in _PROGRESS}
-        progress["ages"] = _ages(snapshot.memory)
-        trees = {"variables": snapshot.variables, "memory": _slots(snapshot.memory)}
-        if (best := snapshot.best) is not None:
-            progress["best"] = {name: getattr(best, name) for name in _BEST} | {"ages": _ages(best.memory)}
-            trees["best"] = {
-                "params": unflatten(best.params),
-                "batch_stats": best.batch_stats,
-                "memory": _slots(best.memory),
-            }
-        if snapshot.average is not None:
-            trees["average"] = unflatten(snapshot.average)
-        trees = {name: tree for name, tree in trees.items() if tree}
-        progress["checksums"] = {name: fingerprint(tree) for name, tree in trees.items()}
-        progress["checksum"] = _checksum(progress)
-        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-        with _storage_errors(self.directory):
-            for passed_over in self._manager.all_steps():
-                if passed_over >= number:  # damaged; Orbax would silently save nothing before or over it
-                    self._manager.delete(passed_over)
-            self._manager.save(number, args=ocp.args.Composite(**items, progress=ocp.args.JsonSave(progress)))
-            self._manager.wait_until_finished()
-        self._saved = time.monotonic()
+        began = time.monotonic()
+        arrays = jax.tree.map(np.asarray, arrays)
+        partial = self.directory / ".next.partial"
+        try:
+            with _storage_errors(self.directory):
+                if partial.exists():  # left by a process that was killed
+                    shutil.rmtree(partial)
+                partial.mkdir()
+                with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
+                    writer.save(partial.absolute() / ARRAYS, args=ocp.args.StandardSave(arrays))
+                progress = {**plain, "arrays_sha256": fingerprint(arrays)}
+                (partial / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
+                write_manifest(partial)
+                _prove(partial)
+                partial.rename(self.directory / str(max(self._numbers(), default=0) + 1))
+                sync(self.directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # it may be what fills the disk
+            raise
+        sound = [each for each in sorted(self._numbers()) if each not in self._damaged]
+        for older in {*sound[:-KEPT], *self._damaged}:
+            shutil.rmtree(self.directory / str(older), ignore_errors=True)
+        self._damaged.clear()
+        self._lasted = time.monotonic() - began
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of the checkpoints that are there, whole or not; an empty directory is none."""
+        found = [entry for entry in self.directory.iterdir() if re.fullmatch(r"[1-9]\d*", entry.name)]
+        return [int(entry.name) for entry in found if entry.is_dir() and any(entry.iterdir())]
 
     def latest(self) -> Snapshot | None:
         """Read the last checkpoint that is whole, or return None where there is none at all.
 
-        A damaged one is passed over, with a warning in the log `tlx`. Raise `CheckpointError` where all are damaged.
+        A damaged one is passed over, with a warning in the log `tlx`, and goes when the next one is saved. Raise
+        `CheckpointError` where all are damaged; then all stay.
         """
+        self.wait()
         fault = None
-        for number in sorted(self._manager.all_steps(), reverse=True):
+        for number in sorted(self._numbers(), reverse=True):
             try:
-                return self._read(number)
+                return self._read(self.directory / str(number))
             except CheckpointError as error:
                 logging.getLogger("tlx").warning("tlx: %s", error)
+                self._damaged.add(number)
                 fault = error
         if fault is not None:
             raise fault
         return None
 
-    def _read(self, number: int) -> Snapshot:
+    def _read(self, where: Path) -> Snapshot:
         import orbax.checkpoint as ocp
 
-        where = self.directory / str(number)
-        names = [name for name in ("variables", "memory", "best", "average") if (where / name).is_dir()]
+        damage = "the checkpoint is damaged ({}): an older one is taken where there is one"
         try:
-            found = self._manager.restore(
-                number,
-                args=ocp.args.Composite(
-                    **{name: ocp.args.StandardRestore() for name in names}, progress=ocp.args.JsonRestore()
-                ),
-            )
-            progress = found["progress"]
-            # Orbax binds arrays to a device, and a step with such is another program.
-            found = {name: jax.device_put(jax.tree.map(np.asarray, found[name])) for name in names}
-            _verify(progress, found)
-            best = None
-            if "best" in progress:
-                tree = found["best"]
-                best = Best(
-                    **{name: progress["best"][name] for name in _BEST},
-                    params=flatten(tree["params"]),
-                    batch_stats=tree["batch_stats"],
-                    memory=_memory(tree["memory"], progress["best"]["ages"]),
-                )
-            return Snapshot(
-                variables=found["variables"],
-                memory=_memory(found["memory"] if "memory" in names else {}, progress["ages"]),
-                best=best,
-                average=flatten(found["average"]) if "average" in names else None,
-                **{name: progress[name] for name in _PROGRESS},
-            )
-        except Exception as error:  # Orbax raises a dozen kinds on damaged files
-            reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-            raise CheckpointError(
-                f"{where}: the checkpoint is damaged ({reason}): an older one is taken where there is one"
-            ) from error
+            check_manifest(where)
+            progress = json.loads((where / PROGRESS).read_text(encoding="utf-8"))
+        except (ValueError, FileNotFoundError) as error:
+            raise CheckpointError(f"{where}: {damage.format(error)}") from error
+        except OSError as error:  # which another attempt may read: nothing is said against the checkpoint
+            raise StorageError(f"{where}: cannot be read ({error.strerror}): mend the rights or the disk") from error
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            arrays = reader.restore(where.absolute() / ARRAYS)
+        if fingerprint(arrays) != progress["arrays_sha256"]:
+            raise CheckpointError(f"{where}: {damage.format('its arrays are not what was saved')}")
+        return unpack(jax.device_put(arrays), progress)
 
     def close(self) -> None:
-        self._manager.close()
+        """Wait until what was last begun is saved, and save no more."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+
+def _prove(written: Path) -> None:
+    try:
+        check_manifest(written)
+    except ValueError as error:
+        raise StorageError(
+            f"{written}: what was written is not what can be read ({error}): look at the disk"
+        ) from error
 
 
 @contextlib.contextmanager
 def _storage_errors(directory: Path) -> Iterator[None]:
     try:
         yield
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if not isinstance(error, OSError):
@@ -181,47 +178,5 @@ def _storage_errors(directory: Path) -> Iterator[None]:
                 raise
             reason = os.strerror(int(code[1]))
         raise StorageError(
-            f"{directory}: a checkpoint cannot be written ({reason}): free the disk or mend the rights"
+            f"{directory}: a checkpoint cannot be written ({reason}): free the disk or mend the rights, then --resume"
         ) from error
-
-
-def _checksum(progress: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a checkpoint's JSON, its own checksum apart."""
-    plain = {key: value for key, value in progress.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _verify(progress: Mapping[str, Any], trees: Mapping[str, Tree]) -> None:
-    """Raise `ValueError` where what was read is not what was saved."""
-    if progress["checksum"] != _checksum(progress):
-        raise ValueError("the progress is not what was saved")
-    if progress["checksums"].keys() != trees.keys():
-        raise ValueError(f"holds {sorted(trees)}, saved were {sorted(progress['checksums'])}")
-    for name, tree in trees.items():
-        if progress["checksums"][name] != fingerprint(tree):
-            raise ValueError(f"{name} are not what was saved")
-
-
-def _ages(memory: Memory) -> dict[str, int]:
-    return {path: entry["age"] for path, entry in memory.items()}
-
-
-def _slots(memory: Memory) -> Tree:
-    """Turn a memory's slots into a tree: path, then slot."""
-    return unflatten(
-        {
-            f"{path}{SEPARATOR}{slot}": leaf
-            for path, entry in memory.items()
-            for slot, leaf in entry.items()
-            if slot != "age"
-        }
-    )
-
-
-def _memory(slots: Tree, ages: Mapping[str, int]) -> Memory:
-    """Put a memory together from its slots as a tree and its ages; the inverse of `_slots` and `_ages`."""
-    memory: Memory = {path: {"age": age} for path, age in ages.items()}
-    for place, leaf in flatten(slots).items():
-        path, _, slot = place.rpartition(SEPARATOR)
-        memory[path][slot] = leaf
-    return memory

@@ -12,6 +12,7 @@ from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DataError
 from tlx.models.compiler import jit
+from tlx.stop import Stop, check, never
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
 from tlx.tree.paths import Tree
@@ -54,23 +55,25 @@ def evaluate(
     *,
     after: str | None = None,
     workers: int | None = None,
+    stop: Stop = never,
 ) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
 
     With `after` the examples are what that stage makes of pictures (`tlx.training.activations`).
 
     The same variables, source and batch size give the same bits on the same machine, whatever the number of `workers`
-    (`tlx.data.Feed`). Raise `DataError` for no examples.
+    (`tlx.data.Feed`). `stop` is asked before each batch (`tlx.StopOnSignals`). Raise `DataError` for no examples, and
+    `StoppedError`.
     """
     keep_programs()
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     variables = jax.device_put(variables)
     feed = Feed(min(batch_size, len(source)), pad=True, workers=workers)
-    parts = [
-        (batch["label"], *_scores(model, after, variables, batch["image"], batch["label"]))
-        for batch in batches(source, preprocess, feed)
-    ]
+    parts = []
+    for batch in batches(source, preprocess, feed):
+        check(stop)
+        parts.append((batch["label"], *_scores(model, after, variables, batch["image"], batch["label"])))
     columns = (np.concatenate(jax.device_get(column))[: len(source)] for column in zip(*parts, strict=True))
     return Evaluation(*columns)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.errors import StorageError
-from tlx.files import write_bytes
+from tlx.files import sync, write_bytes
 
 
 class Log:
@@ -16,14 +16,17 @@ class Log:
     def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
         """Note that phase `name` begins, of `epochs` epochs and `steps` steps, `done` of them before a resume."""
 
-    def step(self) -> None:
-        """Note that a step was taken."""
+    def steps(self, count: int) -> None:
+        """Note that so many more steps were taken."""
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Note an epoch's record: phase, epoch, step, loss, accuracy, val_loss, val_accuracy, seconds, rates, compiled.
 
         `compiled` counts the programs that the epoch waited for XLA to compile.
         """
+
+    def sync(self) -> None:
+        """Bring what was noted to the disk: a checkpoint will follow that takes it for granted."""
 
     def close(self) -> None:
         """Finish."""
@@ -38,6 +41,12 @@ class JsonLines(Log):
     def epoch(self, record: dict[str, Any]) -> None:
         with _storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": self.run, **record}) + "\n")
+
+    def sync(self) -> None:
+        with _storage_errors(self.path):
+            if self.path.exists():  # not before the first epoch has ended
+                sync(self.path)
+                sync(self.path.parent)
 
 
 def truncate_lines(path: Path, run: str, epoch: int) -> None:
@@ -110,8 +119,8 @@ class ProgressBar(Log):
     def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
         self._task = self._progress.add_task(f"{self.title}: {name}", total=steps, completed=done, note="")
 
-    def step(self) -> None:
-        self._progress.advance(self._task)
+    def steps(self, count: int) -> None:
+        self._progress.advance(self._task, count)
 
     def epoch(self, record: dict[str, Any]) -> None:
         shown = {"loss": record["loss"], "val_accuracy": record["val_accuracy"]}

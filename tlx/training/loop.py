@@ -1,6 +1,7 @@
 """The loop: train a model through the phases of a recipe."""
 
 import functools
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,22 +13,24 @@ from tlx.data.augment import Augment
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
-from tlx.errors import ConfigError, DataError
+from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError
 from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
 from tlx.optim.memory import Memory
-from tlx.optim.phases import Phase, Recipe
+from tlx.optim.phases import Phase, Recipe, to_plain
+from tlx.stop import Stop, check, never
 from tlx.training.ahead import Ahead
 from tlx.training.cache import ActivationCache, Cache, Part
-from tlx.training.checkpoint import Checkpoints, Snapshot
+from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.compilations import compilations
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
-from tlx.training.state import Totals
+from tlx.training.snapshot import Snapshot
+from tlx.training.state import Totals, TrainState
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
 
@@ -61,15 +64,18 @@ def fit(
     ema: float | None = None,
     logs: Sequence[Log] = (),
     checkpoints: Checkpoints | None = None,
+    stop: Stop = never,
 ) -> Fit:
     """Train a model through the phases of a recipe and return its variables and a record of each phase.
 
     `model` is a Linen module of a staged base and a head (`tlx.models.Classifier`), `variables` its whole tree. The
-    optimizer's state is kept by path from phase to phase. With `checkpoints`, the state is saved after an epoch where a
-    checkpoint is due and at the end of each phase, and training goes on from the last one that is there. `augment`
-    varies training pictures and `mix` mixes them in pairs; `balanced` draws from all classes equally often; `workers`
-    threads prepare batches (`tlx.data.Feed`). Neither their number nor a resume changes any picture. What stages that
-    are frozen make of the pictures is computed once for all epochs and kept, as `cache` says (`Cache`).
+    optimizer's state is kept by path from phase to phase. With `checkpoints`, all of a run is saved after a step where
+    one is due, and at the end of each phase, and training goes on from the last one that is there, to the same bits as
+    if it had never ended. `stop` is asked after every step; when it says so, the run is saved, and ends with
+    `StoppedError` (`tlx.StopOnSignals`). `augment` varies training pictures and `mix` mixes them in pairs; `balanced`
+    draws from all classes equally often; `workers` threads prepare batches (`tlx.data.Feed`). Neither their number nor
+    a resume changes any picture. What stages that are frozen make of the pictures is computed once for all epochs and
+    kept, as `cache` says (`Cache`).
 
     To spare memory, `accumulate` takes a batch in so many parts (`tlx.training.make_train_step`), which must divide it,
     and `remat` keeps only what goes from stage to stage for the gradient. With `ema`, 0.999 say, each phase keeps a
@@ -77,7 +83,9 @@ def fit(
     built or loaded with (`tlx.load`, `dtype`).
 
     Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
-    other, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
+    other, `CheckpointError` where checkpoints are of another model or all damaged, `StorageError` where one cannot be
+    written, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint
+    stays.
 
     >>> import tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
@@ -94,18 +102,21 @@ def fit(
         augment.check(preprocess)
     check_economy(batch_size, accumulate, ema)
     model = rematerialised(model) if remat else model
-    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema)
+    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop)
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
     kept = _activation_cache(task, recipe, cache or Cache())
     ahead = Ahead(task, recipe, kept)
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
+    _check_same(snapshot, variables, len(recipe))
     try:
         for index in range(snapshot.phase, len(recipe)):
             before = sum(record["epochs"] for record in snapshot.records)
             snapshot = _run_phase(task, index, recipe, snapshot, before, checkpoints, kept, ahead)
     finally:
         ahead.close()
+        if checkpoints:
+            checkpoints.wait()
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
 
 
@@ -152,7 +163,24 @@ def _activation_cache(task: Task, recipe: Recipe, cache: Cache) -> ActivationCac
     augment = task.feed.augment
     train = Part(task.train, task.preprocess, augment, task.seed, cache.views if augment else 1)
     validation = None if task.validation is None else Part(task.validation, task.preprocess)
-    return ActivationCache(task.model, recipe, cache, train, validation)
+    return ActivationCache(task.model, recipe, cache, train, validation, stop=task.stop)
+
+
+def _check_same(saved: Snapshot, given: Tree, phases: int) -> None:
+    """Raise `CheckpointError` where a checkpoint is of other paths, shapes or types, or of a phase that is no more."""
+    if saved.phase >= phases:
+        raise CheckpointError(
+            f"the checkpoints are of phase {saved.phase + 1} and the recipe has {phases}: name another directory"
+        )
+    then, now = (
+        {path: f"{leaf.shape} {leaf.dtype}" for path, leaf in flatten(tree).items()}
+        for tree in (saved.variables, given)
+    )
+    differ = [path for path in sorted(then.keys() | now.keys()) if then.get(path) != now.get(path)]
+    if differ:
+        changes = "; ".join(f"{path}: {then.get(path)} -> {now.get(path)}" for path in differ[:5])
+        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise CheckpointError(f"the checkpoints are of another model ({changes}{more}): name another directory")
 
 
 def _run_phase(
@@ -169,6 +197,8 @@ def _run_phase(
     phase = recipe[index]
     if snapshot.sha256 is None:
         snapshot = _begin(task, phase, snapshot)
+    elif snapshot.plan != _plan(task, phase):
+        snapshot = _replan(task, phase, snapshot)
     started = time.monotonic()
     if snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
         ahead.prepare(index, snapshot.variables, snapshot.memory)
@@ -180,19 +210,40 @@ def _run_phase(
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
     state = run.start(snapshot, jax.random.fold_in(jax.random.key(task.seed), index))
     for log in task.logs:
-        log.phase(phase.name, phase.epochs, phase.epochs * task.epoch_steps, snapshot.epoch * task.epoch_steps)
+        log.phase(phase.name, phase.epochs, phase.epochs * task.epoch_steps, snapshot.step)
     while snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
         started, compiled = time.monotonic(), compilations()
-        epoch = snapshot.epoch + 1
-        state = run.train_epoch(state, epochs_before + epoch)
-        snapshot, record = run.end_epoch(state, snapshot, epoch, time.monotonic() - started)
+        epoch, done = snapshot.epoch + 1, snapshot.batch
+        steps = run.steps(state, epochs_before + epoch, done)
+        try:
+            for state, now in steps:
+                for log in task.logs:
+                    log.steps(now - done)
+                taken, done = now - done, now
+                check(task.stop)
+                if checkpoints and checkpoints.due(taken) and done < task.epoch_steps:  # else when it is validated
+                    _save(checkpoints, run.between(state, snapshot, done, time.monotonic() - started), state, task)
+            ended, record = run.end_epoch(state, snapshot, epoch, time.monotonic() - started)
+        except StoppedError:
+            if checkpoints:
+                _save(checkpoints, run.between(state, snapshot, done, time.monotonic() - started), state, task)
+                checkpoints.wait()
+            raise
+        snapshot = ended
         record["compiled"] = compilations() - compiled
         for log in task.logs:
             log.epoch({"phase": phase.name, "phase_index": index, **record, "epoch": epochs_before + epoch})
-        if checkpoints and (checkpoints.due() or epoch == phase.epochs or _exhausted(phase, snapshot)):
-            checkpoints.save(epochs_before + epoch, snapshot)
+        if checkpoints and (checkpoints.due(0) or epoch == phase.epochs or _exhausted(phase, snapshot)):
+            _save(checkpoints, snapshot, state, task)
         state = state.replace(totals=Totals.zero())
     return run.finish(snapshot, index)
+
+
+def _save(checkpoints: Checkpoints, snapshot: Snapshot, state: TrainState, task: Task) -> None:
+    """Begin to save a snapshot, after what the logs noted up to it."""
+    for log in task.logs:
+        log.sync()
+    checkpoints.save(snapshot, donated=state)
 
 
 def _begin(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
@@ -202,7 +253,25 @@ def _begin(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
     labels = label_tree(snapshot.variables["params"], phase.rules)
     before = snapshot.records[-1] if snapshot.records and phase.patience is not None and not phase.fresh else None
     best = None if before is None or before["val_loss"] is None else start_of_phase(snapshot, labels, before)
-    return replace(snapshot, sha256=frozen_sha256(task.model, snapshot.variables, labels), best=best)
+    sha256 = frozen_sha256(task.model, snapshot.variables, labels)
+    return replace(snapshot, sha256=sha256, best=best, plan=_plan(task, phase))
+
+
+def _plan(task: Task, phase: Phase) -> str:
+    """Say what a snapshot within a phase counts on: the phase, and how many steps of how many examples an epoch has."""
+    return json.dumps([to_plain(phase), task.epoch_steps, task.feed.batch_size])
+
+
+def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
+    """Go on within a phase that was changed: its epoch begins anew, and what was best so far does not count."""
+    if snapshot.batch and snapshot.epoch >= phase.epochs:
+        raise CheckpointError(
+            f"phase {phase.name!r}: the checkpoint is of epoch {snapshot.epoch + 1}, and now it has {phase.epochs}: "
+            "give it more, or name another directory"
+        )
+    labels = label_tree(snapshot.variables["params"], phase.rules)
+    sha256 = frozen_sha256(task.model, snapshot.variables, labels)
+    return replace(snapshot, batch=0, totals=None, best=None, sha256=sha256, plan=_plan(task, phase))
 
 
 def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snapshot:

@@ -1,7 +1,7 @@
 """One phase of a fit: made ready, run epoch by epoch, and finished."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,14 +16,15 @@ from tlx.models.frozen import frozen_statistics
 from tlx.optim.memory import Memory, ages_of, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.schedules import build_schedule
+from tlx.stop import Stop, never
 from tlx.training.cache import Frozen
-from tlx.training.checkpoint import Best, Snapshot
 from tlx.training.evaluate import evaluate
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
+from tlx.training.snapshot import Best, Snapshot
 from tlx.training.state import NEVER, Totals, TrainState, all_finite
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree, trainable_mask
@@ -73,6 +74,7 @@ class Task:
     logs: Sequence[Log]
     accumulate: int = 1
     ema: float | None = None
+    stop: Stop = never
 
     @property
     def seed(self) -> int:
@@ -197,64 +199,83 @@ class PhaseRun:
         )
 
     def start(self, snapshot: Snapshot, key: jax.Array) -> TrainState:
-        """Build the state of the snapshot's step; the leaves are copies, for the step donates them."""
+        """Build the state of the snapshot's step; the leaves are copies, for the step donates them.
+
+        `key` is the phase's random key, if the snapshot has none yet.
+        """
+        if snapshot.key is not None:
+            key = jax.random.wrap_key_data(jnp.asarray(snapshot.key, jnp.uint32))
         trainable, _ = partition(snapshot.variables["params"], trainable_mask(self.labels))
         average = None if self.task.ema is None else _averages(trainable, snapshot.average)
         trainable = jax.tree.map(jnp.array, trainable)
+        installed = install(self.program.tx.init(trainable), snapshot.memory, self.ages, snapshot.step)
         return TrainState(
             step=jnp.asarray(snapshot.step, jnp.int32),
             params=trainable,
             batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
-            opt_state=install(self.program.tx.init(trainable), snapshot.memory, self.ages, snapshot.step),
+            opt_state=jax.tree.map(jnp.array, installed),
             key=key,
-            totals=Totals.zero(),
+            totals=Totals.zero() if snapshot.totals is None else Totals.of(snapshot.totals),
             average=average,
         )
 
-    def train_epoch(self, state: TrainState, epoch: int) -> TrainState:
-        """Take every step of an epoch; `epoch` counts over all phases and orders the examples."""
+    def steps(self, state: TrainState, epoch: int, first: int) -> Iterator[tuple[TrainState, int]]:
+        """Take the steps of an epoch from `first` on; yield the state, and how many are done, where one can stop.
+
+        `epoch` counts over all phases and orders the examples.
+        """
         task = self.task
         if self.resident is not None:
             self.ready("train")
-            state = self.resident.train_epoch(state, self.frozen, task.feed, epoch)
-            for _ in range(task.epoch_steps):
-                for log in task.logs:
-                    log.step()
-            self._check(state)
-            return state
+            yield from self.resident.steps(state, self.frozen, task.feed, epoch, first)
+            return
         source, preprocess, feed = task.train, task.preprocess, task.feed
         if isinstance(self.kept, Frozen):
             source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
             preprocess = source.preprocess
         step, looked_at = self.program.step, None
-        stream = batches(source, preprocess, feed, epoch=epoch)
-        for count, batch in enumerate(stream, start=1):
-            if count == 1:
+        stream = batches(source, preprocess, feed, epoch=epoch, first=first)
+        for done, batch in enumerate(stream, start=first + 1):
+            if done == first + 1:
                 self.ready("train")
             state = step(state, self.frozen, batch)
-            for log in task.logs:
-                log.step()
-            if count % CHECK_EVERY == 0:
+            if done % CHECK_EVERY == 0:
                 self._check_loss(looked_at)
                 looked_at = jnp.copy(state.totals.bad_step)  # the next step takes the state's own
-        self._check(state)
-        return state
+            yield state, done
 
-    def _check(self, state: TrainState) -> None:
+    def between(self, state: TrainState, snapshot: Snapshot, done: int, seconds: float) -> Snapshot:
+        """Return a snapshot of the state after `done` steps of an epoch, `seconds` after it began or went on.
+
+        Raise `DivergedError` where the loss of one of these steps, or a parameter, is not finite.
+        """
+        step = int(state.step)
         self._check_loss(state.totals.bad_step)
         if not all_finite(state.params):
-            raise self._diverged(int(state.step) - 1, "a trained parameter is no longer finite")
+            raise self._diverged(step - 1, "a trained parameter is no longer finite")
+        variables = {**snapshot.variables, "params": combine(state.params, self.frozen)}
+        if "batch_stats" in variables:
+            variables["batch_stats"] = state.batch_stats
+        return replace(
+            snapshot,
+            variables=variables,
+            memory={**snapshot.memory, **recall(state.opt_state, self.ages, step - self.first_step)},
+            step=step,
+            batch=done,
+            totals=state.totals.plain(),
+            key=tuple(jax.random.key_data(state.key).tolist()),
+            seconds=snapshot.seconds + seconds,
+            average=None if state.average is None else _leaves(state.average),
+        )
 
     def end_epoch(
         self, state: TrainState, snapshot: Snapshot, epoch: int, seconds: float
     ) -> tuple[Snapshot, dict[str, Any]]:
         """Validate, keep the best, and return the new snapshot and the epoch's record."""
-        task, step = self.task, int(state.step)
-        variables = {**snapshot.variables, "params": combine(state.params, self.frozen)}
-        if "batch_stats" in variables:
-            variables["batch_stats"] = state.batch_stats
-        average = None if state.average is None else _leaves(state.average)
-        tested = variables if average is None else {**variables, "params": combine(state.average, self.frozen)}
+        task = self.task
+        snapshot = self.between(state, snapshot, 0, seconds)
+        variables, average = snapshot.variables, state.average
+        tested = variables if average is None else {**variables, "params": combine(average, self.frozen)}
         scores = None
         if task.validation is not None:
             self.ready("validate")
@@ -263,34 +284,24 @@ class PhaseRun:
                 source, after = self.kept.validation, self.kept.validation.after
                 preprocess = source.preprocess
             size = validation_batch(task, self.resident is not None)
-            how: dict[str, Any] = {"after": after, "workers": task.feed.workers}
+            how: dict[str, Any] = {"after": after, "workers": task.feed.workers, "stop": task.stop}
             scores = evaluate(task.model, tested, source, preprocess, size, **how)
         record: dict[str, Any] = {
-            "step": step,
+            "step": snapshot.step,
             "loss": float(state.totals.loss / state.totals.examples),
             "accuracy": float(state.totals.correct / state.totals.examples),
             "val_loss": scores.loss if scores else None,
             "val_accuracy": scores.accuracy if scores else None,
             "seconds": round(seconds, 4),
             "rates": {
-                label: float(build_schedule(group.schedule, self.phase.epochs * task.epoch_steps)(step - 1))
+                label: float(build_schedule(group.schedule, self.phase.epochs * task.epoch_steps)(snapshot.step - 1))
                 for label, group in self.phase.groups.items()
             },
         }
         if record["val_loss"] is not None and not math.isfinite(record["val_loss"]):
-            raise self._diverged(step - 1, f"the validation loss is {record['val_loss']}")
-        memory = {**snapshot.memory, **recall(state.opt_state, self.ages, step - self.first_step)}
-        snapshot = replace(
-            snapshot,
-            variables=variables,
-            memory=memory,
-            epoch=epoch,
-            step=step,
-            val_loss=record["val_loss"],
-            val_accuracy=record["val_accuracy"],
-            seconds=snapshot.seconds + seconds,
-            average=average,
-        )
+            raise self._diverged(snapshot.step - 1, f"the validation loss is {record['val_loss']}")
+        scored = {name: record[name] for name in ("val_loss", "val_accuracy")}
+        snapshot = replace(snapshot, epoch=epoch, totals=None, **scored)
         return replace(snapshot, best=self._best(snapshot, state)), record
 
     def _best(self, snapshot: Snapshot, state: TrainState) -> Best | None:

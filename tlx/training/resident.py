@@ -1,6 +1,7 @@
 """Activations that a device holds as a whole, and an epoch of a head's training that runs there."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from tlx.training.state import EpochFunction, TrainState
 from tlx.tree.paths import Tree
 
 MOST = 1 << 30  # bytes
+PIECE = 500  # steps that the device takes before the host is asked whether to go on
 
 
 def fits(model: Any, after: str | None, count: int, example: jax.ShapeDtypeStruct, accumulate: int = 1) -> bool:
@@ -52,12 +54,18 @@ class Resident:
         examples = {"image": images, "label": np.tile(kept.train.labels, len(rows))}
         return cls(kept.train, jax.device_put(examples), program.epoch)
 
-    def train_epoch(self, state: TrainState, frozen: Tree, feed: Feed, epoch: int) -> TrainState:
-        """Take every step of an epoch, in the order of `tlx.data.batches`."""
+    def steps(
+        self, state: TrainState, frozen: Tree, feed: Feed, epoch: int, first: int
+    ) -> Iterator[tuple[TrainState, int]]:
+        """Take the steps of an epoch from `first` on, in the order of `tlx.data.batches`; yield how many are done."""
         rows, mask = self.orders.pop(epoch, None) or self._order(feed, epoch)
-        state = self.epoch(state, frozen, self.examples, rows, mask)
-        self.orders[epoch + 1] = self._order(feed, epoch + 1)
-        return state
+        while first < len(rows):
+            end = min(first + PIECE, len(rows))
+            state = self.epoch(state, frozen, self.examples, rows, mask, np.int32(first), np.int32(end))
+            if end == len(rows):
+                self.orders[epoch + 1] = self._order(feed, epoch + 1)
+            yield state, end
+            first = end
 
     def _order(self, feed: Feed, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         rows, mask = rows_of_epoch(self.activations, feed, epoch)

@@ -1,28 +1,26 @@
 """A run: transfer a pretrained base to other data, measure it, and leave a directory that tells all of it."""
 
-import json
-import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, load_data
 from tlx.data import fingerprint as data_fingerprint
-from tlx.errors import CheckpointError, ConfigError, StorageError
-from tlx.files import write_bytes, write_json
+from tlx.errors import CheckpointError, ConfigError, StoppedError
+from tlx.files import write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.phases import Phase, Recipe, to_plain
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
 from tlx.recipes import HEAD, scratch
+from tlx.stop import Stop, never
 from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
@@ -32,6 +30,7 @@ from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
 from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.run_directory import CONFIG, EVALUATION, EXPORT, METRICS, RESULT, RUN, entered, read_json
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
@@ -39,11 +38,6 @@ from tlx.tree.paths import quote
 from tlx.tree.summary import summarize
 
 Part = Literal["train", "validation", "test"]
-CONFIG = "config.yaml"
-RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
-EXPORT = "export"
-_BEGUN = (CONFIG, f"{CONFIG}.partial", f"{RUN}.partial")  # what a run killed as it began may leave
-_MAY_DIFFER = ("versions", "notes", "command")
 
 
 @dataclass(frozen=True)
@@ -97,8 +91,11 @@ def finetune(
     ema: float | None = None,
     compare_scratch: bool = True,
     resume: bool = False,
+    allow: Sequence[str] = (),
+    checkpoint_every: float | None = None,
     progress: bool = False,
     config: Mapping[str, Any] | None = None,
+    stop: Stop = never,
 ) -> Run:
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
 
@@ -109,11 +106,15 @@ def finetune(
     stages are kept (`tlx.Cache`). With `compare_scratch` the same model is trained from fresh weights for as many
     epochs and tested beside. The directory `out` takes everything: a description, metrics, checkpoints, test results,
     the trained model under `export/`, and `config`, if given, as `config.yaml`. With `progress`, notes on the data and
-    a bar a phase go to standard error. With `resume`, an interrupted run goes on from its last epoch and a finished one
-    is returned as it is.
+    a bar a phase go to standard error. With `resume`, an interrupted run goes on from its last checkpoint, to the same
+    bits as if it had not been interrupted, and a finished one is returned as it is; what it was begun with
+    (`run.json`) must be the same, except for what `allow` names: "data_sha256", or "phases" for all about them. Once
+    `stop` says so the run saves and ends (`tlx.StopOnSignals`); else it saves every `checkpoint_every` seconds
+    (`Checkpoints`). While it runs, no other process can write to `out`.
 
     Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
-    same, `DataError` for data that cannot be trained on, `DivergedError`, and `StorageError`.
+    same or all its checkpoints are damaged, `DataError` for data that cannot be trained on, `DivergedError`,
+    `StorageError`, and `StoppedError`.
 
     >>> import tempfile, tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
@@ -162,21 +163,26 @@ def finetune(
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
     }
     description["command"] = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if config is not None else None
-    finished = _enter(out, description, config, resume)
-    if finished is not None:
-        return finished
-    if progress:
-        for note in notes:
-            print(f"tlx: {note}", file=sys.stderr)
-
-    began = time.monotonic()
     feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers, "cache": cache}
     feeding |= {"accumulate": accumulate, "remat": remat, "ema": ema}
-    trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, progress)
-    transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
-    baseline = None
-    if compare_scratch:
-        baseline = trainer.train(same_budget(recipe), "scratch", "scratch")
+    trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, checkpoint_every, progress, stop)
+    with entered(out, description, config, resume, allow) as finished:
+        return Run.open(out) if finished else _run(trainer, base, recipe, description, compare_scratch)
+
+
+def _run(
+    trainer: "_Trainer", base: Pretrained, recipe: Recipe, description: Mapping[str, Any], compare_scratch: bool
+) -> Run:
+    """Train, test, and write what it came to."""
+    began, out, data, start = time.monotonic(), trainer.out, trainer.data, trainer.start
+    if trainer.progress:
+        for note in description["notes"]:
+            print(f"tlx: {note}", file=sys.stderr)
+    try:
+        transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
+        baseline = trainer.train(same_budget(recipe), "scratch", "scratch") if compare_scratch else None
+    except StoppedError as error:
+        raise StoppedError(f"{out}: {error}, all is saved: go on with --resume --out {out}") from error
     result = {
         "test_accuracy": scores.accuracy,
         "test_loss": scores.loss,
@@ -204,7 +210,7 @@ def finetune(
             "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
         }
         save(replace(trained, name=name, card=card), out / EXPORT)
-    write_evaluation(out / EVALUATION, scores, data.test, trained, workers=workers)
+    write_evaluation(out / EVALUATION, scores, data.test, trained, workers=trainer.feeding["workers"])
     write_json(out / RESULT, result)
     return Run(out, result)
 
@@ -262,17 +268,23 @@ class _Trainer:
     loss: Loss
     feeding: Mapping[str, Any]  # what else `fit` takes
     out: Path
+    checkpoint_every: float | None
     progress: bool
+    stop: Stop
 
     def train(self, recipe: Recipe, name: str, folder: str) -> tuple[Fit, Evaluation]:
         model, data, preprocess = build_model(self.start.config), self.data, self.start.preprocess
-        checkpoints = Checkpoints(self.out / folder)
+        checkpoints = Checkpoints(self.out / folder, self.checkpoint_every)
         snapshot = checkpoints.latest()
         done = sum(record["epochs"] for record in snapshot.records) + snapshot.epoch if snapshot else 0
+        del snapshot  # as much as the model and its optimizer, on the device
         truncate_lines(self.out / METRICS, name, done)
         logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name, done)]
         logs += [ProgressBar(name)] if self.progress else []
-        try:
+        with ExitStack() as stack:
+            stack.callback(checkpoints.close)  # last, whatever the logs say
+            for log in logs:
+                stack.callback(log.close)
             trained = fit(
                 model,
                 self.start.variables,
@@ -286,13 +298,10 @@ class _Trainer:
                 **self.feeding,
                 logs=logs,
                 checkpoints=checkpoints,
+                stop=self.stop,
             )
-        finally:
-            for log in logs:
-                log.close()
-            checkpoints.close()
-        workers = self.feeding["workers"]
-        return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size, workers=workers)
+        how: dict[str, Any] = {"workers": self.feeding["workers"], "stop": self.stop}
+        return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size, **how)
 
 
 def evaluate_run(
@@ -333,57 +342,3 @@ def _spec(path: Path, description: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path / RUN}: does not name data as tlx writes it ({error}): the run is damaged"
         ) from error
-
-
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a JSON file of a run; raise `CheckpointError` where it is missing, damaged or without one of the keys."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: is missing: name the directory of a finished run (--resume finishes one)"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}): the run is damaged") from error
-    if not isinstance(found, dict) or any(key not in found for key in keys):
-        raise CheckpointError(f"{path}: does not hold what tlx wrote: the run is damaged")
-    return found
-
-
-def _enter(out: Path, description: dict[str, Any], config: Mapping[str, Any] | None, resume: bool) -> Run | None:
-    """Take possession of a run directory; return the run if it is finished already."""
-    described = json.loads(json.dumps(description))
-    if resume and os.path.exists(out / RUN):
-        older = {"cache": described["cache"], "keep_head": False, "accumulate": 1, "ema": None}  # versions without them
-        kept = {**older, **read_json(out / RUN)}
-        before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
-        changed = "; ".join(_differences(before, now))
-        if changed:
-            raise CheckpointError(f"{out}: not the run that was begun there ({changed}): name another directory")
-        return Run.open(out) if (out / RESULT).exists() else None
-    left = _BEGUN if resume else ()
-    foreign = os.path.lexists(out) and not (out.is_dir() and all(entry.name in left for entry in out.iterdir()))
-    if foreign and resume:
-        raise CheckpointError(f"{out / RUN}: is missing: what is there cannot go on, name another directory")
-    if foreign:
-        raise ConfigError(f"{out}: is already in use: name another directory, or resume the run that is there")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory") from error
-    if config is not None:
-        write_bytes(out / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
-    write_json(out / RUN, description)
-    return None
-
-
-def _differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
-    """Say where two pieces of plain data differ: 'phases/0/epochs: 5 -> 6'."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{place}/{key}" if place else key)
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, pair in enumerate(zip(before, now, strict=True)):
-            yield from _differences(*pair, f"{place}/{index}")
-    elif before != now:
-        yield f"{place}: {before!r:.80} -> {now!r:.80}"

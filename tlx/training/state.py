@@ -27,6 +27,16 @@ class Totals(flax.struct.PyTreeNode):
     def zero(cls) -> "Totals":
         return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.asarray(NEVER, jnp.int32))
 
+    @classmethod
+    def of(cls, plain: tuple[float, int, int, int]) -> "Totals":
+        """Take them from plain numbers; the inverse of `plain`."""
+        loss, *counts = plain
+        return cls(jnp.asarray(loss, jnp.float32), *(jnp.asarray(count, jnp.int32) for count in counts))
+
+    def plain(self) -> tuple[float, int, int, int]:
+        """Wait for the device and return them as plain numbers, exactly."""
+        return float(self.loss), int(self.correct), int(self.examples), int(self.bad_step)
+
     def after(self, step: jax.Array, value: Any, correct: Any, size: Any) -> "Totals":
         """Return the sums after a step's loss, correct answers and examples."""
         return Totals(
@@ -63,13 +73,15 @@ class StepFunction(Protocol):
 
 
 class EpochFunction(Protocol):
-    """`epoch(state, frozen, examples, rows, mask) -> state`, and the same traced."""
+    """`epoch(state, frozen, examples, rows, mask, first, end) -> state`, and the same traced."""
 
     def __call__(
-        self, state: TrainState, frozen: Tree, examples: dict[str, Any], rows: Any, mask: Any
+        self, state: TrainState, frozen: Tree, examples: dict[str, Any], rows: Any, mask: Any, first: Any, end: Any
     ) -> TrainState: ...
 
-    def lower(self, state: Any, frozen: Tree, examples: dict[str, Any], rows: Any, mask: Any) -> Any: ...
+    def lower(
+        self, state: Any, frozen: Tree, examples: dict[str, Any], rows: Any, mask: Any, first: Any, end: Any
+    ) -> Any: ...
 
 
 @jax.jit

@@ -62,21 +62,27 @@ def make_train_step(
 
 
 def make_train_epoch(step: StepFunction) -> EpochFunction:
-    """Build `epoch(state, frozen, examples, rows, mask) -> state`, jitted: a step for each line of `rows` (S, B).
+    """Build `epoch(state, frozen, examples, rows, mask, first, end) -> state`, jitted: a step a line of `rows` (S, B).
 
-    `examples` is a batch of all examples there are; `mask` (S, B) as in a step, or None. The host is not needed between
-    two steps, which counts where these take less than a millisecond, as those of a head do. A convolution is no such
-    step: in a loop, XLA's for a CPU is many times slower.
+    `examples` is a batch of all examples there are; `mask` (S, B) as in a step, or None. Lines `first` to `end` - 1 are
+    taken by the same program whichever these are, so that an epoch in pieces gives the bits of a whole one. The host is
+    not needed between two steps, which counts where these take less than a millisecond, as those of a head do. A
+    convolution is no such step: in a loop, XLA's for a CPU is many times slower.
     """
 
     def epoch(
-        state: TrainState, frozen: Tree, examples: dict[str, Any], rows: jax.Array, mask: jax.Array | None
+        state: TrainState,
+        frozen: Tree,
+        examples: dict[str, Any],
+        rows: jax.Array,
+        mask: jax.Array | None,
+        first: jax.Array,
+        end: jax.Array,
     ) -> TrainState:
-        def take(state: TrainState, at: tuple[jax.Array, jax.Array | None]) -> tuple[TrainState, None]:
-            rows, mask = at
-            batch = {name: every[rows] for name, every in examples.items()}
-            return step(state, frozen, batch if mask is None else {**batch, "mask": mask}), None
+        def take(line: jax.Array, state: TrainState) -> TrainState:
+            batch = {name: every[rows[line]] for name, every in examples.items()}
+            return step(state, frozen, batch if mask is None else {**batch, "mask": mask[line]})
 
-        return jax.lax.scan(take, state, (rows, mask))[0]
+        return jax.lax.fori_loop(first, end, take, state)
 
     return jax.jit(epoch, donate_argnums=0)

@@ -1,0 +1,372 @@
+"""Kill, stop, starve and damage a real run, and see that what it comes to is what an untouched one came to.
+
+    python experiments/faults.py --kills 100 --terms 50 --levels 20 --flips 300
+
+The run is `tlx finetune --recipe gradual`: three phases of an MLP on the digits with dropout, moving averages and early
+stopping, as a process of its own that saves as often as it can. Its end is summed up as one SHA-256 (`digest`) of its
+metrics, results, weights and last checkpoint, all that tells the time left out. Then:
+
+- `kills`: SIGKILL at random moments, or (where strace is there) at random ones of its system calls that change files,
+  ten a run, each followed by a resume; what the run at last comes to must have the same digest;
+- `terms`: SIGTERM at random moments must lead to exit code 75, or 0 where the run had ended, and to the same digest;
+- `levels`: on a disk that fills up at so many different levels, the run must exit with 6, keep a checkpoint that loads
+  if there was one, and after more room is given come to the same digest (Linux, user namespaces);
+- `flips`: a bit flipped anywhere in a checkpoint's files must be noticed;
+- `variants`: resumes that leave out one thing of the checkpoint (`VARIANTS`) must each come to another digest: else the
+  digest would not see what it is for.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+RUN = ["--base", "mlp-mnist", "--recipe", "gradual", "--head-epochs", "12", "--base-epochs", "8", "--patience", "6"]
+RUN += ["--head-rate", "0.05", "--base-rate", "0.3", "--dropout", "0.3", "--ema", "0.9", "--compare-scratch", "never"]
+OFTEN = ["--checkpoint-every", "0"]
+KILLS_A_RUN = 10
+CALLS = ("rename", "fsync", "mkdir", "unlink", "rmdir", "ftruncate")
+VARIANTS: Mapping[str, Callable[[Any], Any]] = {
+    "optimizer": lambda snapshot: replace(snapshot, memory={}),
+    "average": lambda snapshot: replace(snapshot, average=None),
+    "key": lambda snapshot: replace(snapshot, key=(0, 0)),
+    "position": lambda snapshot: replace(snapshot, batch=0, totals=None),
+    "totals": lambda snapshot: replace(snapshot, totals=None),
+    "best": lambda snapshot: replace(snapshot, best=None),
+    "records": lambda snapshot: replace(snapshot, records=()),
+}
+STOP_AT = 50  # the question whether to stop after which the variants resume: in an epoch of the second phase
+
+
+def digest(out: Path) -> str:
+    """Return a SHA-256 of all that a finished run came to, apart from times and places."""
+    from tlx.training.checkpoint import Checkpoints
+    from tlx.training.snapshot import pack
+    from tlx.tree import fingerprint
+
+    found: dict[str, Any] = {"metrics": [], "result": _timeless(json.loads((out / "result.json").read_text()))}
+    for line in (out / "metrics.jsonl").read_text().splitlines():
+        found["metrics"].append(_timeless(json.loads(line)))
+    for file in sorted((*(out / "export").iterdir(), out / "evaluation.npz")):
+        found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    last = _latest(Checkpoints, out)
+    arrays, plain = pack(last)
+    found["checkpoint"] = [fingerprint(arrays), _timeless(plain)]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _latest(checkpoints: Any, out: Path) -> Any:
+    opened = checkpoints(out / "checkpoints")
+    try:
+        return opened.latest()
+    finally:
+        opened.close()
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        left_out = ("seconds", "compiled", "run_dir")
+        return {key: _timeless(item) for key, item in value.items() if key not in left_out}
+    return [_timeless(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def command(out: Path, *, resume: bool, before: tuple[str, ...] = (), child: tuple[str, ...] = ()) -> list[str]:
+    """Return the command of a run or its resume, behind `before`, or with `child` through this file (`_child`)."""
+    program = [sys.executable, __file__, "child", *child] if child else [sys.executable, "-m", "tlx"]
+    own = ["--resume"] if resume else RUN
+    return [*before, *program, "finetune", *own, *OFTEN, "--out", str(out)]
+
+
+def start(given: list[str]) -> "subprocess.Popen[str]":
+    """Start a command in a group of its own, in small pages, for it starts twice to get large ones."""
+    environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        given, stdout=subprocess.DEVNULL, stderr=pipe, text=True, env=environment, start_new_session=True
+    )
+
+
+def finish(given: list[str], *codes: int) -> int:
+    """Run a command to its end and return its exit code; stop here if that is none of `codes`."""
+    with start(given) as process:
+        _, told = process.communicate(timeout=600)
+    if process.returncode not in codes:
+        raise SystemExit(f"{' '.join(given)}: exit code {process.returncode}: {told[-2000:]}")
+    return process.returncode
+
+
+@dataclass
+class Faults:
+    """A reference run, and what is done to others beside it."""
+
+    folder: Path
+    random: random.Random
+    expected: str = ""
+    seconds: float = 0.0
+    training: float = 0.0
+
+    def reference(self) -> None:
+        for name in ("first", "reference"):  # the first compiles, for all
+            began = time.monotonic()
+            finish(command(self.place(name), resume=False), 0)
+            self.seconds = time.monotonic() - began
+        self.expected = digest(self.place("reference"))
+        result = json.loads((self.place("reference") / "result.json").read_text())
+        self.training = sum(phase["seconds"] for phase in result["phases"])
+        if digest(self.place("first")) != self.expected:
+            raise SystemExit("two untouched runs differ: nothing can be said")
+
+    def place(self, name: str) -> Path:
+        """Return where a run goes; all have the same name, which is part of what they export."""
+        return self.folder / name / "run"
+
+    def fresh(self, name: str) -> Path:
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return self.place(name)
+
+    def kills(self, count: int) -> dict[str, Any]:
+        """Kill runs, ten times each if they last: at random moments, and one time in four at a random system call."""
+        found: Counter[str] = Counter()
+        strace = shutil.which("strace")
+        while found["kills"] < count:
+            out, here = self.fresh("killed"), 0
+            found["runs"] += 1
+            while here < KILLS_A_RUN and found["kills"] < count and not (out / "result.json").exists():
+                traced = strace is not None and self.random.random() < 0.25
+                killed = self._kill_at_call(out) if traced else self._kill_at_moment(out)
+                found["kills"] += killed
+                found["at system calls"] += killed and traced
+                here += killed
+            finish(command(out, resume=True), 0)
+            found["differing digests"] += digest(out) != self.expected
+        return dict(found) | {"strace": strace is not None}
+
+    def _kill_at_moment(self, out: Path) -> bool:
+        with start(command(out, resume=out.exists())) as process:
+            self._wait(process, out)
+            return _killed(process)
+
+    def _wait(self, process: "subprocess.Popen[str]", out: Path) -> None:
+        """Wait for a random moment: a quarter of them anywhere from the start on, others soon after training began."""
+        longest = self.seconds
+        if self.random.random() < 0.75:
+            events = out / "tensorboard" / "transfer"
+            before = set(events.iterdir()) if events.exists() else set()
+            while process.poll() is None and (set(events.iterdir()) if events.exists() else set()) <= before:
+                time.sleep(0.01)
+            longest = self.training / 3
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(self.random.uniform(0, longest))
+
+    def _kill_at_call(self, out: Path) -> bool:
+        call, number = self.random.choice(CALLS), int(2 ** self.random.uniform(0, 8))
+        traced = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
+        traced += ("-e", f"inject={call}:signal=SIGKILL:when={number}")
+        with start(command(out, resume=out.exists(), before=traced)) as process:
+            process.communicate(timeout=600)
+            return process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+    def terms(self, count: int) -> dict[str, Any]:
+        """Ask runs to stop at random moments, again and again until they have ended."""
+        found: Counter[str] = Counter()
+        while found["saved"] < count:
+            out = self.fresh("stopped")
+            found["runs"] += 1
+            while not (out / "result.json").exists() and found["saved"] < count:
+                steps = _steps(out)
+                with start(command(out, resume=out.exists())) as process:
+                    while process.poll() is None and not _listens(process):  # Python itself is starting
+                        time.sleep(0.01)
+                    self._wait(process, out)
+                    process.send_signal(signal.SIGTERM)
+                    process.communicate(timeout=600)
+                found[f"exit code {process.returncode}"] += 1
+                found["saved"] += process.returncode == 75
+                found["went back"] += process.returncode == 75 and _steps(out) < steps
+            finish(command(out, resume=True), 0)
+            found["differing digests"] += digest(out) != self.expected
+        return dict(found)
+
+    def levels(self, count: int) -> dict[str, Any]:
+        """Run on disks that are full at different levels, then with room."""
+        if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+            return {"absent": "this system lets no user mount a small disk"}
+        size = sum(file.stat().st_blocks * 512 for file in self.place("reference").rglob("*"))
+        found: Counter[str] = Counter()
+        for level in range(count):
+            disk = self.folder / "disk"
+            disk.mkdir(exist_ok=True)
+            room = round(size * (level + 1) / (count + 1)) // 1024
+            inside = f'mount -t tmpfs -o size={room}k tmpfs "$1" && exec "$2" "$3" disk "$1"'
+            given = ["unshare", "-Urm", "sh", "-c", inside, "sh", str(disk), sys.executable, __file__]
+            done = subprocess.run(given, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"{room} kB: {done.stdout[-1000:]}{done.stderr[-2000:]}")
+            *_, answer = done.stdout.splitlines()
+            code, kept, reached = json.loads(answer)
+            found[f"exit code {code}"] += 1
+            found["last good kept"] += kept
+            found["differing digests"] += reached != self.expected
+        return dict(found)
+
+    def flips(self, count: int) -> dict[str, Any]:
+        """Flip single bits of the last checkpoint and read it."""
+        from tlx.errors import CheckpointError
+        from tlx.training.checkpoint import Checkpoints
+
+        out = self.fresh("flipped")
+        last = max((self.place("reference") / "checkpoints").iterdir(), key=lambda entry: int(entry.name))
+        shutil.copytree(last, out / "checkpoints" / last.name)
+        files = [file for file in (out / "checkpoints").rglob("*") if file.is_file() and file.stat().st_size]
+        sizes = [file.stat().st_size for file in files]
+        silent = 0
+        for number in range(count):  # every other one in a file drawn evenly, else those of the arrays get them all
+            (file,) = self.random.choices(files, None if number % 2 else sizes)
+            sound = file.read_bytes()
+            spoilt = bytearray(sound)
+            spoilt[self.random.randrange(len(spoilt))] ^= 1 << self.random.randrange(8)
+            file.write_bytes(spoilt)
+            with contextlib.suppress(CheckpointError):
+                _latest(Checkpoints, out)
+                silent += 1
+            file.write_bytes(sound)
+        return {"flips": count, "loaded in silence": silent}
+
+    def variants(self) -> dict[str, Any]:
+        """Stop a run, resume it without one thing of its checkpoint, and see that the digest tells."""
+        found = {}
+        for name in ("nothing", *VARIANTS):
+            out = self.fresh("broken")
+            finish(command(out, resume=False, child=("--stop-at", str(STOP_AT))), 75)
+            finish(command(out, resume=True, child=("--leave-out", name)), 0)
+            found[name] = "same" if digest(out) == self.expected else "differs"
+        return found
+
+
+def _killed(process: "subprocess.Popen[str]") -> bool:
+    alive = process.poll() is None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return alive
+
+
+def _listens(process: "subprocess.Popen[str]") -> bool:
+    """Tell whether a process has a handler for SIGTERM."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
+def _steps(out: Path) -> int:
+    """Count the steps of a run's last checkpoint, over all phases."""
+    from tlx.training.checkpoint import Checkpoints
+
+    last = _latest(Checkpoints, out) if (out / "checkpoints").exists() else None
+    return 0 if last is None else sum(record["steps"] for record in last.records) + last.step
+
+
+def _child(given: list[str]) -> None:
+    """Be the command, stopped at a question or resuming without something."""
+    import tlx.training.checkpoint
+    from tlx.cli.main import main
+    from tlx.stop import StopOnSignals
+
+    option, value, *rest = given
+    if option == "--stop-at":
+        questions = iter(range(1, 1 << 30))
+        StopOnSignals.__enter__ = lambda self: lambda: next(questions) == int(value)  # type: ignore[method-assign]
+        StopOnSignals.__exit__ = lambda *_: None  # type: ignore[method-assign]
+    elif value != "nothing":
+        unpack = tlx.training.checkpoint.unpack
+        tlx.training.checkpoint.unpack = lambda *packed: VARIANTS[value](unpack(*packed))
+    main(rest)
+
+
+def _disk(disk: Path) -> None:
+    """On a small disk of its own: run till it is full, see what is left, make room and go on."""
+    from tlx.training.checkpoint import Checkpoints
+
+    out = disk / "full" / "run"
+    code = finish(command(out, resume=False), 0, 6)
+    entries = list((out / "checkpoints").iterdir()) if (out / "checkpoints").exists() else []
+    whole = [entry for entry in entries if entry.name.isdecimal()]
+    kept = not whole or _latest(Checkpoints, out) is not None
+    subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+    finish(command(out, resume=out.exists()), 0)
+    print(json.dumps([code, kept, digest(out)]))
+
+
+@dataclass(frozen=True)
+class Options:
+    """Kill, stop, starve and damage a real run."""
+
+    kills: int = 100
+    terms: int = 50
+    levels: int = 20
+    flips: int = 300
+    variants: bool = True
+    seed: int = 0
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(options: Options) -> None:
+    logging.getLogger("tlx").setLevel(logging.ERROR)  # each damaged checkpoint would be told of
+    found: dict[str, Any] = {"options": asdict(options)}
+    with tempfile.TemporaryDirectory() as folder:
+        faults = Faults(Path(folder), random.Random(options.seed))
+        faults.reference()
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "variants": faults.variants,
+            "flips": lambda: faults.flips(options.flips),
+            "kills": lambda: faults.kills(options.kills),
+            "terms": lambda: faults.terms(options.terms),
+            "levels": lambda: faults.levels(options.levels),
+        }
+        for name, part in parts.items():
+            if getattr(options, name):
+                found[name] = part()
+                print(f"{name}: {found[name]}", file=sys.stderr if options.json else sys.stdout, flush=True)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    if faulty := [name for name in parts if name in found and _is_faulty(name, found[name])]:
+        raise SystemExit(f"not as it should be: {', '.join(faulty)}")
+
+
+def _is_faulty(name: str, found: dict[str, Any]) -> bool:
+    if name == "variants":
+        return found != {"nothing": "same", **dict.fromkeys(VARIANTS, "differs")}
+    codes = {key for key in found if key.startswith("exit code")} - {"exit code 0", "exit code 6", "exit code 75"}
+    lost = (
+        name == "levels"
+        and "absent" not in found
+        and found["last good kept"] < sum(number for key, number in found.items() if key.startswith("exit code"))
+    )
+    return bool(codes or lost or any(found.get(key) for key in ("differing digests", "went back", "loaded in silence")))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["child"]:
+        _child(sys.argv[2:])
+    elif sys.argv[1:2] == ["disk"]:
+        _disk(Path(sys.argv[2]))
+    else:
+        import tyro
+
+        main(tyro.cli(Options, args=sys.argv[1:]))

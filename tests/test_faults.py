@@ -1,0 +1,37 @@
+"""The fault harness finds nothing in a run, and finds what is broken on purpose."""
+
+import importlib
+import random
+from pathlib import Path
+
+import pytest
+
+from tlx.cli.main import main
+from tlx.stop import StopOnSignals
+from tlx.training import checkpoint
+
+
+def test_a_short_round_of_faults(monkeypatch, tmp_path):
+    """A resume without the optimizer's state has another digest; one after a kill, in a process of its own, has not."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "experiments"))
+    module = importlib.import_module("faults")
+
+    def finish(given, *codes):
+        arguments = given[given.index("finetune") :]
+        with pytest.raises(SystemExit) as stop:
+            module._child([*given[3:5], *arguments]) if given[2] == "child" else main(arguments)
+        assert (stop.value.code or 0) in codes
+        return 0
+
+    faults = module.Faults(tmp_path, random.Random(0))
+    with monkeypatch.context() as patch:
+        for what, name in ((StopOnSignals, "__enter__"), (StopOnSignals, "__exit__"), (checkpoint, "unpack")):
+            patch.setattr(what, name, getattr(what, name))  # the harness replaces them, for good in its own processes
+        patch.setattr(module, "finish", finish)
+        patch.setattr(module, "VARIANTS", {"optimizer": module.VARIANTS["optimizer"]})
+        faults.reference()
+        assert faults.variants() == {"nothing": "same", "optimizer": "differs"}
+    assert faults.flips(20) == {"flips": 20, "loaded in silence": 0}
+    found = faults.kills(1)
+    assert found["kills"] == 1
+    assert found["differing digests"] == 0

@@ -1,0 +1,73 @@
+"""One process at a time writes a run."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from tlx.errors import StorageError
+from tlx.training.lock import locked
+
+fcntl = pytest.importorskip("fcntl")
+
+HOLD = """
+import pathlib, sys
+from tlx.training.lock import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_another_process_is_refused_as_long_as_one_holds_it(tmp_path, holder):
+    with pytest.raises(StorageError, match="another process is writing this run: wait for it"), locked(tmp_path):
+        pass
+    holder.stdin.close()
+    assert holder.wait() == 0
+    with locked(tmp_path):
+        pass
+
+
+def test_a_process_that_was_killed_holds_nothing(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):
+        pass
+
+
+def test_it_is_refused_within_a_process_too(tmp_path):
+    with locked(tmp_path), pytest.raises(StorageError, match="another process"), locked(tmp_path):
+        pass
+    assert [(entry.name, entry.stat().st_size) for entry in tmp_path.iterdir()] == [(".lock", 0)]
+
+
+def test_a_directory_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tlx.training.lock.os.open", refuse)
+    with locked(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog, code):
+    def fail(*_):
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with locked(tmp_path):
+        pass
+    assert "is not locked, which its file system cannot (" in caplog.text

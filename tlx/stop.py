@@ -1,0 +1,102 @@
+"""Stop on request: a run that is asked to end saves what it has and ends so that it can go on."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from tlx.errors import StoppedError
+
+Stop = Callable[[], bool]
+"""What `fit` and `finetune` ask, after every step, whether they are to save and stop."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def heeded() -> list[signal.Signals]:
+    """Return those of the signals that are not ignored, as SIGINT is in a script's background."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def never() -> bool:
+    """Go on."""
+    return False
+
+
+def check(stop: Stop) -> None:
+    """Raise `StoppedError` if a stop was asked for."""
+    if stop():
+        raise StoppedError("stopped on request")
+
+
+@contextlib.contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Within this context SIGTERM and SIGINT end the process with `StoppedError`'s code: where nothing needs saving.
+
+    By `SystemExit`, which no `except Exception` on the way takes for a fault of its own.
+
+    >>> with stopping_at_once():
+    ...     pass
+    """
+
+    def handle(*_: object) -> None:
+        print("tlx: stopped on request, not in training: nothing is lost", file=sys.stderr)
+        raise SystemExit(StoppedError.exit_code)
+
+    before = {each: signal.signal(each, handle) for each in heeded()}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class StopOnSignals:
+    """Within this context the first SIGTERM or SIGINT asks for a stop, and one a second later ends the process at once.
+
+    Python runs a signal's handler between two of its own instructions, and a compilation by XLA is one. So the
+    interpreter's own handler wakes a thread (`signal.set_wakeup_fd`), which counts; what comes within a second is taken
+    for the same request, which a terminal and a scheduler may both pass on. What is ignored stays so. Enter it in the
+    main thread, and fork no processes within it.
+
+    >>> with StopOnSignals() as stop:
+    ...     os.kill(os.getpid(), signal.SIGTERM)
+    ...     while not stop():
+    ...         pass
+    """
+
+    def __enter__(self) -> Stop:
+        self._asked = threading.Event()
+        self._wakes, self._woken = socket.socketpair()
+        self._wakes.setblocking(False)
+        self._fd_before = signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        self._watch = threading.Thread(target=self._count, name="tlx-signals", daemon=True)
+        self._watch.start()
+        self._before = {each: signal.signal(each, lambda *_: None) for each in heeded()}
+        return self._asked.is_set
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        signal.set_wakeup_fd(self._fd_before)
+        self._wakes.shutdown(socket.SHUT_WR)  # ends the thread
+        self._watch.join()
+        self._wakes.close()
+        self._woken.close()
+
+    def _count(self) -> None:
+        first = 0.0
+        while heard := self._woken.recv(1):
+            if heard[0] not in SIGNALS:
+                continue
+            if not self._asked.is_set():
+                first = time.monotonic()
+                self._asked.set()
+            elif time.monotonic() - first > 1:
+                os._exit(128 + heard[0])

@@ -1,0 +1,110 @@
+"""A run's directory: what is in it, who writes it, and whether a run that is there is the one to go on with."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tlx.errors import CheckpointError, ConfigError, StorageError
+from tlx.files import sync, write_bytes, write_json
+from tlx.training.lock import LOCK, locked
+
+CONFIG = "config.yaml"
+RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
+EXPORT = "export"
+_BEGUN = (LOCK, CONFIG, f"{CONFIG}.partial", f"{RUN}.partial")  # what a run killed as it began may leave
+_MAY_DIFFER = ("versions", "notes", "command", "changes")
+
+
+@contextlib.contextmanager
+def entered(
+    out: Path, description: dict[str, Any], config: Mapping[str, Any] | None, resume: bool, allow: Sequence[str]
+) -> Iterator[bool]:
+    """Begin the run that `description` describes in a directory, or go on with it; say whether it is finished already.
+
+    Within this context no other process writes the run. With `resume`, a run that is there must have been described
+    alike, except for what `allow` names. Raise `ConfigError` where something else is there, or a run and `resume` is
+    off, `CheckpointError` where it is another run, and `StorageError` where another process has it or the directory
+    cannot be made.
+    """
+    for name in allow:
+        if name.partition("/")[0] not in description:
+            raise ConfigError(f"allow: a run is described by nothing called {name!r}: name a key of {out / RUN}")
+    if not os.path.lexists(out):
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            sync(out.parent)
+        except OSError as error:
+            raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory") from error
+    with locked(out) if out.is_dir() else contextlib.nullcontext():
+        yield _enter(out, description, config, resume, allow)
+
+
+def _enter(
+    out: Path, description: dict[str, Any], config: Mapping[str, Any] | None, resume: bool, allow: Sequence[str]
+) -> bool:
+    described = json.loads(json.dumps(description))
+    if resume and os.path.exists(out / RUN):
+        older = {"cache": described["cache"], "keep_head": False, "accumulate": 1, "ema": None}  # versions without them
+        kept = {**older, **read_json(out / RUN)}
+        before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
+        allowed = dict(_differences(before, now))
+        changes = {place: allowed.pop(place) for place in list(allowed) if not _allowed(place, allow)}
+        if changes:
+            said = "; ".join(f"{place}: {change}" for place, change in changes.items())
+            raise CheckpointError(
+                f"{out}: not the run that was begun there ({said}): name another directory, or allow the change by "
+                f"name (--allow {' '.join(dict.fromkeys(place.partition('/')[0] for place in changes))})"
+            )
+        finished = (out / RESULT).exists()
+        if allowed and not finished:
+            _describe(out, {**description, "changes": [*kept.get("changes", []), allowed]}, config)
+        return finished
+    foreign = not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir()))
+    if foreign and resume:
+        raise CheckpointError(f"{out / RUN}: is missing: what is there cannot go on, name another directory")
+    if foreign:
+        raise ConfigError(f"{out}: is already in use: name another directory, or resume the run that is there")
+    _describe(out, description, config)
+    return False
+
+
+def _describe(out: Path, description: Mapping[str, Any], config: Mapping[str, Any] | None) -> None:
+    if config is not None:
+        write_bytes(out / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+    write_json(out / RUN, description)
+
+
+def _allowed(place: str, allow: Sequence[str]) -> bool:
+    return any(place == name or place.startswith(f"{name}/") for name in allow)
+
+
+def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Say where two pieces of plain data differ, and how: 'phases/0/epochs', '5 -> 6'."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{place}/{key}" if place else key)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*pair, f"{place}/{index}")
+    elif before != now:
+        yield place, f"{before!r:.80} -> {now!r:.80}"
+
+
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON file of a run; raise `CheckpointError` where it is missing, damaged or without one of the keys."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: is missing: name the directory of a finished run (--resume finishes one)"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}): the run is damaged") from error
+    if not isinstance(found, dict) or any(key not in found for key in keys):
+        raise CheckpointError(f"{path}: does not hold what tlx wrote: the run is damaged")
+    return found
