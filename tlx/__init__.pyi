@@ -28,6 +28,7 @@ from .presets import save as save
 from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache
 from .training import Mix as Mix
+from .training import Parallel as Parallel
 from .training import Probe as Probe
 from .training import Run as Run
 from .training import check_inputs as check_inputs

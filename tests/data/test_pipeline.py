@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlx.data import ArraySource, Augment, Feed, Preprocess, Subset, batches, gather, steps_per_epoch
+from tlx.data.pipeline import Share
 from tlx.errors import ConfigError, DataError
 
 N = 23
@@ -188,6 +189,32 @@ def test_the_last_batch_is_padded_behind_a_mask():
     assert (last["label"][3:] == last["label"][0]).all()
     even = batches(Subset(Slow(), range(12)), SPEC, Feed(6, pad=True))
     assert [set(batch) for batch in even] == [{"image", "label"}] * 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 23), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]), st.integers(1, 3))
+def test_hosts_make_a_batch_between_them(count, parts, each, hosts, local):
+    """What they make, put together device by device, is the whole batch in order, part after part, and padding."""
+    size, devices = parts * each, hosts * local
+    source = Subset(SOURCE, range(count))
+    whole = list(batches(source, SAME, Feed(size, seed=2, shuffle=True, pad=True)))
+    feeds = [
+        Feed(size, seed=2, shuffle=True, pad=True, share=Share(parts, devices, host, hosts)) for host in range(hosts)
+    ]
+    for expected, *made in zip(whole, *(batches(source, SAME, feed) for feed in feeds), strict=True):
+        rows = {
+            name: np.concatenate([batch[name].reshape(parts, -1) for batch in made], axis=1)
+            for name in ("label", "mask")
+            if name in made[0]
+        }
+        assert len({len(batch["label"]) for batch in made}) == 1
+        assert rows["label"].shape[1] % devices == 0
+        kept = rows["label"][:, :each].ravel()
+        mask = rows["mask"] if "mask" in rows else np.ones_like(rows["label"], bool)
+        assert not mask[:, each:].any()
+        real = expected.get("mask", np.ones(size, bool))
+        assert kept[real].tolist() == expected["label"][real].tolist()
+        assert (mask[:, :each].ravel() == real).all()
 
 
 def test_balance_draws_every_class_equally_often():

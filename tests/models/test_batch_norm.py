@@ -157,3 +157,48 @@ def test_a_step_on_a_cpu_keeps_less_than_with_flax_s(monkeypatch):
     ours = temporary()
     monkeypatch.setattr(layers, "BatchNorm", Flax)
     assert ours < 0.8 * temporary()
+
+
+def in_groups(params, stats, x, masks, groups):
+    """Normalise groups of rows one by one; the statistics are the average of those in which something counts."""
+    norm = nn.BatchNorm(**HOW, use_running_average=False)
+    found = [
+        norm.apply({"params": params, "batch_stats": stats}, rows, mask=mask, mutable=["batch_stats"])
+        for rows, mask in zip(jnp.split(x, groups), jnp.split(masks, groups), strict=True)
+    ]
+    counted = [
+        after["batch_stats"] for (_, after), mask in zip(found, jnp.split(masks, groups), strict=True) if mask.any()
+    ]
+    return jnp.concatenate([y for y, _ in found]), jax.tree.map(lambda *each: sum(each) / len(each), *counted)
+
+
+@pytest.mark.parametrize("padded", [0, 1, 3], ids="{} rows of padding".format)
+def test_groups_of_rows_have_their_own_statistics(doubles, padded):
+    params, stats = parts()
+    x, mask = 3 + 2 * drawn(0, 6, 5, 6, 3), (jnp.arange(6) < 6 - padded).reshape(6, 1, 1, 1)
+    norm = BatchNorm(**HOW, use_running_average=False, groups=3)
+    (y, after), slopes = trained(norm, params, stats, x, **({"mask": mask} if padded else {}))
+    expected, statistics = in_groups(params, stats, x, mask, 3)
+    assert_near(after, statistics, 1e-6)
+    assert_near(y[: 6 - padded], expected[: 6 - padded], 1e-6)
+    assert all(jnp.isfinite(each).all() for each in jax.tree.leaves((y, slopes)))
+
+
+@pytest.mark.parametrize("mask", [None, ROWS, PLACES], ids=["none", "rows", "places"])
+def test_an_axis_of_devices_has_the_statistics_of_all_their_rows(doubles, mask):
+    """By vmap, whose axis has a name as pmap's has; one device's rows may all be padding."""
+    params, stats = parts()
+    x = 3 + 2 * drawn(0, 4, 5, 6, 3)
+    variables = {"params": params, "batch_stats": stats}
+    how = {**HOW, "use_running_average": False}
+    masks = jnp.ones((4, 1, 1, 1), bool) if mask is None else mask
+    expected, after = nn.BatchNorm(**how).apply(variables, x, mask=masks, mutable=["batch_stats"])
+    norm = BatchNorm(**how, axis_name="devices")
+
+    def on_one(x, mask):
+        return norm.apply(variables, x, mask=mask, mutable=["batch_stats"])
+
+    y, afters = jax.vmap(on_one, axis_name="devices")(x[:, None], masks[:, None])
+    assert_near(y[:, 0], expected)
+    for device in range(4):
+        assert_near(jax.tree.map(lambda each, device=device: each[device], afters), after)

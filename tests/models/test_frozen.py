@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from cases import CASE, CASES, FREEZINGS, assert_same_bits, bits
 
+from tlx.errors import ConfigError
 from tlx.models import Base, Classifier, Head, Stage, frozen_modules, frozen_stages, run_frozen
 from tlx.tree import flatten, label_tree
 
@@ -199,3 +200,14 @@ def test_outside_the_context_nothing_is_changed():
     with run_frozen(label_tree(variables["params"], [("**", F)]), case.model.base.stage_names):
         pass
     assert_same_bits(case.model.apply(variables, images, True, **arguments)[0], before)
+
+
+def test_flax_s_norms_know_no_groups():
+    case = CASE["cnn"]
+    labels = label_tree(case.variables()["params"], (("**", "all"),))
+    norm = nn.BatchNorm(use_running_average=False)
+    with (
+        run_frozen(labels, (), groups=2),
+        pytest.raises(ConfigError, match="Flax's own BatchNorm takes its statistics"),
+    ):
+        norm.init(jax.random.key(0), jnp.zeros((4, 3)))

@@ -12,7 +12,7 @@ from tlx.cli.transfer import TransferOptions
 from tlx.errors import CheckpointError, ConfigError
 from tlx.stop import stopping_at_once
 
-OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every")
+OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
 NOT_SAVED = ("json", "debug", "resume", "allow", "config", "out", *OF_THE_MACHINE)
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
@@ -94,6 +94,15 @@ class Finetune(TransferOptions):
     ema: float | None = None
     """Test and keep a moving average of the weights, with this decay: 0.999, say."""
 
+    devices: int | None = None
+    """How many devices share each batch; by default all that JAX finds. The result is the same, but for rounding."""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """How they share it: one program for all, or one each, through jax.pmap."""
+    shard: Literal["nothing", "optimizer", "all"] = "nothing"
+    """What is split among the devices, not kept whole on each: what the optimizer remembers, or the weights, too."""
+    sync_norms: bool = True
+    """Take the statistics of batch norms of the rows of all devices, and not of each device's by themselves."""
+
     cache_views: int = 0
     """With augmentation: how many variations of each picture are kept and taken in turns; 0: none, no cache."""
 
@@ -174,6 +183,7 @@ class Finetune(TransferOptions):
                 accumulate=self.accumulate,
                 remat=self.remat,
                 ema=self.ema,
+                parallel=tlx.Parallel(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
                 compare_scratch=self._compares(base),
                 resume=self.resume,
                 allow=self.allow,

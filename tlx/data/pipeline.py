@@ -51,6 +51,35 @@ def gather(
 
 
 @dataclass(frozen=True)
+class Share:
+    """Say which rows of a batch one of several hosts makes, for `devices` devices of all hosts, in order.
+
+    A batch is taken in `parts`, one after the other. The rows of each, filled up so that the devices get equally many,
+    go to the devices in order, and so to the hosts.
+    """
+
+    parts: int = 1
+    devices: int = 1
+    host: int = 0
+    hosts: int = 1
+
+    def rows(self, batch_size: int) -> np.ndarray:
+        """Return the rows that this host makes, part after part, (n,) int64; `batch_size` where one is padding.
+
+        >>> Share(devices=4).rows(6).tolist(), Share(parts=2, devices=2, host=1, hosts=2).rows(8).tolist()
+        ([0, 1, 2, 3, 4, 5, 6, 6], [2, 3, 6, 7])
+        """
+        rows = np.arange(batch_size).reshape(self.parts, -1)
+        missing = -rows.shape[1] % self.devices
+        filled = np.pad(rows, ((0, 0), (0, missing)), constant_values=batch_size)
+        return filled.reshape(self.parts, self.hosts, -1)[:, self.host].ravel()
+
+    def pads(self, batch_size: int) -> bool:
+        """Tell whether some rows of a whole batch are padding."""
+        return batch_size // self.parts % self.devices > 0
+
+
+@dataclass(frozen=True)
 class Feed:
     """Say how examples are fed: their order, what is done to them, and how many threads make batches.
 
@@ -58,7 +87,7 @@ class Feed:
     those with few examples by repetition. `pad` fills the last batch up to the full size with copies of its first
     example; then every batch of a source that does not divide evenly has a `mask`, true for real examples. `workers`
     threads make batches ahead (0: none; None: one a core, at most 16, and none where a batch is a small copy of what is
-    in memory).
+    in memory). `share` says which rows of a batch are made here; more rows of padding it needs are marked likewise.
     """
 
     batch_size: int
@@ -68,6 +97,7 @@ class Feed:
     augment: Augment | None = None
     pad: bool = False
     workers: int | None = None
+    share: Share = Share()
 
     def __post_init__(self) -> None:
         steps_per_epoch(0, self.batch_size)  # checks it
@@ -146,17 +176,21 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray) -> Batch:
-    augment, size = feed.augment, feed.batch_size
+    augment = feed.augment
+    rows = feed.share.rows(feed.batch_size) if feed.pad else np.arange(len(keys))
+    real = rows < len(keys)
+    keys = keys[rows[real]] if real.any() else keys[:1]  # padding must look like something
 
     def augmented(place: int, image: np.ndarray | Image) -> np.ndarray:
         assert augment is not None
         return augment(image, preprocess, generator_of(feed.seed, epoch, int(keys[place])))
 
     batch = gather(source, preprocess, keys % len(source), augmented if augment else None)
-    if feed.pad and len(source) % size:
-        if missing := size - len(keys):
-            batch = {name: np.concatenate([rows, np.repeat(rows[:1], missing, 0)]) for name, rows in batch.items()}
-        batch["mask"] = np.arange(size) < len(keys)
+    if not real.all():
+        made = np.where(real, np.cumsum(real) - 1, 0)
+        batch = {name: found[made] for name, found in batch.items()}
+    if feed.pad and (len(source) % feed.batch_size or feed.share.pads(feed.batch_size)):
+        batch["mask"] = real
     return batch
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from tlx.errors import ConfigError
+from tlx.models.batch_norm import BatchNorm
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import Tree, flatten
 from tlx.tree.summary import stage_of
@@ -63,14 +65,21 @@ def frozen_statistics(labels: Tree, stage_names: tuple[str, ...], batch_stats: T
 
 
 def run_frozen(
-    labels: Tree, stage_names: tuple[str, ...], mask: jax.Array | None = None, *, stored_norms: bool = False
+    labels: Tree,
+    stage_names: tuple[str, ...],
+    mask: jax.Array | None = None,
+    *,
+    stored_norms: bool = False,
+    groups: int = 1,
+    axis_name: str | None = None,
 ) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which Linen modules that are frozen under `labels` run as in inference.
 
     In it a frozen stage (or head) is called with `train=False`, so that no dropout drops and no BatchNorm updates. In a
     stage that trains, a BatchNorm whose own parameters are all frozen (with `stored_norms`, every one) runs on its
     stored statistics and leaves them alone. Rows where `mask` (B,) is false do not count in the statistics of the
-    others. It wraps the tracing of a training step:
+    others, which look at each of so many `groups` of rows by itself, and at those of all devices along `axis_name`
+    (`tlx.models.BatchNorm`). It wraps the tracing of a training step:
 
         with run_frozen(labels, base.stage_names):
             logits, changed = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
@@ -93,8 +102,23 @@ def run_frozen(
             # The field and the argument exclude each other, and a bound module's fields cannot be set otherwise.
             object.__setattr__(module, "use_running_average", None)
             return call(*args[:1], **{**kwargs, "use_running_average": True})
-        if mask is not None and isinstance(module, nn.BatchNorm):
-            return call(*args, **{**kwargs, "mask": mask.reshape(-1, *[1] * (args[0].ndim - 1))})
+        if isinstance(module, nn.BatchNorm):
+            _look_at(module, groups, axis_name)
+            shown = {} if mask is None else {"mask": mask.reshape(-1, *[1] * (args[0].ndim - 1))}
+            return call(*args, **{**kwargs, **shown})
         return call(*args, **kwargs)
 
     return nn.intercept_methods(intercept)
+
+
+def _look_at(norm: nn.BatchNorm, groups: int, axis_name: str | None) -> None:
+    """Say what a bound batch norm takes its statistics of."""
+    if groups > 1:
+        if not isinstance(norm, BatchNorm):
+            raise ConfigError(
+                f"{'/'.join(norm.path)}: Flax's own BatchNorm takes its statistics of all rows: use "
+                "tlx.models.BatchNorm, or Parallel(norms='all')"
+            )
+        object.__setattr__(norm, "groups", groups)
+    if axis_name is not None:
+        object.__setattr__(norm, "axis_name", axis_name)

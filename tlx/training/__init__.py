@@ -7,6 +7,7 @@ from tlx.training.features_file import check_features_file, write_features
 from tlx.training.loop import Fit, fit
 from tlx.training.loss import Loss, balanced_weights
 from tlx.training.mix import Mix
+from tlx.training.parallel import Parallel
 from tlx.training.phase import PhaseRecord
 from tlx.training.probe import Probe, linear_probe
 from tlx.training.programs import forget_programs
@@ -25,6 +26,7 @@ __all__ = [
     "LinearPath",
     "Loss",
     "Mix",
+    "Parallel",
     "PhaseRecord",
     "Probe",
     "ProbeFit",

@@ -16,6 +16,7 @@ from tlx.data.source import Example, Source
 from tlx.models.compiler import jit
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
+from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree
 
 PIXELS = 1 << 19  # of a batch that goes through the frozen stages, 8 to 256 pictures; more of them leave the cache
@@ -85,14 +86,14 @@ def frozen_until(labels: Tree, stage_names: Sequence[str]) -> str | None:
 def shape_after(model: Any, variables: Tree, preprocess: Preprocess, stage: str) -> Any:
     """Return the shape and dtype of what is kept of a stage's output for one picture, without running it."""
     picture = jax.ShapeDtypeStruct((1, preprocess.height, preprocess.width, preprocess.channels), "float32")
-    (found,) = jax.eval_shape(functools.partial(_through, model, (stage,), None), variables, picture)
+    (found,) = jax.eval_shape(functools.partial(_through, model, (stage,), None, ONE), variables, picture)
     return jax.ShapeDtypeStruct(found.shape[1:], found.dtype)
 
 
 def program_sha256(model: Any, variables: Tree, preprocess: Preprocess, stage: str) -> str:
     """Hash the operations that lead from a picture to what is kept of a stage, and their constants."""
     picture = jax.ShapeDtypeStruct((1, preprocess.height, preprocess.width, preprocess.channels), "float32")
-    program = jax.make_jaxpr(functools.partial(_through, model, (stage,), None))(variables, picture)
+    program = jax.make_jaxpr(functools.partial(_through, model, (stage,), None, ONE))(variables, picture)
     text = re.sub(r" at 0x[0-9a-f]+", "", str(program.jaxpr))
     return hashlib.sha256(text.encode() + b"".join(np.asarray(each).tobytes() for each in program.consts)).hexdigest()
 
@@ -108,18 +109,19 @@ def compute(
     after: str | None = None,
     epoch: int = 0,
     first: int = 0,
+    placement: Placement = ONE,
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield what each of `stages`, from input to output, makes of a source's examples: arrays (B, …), batch by batch.
 
     The source holds what stage `after` gives, or pictures; `feed` pads. It begins with batch number `first`.
     """
-    variables, left = jax.device_put(variables), len(source) - first * feed.batch_size
-    waiting = None
-    for batch in batches(source, preprocess, feed, epoch=epoch, first=first):
-        ready, waiting = waiting, _through(model, stages, after, variables, batch["image"])
+    variables, left = placement.parameters(variables), len(source) - first * feed.batch_size
+    size, waiting = feed.batch_size, None
+    for batch in batches(source, preprocess, replace(feed, share=placement.share()), epoch=epoch, first=first):
+        ready, waiting = waiting, _through(model, stages, after, placement, variables, placement.rows(batch["image"]))
         if ready is not None:
-            yield tuple(np.asarray(found) for found in ready)
-            left -= feed.batch_size
+            yield tuple(np.asarray(found)[:size] for found in ready)
+            left -= size
     if waiting is not None:
         yield tuple(np.asarray(found)[:left] for found in waiting)
 
@@ -133,9 +135,9 @@ def batch_of(preprocess: Preprocess) -> int:
     return max(8, min(256, PIXELS // (preprocess.height * preprocess.width)))
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2, 3))
 def _through(
-    model: Any, stages: tuple[str, ...], after: str | None, variables: Tree, x: jax.Array
+    model: Any, stages: tuple[str, ...], after: str | None, placement: Placement, variables: Tree, x: jax.Array
 ) -> tuple[jax.Array, ...]:
     found = []
     for stage in stages:
@@ -143,4 +145,4 @@ def _through(
         pools = stage == model.base.stage_names[-1] and isinstance(model.head, Head)
         found.append(pooled(x, model.head.pool) if pools else x)
         after = stage
-    return tuple(found)
+    return tuple(placement.replicated(found))

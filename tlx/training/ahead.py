@@ -56,7 +56,8 @@ class Ahead:
             key=jax.eval_shape(lambda: jax.random.key(0)),
             totals=jax.eval_shape(Totals.zero),
         )
-        frozen = _abstract(frozen_part(variables, labels))
+        placement = task.placement
+        state, frozen = placement.state(state), placement.parameters(_abstract(frozen_part(variables, labels)))
         picture = (task.preprocess.height, task.preprocess.width, task.preprocess.channels)
         image = jax.ShapeDtypeStruct(picture, jnp.float32)
         if after is not None:
@@ -65,20 +66,23 @@ class Ahead:
         count = views * len(task.train)
         resident = place == "memory" and fits(task.model, after, count, image, task.accumulate)
         size, steps = task.feed.batch_size, task.epoch_steps
-        mask = len(task.train) % size > 0
+        parts, share = task.accumulate, placement.share(task.accumulate)
+        uneven = len(task.train) % size > 0
         if resident:
-            every = _batch(image, count)
+            every = placement.replicated(_batch(image, (count,)))
             rows = jax.ShapeDtypeStruct((steps, size), np.int32)
-            kept = jax.ShapeDtypeStruct((steps, size), np.bool_) if mask else None
+            kept = jax.ShapeDtypeStruct((steps, size), np.bool_) if uneven else None
             line = jax.ShapeDtypeStruct((), np.int32)
             self._submit(index, "train", program.epoch.lower(state, frozen, every, rows, kept, line, line))
         else:
-            batch = _batch(image, size)
-            batch |= {"mask": jax.ShapeDtypeStruct((size,), np.bool_)} if mask else {}
-            self._submit(index, "train", program.step.lower(state, frozen, batch))
+            leading = placement.leading(len(share.rows(size)), parts)
+            batch = _batch(image, leading)
+            batch |= {"mask": jax.ShapeDtypeStruct(leading, np.bool_)} if uneven or share.pads(size) else {}
+            self._submit(index, "train", program.step.lower(state, frozen, placement.rows(batch, parts)))
         if task.validation is not None:
-            given = _batch(image, min(validation_batch(task, resident), len(task.validation)))
-            scores = lower_scores(task.model, after, _abstract(variables), given["image"], given["label"])
+            validated = min(validation_batch(task, resident), len(task.validation))
+            given = _batch(image, (len(placement.share().rows(validated)),))
+            scores = lower_scores(task.model, after, placement, _abstract(variables), given["image"], given["label"])
             self._submit(index, "validate", scores)
 
     def _submit(self, index: int, what: str, lowered: Any) -> None:
@@ -95,9 +99,9 @@ class Ahead:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _batch(image: jax.ShapeDtypeStruct, count: int) -> dict[str, jax.ShapeDtypeStruct]:
-    images = jax.ShapeDtypeStruct((count, *image.shape), image.dtype)
-    return {"image": images, "label": jax.ShapeDtypeStruct((count,), jnp.int32)}
+def _batch(image: jax.ShapeDtypeStruct, leading: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    images = jax.ShapeDtypeStruct((*leading, *image.shape), image.dtype)
+    return {"image": images, "label": jax.ShapeDtypeStruct(leading, jnp.int32)}
 
 
 def _abstract(tree: Tree) -> Tree:

@@ -25,6 +25,7 @@ from tlx.optim.phases import Phase
 from tlx.presets.hub import cache_dir
 from tlx.stop import Stop, check, never
 from tlx.training.activations import Activations, batch_of, compute, frozen_until, program_sha256, shape_after
+from tlx.training.parallel import ONE, Placement
 from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
@@ -103,8 +104,9 @@ class ActivationCache:
         validation: Part | None,
         test: Part | None = None,
         stop: Stop = never,
+        placement: Placement = ONE,
     ) -> None:
-        self.model, self.recipe, self.cache, self.stop = model, recipe, cache, stop
+        self.model, self.recipe, self.cache, self.stop, self.placement = model, recipe, cache, stop, placement
         parts = {"train": train, "validation": validation, "test": test}
         self.parts = {name: part for name, part in parts.items() if part}
         self.kept: dict[tuple[str, str], tuple[str, Activations]] = {}  # part, stage -> key, activations
@@ -297,7 +299,12 @@ class ActivationCache:
                 first = max(done, 0) // size
                 place = view * count + first * size
                 source = part.source if nearest is None else nearest.of_epoch(view + 1)
-                of_view: dict[str, Any] = {"after": after, "epoch": view + 1, "first": first}
+                of_view: dict[str, Any] = {
+                    "after": after,
+                    "epoch": view + 1,
+                    "first": first,
+                    "placement": self.placement,
+                }
                 for outputs in compute(self.model, variables, source, preprocess, feed, stages, **of_view):
                     check(self.stop)
                     for stage, output in zip(stages, outputs, strict=True):
@@ -320,6 +327,7 @@ class ActivationCache:
             "augment": {"seed": part.seed, "views": part.views, **part.augment.to_dict()} if part.augment else None,
             "dtype": str(dtype),
             "batch_size": batch_size,
+            "devices": self.placement.count,
             "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "jaxlib", "numpy", "pillow")},
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -15,6 +15,7 @@ from tlx.models.compiler import jit
 from tlx.stop import Stop, check, never
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
+from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree
 
 
@@ -56,26 +57,28 @@ def evaluate(
     after: str | None = None,
     workers: int | None = None,
     stop: Stop = never,
+    placement: Placement = ONE,
 ) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
 
     With `after` the examples are what that stage makes of pictures (`tlx.training.activations`).
 
-    The same variables, source and batch size give the same bits on the same machine, whatever the number of `workers`
-    (`tlx.data.Feed`). `stop` is asked before each batch (`tlx.StopOnSignals`). Raise `DataError` for no examples, and
-    `StoppedError`.
+    The same variables, source and batch size give the same bits on the same devices (`placement`), whatever the number
+    of `workers` (`tlx.data.Feed`). `stop` is asked before each batch (`tlx.StopOnSignals`). Raise `DataError` for no
+    examples, and `StoppedError`.
     """
     keep_programs()
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
-    variables = jax.device_put(variables)
-    feed = Feed(min(batch_size, len(source)), pad=True, workers=workers)
+    variables, size = placement.parameters(variables), min(batch_size, len(source))
+    feed = Feed(size, pad=True, workers=workers, share=placement.share())
     parts = []
     for batch in batches(source, preprocess, feed):
         check(stop)
-        parts.append((batch["label"], *_scores(model, after, variables, batch["image"], batch["label"])))
-    columns = (np.concatenate(jax.device_get(column))[: len(source)] for column in zip(*parts, strict=True))
-    return Evaluation(*columns)
+        given = placement.rows({name: batch[name] for name in ("image", "label")})
+        parts.append((given["label"], *_scores(model, after, placement, variables, given["image"], given["label"])))
+    columns = ([rows[:size] for rows in jax.device_get(column)] for column in zip(*parts, strict=True))
+    return Evaluation(*(np.concatenate(column)[: len(source)] for column in columns))
 
 
 def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
@@ -86,14 +89,15 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
     for start in range(0, len(images), size):
         part = images[start : start + size]
         filled = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
-        parts.append(_scores(model, None, variables, filled, labels)[0])
+        parts.append(_scores(model, None, ONE, variables, filled, labels)[0])
     probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(images)]
     return probabilities
 
 
-def lower_scores(model: Any, after: str | None, variables: Tree, images: Any, labels: Any) -> Any:
+def lower_scores(model: Any, after: str | None, placement: Placement, variables: Tree, images: Any, labels: Any) -> Any:
     """Trace what `evaluate` compiles, for arrays of these shapes."""
-    return _scores.lower(model, after, variables, images, labels)
+    given = placement.rows({"image": images, "label": labels})
+    return _scores.lower(model, after, placement, placement.parameters(variables), given["image"], given["label"])
 
 
 def start_after(stage: str | None) -> dict[str, str]:
@@ -105,9 +109,10 @@ def start_after(stage: str | None) -> dict[str, str]:
     return {} if stage is None else {"after": stage}
 
 
-@functools.partial(jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _scores(
-    model: Any, after: str | None, variables: Tree, images: jax.Array, labels: jax.Array
+    model: Any, after: str | None, placement: Placement, variables: Tree, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     logits = model.apply(variables, images, **start_after(after))
-    return jax.nn.softmax(logits), cross_entropy(logits, labels)
+    found: tuple[jax.Array, jax.Array] = placement.replicated((jax.nn.softmax(logits), cross_entropy(logits, labels)))
+    return found

@@ -28,6 +28,7 @@ from tlx.training.compilations import compilations
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.parallel import Parallel
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
 from tlx.training.snapshot import Snapshot
 from tlx.training.state import Totals, TrainState
@@ -62,6 +63,7 @@ def fit(
     accumulate: int = 1,
     remat: bool = False,
     ema: float | None = None,
+    parallel: Parallel | None = None,
     logs: Sequence[Log] = (),
     checkpoints: Checkpoints | None = None,
     stop: Stop = never,
@@ -80,7 +82,7 @@ def fit(
     To spare memory, `accumulate` takes a batch in so many parts (`tlx.training.make_train_step`), which must divide it,
     and `remat` keeps only what goes from stage to stage for the gradient. With `ema`, 0.999 say, each phase keeps a
     moving average of what it trains, is validated on it and ends with it. The model computes in the type it was
-    built or loaded with (`tlx.load`, `dtype`).
+    built or loaded with (`tlx.load`, `dtype`), on all devices that JAX has, or as `parallel` says (`Parallel`).
 
     Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
     other, `CheckpointError` where checkpoints are of another model or all damaged, `StorageError` where one cannot be
@@ -102,7 +104,8 @@ def fit(
         augment.check(preprocess)
     check_economy(batch_size, accumulate, ema)
     model = rematerialised(model) if remat else model
-    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop)
+    placement = (parallel or Parallel()).placement()
+    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop, placement)
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
     kept = _activation_cache(task, recipe, cache or Cache())
@@ -163,7 +166,7 @@ def _activation_cache(task: Task, recipe: Recipe, cache: Cache) -> ActivationCac
     augment = task.feed.augment
     train = Part(task.train, task.preprocess, augment, task.seed, cache.views if augment else 1)
     validation = None if task.validation is None else Part(task.validation, task.preprocess)
-    return ActivationCache(task.model, recipe, cache, train, validation, stop=task.stop)
+    return ActivationCache(task.model, recipe, cache, train, validation, stop=task.stop, placement=task.placement)
 
 
 def _check_same(saved: Snapshot, given: Tree, phases: int) -> None:
@@ -235,7 +238,7 @@ def _run_phase(
             log.epoch({"phase": phase.name, "phase_index": index, **record, "epoch": epochs_before + epoch})
         if checkpoints and (checkpoints.due(0) or epoch == phase.epochs or _exhausted(phase, snapshot)):
             _save(checkpoints, snapshot, state, task)
-        state = state.replace(totals=Totals.zero())
+        state = state.replace(totals=task.placement.replicated(Totals.zero()))
     return run.finish(snapshot, index)
 
 

@@ -11,6 +11,7 @@ from tlx.models.frozen import run_frozen
 from tlx.training.evaluate import start_after
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.parallel import ONE, Placement
 from tlx.training.state import TrainState
 from tlx.tree.partition import combine
 from tlx.tree.paths import Tree
@@ -25,7 +26,7 @@ class Method:
     images are what that stage makes of pictures, and no stage up to it runs. With `ema` the state's `average` follows
     the parameters: average += (1 - decay) * (params - average), the decay being `ema`, but at most
     (1 + step) / (10 + step), so that a short phase is not all beginning (as TensorFlow's `ExponentialMovingAverage`
-    with `num_updates`).
+    with `num_updates`). `placement` says on which devices.
     """
 
     model: Any
@@ -36,13 +37,22 @@ class Method:
     stored_norms: bool = False
     after: str | None = None
     ema: float | None = None
+    placement: Placement = ONE
 
     def logits(
-        self, trainable: Tree, frozen: Tree, stats: Tree, images: jax.Array, mask: jax.Array | None, dropout: jax.Array
+        self,
+        trainable: Tree,
+        frozen: Tree,
+        stats: Tree,
+        images: jax.Array,
+        mask: jax.Array | None,
+        dropout: jax.Array,
+        **norms: Any,
     ) -> tuple[jax.Array, Tree]:
-        """Return the logits in training, and the batch statistics after them."""
+        """Return the logits in training, and the batch statistics after them; `norms` as `run_frozen` takes them."""
         variables = {"params": combine(trainable, frozen), "batch_stats": stats}
-        with run_frozen(self.labels, self.model.base.stage_names, mask, stored_norms=self.stored_norms):
+        norms = {"stored_norms": self.stored_norms, "groups": self.placement.groups, **norms}
+        with run_frozen(self.labels, self.model.base.stage_names, mask, **norms):
             logits, changed = self.model.apply(
                 variables,
                 images,
@@ -59,7 +69,7 @@ class Method:
         """Return the state after a batch's gradient, batch statistics, loss, right answers and examples."""
         updates, opt_state = self.tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(
+        after = TrainState(
             step=state.step + 1,
             params=params,
             batch_stats=stats,
@@ -68,6 +78,7 @@ class Method:
             totals=state.totals.after(state.step, value, correct, size),
             average=None if self.ema is None else averaged(state.average, params, state.step, self.ema),
         )
+        return self.placement.state(after)
 
 
 def correct_of(logits: jax.Array, targets: jax.Array, mask: jax.Array | None) -> jax.Array:

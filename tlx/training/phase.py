@@ -22,6 +22,7 @@ from tlx.training.evaluate import evaluate
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.parallel import ONE, Placement
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
 from tlx.training.snapshot import Best, Snapshot
@@ -75,6 +76,7 @@ class Task:
     accumulate: int = 1
     ema: float | None = None
     stop: Stop = never
+    placement: Placement = ONE
 
     @property
     def seed(self) -> int:
@@ -91,6 +93,7 @@ def program_of(
     """Say what the step of a phase is made of, and for how many steps each leaf that trains has trained before."""
     ages = ages_of(memory, labels, phase.groups)
     how: dict[str, Any] = {"loss": task.loss, "mix": task.mix, "accumulate": task.accumulate, "ema": task.ema}
+    how["placement"] = task.placement
     how |= {"stored_norms": phase.norms == "stored", "after": after}
     return Program.of(task.model, labels, phase.groups, ages, phase.epochs * task.epoch_steps, **how), ages
 
@@ -189,7 +192,7 @@ class PhaseRun:
             phase=phase,
             labels=labels,
             summary=summarize(snapshot.variables, labels),
-            frozen=jax.device_put(frozen_part(snapshot.variables, labels)),  # once, not at every step
+            frozen=task.placement.parameters(frozen_part(snapshot.variables, labels)),  # once, not at every step
             ages=ages,
             first_step=snapshot.step,
             kept=kept,
@@ -209,7 +212,7 @@ class PhaseRun:
         average = None if self.task.ema is None else _averages(trainable, snapshot.average)
         trainable = jax.tree.map(jnp.array, trainable)
         installed = install(self.program.tx.init(trainable), snapshot.memory, self.ages, snapshot.step)
-        return TrainState(
+        state = TrainState(
             step=jnp.asarray(snapshot.step, jnp.int32),
             params=trainable,
             batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
@@ -218,6 +221,7 @@ class PhaseRun:
             totals=Totals.zero() if snapshot.totals is None else Totals.of(snapshot.totals),
             average=average,
         )
+        return self.task.placement.state(state)
 
     def steps(self, state: TrainState, epoch: int, first: int) -> Iterator[tuple[TrainState, int]]:
         """Take the steps of an epoch from `first` on; yield the state, and how many are done, where one can stop.
@@ -229,7 +233,8 @@ class PhaseRun:
             self.ready("train")
             yield from self.resident.steps(state, self.frozen, task.feed, epoch, first)
             return
-        source, preprocess, feed = task.train, task.preprocess, task.feed
+        placement, parts = task.placement, task.accumulate
+        source, preprocess, feed = task.train, task.preprocess, replace(task.feed, share=placement.share(parts))
         if isinstance(self.kept, Frozen):
             source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
             preprocess = source.preprocess
@@ -238,7 +243,7 @@ class PhaseRun:
         for done, batch in enumerate(stream, start=first + 1):
             if done == first + 1:
                 self.ready("train")
-            state = step(state, self.frozen, batch)
+            state = step(state, self.frozen, placement.batch(batch, parts))
             if done % CHECK_EVERY == 0:
                 self._check_loss(looked_at)
                 looked_at = jnp.copy(state.totals.bad_step)  # the next step takes the state's own
@@ -285,6 +290,7 @@ class PhaseRun:
                 preprocess = source.preprocess
             size = validation_batch(task, self.resident is not None)
             how: dict[str, Any] = {"after": after, "workers": task.feed.workers, "stop": task.stop}
+            how["placement"] = task.placement
             scores = evaluate(task.model, tested, source, preprocess, size, **how)
         record: dict[str, Any] = {
             "step": snapshot.step,

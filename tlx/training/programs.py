@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optax
@@ -10,6 +10,7 @@ import optax
 from tlx.optim.groups import Group, optimizer, ranked
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.parallel import ONE, Placement
 from tlx.training.state import EpochFunction, StepFunction
 from tlx.training.step import make_train_epoch, make_train_step
 from tlx.tree.labels import trainable_mask
@@ -36,6 +37,7 @@ class Program:
     after: str | None
     accumulate: int = 1
     ema: float | None = None
+    placement: Placement = ONE
 
     @classmethod
     def of(
@@ -76,6 +78,6 @@ def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction,
     tx = optimizer(trained, dict(program.groups), program.steps, dict(program.ages))
     given = (program.model, labels, tx, program.loss, program.mix)
     how: dict[str, Any] = {"stored_norms": program.stored_norms, "after": program.after, "ema": program.ema}
-    whole = make_train_step(*given, **how)
-    step = whole if program.accumulate == 1 else make_train_step(*given, **how, accumulate=program.accumulate)
-    return tx, step, make_train_epoch(whole)
+    step = make_train_step(*given, **how, accumulate=program.accumulate, placement=program.placement)
+    of_all = make_train_step(*given, **how, placement=replace(program.placement, by="jit", norms="all"))
+    return tx, step, make_train_epoch(of_all)

@@ -52,7 +52,7 @@ class Resident:
             return None
         images = rows.reshape(-1, *rows.shape[2:]).astype(kept.train.dtype, copy=False)
         examples = {"image": images, "label": np.tile(kept.train.labels, len(rows))}
-        return cls(kept.train, jax.device_put(examples), program.epoch)
+        return cls(kept.train, program.placement.replicated(examples), program.epoch)
 
     def steps(
         self, state: TrainState, frozen: Tree, feed: Feed, epoch: int, first: int

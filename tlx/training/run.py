@@ -30,6 +30,7 @@ from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
 from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
+from tlx.training.parallel import Parallel
 from tlx.training.run_directory import CONFIG, EVALUATION, EXPORT, METRICS, RESULT, RUN, entered, read_json
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
@@ -89,6 +90,7 @@ def finetune(
     accumulate: int = 1,
     remat: bool = False,
     ema: float | None = None,
+    parallel: Parallel | None = None,
     compare_scratch: bool = True,
     resume: bool = False,
     allow: Sequence[str] = (),
@@ -103,14 +105,15 @@ def finetune(
     own one, which must know the data's classes in their order, as after `tlx.linear_probe`. `preprocess` replaces the
     base's own; `augment`, `mix`, `balanced` and `workers` say how training pictures are fed, `accumulate` and `remat`
     spare memory, `ema` averages the weights (`tlx.fit`), and `cache` says whether and where the activations of frozen
-    stages are kept (`tlx.Cache`). With `compare_scratch` the same model is trained from fresh weights for as many
-    epochs and tested beside. The directory `out` takes everything: a description, metrics, checkpoints, test results,
-    the trained model under `export/`, and `config`, if given, as `config.yaml`. With `progress`, notes on the data and
-    a bar a phase go to standard error. With `resume`, an interrupted run goes on from its last checkpoint, to the same
-    bits as if it had not been interrupted, and a finished one is returned as it is; what it was begun with
-    (`run.json`) must be the same, except for what `allow` names: "data_sha256", or "phases" for all about them. Once
-    `stop` says so the run saves and ends (`tlx.StopOnSignals`); else it saves every `checkpoint_every` seconds
-    (`Checkpoints`). While it runs, no other process can write to `out`.
+    stages are kept (`tlx.Cache`), and `parallel` on which devices it trains (`tlx.Parallel`). With `compare_scratch`
+    the same model is trained from fresh weights for as many epochs and tested beside. The directory `out` takes
+    everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and `config`, if
+    given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error. With `resume`,
+    an interrupted run goes on from its last checkpoint, to the same bits as if it had not been interrupted, and a
+    finished one is returned as it is; what it was begun with (`run.json`) must be the same, except for what `allow`
+    names: "data_sha256", or "phases" for all about them. Once `stop` says so the run saves and ends
+    (`tlx.StopOnSignals`); else it saves every `checkpoint_every` seconds (`Checkpoints`). While it runs, no other
+    process can write to `out`.
 
     Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
     same or all its checkpoints are damaged, `DataError` for data that cannot be trained on, `DivergedError`,
@@ -126,6 +129,7 @@ def finetune(
     """
     keep_programs()
     out, loss, augment, mix, cache = Path(out), loss or Loss(), augment or None, mix or None, cache or Cache()
+    placement = (parallel or Parallel()).placement()
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
@@ -162,9 +166,11 @@ def finetune(
         "compare_scratch": compare_scratch,
         "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
     }
+    if placement.groups > 1:
+        description["norms_over"] = placement.groups
     description["command"] = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if config is not None else None
     feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers, "cache": cache}
-    feeding |= {"accumulate": accumulate, "remat": remat, "ema": ema}
+    feeding |= {"accumulate": accumulate, "remat": remat, "ema": ema, "parallel": parallel}
     trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, checkpoint_every, progress, stop)
     with entered(out, description, config, resume, allow) as finished:
         return Run.open(out) if finished else _run(trainer, base, recipe, description, compare_scratch)
@@ -300,7 +306,8 @@ class _Trainer:
                 checkpoints=checkpoints,
                 stop=self.stop,
             )
-        how: dict[str, Any] = {"workers": self.feeding["workers"], "stop": self.stop}
+        placement = (self.feeding["parallel"] or Parallel()).placement()
+        how: dict[str, Any] = {"workers": self.feeding["workers"], "stop": self.stop, "placement": placement}
         return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size, **how)
 
 
@@ -309,8 +316,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Test a finished run's model again, on a part of the run's own data or of `data`.
 
-    On the run's own test examples it repeats the test accuracy exactly. Raise `CheckpointError` where its data have
-    changed, and `ConfigError` where they were arrays in memory.
+    On the run's own test examples, and as many devices, it repeats the test accuracy exactly. Raise `CheckpointError`
+    where its data have changed, and `ConfigError` where they were arrays in memory.
     """
     path = Path(path)
     trained, description = Run.open(path).load(), read_json(path / RUN, "data", "data_sha256", "batch_size")
@@ -321,7 +328,8 @@ def evaluate_run(
         if data_fingerprint(data) != description["data_sha256"]:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
     size, source = description["batch_size"], getattr(data, part)
-    return evaluate(trained.model, trained.variables, source, trained.preprocess, size, workers=workers)
+    how: dict[str, Any] = {"workers": workers, "placement": Parallel().placement()}
+    return evaluate(trained.model, trained.variables, source, trained.preprocess, size, **how)
 
 
 def split_of(path: str | Path) -> dict[str, Any]:

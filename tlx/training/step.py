@@ -1,5 +1,6 @@
 """The training step: a pure function of state, frozen parameters and batch, compiled with donated buffers."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ from tlx.training.accumulate import make_accumulated_step
 from tlx.training.loss import Loss
 from tlx.training.method import Method, correct_of
 from tlx.training.mix import Mix
+from tlx.training.parallel import ONE, Placement
+from tlx.training.pmapped import make_pmapped_step
 from tlx.training.state import EpochFunction, StepFunction, TrainState
 from tlx.tree.paths import Tree
 
@@ -25,6 +28,7 @@ def make_train_step(
     after: str | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    placement: Placement = ONE,
 ) -> StepFunction:
     """Build `step(state, frozen, batch) -> state` for one phase, jitted, with `state` donated.
 
@@ -34,9 +38,12 @@ def make_train_step(
     padding, which counts nowhere. `mix` mixes its pictures in pairs; with `stored_norms` batch norms run on
     their stored statistics. With `after` the images are what that stage makes of pictures, and no stage up to it runs.
     With `accumulate` a batch, which must be divisible by it, goes through the model in so many parts
-    (`make_accumulated_step`); with `ema` the state's `average` follows its parameters (`Method`).
+    (`make_accumulated_step`); with `ema` the state's `average` follows its parameters (`Method`). With a `placement` on
+    many devices state, frozen parameters and batch come as it puts them.
     """
-    method = Method(model, labels, tx, loss, mix, stored_norms, after, ema)
+    method = Method(model, labels, tx, loss, mix, stored_norms, after, ema, placement)
+    if placement.by == "pmap":
+        return make_pmapped_step(replace(method, placement=ONE), placement, accumulate)
     if accumulate > 1:
         return make_accumulated_step(method, accumulate)
 

@@ -1,0 +1,182 @@
+"""Many devices: a step's arrays over a mesh, whose number changes what a step costs and not what it does."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tlx.data.pipeline import Batch, Share
+from tlx.errors import ConfigError
+from tlx.training.state import TrainState
+from tlx.tree.paths import Tree
+
+AXIS = "data"
+LEAST = 1 << 12  # numbers of a leaf that is worth splitting
+By = Literal["jit", "pmap"]
+Shard = Literal["nothing", "optimizer", "all"]
+Norms = Literal["all", "each"]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Say on which devices to train, and how (`tlx.fit`).
+
+    The rows of each batch go to the first `devices` that JAX has (None: all, those of other hosts included), in equal
+    numbers, filled up with rows that do not count. Loss, gradient, statistics of batch norms, dropout and mixing are
+    those of the whole batch, whatever the number of devices. With `norms` "each", batch norms take the statistics of
+    each device's rows by themselves, and keep their average.
+
+    `shard` "optimizer" splits moving averages of gradients and what else optimizers remember among the devices, "all"
+    the parameters, too, which are gathered as they are needed (ZeRO: S. Rajbhandari et al., 2020); by default each
+    device has all. `by` "pmap" runs the same step through `jax.pmap`, which JAX maintains for old programs' sake; it
+    does not shard.
+
+    Raise `ConfigError` for what none of it can be.
+
+    >>> Parallel(devices=1).placement().count
+    1
+    """
+
+    devices: int | None = None
+    by: By = "jit"
+    shard: Shard = "nothing"
+    norms: Norms = "all"
+
+    def __post_init__(self) -> None:
+        for name, options in (("by", By), ("shard", Shard), ("norms", Norms)):
+            if getattr(self, name) not in get_args(options):
+                raise ConfigError(
+                    f"parallel: {name} is one of {', '.join(get_args(options))}, not {getattr(self, name)!r}"
+                )
+        if self.devices is not None and (isinstance(self.devices, bool) or self.devices < 1):
+            raise ConfigError(f"devices: {self.devices!r} is not an integer of 1 or more, nor None")
+        if self.by == "pmap" and self.shard != "nothing":
+            raise ConfigError(f"parallel: pmap gives each device all; shard={self.shard!r} goes with by='jit'")
+
+    def placement(self) -> "Placement":
+        """Find the devices; raise `ConfigError` where there are too few."""
+        found = _devices()
+        if self.devices is not None and self.devices > len(found):
+            raise ConfigError(
+                f"devices: {self.devices}, and JAX finds {len(found)} ({found[0].platform}): ask for fewer"
+            )
+        return Placement(tuple(found[: self.devices]), self.by, self.shard, self.norms)
+
+
+def _devices() -> list[jax.Device]:
+    """Return the devices to compute on, those of a host beside each other."""
+    default = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = getattr(default, "platform", default)
+    return sorted(jax.devices(platform), key=lambda device: (device.process_index, device.id))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the arrays of a step lie. On one device it leaves everything as it is."""
+
+    devices: tuple[jax.Device, ...] = ()
+    by: By = "jit"
+    shard: Shard = "nothing"
+    norms: Norms = "all"
+
+    @property
+    def count(self) -> int:
+        return max(len(self.devices), 1)
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    @property
+    def meshed(self) -> bool:
+        """Tell whether arrays lie on a mesh, and not where JAX puts them by default."""
+        return self.count > 1 or self.by == "pmap"
+
+    @property
+    def groups(self) -> int:
+        """How many groups of a batch's rows batch norms look at by themselves, in a program for all devices."""
+        return self.count if self.norms == "each" else 1
+
+    def share(self, parts: int = 1) -> Share:
+        """Say which rows of a batch this host makes."""
+        return Share(parts, self.count)
+
+    def leading(self, rows: int, parts: int = 1) -> tuple[int, ...]:
+        """Return the first axes of a batch of so many rows as steps take it: parts if several, devices for pmap."""
+        axes = ((parts,) if parts > 1 else ()) + ((self.count,) if self.by == "pmap" else ())
+        return (*axes, rows // math.prod(axes))
+
+    def batch(self, batch: Batch, parts: int = 1) -> dict[str, Any]:
+        """Put the rows that `share` asked for on the devices, for a step that takes them in so many parts."""
+        if parts == 1 and not self.meshed:
+            return batch  # the step puts it
+        shaped = {name: rows.reshape(*self.leading(len(rows), parts), *rows.shape[1:]) for name, rows in batch.items()}
+        return self.rows(shaped, parts)
+
+    def rows(self, batch: Tree, parts: int = 1) -> Any:
+        """Put arrays (rows, …) or, of `parts`, (parts, rows, …) on the devices, rows by rows."""
+        over = PartitionSpec(None, AXIS) if parts > 1 else PartitionSpec(AXIS)
+        return self._put(batch, lambda: jax.tree.map(lambda _: self._over(over), batch))
+
+    def replicated(self, tree: Tree) -> Tree:
+        """Give each device all of a tree."""
+        return self._put(tree, lambda: self._split(tree, False))
+
+    def parameters(self, tree: Tree) -> Tree:
+        """Put parameters, or what has their shapes, on the devices."""
+        return self._put(tree, lambda: self._split(tree, self.shard == "all"))
+
+    def state(self, state: TrainState) -> TrainState:
+        """Put a state on the devices."""
+        found: TrainState = self._put(state, lambda: self._of_state(state))
+        return found
+
+    def _put(self, tree: Any, where: Callable[[], Any]) -> Any:
+        """Put arrays somewhere; of those that are traced, and of mere shapes, say that they lie there."""
+        kinds = {type(leaf) for leaf in jax.tree.leaves(tree)}
+        if any(issubclass(kind, jax.core.Tracer) for kind in kinds):
+            return jax.lax.with_sharding_constraint(tree, where()) if self.meshed else tree
+        if jax.ShapeDtypeStruct in kinds:
+            return _shapes_at(tree, where()) if self.meshed else tree
+        return jax.device_put(tree, where()) if self.meshed else jax.device_put(tree)
+
+    def _of_state(self, state: TrainState) -> Any:
+        """Return where each leaf of a state lies, by their shapes."""
+        all_split, memory_split = self.shard == "all", self.shard != "nothing"
+        return TrainState(
+            step=self._split(state.step, False),
+            params=self._split(state.params, all_split),
+            batch_stats=self._split(state.batch_stats, False),
+            opt_state=self._split(state.opt_state, memory_split),
+            key=self._split(state.key, False),
+            totals=self._split(state.totals, False),
+            average=self._split(state.average, all_split),
+        )
+
+    def _split(self, tree: Tree, split: bool) -> Any:
+        """Return where each leaf lies: with `split`, in equal parts along the longest axis that has such."""
+
+        def over(leaf: Any) -> NamedSharding:
+            shape = leaf.shape
+            axes = [axis for axis, length in enumerate(shape) if length % self.count == 0]
+            if not split or not axes or leaf.size < LEAST:
+                return self._over(PartitionSpec())
+            longest = max(axes, key=lambda axis: shape[axis])
+            return self._over(PartitionSpec(*(AXIS if axis == longest else None for axis in range(longest + 1))))
+
+        return jax.tree.map(over, tree)
+
+    def _over(self, spec: PartitionSpec) -> NamedSharding:
+        return NamedSharding(self.mesh, spec)
+
+
+def _shapes_at(tree: Tree, where: Tree) -> Tree:
+    return jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), tree, where)
+
+
+ONE = Placement()

@@ -1,0 +1,100 @@
+"""The second way to many devices: the same step through `jax.pmap`, which JAX keeps for programs written with it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tlx.training.accumulate import Devices, Sums, add_part, apply_sums, key_of
+from tlx.training.method import Method
+from tlx.training.parallel import AXIS, Placement
+from tlx.training.state import StepFunction, TrainState
+from tlx.tree.paths import Tree
+
+
+class OfAxis(Devices):
+    """What a program on one of pmap's devices sees: its own rows, and by name those of the others."""
+
+    def __init__(self, placement: Placement) -> None:
+        self.count = placement.count
+        self.norms: Mapping[str, Any] = {"axis_name": AXIS if placement.norms == "all" else None}
+
+    def total(self, value: Any) -> Any:
+        return jax.lax.psum(value, AXIS)
+
+    def whole(self, rows: jax.Array) -> jax.Array:
+        found: jax.Array = jax.lax.all_gather(rows, AXIS, tiled=True)
+        return found
+
+    def own(self, rows: jax.Array) -> jax.Array:
+        each = len(rows) // self.count
+        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * each, each)
+
+    def counted(self, mask: jax.Array | None) -> jax.Array | None:
+        if mask is None or self.norms["axis_name"]:
+            return mask
+        return mask | ~mask.any()  # what is all padding must be finite
+
+
+def make_pmapped_step(method: Method, placement: Placement, parts: int = 1) -> StepFunction:
+    """Build the step of `make_train_step` for pmap: one program a device, whose sums are added among them.
+
+    Batches come as `Placement.batch` puts them. Batch norms take statistics of all devices' rows, or each of its own,
+    as `placement` says; `flax.linen.Dropout` drops what it would drop in one program for all. Other randomness in a
+    model is the same on each device. The parts of a batch are one program, which takes longer to compile than theirs.
+    """
+    devices = OfAxis(placement)
+
+    def step(state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
+        sums, stats = Sums.zero(state.params), state.batch_stats
+        with nn.intercept_methods(_drop_as_one(devices)):
+            for part in range(parts):
+                rows = batch if parts == 1 else {name: each[part] for name, each in batch.items()}
+                key = jax.random.fold_in(state.key, state.step) if parts == 1 else key_of(state, part)
+                sums, after = add_part(method, devices, sums, stats, state, frozen, rows, key)
+                stats = after if placement.norms == "all" else _averaged(devices, after, stats, rows)
+        return apply_sums(method, state, devices.total(sums), stats)
+
+    found: StepFunction = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, None, 0 if parts == 1 else 1),
+        out_axes=None,
+        devices=placement.devices,
+        donate_argnums=0,
+    )
+    return found
+
+
+def _averaged(devices: OfAxis, stats: Tree, before: Tree, rows: Mapping[str, Any]) -> Tree:
+    """Average batch statistics over the devices on which something counts."""
+    mask = rows.get("mask")
+    some = jnp.ones(()) if mask is None else mask.any().astype(jnp.float32)
+    among = devices.total(some)
+    return jax.tree.map(
+        lambda new, old: jnp.where(among > 0, devices.total(some * new) / jnp.maximum(among, 1), old), stats, before
+    )
+
+
+def _drop_as_one(devices: OfAxis) -> Any:
+    """Return an interceptor under which `flax.linen.Dropout` draws for the rows of all devices, and takes its own."""
+
+    def intercept(
+        call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: nn.module.InterceptorContext
+    ) -> Any:
+        module = context.module
+        if not isinstance(module, nn.Dropout) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        x, given = args[0], dict(zip(("deterministic", "rng"), args[1:], strict=False)) | kwargs
+        deterministic = nn.merge_param("deterministic", module.deterministic, given.get("deterministic"))
+        if deterministic or module.rate in (0, 1) or 0 in module.broadcast_dims:
+            return call(*args, **kwargs)
+        key = given.get("rng")
+        key = module.make_rng(module.rng_collection) if key is None else key
+        rest = tuple(1 if axis in module.broadcast_dims else size for axis, size in enumerate(x.shape[1:], 1))
+        kept = jax.random.bernoulli(key, 1 - module.rate, (devices.count * len(x), *rest))
+        return jnp.where(devices.own(kept), x / (1 - module.rate), jnp.zeros_like(x))
+
+    return intercept
