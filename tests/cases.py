@@ -155,7 +155,8 @@ class Case:
             "one leaf": ((self.leaf, "leaf"), ("**", "frozen")),
             "all but one leaf": ((self.leaf, "frozen"), ("base", "base"), ("head", "head")),
         }
-        if any(path.endswith("norm/scale") for path in flatten(_variables(self)["params"])):
+        shapes = jax.eval_shape(lambda: self.model.init(jax.random.key(0), jnp.zeros((1, *self.shape))))
+        if any(path.endswith("norm/scale") for path in flatten(shapes["params"])):
             ways["norms"] = (("**/norm", "frozen"), ("base", "base"), ("head", "head"))
         return ways
 

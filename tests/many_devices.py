@@ -1,17 +1,22 @@
-"""What fits come to on one, two, four and eight devices, where the process has so many: JSON, by name.
+"""What fits come to on one, two, four and eight devices, or in several processes: JSON, by name.
 
-XLA_FLAGS=--xla_force_host_platform_device_count=8 makes so many of one CPU.
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 python many_devices.py one FOLDER
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 python many_devices.py processes FOLDER 127.0.0.1:12345 2 0
+
+In FOLDER are the checkpoints of fits that others go on with.
 """
 
 import contextlib
 import json
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 
+import jax
 import numpy as np
 from toys import SPEC, Recorder, toy_source
 
+import tlx
 from tlx.errors import StoppedError
 from tlx.models import Base, Classifier, Head, Stage, initialise
 from tlx.models.layers import ConvNorm, Norm
@@ -23,35 +28,42 @@ from tlx.tree import flatten
 TRAIN, VALIDATION = toy_source(22), toy_source(9, seed=1)
 NORM = Norm(1e-3, 0.5)
 MODEL = Classifier(
-    Base((Stage("stem", ConvNorm(16, 3, NORM, bias=True)), Stage("block", ConvNorm(32, 3, NORM, strides=2)))),
-    Head(3, hidden=(32,), dropout=0.3),
+    Base((Stage("stem", ConvNorm(64, 3, NORM, strides=2, bias=True)),)),
+    Head(3, hidden=(64,), dropout=0.3),
 )
 SLOW, FAST = Group(Constant(0.01), Sgd(0.9)), Group(Constant(0.05), Adam())
 RECIPE = (
     Phase("head", 2, (("base", "frozen"), ("head", "head")), {"head": FAST}),
     Phase("all", 17, (("**", "all"),), {"all": SLOW}),
 )
-FITS = {
-    "one": {},
+KINDS = {"parts": {"accumulate": 2}, "uneven": {"batch_size": 6, "mix": Mix(1.0, 1.0)}}
+ONE = {
+    "one": {"devices": 1},
     **{f"{by} {count}": {"devices": count, "by": by} for by in ("jit", "pmap") for count in (1, 2, 4, 8)},
     "optimizer split": {"devices": 4, "shard": "optimizer"},
     "all split": {"devices": 4, "shard": "all"},
     **{
         f"{name}, {by} {count}": {"devices": count, "by": by, **how}
-        for name, how in {
-            "uneven": {"batch_size": 6},
-            "parts": {"accumulate": 2},
-            "mixed": {"mix": Mix(1.0, 1.0)},
-        }.items()
+        for name, how in KINDS.items()
         for by, count in (("jit", 1), ("jit", 4), ("pmap", 4))
     },
     **{f"each, {by} 4": {"devices": 4, "by": by, "norms": "each", "batch_size": 6} for by in ("jit", "pmap")},
-    "resumed": {"devices": 2, "resumes": {"devices": 4, "shard": "all"}},
+    "stopped": {"devices": 4, "shard": "all", "stops": True},
+    "resumed": {"devices": 2, "resumes": "stopped"},
 }
-STOP_AT = 32  # steps after which "resumed" goes on on other devices, in the middle of an epoch
+PROCESSES = {
+    "jit": {},
+    "pmap": {"by": "pmap"},
+    "uneven, pmap": {"by": "pmap", **KINDS["uneven"]},
+    "parts, jit": KINDS["parts"],
+    "stopped processes": {"shard": "all", "stops": True},
+    "resumed processes": {"resumes": "stopped processes"},
+}
+LATER = {f"from processes, {count}": {"devices": count, "resumes": "stopped processes"} for count in (1, 4)}
+STOP_AT = 32  # steps after which some stop, in the middle of an epoch, for others to go on on other devices
 
 
-class StoppedAt:
+class StopAt:
     """Ask for a stop after so many steps."""
 
     def __init__(self, steps):
@@ -62,25 +74,35 @@ class StoppedAt:
         return self.left == 0
 
 
-def begun(folder, how):
-    """Begin a fit that is stopped, and return where it was saved."""
-    checkpoints = Checkpoints(folder)
-    with contextlib.suppress(StoppedError):
-        run(**how, checkpoints=checkpoints, stop=StoppedAt(STOP_AT))
-    assert checkpoints.latest().step
-    return checkpoints
-
-
-def run(devices=1, by="jit", shard="nothing", norms="all", batch_size=8, resumes=None, **how):
-    """Fit; return the losses, what evaluation says, and how a large leaf and its momentum lie at the end."""
+def run(
+    name, folder, devices=None, by="jit", shard="nothing", norms="all", batch_size=8, stops=False, resumes=None, **how
+):
+    """Fit; return the losses, what evaluation says, and how a large leaf lies at the end."""
     log, parallel = Recorder(), Parallel(devices, by, shard, norms)
-    if resumes:
-        how["checkpoints"] = begun(Path(tempfile.mkdtemp()), resumes)
     variables = initialise(MODEL, (6, 6, 1), 0)
-    options = {"batch_size": batch_size, "cache": Cache("memory"), "ema": 0.9, "parallel": parallel, **how}
-    done = fit(MODEL, variables, RECIPE, TRAIN, VALIDATION, SPEC, logs=[log], **options)
+    options = {
+        "batch_size": batch_size,
+        "cache": Cache("memory"),
+        "ema": 0.9,
+        "parallel": parallel,
+        "logs": [log],
+        **how,
+    }
+    if stops:
+        options |= {"checkpoints": Checkpoints(folder / name), "stop": StopAt(STOP_AT)}
+    if resumes:
+        options["checkpoints"] = Checkpoints(copied(folder / resumes, folder / name))
+        assert options["checkpoints"].latest().batch
+    try:
+        done = fit(MODEL, variables, RECIPE, TRAIN, VALIDATION, SPEC, **options)
+    except StoppedError:
+        saved = options["checkpoints"].latest()
+        return {"step": saved.step, "losses": [record["loss"] for record in log.records]}
+    finally:
+        if "checkpoints" in options:
+            options["checkpoints"].close()
     found = evaluate(MODEL, done.variables, VALIDATION, SPEC, 4, placement=parallel.placement())
-    leaf = done.variables["params"]["base"]["block"]["conv"]["kernel"]
+    leaf = done.variables["params"]["head"]["hidden1"]["kernel"]
     return {
         "losses": [record["loss"] for record in log.records],
         "accuracies": [record["accuracy"] for record in log.records],
@@ -88,12 +110,29 @@ def run(devices=1, by="jit", shard="nothing", norms="all", batch_size=8, resumes
         "statistics": [float(np.sum(each)) for each in flatten(done.variables["batch_stats"]).values()],
         "predicted": found.predicted.tolist(),
         "probabilities": found.probabilities.tolist(),
-        "devices": len(leaf.sharding.device_set),
-        "part": leaf.addressable_shards[0].data.size / leaf.size,
+        "devices": len(leaf.sharding.device_set) if isinstance(leaf, jax.Array) else 1,
+        "part": leaf.addressable_shards[0].data.size / leaf.size if isinstance(leaf, jax.Array) else 1,
         "compiled": [record["compiled"] for record in log.records],
     }
 
 
+def copied(origin, place):
+    """Copy checkpoints, by one process of those that will read them."""
+    tlx.hosts.of_first(lambda: shutil.copytree(origin, place) and None)
+    return place
+
+
+def main(kind, folder, coordinator=None, processes=None, process=None):
+    folder = Path(folder)
+    if kind == "processes":
+        tlx.join_hosts(coordinator, int(processes), int(process))
+        fits = PROCESSES if jax.device_count() == 4 else {name: PROCESSES[name] for name in ("jit", "pmap")}
+    else:
+        fits = {**ONE, **LATER} if (folder / "stopped processes").exists() else ONE
+    with contextlib.redirect_stdout(sys.stderr):  # Gloo says that it is connected
+        found = {name: run(name, folder, **how) for name, how in fits.items()}
+    print("\n" + json.dumps(found))
+
+
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or list(FITS)
-    print(json.dumps({name: run(**FITS[name]) for name in wanted}))
+    main(*sys.argv[1:])

@@ -16,6 +16,7 @@ BELOW = {
     "errors": set(),
     "files": {"errors"},
     "stop": {"errors"},
+    "hosts": {"errors"},
     "tree": {"errors"},
     "models": {"tree", "errors"},
     "data": {"tree", "errors"},
@@ -23,7 +24,7 @@ BELOW = {
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "presets": {"convert", "data", "models", "tree", "files", "errors"},
-    "training": {"optim", "data", "models", "presets", "recipes", "tree", "files", "stop", "errors"},
+    "training": {"optim", "data", "models", "presets", "recipes", "tree", "files", "stop", "hosts", "errors"},
     "analysis": {"files", "errors"},
     "cli": {
         "training",
@@ -37,6 +38,7 @@ BELOW = {
         "tree",
         "files",
         "stop",
+        "hosts",
         "errors",
     },
 }

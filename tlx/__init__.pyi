@@ -16,6 +16,7 @@ from .data import data_from_arrays as data_from_arrays
 from .data import data_from_sources as data_from_sources
 from .data import load_data as load_data
 from .errors import TlxError as TlxError
+from .hosts import join_hosts as join_hosts
 from .optim import Group as Group
 from .optim import Phase as Phase
 from .presets import Pretrained as Pretrained

@@ -43,6 +43,12 @@ class StorageError(TlxError):
     exit_code = 6
 
 
+class LostHostError(TlxError):
+    """Stop because another process of the same run is gone."""
+
+    exit_code = 6
+
+
 class DownloadError(TlxError):
     """Stop because something could not be fetched or was not what was asked for."""
 

@@ -1,39 +1,70 @@
-"""A fit comes to the same on any number of devices, by jit and by pmap."""
+"""A fit comes to the same on any number of devices, by jit and by pmap, in one process and in several."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from many_devices import FITS
+from many_devices import LATER, ONE, PROCESSES
 
 import tlx
 from tlx.errors import ConfigError
 from tlx.training.parallel import Parallel, Placement
 
+EACH = ("2 x 1", "2 x 2")  # processes x devices
+RUNS = [("one", name) for name in (*ONE, *LATER)] + [("2 x 1", "jit"), ("2 x 1", "pmap")]
+RUNS += [("2 x 2", name) for name in PROCESSES]
+WHOLE = [(where, name) for where, name in RUNS if not name.startswith("stopped")]
+
+
+def started(devices, *arguments):
+    script = Path(__file__).resolve().parents[1] / "many_devices.py"
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    return subprocess.Popen([sys.executable, script, *map(str, arguments)], **pipes)
+
+
+def said(process):
+    found, faults = process.communicate(timeout=500)
+    assert not process.returncode, faults[-3000:]
+    return json.loads(found.splitlines()[-1])
+
 
 @pytest.fixture(scope="module")
-def fits():
-    """What all of FITS came to, in a process with eight devices."""
-    script = Path(__file__).resolve().parents[1] / "many_devices.py"
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, env=environment)
-    assert not done.returncode, done.stderr[-3000:]
-    return json.loads(done.stdout)
+def fits(tmp_path_factory):
+    """What all fits came to: those in two processes, then those in one with eight devices, which go on with some."""
+    found = {}
+    for devices, each in enumerate(EACH, 1):
+        folder = tmp_path_factory.mktemp("fits")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        first, second = (started(devices, "processes", folder, address, 2, process) for process in range(2))
+        found[each], other = said(first), said(second)
+        assert {name: fit["losses"] for name, fit in other.items()} == {
+            name: fit["losses"] for name, fit in found[each].items()
+        }
+    return found | {"one": said(started(8, "one", folder))}
 
 
-def other_of(name):
-    """Name the fit that another is to be like."""
-    kind, _, rest = name.partition(", ")
-    return f"{kind}, jit {4 if kind == 'each' else 1}" if rest else "one"
+def like(fits, name):
+    """Return the fit on one device that another is to be like."""
+    if name.startswith("each"):
+        return fits["one"]["each, jit 4"]
+    return fits["one"].get(f"{name.partition(',')[0]}, jit 1", fits["one"]["one"])
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_it_is_the_same_on_any_number_of_devices(fits, name):
-    found, other = fits[name], fits[other_of(name)]
+@pytest.mark.parametrize(("where", "name"), WHOLE)
+def test_it_is_the_same_on_any_number_of_devices(fits, where, name):
+    found, other = fits[where][name], like(fits, name)
     known = len(found["losses"])  # a resumed fit has logged what came after
     epochs = slice(0, 10) if name.startswith("each") else slice(-known, None)  # norms of two rows are chaotic
     for what in ("losses", "validation"):
@@ -45,25 +76,27 @@ def test_it_is_the_same_on_any_number_of_devices(fits, name):
         np.testing.assert_allclose(found["statistics"], other["statistics"], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in FITS if name not in ("one", "resumed")])
+@pytest.mark.parametrize("name", [name for name in ONE if ("one", name) in WHOLE])
 def test_it_trains_on_as_many_devices_as_it_says(fits, name):
-    assert fits[name]["devices"] == FITS[name]["devices"]
-    assert fits[name]["part"] == (1 / 4 if name == "all split" else 1)
+    assert fits["one"][name]["devices"] == ONE[name]["devices"]
+    assert fits["one"][name]["part"] == (1 / 4 if name == "all split" else 1)
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_nothing_is_compiled_once_a_phase_runs(fits, name):
+@pytest.mark.parametrize(("where", "name"), WHOLE)
+def test_nothing_is_compiled_once_a_phase_runs(fits, where, name):
     """Arrays lie after a step as they lay before it."""
-    compiled = fits[name]["compiled"]
-    assert not any(each for epoch, each in enumerate(compiled) if epoch not in ((0,) if name == "resumed" else (0, 2)))
+    compiled = fits[where][name]["compiled"]
+    begins = (0,) if len(compiled) < len(fits["one"]["one"]["losses"]) else (0, 2)
+    assert not any(each for epoch, each in enumerate(compiled) if epoch not in begins)
 
 
 def test_each_device_s_norms_are_something_else(fits):
-    assert abs(fits["each, jit 4"]["losses"][3] / fits["uneven, jit 1"]["losses"][3] - 1) > 1e-2
+    assert abs(fits["one"]["each, jit 4"]["losses"][3] / fits["one"]["uneven, jit 1"]["losses"][3] - 1) > 1e-2
 
 
-def test_half_of_the_steps_are_left_to_the_resumed_one(fits):
-    assert 0 < len(fits["resumed"]["losses"]) < len(fits["one"]["losses"])
+@pytest.mark.parametrize(("where", "name"), [run for run in RUNS if run not in WHOLE])
+def test_what_was_stopped_had_begun(fits, where, name):
+    assert 0 < fits[where][name]["step"] < 51
 
 
 @pytest.mark.parametrize(

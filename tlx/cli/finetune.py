@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,8 @@ from tlx.errors import CheckpointError, ConfigError
 from tlx.stop import stopping_at_once
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
-NOT_SAVED = ("json", "debug", "resume", "allow", "config", "out", *OF_THE_MACHINE)
+HOSTS = ("coordinator", "processes", "process")
+NOT_SAVED = ("json", "debug", "resume", "allow", "config", "out", *OF_THE_MACHINE, *HOSTS)
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
@@ -103,6 +105,13 @@ class Finetune(TransferOptions):
     sync_norms: bool = True
     """Take the statistics of batch norms of the rows of all devices, and not of each device's by themselves."""
 
+    coordinator: str | None = None
+    """Train with other processes: the first one's HOST:PORT; auto under SLURM, Open MPI, GKE and Cloud TPU."""
+    processes: int | None = None
+    """How many processes train together."""
+    process: int | None = None
+    """Which of them this is, from 0."""
+
     cache_views: int = 0
     """With augmentation: how many variations of each picture are kept and taken in turns; 0: none, no cache."""
 
@@ -141,12 +150,22 @@ class Finetune(TransferOptions):
             raise CheckpointError(f"{out}: no run of tlx finetune was begun there (config.yaml is missing)")
         return ["--config", str(Path(out, "config.yaml")), *arguments]
 
+    def context(self) -> AbstractContextManager[Any]:
+        if self.coordinator is not None:
+            from tlx.hosts import join_hosts
+
+            join_hosts(None if self.coordinator == "auto" else self.coordinator, self.processes, self.process)
+        elif self.processes is not None or self.process is not None:
+            raise ConfigError("--processes and --process go with --coordinator, the address of the first of them")
+        return super().context()
+
     def run(self) -> None:
         with stopping_at_once():
             self._run()
 
     def _run(self) -> None:
         import tlx
+        from tlx.hosts import is_first, of_first
         from tlx.training.loss import Loss
 
         self.check_options(self.out)
@@ -166,7 +185,7 @@ class Finetune(TransferOptions):
                 base,
                 data,
                 recipe,
-                out=self.out or _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}"),
+                out=self.out or of_first(lambda: _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}")),
                 hidden=self.hidden,
                 pool=self.pool,
                 dropout=self.dropout,
@@ -192,6 +211,8 @@ class Finetune(TransferOptions):
                 config=self._resolved(data.spec.source if data.spec else self.data),
                 stop=stop,
             )
+        if not is_first():
+            return
         report = run.path / "report.html"
         if not report.is_file():  # a finished run that is resumed has one, and nothing is written
             tlx.write_report(run.path)

@@ -115,6 +115,7 @@ def compute(
 
     The source holds what stage `after` gives, or pictures; `feed` pads. It begins with batch number `first`.
     """
+    placement = placement.jitted
     variables, left = placement.parameters(variables), len(source) - first * feed.batch_size
     size, waiting = feed.batch_size, None
     for batch in batches(source, preprocess, replace(feed, share=placement.share()), epoch=epoch, first=first):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlx import hosts
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.training.activations import shape_after
@@ -39,6 +40,8 @@ class Ahead:
     def prepare(self, index: int, variables: Tree, memory: Memory) -> None:
         """Begin to compile what a phase of the recipe needs, if it does not end before."""
         phase, task = self.recipe[index], self.task
+        if task.placement.by == "pmap" and hosts.count() > 1:  # which pmap cannot trace for shapes alone
+            return
         plan = "mixing pictures" if task.mix else self.cache.plan(index, variables)
         after, place = (None, None) if isinstance(plan, str) else plan
         labels = label_tree(variables["params"], phase.rules)

@@ -15,6 +15,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
+from tlx import hosts
 from tlx.data.augment import Augment
 from tlx.data.pipeline import Feed
 from tlx.data.preprocess import Preprocess
@@ -45,7 +46,8 @@ class Cache:
     "computed" is that of the model. With augmentation, `views` says how many variations of each picture are kept, which
     the epochs then take in turns; with 0 there is no cache, for every epoch has its own. On the disk they are under
     `folder` (by default `activations` in tlx's cache), by a hash of all that they depend on; the next run that needs
-    the same finds them, also what one that was killed has left. Raise `ConfigError` for what none of it can be.
+    the same finds them, also what one that was killed has left. Processes that train together (`tlx.join_hosts`) each
+    keep all, in memory. Raise `ConfigError` for what none of it can be.
 
     >>> Cache("disk", limit=1 << 30, dtype="bfloat16").views
     0
@@ -106,6 +108,8 @@ class ActivationCache:
         stop: Stop = never,
         placement: Placement = ONE,
     ) -> None:
+        if cache.where == "disk" and hosts.count() > 1:
+            raise ConfigError("cache: several processes keep activations in memory: say auto, memory or off, not disk")
         self.model, self.recipe, self.cache, self.stop, self.placement = model, recipe, cache, stop, placement
         parts = {"train": train, "validation": validation, "test": test}
         self.parts = {name: part for name, part in parts.items() if part}
@@ -141,7 +145,7 @@ class ActivationCache:
         if len(held) == len(self.parts):
             return wanted, "disk" if isinstance(held[0], np.memmap) else "memory"
         try:
-            place = self._places(wanted, (wanted,), variables)[0].get(wanted)
+            place = self._agreed(wanted, (wanted,), variables)[0].get(wanted)
         except OSError:  # of which `of_phase` will tell
             place = None
         return (wanted, place) if place else "no room"
@@ -193,7 +197,7 @@ class ActivationCache:
         names = self.model.base.stage_names
         hashes = {stage: self._hash(stage, variables) for stage in (wanted, *later)}
         missing = [stage for stage in (wanted, *later) if any((part, stage) not in self.kept for part in self.parts)]
-        places, sizes = self._places(wanted, missing, variables)
+        places, sizes = self._agreed(wanted, missing, variables)
         if wanted in missing and wanted not in places:
             return (
                 f"{_size(sizes[wanted])} are more than there is room for, or than the limit, {_size(self.cache.limit)}"
@@ -221,6 +225,11 @@ class ActivationCache:
             }
         )
 
+    def _agreed(self, wanted: str, stages: Sequence[str], variables: Tree) -> tuple[dict[str, Where], dict[str, int]]:
+        """Decide as `_places` does, in the first process for all."""
+        places, sizes = hosts.of_first(lambda: self._places(wanted, stages, variables))
+        return places, sizes
+
     def _places(self, wanted: str, stages: Iterable[str], variables: Tree) -> tuple[dict[str, Where], dict[str, int]]:
         """Decide where the activations of each stage go, the first stages first, and estimate their sizes.
 
@@ -240,7 +249,7 @@ class ActivationCache:
                 continue
             if cache.where == "memory" or (cache.where == "auto" and sizes[stage] <= memory):
                 places[stage], memory = "memory", memory - sizes[stage]
-            elif cache.where == "disk" or stage == wanted:
+            elif (cache.where == "disk" or stage == wanted) and hosts.count() == 1:
                 if disk < 0:
                     folder = _made(self._folder())
                     free = shutil.disk_usage(folder).free + sum(occupied(folder).values())

@@ -1,6 +1,7 @@
 """Checkpoints: snapshots of a run on disk, written beside the training, whole or not at all."""
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from tlx import hosts
 from tlx.errors import CheckpointError, StorageError
-from tlx.files import sync
+from tlx.files import sync, sync_tree
 from tlx.training.manifest import check_manifest, write_manifest
 from tlx.training.snapshot import Snapshot, pack, unpack
 from tlx.tree.fingerprint import fingerprint
@@ -26,6 +29,8 @@ KEPT = 2
 EVERY = 10.0  # seconds
 SHARE = 0.02  # of the time that saving may take
 ARRAYS, PROGRESS = "arrays", "progress.json"
+PATIENCE = 600  # seconds that a process waits for the others to have written
+_meetings = itertools.count()
 
 
 class Checkpoints:
@@ -36,12 +41,16 @@ class Checkpoints:
     thread of its own, while training goes on, brought to the disk (files, then the manifest, then directories), read
     back and renamed; only then does an older one go. One is due when the last was begun `every` seconds ago; by default
     ten, or more where saving would take more than a fiftieth of the time; or after so many `steps`.
+
+    Processes that train together (`tlx.join_hosts`) write one checkpoint in one directory that all of them see; any
+    number of them, on any devices, can read it.
     """
 
     def __init__(self, directory: Path, every: float | None = None, *, steps: int | None = None) -> None:
         self.directory, self.every, self.steps = directory, every, steps
         self._begun, self._since, self._lasted = time.monotonic(), 0, 0.0
         self._damaged: set[int] = set()
+        self._poll = hosts.Poll()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-checkpoint")
         self._saving: Future[None] | None = None
         with _storage_errors(directory):
@@ -50,6 +59,9 @@ class Checkpoints:
 
     def due(self, steps: int) -> bool:
         """Tell, after so many more steps, whether to save now; raise `StorageError` where the last could not be."""
+        return self._poll(self._due(steps))
+
+    def _due(self, steps: int) -> bool:
         self._since += steps
         if self._saving is not None and self._saving.done():
             self.wait()
@@ -69,40 +81,43 @@ class Checkpoints:
         self._begun, self._since = time.monotonic(), 0
         taken = {id(leaf) for leaf in jax.tree.leaves(donated)}
         arrays, plain = pack(snapshot)
-        held = jax.tree.map(lambda leaf: np.array(leaf) if id(leaf) in taken else leaf, arrays)
+        held = jax.tree.map(lambda leaf: _copied(leaf) if id(leaf) in taken else leaf, arrays)
         self._saving = self._pool.submit(self._write, held, plain)
 
     def wait(self) -> None:
         """Wait until what was last begun is saved; raise `StorageError` where it could not be written."""
         saving, self._saving = self._saving, None
-        if saving is not None:
-            saving.result()
+        if saving is not None and not hosts.is_lost():
+            with hosts.lost_hosts():
+                saving.result()
 
     def _write(self, arrays: Tree, plain: dict[str, Any]) -> None:
-        import orbax.checkpoint as ocp
-
-        began = time.monotonic()
-        arrays = jax.tree.map(np.asarray, arrays)
-        partial = self.directory / ".next.partial"
+        began, first = time.monotonic(), hosts.is_first()
+        arrays, partial = jax.tree.map(_here, arrays), self.directory / ".next.partial"
         try:
             with _storage_errors(self.directory):
-                if partial.exists():  # left by a process that was killed
-                    shutil.rmtree(partial)
-                partial.mkdir()
-                with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
-                    writer.save(partial.absolute() / ARRAYS, args=ocp.args.StandardSave(arrays))
-                progress = {**plain, "arrays_sha256": fingerprint(arrays)}
-                (partial / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
-                write_manifest(partial)
-                _prove(partial)
-                partial.rename(self.directory / str(max(self._numbers(), default=0) + 1))
-                sync(self.directory)
+                if first:
+                    if partial.exists():  # left by a process that was killed
+                        shutil.rmtree(partial)
+                    partial.mkdir()
+                _meet("begun")
+                _save(partial / ARRAYS, arrays)
+                _meet("written")
+                if first:
+                    said = fingerprint(arrays) if hosts.count() == 1 else None  # no process has all
+                    (partial / PROGRESS).write_text(json.dumps({**plain, "arrays_sha256": said}), encoding="utf-8")
+                    write_manifest(partial)
+                    _prove(partial)
+                    partial.rename(self.directory / str(max(self._numbers(), default=0) + 1))
+                    sync(self.directory)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)  # it may be what fills the disk
+            if first:
+                shutil.rmtree(partial, ignore_errors=True)  # it may be what fills the disk
             raise
-        sound = [each for each in sorted(self._numbers()) if each not in self._damaged]
-        for older in {*sound[:-KEPT], *self._damaged}:
-            shutil.rmtree(self.directory / str(older), ignore_errors=True)
+        if first:
+            sound = [each for each in sorted(self._numbers()) if each not in self._damaged]
+            for older in {*sound[:-KEPT], *self._damaged}:
+                shutil.rmtree(self.directory / str(older), ignore_errors=True)
         self._damaged.clear()
         self._lasted = time.monotonic() - began
 
@@ -118,21 +133,29 @@ class Checkpoints:
         `CheckpointError` where all are damaged; then all stay.
         """
         self.wait()
+        found: dict[int, Snapshot] = {}
+        number = hosts.of_first(lambda: self._find(found))
+        if number is None:
+            return None
+        return found[number] if number in found else self._read(self.directory / str(number))
+
+    def _find(self, found: dict[int, Snapshot]) -> int | None:
+        """Read the last checkpoint that is whole into `found`, and return its number."""
         fault = None
         for number in sorted(self._numbers(), reverse=True):
             try:
-                return self._read(self.directory / str(number))
+                found[number] = self._read(self.directory / str(number))
             except CheckpointError as error:
                 logging.getLogger("tlx").warning("tlx: %s", error)
                 self._damaged.add(number)
                 fault = error
+            else:
+                return number
         if fault is not None:
             raise fault
         return None
 
     def _read(self, where: Path) -> Snapshot:
-        import orbax.checkpoint as ocp
-
         damage = "the checkpoint is damaged ({}): an older one is taken where there is one"
         try:
             check_manifest(where)
@@ -141,9 +164,8 @@ class Checkpoints:
             raise CheckpointError(f"{where}: {damage.format(error)}") from error
         except OSError as error:  # which another attempt may read: nothing is said against the checkpoint
             raise StorageError(f"{where}: cannot be read ({error.strerror}): mend the rights or the disk") from error
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-            arrays = reader.restore(where.absolute() / ARRAYS)
-        if fingerprint(arrays) != progress["arrays_sha256"]:
+        arrays = _restore(where / ARRAYS)
+        if progress["arrays_sha256"] not in (None, fingerprint(arrays)):
             raise CheckpointError(f"{where}: {damage.format('its arrays are not what was saved')}")
         return unpack(jax.device_put(arrays), progress)
 
@@ -152,7 +174,60 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._pool.shutdown()
+            self._pool.shutdown(wait=not hosts.is_lost())
+
+
+def _copied(leaf: Any) -> Any:
+    """Copy an array before the next step takes it: to the host or, where other processes have a part, on devices."""
+    return jnp.copy(leaf) if _is_spread(leaf) else np.array(leaf)
+
+
+def _here(leaf: Any) -> Any:
+    return leaf if _is_spread(leaf) else np.asarray(leaf)
+
+
+def _is_spread(leaf: Any) -> bool:
+    """Tell whether an array lies on devices of several processes."""
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+
+
+def _save(where: Path, arrays: Tree) -> None:
+    """Write a tree by Orbax, all processes together, each what it has, and bring what this one wrote to the disk."""
+    import orbax.checkpoint as ocp
+
+    together = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes=set(range(hosts.count())), barrier_sync_key_prefix="tlx"
+    )  # to name all processes keeps Orbax from meeting by way of the devices, which are the other thread's
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=together)
+    with ocp.Checkpointer(handler, multiprocessing_options=together) as writer:
+        writer.save(where.absolute(), args=ocp.args.StandardSave(arrays))
+    if not hosts.is_first():
+        for entry in where.glob(f"*.process_{jax.process_index()}"):
+            sync_tree(entry)
+
+
+def _restore(where: Path) -> Tree:
+    """Read a tree as arrays of NumPy, whatever devices it was on, each process by itself."""
+    import orbax.checkpoint as ocp
+
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"tlx{process}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
+        tree = reader.metadata(where.absolute()).item_metadata.tree
+        numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return reader.restore(where.absolute(), args=ocp.args.PyTreeRestore(restore_args=numpy))
+
+
+def _meet(what: str) -> None:
+    """Wait until all processes are here. Called by the threads that save, it must not go through the devices."""
+    if hosts.count() > 1:
+        from orbax.checkpoint import multihost
+
+        meet = multihost.get_barrier_sync_fn(processes=set(range(hosts.count())))
+        meet(key=f"tlx-checkpoint-{what}-{next(_meetings)}", timeout_ms=1000 * PATIENCE)
 
 
 def _prove(written: Path) -> None:

@@ -70,13 +70,14 @@ def evaluate(
     keep_programs()
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
-    variables, size = placement.parameters(variables), min(batch_size, len(source))
+    placement, size = placement.jitted, min(batch_size, len(source))
+    variables = placement.parameters(variables)
     feed = Feed(size, pad=True, workers=workers, share=placement.share())
     parts = []
     for batch in batches(source, preprocess, feed):
         check(stop)
         given = placement.rows({name: batch[name] for name in ("image", "label")})
-        parts.append((given["label"], *_scores(model, after, placement, variables, given["image"], given["label"])))
+        parts.append(_scores(model, after, placement, variables, given["image"], given["label"]))
     columns = ([rows[:size] for rows in jax.device_get(column)] for column in zip(*parts, strict=True))
     return Evaluation(*(np.concatenate(column)[: len(source)] for column in columns))
 
@@ -89,13 +90,14 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
     for start in range(0, len(images), size):
         part = images[start : start + size]
         filled = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
-        parts.append(_scores(model, None, ONE, variables, filled, labels)[0])
+        parts.append(_scores(model, None, ONE, variables, filled, labels)[1])
     probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(images)]
     return probabilities
 
 
 def lower_scores(model: Any, after: str | None, placement: Placement, variables: Tree, images: Any, labels: Any) -> Any:
     """Trace what `evaluate` compiles, for arrays of these shapes."""
+    placement = placement.jitted
     given = placement.rows({"image": images, "label": labels})
     return _scores.lower(model, after, placement, placement.parameters(variables), given["image"], given["label"])
 
@@ -112,7 +114,8 @@ def start_after(stage: str | None) -> dict[str, str]:
 @functools.partial(jit, static_argnums=(0, 1, 2))
 def _scores(
     model: Any, after: str | None, placement: Placement, variables: Tree, images: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, ...]:
+    """Return labels, probabilities and losses, of all rows on each device."""
     logits = model.apply(variables, images, **start_after(after))
-    found: tuple[jax.Array, jax.Array] = placement.replicated((jax.nn.softmax(logits), cross_entropy(logits, labels)))
+    found: tuple[jax.Array, ...] = placement.replicated((labels, jax.nn.softmax(logits), cross_entropy(logits, labels)))
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from tlx import hosts
 from tlx.data.augment import Augment
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
@@ -104,6 +105,7 @@ def fit(
         augment.check(preprocess)
     check_economy(batch_size, accumulate, ema)
     model = rematerialised(model) if remat else model
+    stop = _agreed(stop)
     placement = (parallel or Parallel()).placement()
     task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop, placement)
     check_recipe(recipe, variables, train, validation, batch_size)
@@ -113,14 +115,21 @@ def fit(
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
     _check_same(snapshot, variables, len(recipe))
     try:
-        for index in range(snapshot.phase, len(recipe)):
-            before = sum(record["epochs"] for record in snapshot.records)
-            snapshot = _run_phase(task, index, recipe, snapshot, before, checkpoints, kept, ahead)
+        with hosts.lost_hosts():
+            for index in range(snapshot.phase, len(recipe)):
+                before = sum(record["epochs"] for record in snapshot.records)
+                snapshot = _run_phase(task, index, recipe, snapshot, before, checkpoints, kept, ahead)
     finally:
         ahead.close()
         if checkpoints:
             checkpoints.wait()
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
+
+
+def _agreed(stop: Stop) -> Stop:
+    """Ask on behalf of all processes that train together."""
+    poll = hosts.Poll()
+    return lambda: poll(stop())
 
 
 def check_economy(batch_size: int, accumulate: int, ema: float | None) -> None:

@@ -3,13 +3,15 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tlx import hosts
 from tlx.data.pipeline import Batch, Share
 from tlx.errors import ConfigError
 from tlx.training.state import TrainState
@@ -34,7 +36,7 @@ class Parallel:
     `shard` "optimizer" splits moving averages of gradients and what else optimizers remember among the devices, "all"
     the parameters, too, which are gathered as they are needed (ZeRO: S. Rajbhandari et al., 2020); by default each
     device has all. `by` "pmap" runs the same step through `jax.pmap`, which JAX maintains for old programs' sake; it
-    does not shard.
+    does not shard. In several processes (`tlx.join_hosts`) the devices are those of all, and none can be left out.
 
     Raise `ConfigError` for what none of it can be.
 
@@ -65,6 +67,8 @@ class Parallel:
             raise ConfigError(
                 f"devices: {self.devices}, and JAX finds {len(found)} ({found[0].platform}): ask for fewer"
             )
+        if hosts.count() > 1 and self.devices not in (None, len(found)):
+            raise ConfigError(f"devices: {self.devices}, and the processes have {len(found)}: leave it out, all train")
         return Placement(tuple(found[: self.devices]), self.by, self.shard, self.norms)
 
 
@@ -89,8 +93,19 @@ class Placement:
         return max(len(self.devices), 1)
 
     @functools.cached_property
+    def local(self) -> tuple[jax.Device, ...]:
+        """Those of the devices that are of this process."""
+        return tuple(device for device in self.devices if device.process_index == jax.process_index())
+
+    @functools.cached_property
     def mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), (AXIS,))
+        """The mesh that a program is for: all devices, or in a process of pmap's its own."""
+        return Mesh(np.array(self.local if self.by == "pmap" else self.devices), (AXIS,))
+
+    @property
+    def jitted(self) -> "Placement":
+        """The same devices for what runs by jit all the same: evaluation and activations."""
+        return replace(self, by="jit") if self.by == "pmap" and self.count > 1 else self
 
     @property
     def meshed(self) -> bool:
@@ -104,11 +119,11 @@ class Placement:
 
     def share(self, parts: int = 1) -> Share:
         """Say which rows of a batch this host makes."""
-        return Share(parts, self.count)
+        return Share(parts, self.count, jax.process_index(), hosts.count())
 
     def leading(self, rows: int, parts: int = 1) -> tuple[int, ...]:
         """Return the first axes of a batch of so many rows as steps take it: parts if several, devices for pmap."""
-        axes = ((parts,) if parts > 1 else ()) + ((self.count,) if self.by == "pmap" else ())
+        axes = ((parts,) if parts > 1 else ()) + ((len(self.local),) if self.by == "pmap" else ())
         return (*axes, rows // math.prod(axes))
 
     def batch(self, batch: Batch, parts: int = 1) -> dict[str, Any]:
@@ -119,9 +134,14 @@ class Placement:
         return self.rows(shaped, parts)
 
     def rows(self, batch: Tree, parts: int = 1) -> Any:
-        """Put arrays (rows, …) or, of `parts`, (parts, rows, …) on the devices, rows by rows."""
-        over = PartitionSpec(None, AXIS) if parts > 1 else PartitionSpec(AXIS)
-        return self._put(batch, lambda: jax.tree.map(lambda _: self._over(over), batch))
+        """Put this process's arrays (rows, …) or, of `parts`, (parts, rows, …) on the devices, rows by rows."""
+        axis = 1 if parts > 1 else 0
+        over = self._over(PartitionSpec(*[None] * axis, AXIS)) if self.meshed else None
+        if not self._spans or _is_abstract(batch):
+            times = hosts.count() if self._spans else 1
+            longer = jax.tree.map(lambda leaf: _longer(leaf, axis, times), batch) if times > 1 else batch
+            return self._put(longer, lambda: jax.tree.map(lambda _: over, batch))
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(over, leaf), batch)
 
     def replicated(self, tree: Tree) -> Tree:
         """Give each device all of a tree."""
@@ -136,13 +156,28 @@ class Placement:
         found: TrainState = self._put(state, lambda: self._of_state(state))
         return found
 
+    def whole(self, tree: Tree) -> Tree:
+        """Return arrays of which other processes have a part as arrays of NumPy; others stay as they are."""
+        return jax.tree.map(self._whole, tree)
+
+    def _whole(self, leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        return np.asarray(leaf if leaf.is_fully_replicated else _moved(leaf, self._over(PartitionSpec())))
+
+    @property
+    def _spans(self) -> bool:
+        """Tell whether arrays lie on devices of several processes."""
+        return self.by == "jit" and len(self.local) < len(self.devices)
+
     def _put(self, tree: Any, where: Callable[[], Any]) -> Any:
         """Put arrays somewhere; of those that are traced, and of mere shapes, say that they lie there."""
-        kinds = {type(leaf) for leaf in jax.tree.leaves(tree)}
-        if any(issubclass(kind, jax.core.Tracer) for kind in kinds):
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
             return jax.lax.with_sharding_constraint(tree, where()) if self.meshed else tree
-        if jax.ShapeDtypeStruct in kinds:
-            return _shapes_at(tree, where()) if self.meshed else tree
+        if _is_abstract(tree):
+            return jax.tree.map(_shape_at, tree, where()) if self.meshed else tree
+        if self._spans:
+            return jax.tree.map(_spread, tree, where())
         return jax.device_put(tree, where()) if self.meshed else jax.device_put(tree)
 
     def _of_state(self, state: TrainState) -> Any:
@@ -175,8 +210,37 @@ class Placement:
         return NamedSharding(self.mesh, spec)
 
 
-def _shapes_at(tree: Tree, where: Tree) -> Tree:
-    return jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), tree, where)
+def _is_abstract(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
+
+
+def _shape_at(leaf: Any, where: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+
+def _longer(leaf: Any, axis: int, times: int) -> jax.ShapeDtypeStruct:
+    """Return the shape of an array of which a process has one part of so many along an axis."""
+    shape = [length * times if place == axis else length for place, length in enumerate(leaf.shape)]
+    return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+
+def _spread(leaf: Any, where: NamedSharding) -> jax.Array:
+    """Put an array that each process has, or that lies on the devices of all, somewhere among these."""
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_spread(jax.random.key_data(leaf), where), impl=jax.random.key_impl(leaf))
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return leaf if leaf.sharding == where else _moved(leaf, where)
+    here = np.asarray(leaf)
+    return jax.make_array_from_callback(here.shape, where, lambda index: here[index])
+
+
+def _moved(leaf: jax.Array, where: NamedSharding) -> jax.Array:
+    return _mover(where)(leaf)
+
+
+@functools.cache
+def _mover(where: NamedSharding) -> Any:
+    return jax.jit(lambda leaf: leaf, out_shardings=where)
 
 
 ONE = Placement()

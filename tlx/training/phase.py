@@ -331,7 +331,7 @@ class PhaseRun:
 
     def finish(self, snapshot: Snapshot, index: int) -> Snapshot:
         """Take the best epoch or the averages, record the phase, and return the snapshot that the next begins with."""
-        best = snapshot.best
+        best, whole = snapshot.best, self.task.placement.whole
         variables, memory = snapshot.variables, snapshot.memory
         if best is None and snapshot.average is not None:
             variables = {**variables, "params": unflatten({**flatten(variables["params"]), **snapshot.average})}
@@ -342,6 +342,7 @@ class PhaseRun:
                 variables["batch_stats"] = best.batch_stats
             untouched = {path: entry for path, entry in memory.items() if path not in self.ages}
             memory = {**untouched, **best.memory}
+        variables, memory = whole(variables), whole(memory)  # which the host looks at
         left = best or snapshot
         record = PhaseRecord(
             name=self.phase.name,

@@ -62,7 +62,7 @@ def make_pmapped_step(method: Method, placement: Placement, parts: int = 1) -> S
         axis_name=AXIS,
         in_axes=(None, None, 0 if parts == 1 else 1),
         out_axes=None,
-        devices=placement.devices,
+        devices=placement.devices if placement.local == placement.devices else None,  # else those of all processes
         donate_argnums=0,
     )
     return found

@@ -79,5 +79,5 @@ def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction,
     given = (program.model, labels, tx, program.loss, program.mix)
     how: dict[str, Any] = {"stored_norms": program.stored_norms, "after": program.after, "ema": program.ema}
     step = make_train_step(*given, **how, accumulate=program.accumulate, placement=program.placement)
-    of_all = make_train_step(*given, **how, placement=replace(program.placement, by="jit", norms="all"))
-    return tx, step, make_train_epoch(of_all)
+    by_all = ONE if program.placement.by == "pmap" else replace(program.placement, norms="all")
+    return tx, step, make_train_epoch(make_train_step(*given, **how, placement=by_all), by_all)

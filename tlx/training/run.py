@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, load_data
 from tlx.data import fingerprint as data_fingerprint
-from tlx.errors import CheckpointError, ConfigError, StoppedError
+from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError
 from tlx.files import write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
@@ -26,7 +27,7 @@ from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.interpret import write_evaluation
-from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
+from tlx.training.log import JsonLines, Log, ProgressBar, TensorBoard, truncate_lines
 from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
@@ -68,6 +69,7 @@ class Run:
         return load_bundle(self.path / EXPORT)
 
 
+@hosts.lost_hosts()
 def finetune(
     base: Pretrained,
     data: Data,
@@ -113,11 +115,12 @@ def finetune(
     finished one is returned as it is; what it was begun with (`run.json`) must be the same, except for what `allow`
     names: "data_sha256", or "phases" for all about them. Once `stop` says so the run saves and ends
     (`tlx.StopOnSignals`); else it saves every `checkpoint_every` seconds (`Checkpoints`). While it runs, no other
-    process can write to `out`.
+    process can write to `out`. Processes that train together (`tlx.join_hosts`) all call it, with the same arguments
+    and an `out` that all of them see; the first one writes what is written once.
 
     Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
     same or all its checkpoints are damaged, `DataError` for data that cannot be trained on, `DivergedError`,
-    `StorageError`, and `StoppedError`.
+    `StorageError`, `StoppedError`, and `LostHostError` where another process is gone.
 
     >>> import tempfile, tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
@@ -172,8 +175,17 @@ def finetune(
     feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers, "cache": cache}
     feeding |= {"accumulate": accumulate, "remat": remat, "ema": ema, "parallel": parallel}
     trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, checkpoint_every, progress, stop)
-    with entered(out, description, config, resume, allow) as finished:
+    hosts.check_alike(description)
+    with ExitStack() as stack:
+        finished = hosts.of_first(lambda: stack.enter_context(entered(out, description, config, resume, allow)))
+        _check_shared(out)
         return Run.open(out) if finished else _run(trainer, base, recipe, description, compare_scratch)
+
+
+def _check_shared(out: Path) -> None:
+    """Raise `StorageError` in all processes where one does not see the run directory that the first one began."""
+    if hosts.any_of(not (out / RUN).is_file()):
+        raise StorageError(f"{out}: is not one directory for all processes: name one on a disk that all hosts share")
 
 
 def _run(
@@ -181,7 +193,7 @@ def _run(
 ) -> Run:
     """Train, test, and write what it came to."""
     began, out, data, start = time.monotonic(), trainer.out, trainer.data, trainer.start
-    if trainer.progress:
+    if trainer.progress and hosts.is_first():
         for note in description["notes"]:
             print(f"tlx: {note}", file=sys.stderr)
     try:
@@ -206,19 +218,25 @@ def _run(
         "phases": [asdict(record) for record in transfer.phases],
         "scratch": {"phases": [asdict(record) for record in baseline[0].phases]} if baseline else None,
     }
-    trained = replace(start, variables=transfer.variables)
-    if not (out / EXPORT).exists():
-        name = f"{base.name}-{out.name}"
-        card = {
-            "description": f"{base.name} transferred by the phases {', '.join(phase.name for phase in recipe)}",
-            "data": str(result["data"]),
-            "accuracy": f"{scores.accuracy:.4f} on {len(data.test)} test images",
-            "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
-        }
-        save(replace(trained, name=name, card=card), out / EXPORT)
-    write_evaluation(out / EVALUATION, scores, data.test, trained, workers=trainer.feeding["workers"])
-    write_json(out / RESULT, result)
+    name = f"{base.name}-{out.name}"
+    card = {
+        "description": f"{base.name} transferred by the phases {', '.join(phase.name for phase in recipe)}",
+        "data": str(result["data"]),
+        "accuracy": f"{scores.accuracy:.4f} on {len(data.test)} test images",
+        "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
+    }
+    trained = replace(start, variables=transfer.variables, name=name, card=card)
+    hosts.of_first(lambda: _write(trainer, trained, scores, result))
     return Run(out, result)
+
+
+def _write(trainer: "_Trainer", trained: Pretrained, scores: Evaluation, result: Mapping[str, Any]) -> None:
+    """Write the trained model, how it does, and last of all the result, which makes a run finished."""
+    out = trainer.out
+    if not (out / EXPORT).exists():
+        save(trained, out / EXPORT)
+    write_evaluation(out / EVALUATION, scores, trainer.data.test, trained, workers=trainer.feeding["workers"])
+    write_json(out / RESULT, result)
 
 
 def _check_head(base: Pretrained, data: Data, shape: Any) -> None:
@@ -284,9 +302,11 @@ class _Trainer:
         snapshot = checkpoints.latest()
         done = sum(record["epochs"] for record in snapshot.records) + snapshot.epoch if snapshot else 0
         del snapshot  # as much as the model and its optimizer, on the device
-        truncate_lines(self.out / METRICS, name, done)
-        logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name, done)]
-        logs += [ProgressBar(name)] if self.progress else []
+        logs: list[Log] = []
+        if hosts.is_first():
+            truncate_lines(self.out / METRICS, name, done)
+            logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name, done)]
+            logs += [ProgressBar(name)] if self.progress else []
         with ExitStack() as stack:
             stack.callback(checkpoints.close)  # last, whatever the logs say
             for log in logs:

@@ -68,7 +68,7 @@ def make_train_step(
     return found
 
 
-def make_train_epoch(step: StepFunction) -> EpochFunction:
+def make_train_epoch(step: StepFunction, placement: Placement = ONE) -> EpochFunction:
     """Build `epoch(state, frozen, examples, rows, mask, first, end) -> state`, jitted: a step a line of `rows` (S, B).
 
     `examples` is a batch of all examples there are; `mask` (S, B) as in a step, or None. Lines `first` to `end` - 1 are
@@ -90,6 +90,6 @@ def make_train_epoch(step: StepFunction) -> EpochFunction:
             batch = {name: every[rows[line]] for name, every in examples.items()}
             return step(state, frozen, batch if mask is None else {**batch, "mask": mask[line]})
 
-        return jax.lax.fori_loop(first, end, take, state)
+        return placement.state(jax.lax.fori_loop(first, end, take, state))  # XLA may end a loop with it elsewhere
 
     return jax.jit(epoch, donate_argnums=0)
