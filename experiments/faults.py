@@ -95,6 +95,11 @@ def command(out: Path, *, resume: bool, before: tuple[str, ...] = (), child: tup
     return [*before, *program, "finetune", *own, *OFTEN, "--out", str(out)]
 
 
+def begun(out: Path) -> bool:
+    """Tell whether there is a run to go on with: one that was killed in its first moments begins anew."""
+    return (out / "run.json").exists()
+
+
 def start(given: list[str]) -> "subprocess.Popen[str]":
     """Start a command in a group of its own, in small pages, for it starts twice to get large ones."""
     environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
@@ -155,12 +160,12 @@ class Faults:
                 found["kills"] += killed
                 found["at system calls"] += killed and traced
                 here += killed
-            finish(command(out, resume=True), 0)
+            finish(command(out, resume=begun(out)), 0)
             found["differing digests"] += digest(out) != self.expected
         return dict(found) | {"strace": strace is not None}
 
     def _kill_at_moment(self, out: Path) -> bool:
-        with start(command(out, resume=out.exists())) as process:
+        with start(command(out, resume=begun(out))) as process:
             self._wait(process, out)
             return _killed(process)
 
@@ -180,7 +185,7 @@ class Faults:
         call, number = self.random.choice(CALLS), int(2 ** self.random.uniform(0, 8))
         traced = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
         traced += ("-e", f"inject={call}:signal=SIGKILL:when={number}")
-        with start(command(out, resume=out.exists(), before=traced)) as process:
+        with start(command(out, resume=begun(out), before=traced)) as process:
             process.communicate(timeout=600)
             return process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
 
@@ -192,7 +197,7 @@ class Faults:
             found["runs"] += 1
             while not (out / "result.json").exists() and found["saved"] < count:
                 steps = _steps(out)
-                with start(command(out, resume=out.exists())) as process:
+                with start(command(out, resume=begun(out))) as process:
                     while process.poll() is None and not _listens(process):  # Python itself is starting
                         time.sleep(0.01)
                     self._wait(process, out)
@@ -201,7 +206,7 @@ class Faults:
                 found[f"exit code {process.returncode}"] += 1
                 found["saved"] += process.returncode == 75
                 found["went back"] += process.returncode == 75 and _steps(out) < steps
-            finish(command(out, resume=True), 0)
+            finish(command(out, resume=begun(out)), 0)
             found["differing digests"] += digest(out) != self.expected
         return dict(found)
 
@@ -313,7 +318,7 @@ def _disk(disk: Path) -> None:
     whole = [entry for entry in entries if entry.name.isdecimal()]
     kept = not whole or _latest(Checkpoints, out) is not None
     subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
-    finish(command(out, resume=out.exists()), 0)
+    finish(command(out, resume=begun(out)), 0)
     print(json.dumps([code, kept, digest(out)]))
 
 

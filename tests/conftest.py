@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import settings
 
 # Nothing that a test compiles is kept: tests kill processes, and a user's cache is none of theirs.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script starts in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("tlx", deadline=None)  # the first example of a test may import or compile
 settings.load_profile("tlx")
 

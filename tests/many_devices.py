@@ -32,34 +32,39 @@ MODEL = Classifier(
     Head(3, hidden=(64,), dropout=0.3),
 )
 SLOW, FAST = Group(Constant(0.01), Sgd(0.9)), Group(Constant(0.05), Adam())
-RECIPE = (
-    Phase("head", 2, (("base", "frozen"), ("head", "head")), {"head": FAST}),
-    Phase("all", 17, (("**", "all"),), {"all": SLOW}),
-)
-KINDS = {"parts": {"accumulate": 2}, "uneven": {"batch_size": 6, "mix": Mix(1.0, 1.0)}}
+RECIPE = (Phase("all", 17, (("**", "all"),), {"all": SLOW}),)
+TWO = (Phase("head", 2, (("base", "frozen"), ("head", "head")), {"head": FAST}), *RECIPE)
+KINDS = {"two phases": {"recipe": TWO}, "uneven": {"batch_size": 6}, "parts": {"accumulate": 2, "mix": Mix(1.0, 1.0)}}
 ONE = {
     "one": {"devices": 1},
     **{f"{by} {count}": {"devices": count, "by": by} for by in ("jit", "pmap") for count in (1, 2, 4, 8)},
-    "optimizer split": {"devices": 4, "shard": "optimizer"},
-    "all split": {"devices": 4, "shard": "all"},
     **{
         f"{name}, {by} {count}": {"devices": count, "by": by, **how}
         for name, how in KINDS.items()
         for by, count in (("jit", 1), ("jit", 4), ("pmap", 4))
     },
+    "two phases, optimizer split": {"devices": 4, "shard": "optimizer", "recipe": TWO},
+    "two phases, all split": {"devices": 4, "shard": "all", "recipe": TWO},
     **{f"each, {by} 4": {"devices": 4, "by": by, "norms": "each", "batch_size": 6} for by in ("jit", "pmap")},
-    "stopped": {"devices": 4, "shard": "all", "stops": True},
-    "resumed": {"devices": 2, "resumes": "stopped"},
+    "two phases, stopped": {"devices": 4, "shard": "all", "recipe": TWO, "stops": True},
+    "two phases, resumed": {"devices": 2, "recipe": TWO, "resumes": "two phases, stopped"},
 }
 PROCESSES = {
     "jit": {},
     "pmap": {"by": "pmap"},
     "uneven, pmap": {"by": "pmap", **KINDS["uneven"]},
     "parts, jit": KINDS["parts"],
-    "stopped processes": {"shard": "all", "stops": True},
-    "resumed processes": {"resumes": "stopped processes"},
+    "two phases, stopped processes": {"shard": "all", "recipe": TWO, "stops": True},
+    "two phases, resumed processes": {"recipe": TWO, "resumes": "two phases, stopped processes"},
 }
-LATER = {f"from processes, {count}": {"devices": count, "resumes": "stopped processes"} for count in (1, 4)}
+LATER = {
+    f"two phases, from processes, {count}": {
+        "devices": count,
+        "recipe": TWO,
+        "resumes": "two phases, stopped processes",
+    }
+    for count in (1, 4)
+}
 STOP_AT = 32  # steps after which some stop, in the middle of an epoch, for others to go on on other devices
 
 
@@ -75,7 +80,17 @@ class StopAt:
 
 
 def run(
-    name, folder, devices=None, by="jit", shard="nothing", norms="all", batch_size=8, stops=False, resumes=None, **how
+    name,
+    folder,
+    devices=None,
+    by="jit",
+    shard="nothing",
+    norms="all",
+    recipe=RECIPE,
+    batch_size=8,
+    stops=False,
+    resumes=None,
+    **how,
 ):
     """Fit; return the losses, what evaluation says, and how a large leaf lies at the end."""
     log, parallel = Recorder(), Parallel(devices, by, shard, norms)
@@ -94,7 +109,7 @@ def run(
         options["checkpoints"] = Checkpoints(copied(folder / resumes, folder / name))
         assert options["checkpoints"].latest().batch
     try:
-        done = fit(MODEL, variables, RECIPE, TRAIN, VALIDATION, SPEC, **options)
+        done = fit(MODEL, variables, recipe, TRAIN, VALIDATION, SPEC, **options)
     except StoppedError:
         saved = options["checkpoints"].latest()
         return {"step": saved.step, "losses": [record["loss"] for record in log.records]}
@@ -128,7 +143,7 @@ def main(kind, folder, coordinator=None, processes=None, process=None):
         tlx.join_hosts(coordinator, int(processes), int(process))
         fits = PROCESSES if jax.device_count() == 4 else {name: PROCESSES[name] for name in ("jit", "pmap")}
     else:
-        fits = {**ONE, **LATER} if (folder / "stopped processes").exists() else ONE
+        fits = {**ONE, **LATER} if (folder / "two phases, stopped processes").exists() else ONE
     with contextlib.redirect_stdout(sys.stderr):  # Gloo says that it is connected
         found = {name: run(name, folder, **how) for name, how in fits.items()}
     print("\n" + json.dumps(found))

@@ -33,6 +33,7 @@ from .training import Parallel as Parallel
 from .training import Probe as Probe
 from .training import Run as Run
 from .training import check_inputs as check_inputs
+from .training import estimate as estimate
 from .training import evaluate as evaluate
 from .training import finetune as finetune
 from .training import fit as fit

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.cli.transfer import TransferOptions
-from tlx.errors import CheckpointError, ConfigError
+from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.stop import stopping_at_once
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
 HOSTS = ("coordinator", "processes", "process")
-NOT_SAVED = ("json", "debug", "resume", "allow", "config", "out", *OF_THE_MACHINE, *HOSTS)
+NOT_SAVED = ("json", "debug", "resume", "allow", "dry_run", "config", "out", *OF_THE_MACHINE, *HOSTS)
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
@@ -36,6 +36,8 @@ class Finetune(TransferOptions):
     """With --resume: what may differ from what the run was begun with, by its name in run.json: data_sha256, say."""
     checkpoint_every: float | None = None
     """Seconds between two checkpoints; by default 10, or more where saving would take over a fiftieth of the time."""
+    dry_run: bool = False
+    """Train nothing: say what memory and time the run would take here, and whether it fits (exit code 6 if not)."""
     keep_head: bool = False
     """Begin with the base's own head, as tlx probe leaves one, and not with a fresh one; its classes are the data's."""
     hidden: tuple[int, ...] = ()
@@ -180,29 +182,34 @@ class Finetune(TransferOptions):
         augment.check(preprocess)
         data = self.load_data()
         weighted = self.class_weights == "balanced"
+        how: dict[str, Any] = {
+            "hidden": self.hidden,
+            "pool": self.pool,
+            "dropout": self.dropout,
+            "keep_head": self.keep_head,
+            "preprocess": preprocess,
+            "batch_size": self._batch_of(len(data.train)) if self.batch_size is None else self.batch_size,
+            "seed": self.seed,
+            "loss": Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
+            "augment": augment,
+            "mix": mix,
+            "balanced": self.sampling == "balanced",
+            "workers": self.workers,
+            "cache": self.kept(self.cache_views),
+            "accumulate": self.accumulate,
+            "remat": self.remat,
+            "ema": self.ema,
+            "parallel": tlx.Parallel(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
+        }
+        if self.dry_run:
+            return self._estimate(tlx.estimate(base, data, recipe, **how))
         with tlx.StopOnSignals() as stop:
             run = tlx.finetune(
                 base,
                 data,
                 recipe,
                 out=self.out or of_first(lambda: _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}")),
-                hidden=self.hidden,
-                pool=self.pool,
-                dropout=self.dropout,
-                keep_head=self.keep_head,
-                preprocess=preprocess,
-                batch_size=self._batch_of(len(data.train)) if self.batch_size is None else self.batch_size,
-                seed=self.seed,
-                loss=Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
-                augment=augment,
-                mix=mix,
-                balanced=self.sampling == "balanced",
-                workers=self.workers,
-                cache=self.kept(self.cache_views),
-                accumulate=self.accumulate,
-                remat=self.remat,
-                ema=self.ema,
-                parallel=tlx.Parallel(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
+                **how,
                 compare_scratch=self._compares(base),
                 resume=self.resume,
                 allow=self.allow,
@@ -220,6 +227,37 @@ class Finetune(TransferOptions):
             print_json(run.result)
         else:
             _show(run.result, report)
+
+    def _estimate(self, found: Any) -> None:
+        """Print what a run would take; raise `StorageError` where it does not fit."""
+        from tlx.training.cache import describe_size
+
+        if self.json:
+            print_json({**asdict(found), "fits": found.fits, "seconds": found.seconds})
+        else:
+            print_table(
+                f"{self.base} on {found.devices} x {found.device}, {describe_size(found.available)} to have on each",
+                ("phase", "from", "steps", "memory", "s a step", "s to read a batch", "s in all, at most"),
+                [
+                    (
+                        phase.name,
+                        phase.activations.removeprefix("after ") if phase.after else "pictures",
+                        phase.steps,
+                        describe_size(phase.memory),
+                        phase.seconds,
+                        phase.reading,
+                        phase.total,
+                    )
+                    for phase in found.phases
+                ],
+            )
+        if not found.fits:
+            raise StorageError(
+                f"{describe_size(found.memory)} are needed on a device and {describe_size(found.available)} are there: "
+                "lower --batch-size, take it in parts (--accumulate), or say --remat, --dtype bfloat16 or --shard all"
+            )
+        if not self.json:
+            print("It fits.")
 
     def _batch_of(self, count: int) -> int:
         """Choose how many of so many examples make a batch: a number that --accumulate divides."""

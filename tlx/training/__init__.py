@@ -1,6 +1,7 @@
 """Training: the step, the loop over phases, linear probes, evaluation, checkpoints, logs and whole runs."""
 
 from tlx.training.cache import Cache
+from tlx.training.estimate import Estimate, PhaseEstimate, estimate
 from tlx.training.evaluate import Evaluation, evaluate, predict
 from tlx.training.features import features, probabilities
 from tlx.training.features_file import check_features_file, write_features
@@ -21,12 +22,14 @@ from tlx.training.sweep import ProbeFit
 
 __all__ = [
     "Cache",
+    "Estimate",
     "Evaluation",
     "Fit",
     "LinearPath",
     "Loss",
     "Mix",
     "Parallel",
+    "PhaseEstimate",
     "PhaseRecord",
     "Probe",
     "ProbeFit",
@@ -36,6 +39,7 @@ __all__ = [
     "balanced_weights",
     "check_features_file",
     "check_inputs",
+    "estimate",
     "evaluate",
     "evaluate_run",
     "features",

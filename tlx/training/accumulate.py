@@ -176,6 +176,5 @@ class _Accumulated:
 class _Lowered(tuple[Any, ...]):
     """Several traced programs, compiled together."""
 
-    def compile(self) -> None:
-        for each in self:
-            each.compile()
+    def compile(self) -> list[Any]:
+        return [each.compile() for each in self]

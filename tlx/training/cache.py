@@ -199,9 +199,8 @@ class ActivationCache:
         missing = [stage for stage in (wanted, *later) if any((part, stage) not in self.kept for part in self.parts)]
         places, sizes = self._agreed(wanted, missing, variables)
         if wanted in missing and wanted not in places:
-            return (
-                f"{_size(sizes[wanted])} are more than there is room for, or than the limit, {_size(self.cache.limit)}"
-            )
+            needed, limit = describe_size(sizes[wanted]), describe_size(self.cache.limit)
+            return f"{needed} are more than there is room for, or than the limit, {limit}"
         making = sorted(places, key=names.index)
         for part in self.parts:
             if making:
@@ -210,7 +209,7 @@ class ActivationCache:
         held = {part: self.kept[part, wanted][1] for part in self.parts}
         total = sum(each.rows.nbytes for each in held.values())
         where = "on disk" if isinstance(held["train"].rows, np.memmap) else "in memory"
-        note = f"{_size(total)} after {wanted}, {where}"
+        note = f"{describe_size(total)} after {wanted}, {where}"
         return Frozen(held["train"], held.get("validation"), note, held.get("test"))
 
     def _hash(self, stage: str, variables: Tree) -> str:
@@ -364,10 +363,10 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _size(count: int) -> str:
+def describe_size(count: int) -> str:
     """Say a number of bytes as people do.
 
-    >>> _size(20_480), _size(3 << 30)
+    >>> describe_size(20_480), describe_size(3 << 30)
     ('20.5 kB', '3.22 GB')
     """
     value, units = float(count), iter(("B", "kB", "MB", "GB", "TB"))

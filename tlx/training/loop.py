@@ -99,18 +99,28 @@ def fit(
     True
     """
     keep_programs()
-    validation = validation if validation is not None and len(validation) else None
-    feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=augment, pad=True, workers=workers)
-    if augment is not None:
-        augment.check(preprocess)
-    check_economy(batch_size, accumulate, ema)
-    model = rematerialised(model) if remat else model
-    stop = _agreed(stop)
-    placement = (parallel or Parallel()).placement()
-    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop, placement)
-    check_recipe(recipe, variables, train, validation, batch_size)
-    _check_outputs(task, variables)
-    kept = _activation_cache(task, recipe, cache or Cache())
+    task, kept = make_task(
+        model,
+        variables,
+        recipe,
+        train,
+        validation,
+        preprocess,
+        batch_size=batch_size,
+        seed=seed,
+        loss=loss,
+        augment=augment,
+        mix=mix,
+        balanced=balanced,
+        workers=workers,
+        cache=cache,
+        accumulate=accumulate,
+        remat=remat,
+        ema=ema,
+        parallel=parallel,
+        logs=logs,
+        stop=stop,
+    )
     ahead = Ahead(task, recipe, kept)
     snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
     _check_same(snapshot, variables, len(recipe))
@@ -124,6 +134,43 @@ def fit(
         if checkpoints:
             checkpoints.wait()
     return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
+
+
+def make_task(
+    model: Any,
+    variables: Tree,
+    recipe: Recipe,
+    train: Source,
+    validation: Source | None,
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+    loss: Loss | None = None,
+    augment: Augment | None = None,
+    mix: Mix | None = None,
+    balanced: bool = False,
+    workers: int | None = None,
+    cache: Cache | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
+    ema: float | None = None,
+    parallel: Parallel | None = None,
+    logs: Sequence[Log] = (),
+    stop: Stop = never,
+) -> tuple[Task, ActivationCache]:
+    """Put together what `fit` was given, and the cache of its activations; raise as it does before the first step."""
+    validation = validation if validation is not None and len(validation) else None
+    feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=augment, pad=True, workers=workers)
+    if augment is not None:
+        augment.check(preprocess)
+    check_economy(batch_size, accumulate, ema)
+    model = rematerialised(model) if remat else model
+    stop, placement = _agreed(stop), (parallel or Parallel()).placement()
+    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop, placement)
+    check_recipe(recipe, variables, train, validation, batch_size)
+    _check_outputs(task, variables)
+    return task, _activation_cache(task, recipe, cache or Cache())
 
 
 def _agreed(stop: Stop) -> Stop:

@@ -16,7 +16,7 @@ from tlx.training.lock import LOCK, locked
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
 EXPORT = "export"
-_BEGUN = (LOCK, CONFIG, f"{CONFIG}.partial", f"{RUN}.partial")  # what a run killed as it began may leave
+_BEGUN = {LOCK, CONFIG, f"{CONFIG}.partial", f"{RUN}.partial"}  # what a run killed as it began may leave
 _MAY_DIFFER = ("versions", "notes", "command", "changes")
 
 
@@ -40,13 +40,25 @@ def entered(
             sync(out.parent)
         except OSError as error:
             raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory") from error
-    with locked(out) if out.is_dir() else contextlib.nullcontext():
+    _check_own(out, resume)
+    with locked(out):
         yield _enter(out, description, config, resume, allow)
+
+
+def _check_own(out: Path, resume: bool) -> None:
+    """Raise unless there is nothing, what a run left that was killed as it began, or with `resume` a run."""
+    names = {entry.name for entry in out.iterdir()} if out.is_dir() else {""}
+    if not names or (names <= _BEGUN and LOCK in names) or (resume and RUN in names):
+        return
+    if resume:
+        raise CheckpointError(f"{out / RUN}: is missing: what is there cannot go on, name another directory")
+    raise ConfigError(f"{out}: is already in use: name another directory, or resume the run that is there")
 
 
 def _enter(
     out: Path, description: dict[str, Any], config: Mapping[str, Any] | None, resume: bool, allow: Sequence[str]
 ) -> bool:
+    _check_own(out, resume)  # another process may have begun one in between
     described = json.loads(json.dumps(description))
     if resume and os.path.exists(out / RUN):
         older = {"cache": described["cache"], "keep_head": False, "accumulate": 1, "ema": None}  # versions without them
@@ -64,11 +76,6 @@ def _enter(
         if allowed and not finished:
             _describe(out, {**description, "changes": [*kept.get("changes", []), allowed]}, config)
         return finished
-    foreign = not (out.is_dir() and all(entry.name in _BEGUN for entry in out.iterdir()))
-    if foreign and resume:
-        raise CheckpointError(f"{out / RUN}: is missing: what is there cannot go on, name another directory")
-    if foreign:
-        raise ConfigError(f"{out}: is already in use: name another directory, or resume the run that is there")
     _describe(out, description, config)
     return False
 

@@ -1,0 +1,174 @@
+"""Measure what sharing a batch among devices costs and saves: memory on each, the efficiency of two processes.
+
+    python benchmarks/scale.py [--network resnet50]
+
+`memory`: what XLA says a device needs (`memory_analysis`) for a step of Adam on all parameters, 224x224, 32 pictures a
+device, on one device and on eight of a CPU's, with all on each (`nothing`), and with the optimizer's state or the
+parameters, too, split among them. Compiled, not run.
+
+`efficiency`: a process on one core takes steps of 16 pictures of 64x64; then two processes, each on a core of its own,
+take steps of 32 between them, by `tlx.join_hosts` over 127.0.0.1 and `tlx.fit`. The median step of the one over that of
+the two, in turns: 1 would be no cost at all. The peer is PyTorch's `DistributedDataParallel` over gloo, with one thread
+a process and each its own batch norm statistics; tlx's are those of all rows, and with `norms="each"` as PyTorch's.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import networks
+import numpy as np
+from turns import median, versions
+
+EACH, SIDE, STEPS, EPOCHS, ROUNDS = 16, 64, 4, 4, 3
+SHARDS = ("nothing", "optimizer", "all")
+PROGRAMS = ("tlx", "tlx, norms of each", "torch")
+
+
+def memory(network: str) -> dict[str, int]:
+    """Return the bytes of a step by how many devices share it, and what is split."""
+    import tlx
+    from tlx.data import ArraySource, Preprocess
+    from tlx.models import ModelConfig, build_model
+    from tlx.training.estimate import memory_of
+    from tlx.training.loop import make_task
+    from tlx.training.shapes import PhaseShapes
+
+    config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, (224, 224, 3))
+    model, variables = build_model(config), networks.tlx_variables(config)
+    recipe = (networks.tlx_phase(network, model, variables, "train"),)
+    found = {}
+    for devices, shards in ((1, SHARDS[:1]), (8, SHARDS)):
+        source = ArraySource(np.zeros((32 * devices, 224, 224, 3), np.uint8), np.zeros(32 * devices, np.int32), NAMES)
+        for shard in shards:
+            how: dict[str, Any] = {"batch_size": 32 * devices, "parallel": tlx.Parallel(devices, shard=shard)}
+            task, _ = make_task(model, variables, recipe, source, None, Preprocess(224, 224, 3), **how)
+            found[f"{devices} x {shard}"] = memory_of(PhaseShapes.of(task, recipe[0], "pictures", 1, variables, {}))
+            print(f"{devices} x {shard}: {found[f'{devices} x {shard}']:,}", file=sys.stderr)
+    return found
+
+
+NAMES = tuple("abcdefghij")
+
+
+def by_tlx(network: str, norms: str, processes: int, process: int, address: str) -> float:
+    """Take steps and return the median's seconds."""
+    import tlx
+    from tlx.data import ArraySource, Preprocess
+    from tlx.models import ModelConfig, build_model
+    from tlx.training.log import Log
+
+    if processes > 1:
+        tlx.join_hosts(address, processes, process)
+    random, batch = np.random.default_rng(0), EACH * processes
+    pictures = random.integers(0, 256, (STEPS * batch, SIDE, SIDE, 3)).astype(np.uint8)
+    source = ArraySource(pictures, random.integers(0, len(NAMES), STEPS * batch), NAMES)
+    config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, (SIDE, SIDE, 3))
+    model, variables = build_model(config), networks.tlx_variables(config)
+    recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=1 + EPOCHS, norms="batch")
+    seconds: list[float] = []
+
+    class Clock(Log):
+        def epoch(self, record: dict[str, Any]) -> None:
+            seconds.append(record["seconds"] / STEPS)
+
+    how: dict[str, Any] = {"batch_size": batch, "parallel": tlx.Parallel(norms=norms), "logs": [Clock()]}  # type: ignore[arg-type]
+    tlx.fit(model, variables, recipe, source, None, Preprocess(SIDE, SIDE, 3, scale=1 / 255), **how)
+    return median(seconds[1:])
+
+
+def by_torch(network: str, processes: int, process: int, address: str) -> float:
+    """Take steps and return the median's seconds."""
+    import torch
+    from torch import distributed, nn
+
+    torch.set_num_threads(1)
+    model, _ = networks.torch_model(network, "train", networks.CLASSES)
+    run: Any = model
+    if processes > 1:
+        distributed.init_process_group("gloo", f"tcp://{address}", rank=process, world_size=processes)
+        run = nn.parallel.DistributedDataParallel(model)
+    images, targets = networks.batch(EACH, SIDE)
+    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    answers, adam = torch.from_numpy(targets).long(), torch.optim.Adam(model.parameters(), networks.RATE)
+    seconds = []
+    for _ in range(1 + EPOCHS):
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            adam.zero_grad()
+            nn.functional.cross_entropy(run(pictures), answers).backward()
+            adam.step()
+        seconds.append((time.perf_counter() - began) / STEPS)
+    return median(seconds[1:])
+
+
+def one_process(program: str, network: str, processes: str, process: str, address: str) -> None:
+    """Be one of the processes, on a core of its own."""
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(process)]})
+    place = (int(processes), int(process), address)
+    norms = "each" if program == PROGRAMS[1] else "all"
+    found = by_torch(network, *place) if program == "torch" else by_tlx(network, norms, *place)
+    print(f"\n{found}")
+
+
+def turn(program: str, network: str, processes: int) -> float:
+    """Start the processes and return the slower one's median step."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    given = [sys.executable, __file__, "process", program, network, str(processes)]
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen([*given, str(each), address], stdout=pipe, text=True, env=environment)
+        for each in range(processes)
+    ]
+    return max(float(process.communicate()[0].splitlines()[-1]) for process in started)
+
+
+def efficiency(network: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Return, for each program, the seconds of a step in one process and in two, and their ratio."""
+    took: dict[str, dict[int, list[float]]] = {program: {1: [], 2: []} for program in PROGRAMS}
+    for _ in range(rounds):
+        for program, times in took.items():
+            for processes in times:
+                times[processes].append(turn(program, network, processes))
+                print(f"{program}, {processes}: {times[processes][-1]:.3f} s", file=sys.stderr)
+    found = {}
+    for program, times in took.items():
+        one, two = (median(times[processes]) for processes in (1, 2))
+        found[program] = {"one": one, "two": two, "efficiency": one / two}
+    return found
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure what sharing a batch among devices costs and saves."""
+
+    network: str = "resnet50"
+    rounds: int = ROUNDS
+    what: tuple[str, ...] = ("memory", "efficiency")
+
+
+def main(options: Options) -> None:
+    found: dict[str, Any] = {"versions": versions("jax", "torch"), "network": options.network}
+    if "memory" in options.what:
+        found["memory"] = memory(options.network)
+    if "efficiency" in options.what:
+        found["efficiency"] = efficiency(options.network, options.rounds)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["process"]:
+        one_process(*sys.argv[2:])
+    else:
+        os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+        import tyro
+
+        main(tyro.cli(Options))

@@ -1,0 +1,117 @@
+"""An estimate says what a run would take, and leaves nothing."""
+
+import dataclasses
+import json
+import math
+import sys
+
+import pytest
+
+import tlx
+from tlx.cli.main import main
+from tlx.errors import ConfigError
+from tlx.recipes import finetune as two_phases
+from tlx.training.estimate import Estimate, PhaseEstimate, estimate
+
+
+@pytest.fixture(scope="module")
+def given():
+    base = tlx.load("cnn-mnist")
+    data = tlx.load_data("digits", labels_per_class=5)
+    return base, data, two_phases(base.stages, head_epochs=2, base_epochs=3)
+
+
+@pytest.fixture(scope="module")
+def found(given):
+    return estimate(*given, batch_size=10)
+
+
+def test_it_foretells_what_a_run_does(given, found, tmp_path):
+    run = tlx.finetune(*given, out=tmp_path / "run", batch_size=10, compare_scratch=False)
+    for phase, done in zip(found.phases, run.result["phases"], strict=True):
+        assert (phase.name, phase.epochs, phase.steps) == (done["name"], done["epochs"], done["steps"])
+        where = f"{phase.after}, in memory" if phase.after else phase.activations
+        assert done["activations"].endswith(where)
+    assert [phase.after for phase in found.phases] == ["conv3", None]
+
+
+def test_times_are_times(found):
+    head, all_ = found.phases
+    assert head.before > 0
+    assert head.reading is None
+    assert all_.before == 0
+    assert all_.reading > 0
+    for phase in found.phases:
+        assert 0 < phase.seconds < 60
+        assert phase.total == phase.before + phase.steps * max(phase.seconds, phase.reading or 0)
+    assert found.seconds == head.total + all_.total
+
+
+def test_memory_is_at_least_that_of_what_is_held(given, found):
+    """Adam has two numbers a parameter; the best epoch's weights and theirs come beside; and all parameters go in."""
+    leaves = tlx.tree.flatten(given[0].with_head(given[1].classes).variables["params"]).values()
+    size = 4 * sum(leaf.size for leaf in leaves)
+    assert found.phases[1].memory > 6 * size
+    assert found.memory == found.phases[1].memory < 100 * size + 20_000_000
+
+
+def test_memory_grows_with_the_batch_and_falls_with_its_parts(given, found):
+    def needed(**how):
+        return estimate(*given, **how).phases[1].memory
+
+    larger = needed(batch_size=40)
+    assert larger > found.phases[1].memory
+    assert needed(batch_size=40, accumulate=4) < larger
+
+
+def test_what_does_not_fit_is_not_run(given, monkeypatch):
+    monkeypatch.setattr(sys.modules[estimate.__module__], "free_memory", lambda: 1_000_000)
+    tight = estimate(*given, batch_size=10)
+    assert not tight.fits
+    assert [phase.seconds is None for phase in tight.phases] == [
+        phase.memory > tight.available for phase in tight.phases
+    ]
+    assert tight.seconds is None
+
+
+def test_what_a_run_would_refuse_is_refused(given):
+    with pytest.raises(ConfigError, match="accumulate: 3 does not divide a batch of 10"):
+        estimate(*given, batch_size=10, accumulate=3)
+
+
+def test_totals():
+    phase = PhaseEstimate("all", 1, 10, None, "off", 5, 0.1, 0.2, 1.0)
+    assert phase.total == 3.0
+    assert not Estimate("cpu", 1, 4, (phase,)).fits
+    assert Estimate("cpu", 1, 5, (phase, dataclasses.replace(phase, memory=2))).fits
+    assert Estimate("cpu", 1, 4, (phase, dataclasses.replace(phase, seconds=None))).seconds is None
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["finetune", "--dry-run", "--base", "mlp-mnist", *arguments])
+    return stop.value.code or 0, capsys.readouterr()
+
+
+def test_the_command_says_it_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, said = run(capsys)
+    assert code == 0
+    assert "It fits." in said.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_it_as_json(capsys):
+    code, said = run(capsys, "--json")
+    told = json.loads(said.out)
+    assert code == 0
+    assert told["fits"] is True
+    assert math.isfinite(told["seconds"])
+    assert {phase["name"] for phase in told["phases"]} == {"head", "all"}
+
+
+def test_the_command_fails_where_it_does_not_fit(capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules[estimate.__module__], "free_memory", lambda: 1000)
+    code, said = run(capsys)
+    assert code == 6
+    assert "are needed on a device and 1 kB are there: lower --batch-size" in said.err
