@@ -17,6 +17,7 @@ from tlx.errors import ConfigError, StorageError, TlxError
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
 
 INTERRUPTED = 130
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how XLA says it
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,8 +94,10 @@ def _explain(error: Exception) -> TlxError:
     """Find the line and the exit code for an exception that reached the top."""
     if isinstance(error, TlxError):
         return error
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return StorageError("out of memory: lower --batch-size")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return StorageError(
+            "out of memory: lower --batch-size, or take it in parts with --accumulate (--dry-run says what is needed)"
+        )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return StorageError(f"{where}{error.strerror or error}: free the disk, mend the rights or name another place")
