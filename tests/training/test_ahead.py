@@ -7,8 +7,8 @@ import pytest
 from cases import assert_same_bits
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, toy_source
 
-import tlx.training.ahead
 import tlx.training.cache
+import tlx.training.shapes
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.training import Cache, Mix, fit
 from tlx.training.checkpoint import Checkpoints
@@ -156,13 +156,13 @@ def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
 
 def test_what_cannot_be_compiled_ahead_is_compiled_when_it_is_needed(monkeypatch):
     expected, _ = train(recipe(0.017))
-    lower = tlx.training.ahead.lower_scores
+    lower = tlx.training.shapes.lower_scores
 
     class Broken:
         def compile(self):
             raise RuntimeError("RESOURCE_EXHAUSTED")
 
-    monkeypatch.setattr(tlx.training.ahead, "lower_scores", lambda *given: (lower(*given), Broken())[1])
+    monkeypatch.setattr(tlx.training.shapes, "lower_scores", lambda *given: (lower(*given), Broken())[1])
     done, _ = train(recipe(0.017))
     assert_same_bits(done.variables, expected.variables)
 

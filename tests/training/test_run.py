@@ -511,6 +511,7 @@ def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch, resume):
     path.mkdir()
     (path / "config.yaml").write_text("seed: 7\n")
     (path / "run.json.partial").write_text("{")
+    (path / ".lock").write_text("")
     monkeypatch.setattr("tlx.training.run._run", lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         finetune_toy(path, resume=resume)
