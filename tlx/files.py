@@ -52,6 +52,19 @@ def sync_tree(directory: Path) -> None:
     sync(directory)
 
 
+def forget_tree(directory: Path) -> None:
+    """Have the system forget the files' content that it keeps in memory, where it can: the next to read has the disk's."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for entry in directory.rglob("*"):
+        if entry.is_file():
+            opened = os.open(entry, os.O_RDONLY)
+            try:
+                os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(opened)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object as `write_bytes` does; what a name has that is not UTF-8 becomes a JSON escape."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

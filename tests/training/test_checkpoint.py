@@ -228,15 +228,6 @@ def test_a_file_that_is_missing_or_of_another_length_is_noticed(two, copy, caplo
         (copy / file).write_bytes(sound)
 
 
-def test_arrays_that_orbax_read_otherwise_are_noticed(copy, caplog, monkeypatch):
-    """The manifest speaks for the files, and a fingerprint for what is made of them."""
-    monkeypatch.setattr("tlx.training.checkpoint.check_manifest", lambda directory: None)
-    progress = copy / "2" / "progress.json"
-    said = json.loads(progress.read_text())
-    progress.write_text(json.dumps({**said, "arrays_sha256": "0" * 64}))
-    assert_passed_over(copy, caplog)
-
-
 def test_where_all_are_damaged_none_is_read_and_none_removed(copy):
     for number in ("1", "2"):
         shutil.rmtree(copy / number / "arrays")
