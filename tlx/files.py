@@ -53,7 +53,7 @@ def sync_tree(directory: Path) -> None:
 
 
 def forget_tree(directory: Path) -> None:
-    """Have the system forget the files' content that it keeps in memory, where it can: the next to read has the disk's."""
+    """Have the system forget what it keeps in memory of the files, where it can, so that the disk is read."""
     if not hasattr(os, "posix_fadvise"):
         return
     for entry in directory.rglob("*"):

@@ -1,7 +1,6 @@
 """A checkpoint gives back what was saved, or is refused."""
 
 import concurrent.futures
-import json
 import shutil
 import threading
 

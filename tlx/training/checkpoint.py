@@ -38,8 +38,8 @@ class Checkpoints:
     A checkpoint is a directory: `arrays`, a tree as Orbax writes it, `progress.json`, and `manifest.json` with the size
     and SHA-256 of each file, for Orbax itself does not notice a bit that flipped. It is written under another name by a
     thread of its own, while training goes on, brought to the disk (files, then the manifest, then directories), read
-    back from there and renamed; only then does an older one go. One is due when the last was begun `every` seconds ago; by default
-    ten, or more where saving would take more than a fiftieth of the time; or after so many `steps`.
+    back from there and renamed; only then does an older one go. One is due when the last was begun `every` seconds
+    ago; by default ten, or more where saving would take more than a fiftieth of the time; or after so many `steps`.
 
     Processes that train together (`tlx.join_hosts`) write one checkpoint in one directory that all of them see; any
     number of them, on any devices, can read it.
