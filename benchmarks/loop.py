@@ -55,9 +55,9 @@ class Pauses:
         self.started = time.perf_counter()
 
 
-def pictures(shape: tuple[int, int, int], steps: int) -> tuple[np.ndarray, np.ndarray]:
+def pictures(shape: tuple[int, int, int], steps: int, size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (steps * BATCH, *shape), dtype=np.uint8)
+    images = random.integers(0, 256, (steps * size, *shape), dtype=np.uint8)
     return images, random.integers(0, CLASSES, len(images)).astype(np.int32)
 
 
@@ -165,12 +165,14 @@ def by_keras(backend: str, case: str, shape: tuple[int, int, int], steps: int) -
     return loop, bare
 
 
-def torch_loop(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Callable[..., None], Any, Any]:
+def torch_loop(
+    case: str, shape: tuple[int, int, int], steps: int, size: int = BATCH
+) -> tuple[Callable[..., None], Any, Any]:
     """Return what takes an epoch, or with `bare` as many steps on one batch, and the model and its Adam."""
     import torch
     from torch import nn
 
-    images, targets = pictures(shape, steps)
+    images, targets = pictures(shape, steps, size)
     if case == "cnn":
         layers = []
         for inputs, outputs in ((shape[2], 32), (32, 64), (64, 64)):
@@ -181,7 +183,7 @@ def torch_loop(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Call
         model, _ = torch_model(case, "train", CLASSES)
     inputs = torch.from_numpy(scaled(images)).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     data = torch.utils.data.TensorDataset(inputs, torch.from_numpy(targets).long())
-    loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True)
+    loader = torch.utils.data.DataLoader(data, size, shuffle=True)
     adam = torch.optim.Adam(model.parameters(), RATE)
 
     def step(images: Any, answers: Any) -> Any:
@@ -191,7 +193,7 @@ def torch_loop(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Call
         adam.step()
         return loss.detach()
 
-    alone = inputs[:BATCH].clone(memory_format=torch.channels_last), data.tensors[1][:BATCH]
+    alone = inputs[:size].clone(memory_format=torch.channels_last), data.tensors[1][:size]
 
     def epoch(bare: bool = False) -> None:
         if bare:

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from tlx.convert import TABLES, Table
 CLASSES = 7
 PERIOD = 1_048_573  # numbers after which those of a large kernel repeat; a prime, so that no two rows are the same
 COMPARED = [table.name for table in TABLES.values() if table.reference]
-SIZES: Mapping[
-    str, tuple[tuple[int, int], tuple[int, int]]
-] = {  # a small one, mostly the least, and an odd one, by family
-    "vgg": ((64, 96), (71, 97)),  # small, with features 2 by 3, so that their order counts
-    "resnet": ((32, 32), (49, 37)),
-    "xception": ((71, 71), (85, 77)),
-    "inception": ((75, 75), (91, 79)),
-    "mobilenet": ((32, 32), (49, 37)),
+SIZES = {  # by family: about the least, with an odd and an even side at as many strides as can be
+    "vgg": (71, 96),  # with features 2 by 3, so that their order counts
+    "resnet": (32, 49),
+    "xception": (71, 85),
+    "inception": (75, 79),
+    "mobilenet": (32, 49),
 }
 KERAS_SUFFIXES = {
     "keras/vgg16": ".keras",
@@ -36,9 +33,9 @@ KERAS_SUFFIXES = {
 TORCH_SUFFIXES = (".pth", ".legacy.pth", ".safetensors")
 
 
-def sizes_of(table: Table) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Two sizes of pictures, whose heads have the same shape."""
-    return next(sizes for family, sizes in SIZES.items() if table.architecture.startswith(family))
+def size_of(table: Table) -> tuple[int, int]:
+    """Return the size of the pictures on which a network is compared."""
+    return next(size for family, size in SIZES.items() if table.architecture.startswith(family))
 
 
 def numbers(draw: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:

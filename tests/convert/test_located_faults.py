@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 import pytest
-from reference_files import keras_network, save_keras, sizes_of
+from reference_files import keras_network, save_keras, size_of
 
 from tlx.convert import TABLES, Row
 from tlx.convert.rules import KINDS, LeafRule
@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[str, str, Callable[[Any, str], None]]] = {
 
 
 def _size(name: str) -> tuple[int, int]:
-    return sizes_of(TABLES[name])[0]
+    return size_of(TABLES[name])
 
 
 class Remembering:

@@ -8,13 +8,12 @@ from peers import import_peer
 from reference_files import (
     CLASSES,
     COMPARED,
-    SIZES,
     cifar_network,
     empty_keras_network,
     empty_torch_network,
     fill,
     save_torch,
-    sizes_of,
+    size_of,
     write_reference,
 )
 
@@ -28,34 +27,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 AUXILIARY = 3_326_696  # parameters of Inception's auxiliary classifier
 
 
-def kind_of(name):
-    """Name a library and a family: among those of a kind the numbers of stages and channels differ."""
-    table = TABLES[name]
-    return table.reference.partition(":")[0], next(family for family in SIZES if table.architecture.startswith(family))
-
-
-FIRST = {kind_of(name): name for name in reversed(COMPARED)}
-
-
 @pytest.mark.parametrize("name", COMPARED)
 def test_features_at_every_stage_and_logits_agree(tmp_path, name):
-    """Compare at two sizes of pictures the first network of a kind, and the others at one."""
     table = TABLES[name]
-    sizes = sizes_of(table) if name == FIRST[kind_of(name)] else sizes_of(table)[:1]
-    file = write_reference(table, tmp_path, sizes[0])
+    file = write_reference(table, tmp_path, size_of(table))
     source, arch = open_weights(file), arch_named(name)
-    variables = None
-    for size in sizes:
-        plan = make_plan(source, table, input_size=size)
-        assert (plan.config.classes, plan.coverage) == (CLASSES, 1)
-        variables = Conversion(plan, str(file)).variables() if variables is None else variables
-        preprocess = replace(describe(arch, plan, source).preprocess, resize=None, rounding="torchvision")
-        reference = reference_for(table, plan.config, source, tag=arch.tag)
-        found = verify(table, plan.config, variables, reference, preprocess)
-        assert found.first is None, found.differences
-        assert found.largest <= 1e-4
-        stages = [stage for stage in build_model(plan.config).base.stage_names if table.node_of(stage)]
-        assert [each.stage for each in found.differences] == [INPUT, *stages, OUTPUT]
+    plan = make_plan(source, table, input_size=size_of(table))
+    assert (plan.config.classes, plan.coverage) == (CLASSES, 1)
+    preprocess = replace(describe(arch, plan, source).preprocess, resize=None, rounding="torchvision")
+    reference = reference_for(table, plan.config, source, tag=arch.tag)
+    found = verify(table, plan.config, Conversion(plan, str(file)).variables(), reference, preprocess)
+    assert found.first is None, found.differences
+    assert found.largest <= 1e-4
+    stages = [stage for stage in build_model(plan.config).base.stage_names if table.node_of(stage)]
+    assert [each.stage for each in found.differences] == [INPUT, *stages, OUTPUT]
     file.unlink()
 
 

@@ -15,7 +15,7 @@ from reference_files import (
     keras_network,
     save_keras,
     save_torch,
-    sizes_of,
+    size_of,
     torch_network,
 )
 from sources import config_for, lazy, source_of
@@ -66,7 +66,7 @@ def test_a_files_tensors_come_back_bit_for_bit(tmp_path, name):
 
 @pytest.mark.parametrize(("name", "suffix"), [("keras/mobilenet_v2", ".weights.h5"), ("keras/inception_v3", ".h5")])
 def test_keras_loads_what_it_wrote(tmp_path, name, suffix):
-    table, size = TABLES[name], sizes_of(TABLES[name])[0]
+    table, size = TABLES[name], size_of(TABLES[name])
     network = keras_network(table, size)
     path = save_keras(network, tmp_path, suffix)
     convert_weights(path, tmp_path / "tlx", arch=name, input_size=size)
@@ -94,7 +94,7 @@ def test_pytorch_loads_what_it_wrote(tmp_path, name, source_suffix, suffix):
     torch = import_peer("torch")
     table = TABLES[name]
     network = fill(cifar_network(20)).eval() if "cifar" in name else torch_network(table)
-    size = (32, 32) if "cifar" in name else sizes_of(table)[0]
+    size = (32, 32) if "cifar" in name else size_of(table)
     path = save_torch(network, tmp_path, source_suffix)
     convert_weights(path, tmp_path / "tlx", arch=name, input_size=size)
     back = tmp_path / f"back{suffix}"

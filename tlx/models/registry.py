@@ -173,10 +173,19 @@ def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     return _leaf_shapes(build_model(config), config.input_shape)
 
 
-@functools.lru_cache(maxsize=256)  # by the module, not by its name, which may come to mean another
-def _leaf_shapes(model: Any, input_shape: tuple[int, int, int]) -> Mapping[str, tuple[int, ...]]:
-    tree = jax.eval_shape(functools.partial(initialise, model, input_shape, 0))
+def _leaf_shapes(model: Classifier, input_shape: tuple[int, int, int]) -> Mapping[str, tuple[int, ...]]:
+    features, base = _traced_base(model.base, input_shape)
+    head = jax.eval_shape(model.head.init, jax.random.key(0), features)
+    tree = {kind: {"base": base.get(kind, {}), "head": head.get(kind, {})} for kind in {**base, **head}}
     return MappingProxyType({path: tuple(leaf.shape) for path, leaf in flatten(tree).items()})
+
+
+@functools.lru_cache(maxsize=256)  # by the module, not by its name, which may come to mean another
+def _traced_base(base: Base, input_shape: tuple[int, int, int]) -> tuple[jax.ShapeDtypeStruct, Tree]:
+    """Trace a base, which is what takes time, once for all heads: return its features and its variables as shapes."""
+    pictures = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    found: tuple[jax.ShapeDtypeStruct, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), pictures)
+    return found
 
 
 def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree:
