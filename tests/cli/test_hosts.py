@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-RUN = ["--base", "mlp-mnist", "--head-epochs", "2", "--base-epochs", "300", "--patience", "300", "--base-rate", "0.001"]
+RUN = ["--base", "mlp-mnist", "--head-epochs", "2", "--base-epochs", "150", "--patience", "150", "--base-rate", "0.001"]
 RUN += ["--compare-scratch", "never", "--batch-size", "15", "--checkpoint-every", "1"]
 TOGETHER = 120  # seconds within which the others end: JAX takes a process for dead after one minute
 
@@ -90,7 +90,7 @@ def test_one_is_killed_then_asked_to_stop_and_one_finishes(reference, tmp_path):
     assert losses(out) == pytest.approx(losses(reference), rel=1e-4)
     results = [json.loads((each / "result.json").read_text()) for each in (out, reference)]
     assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
-    assert results[0]["phases"][1]["epochs"] == 300
+    assert results[0]["phases"][1]["epochs"] == 150
 
 
 def test_what_differs_is_named_to_both(tmp_path):

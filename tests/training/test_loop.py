@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from dataclasses import replace
 
 import jax
@@ -52,6 +53,16 @@ def three():
 
 
 # What a fit is
+
+
+def test_an_epoch_s_seconds_are_those_of_the_devices(monkeypatch):
+    """The loop comes to its end before they do, and waits for them when it looks at what they made."""
+    own = tlx.training.phase.all_finite
+    monkeypatch.setattr(tlx.training.phase, "all_finite", lambda params: time.sleep(0.2) or own(params))
+    log = Recorder()
+    done = train((Phase("head", 2, HEAD, {"head": FAST}),), logs=[log])
+    assert all(record["seconds"] >= 0.2 for record in log.records)
+    assert done.phases[0].seconds >= 0.4
 
 
 def test_a_phase_is_the_step_over_shuffled_batches():

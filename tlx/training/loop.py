@@ -281,11 +281,11 @@ def _run_phase(
                 taken, done = now - done, now
                 check(task.stop)
                 if checkpoints and checkpoints.due(taken) and done < task.epoch_steps:  # else when it is validated
-                    _save(checkpoints, run.between(state, snapshot, done, time.monotonic() - started), state, task)
-            ended, record = run.end_epoch(state, snapshot, epoch, time.monotonic() - started)
+                    _save(checkpoints, run.between(state, snapshot, done, started), state, task)
+            ended, record = run.end_epoch(state, snapshot, epoch, started)
         except StoppedError:
             if checkpoints:
-                _save(checkpoints, run.between(state, snapshot, done, time.monotonic() - started), state, task)
+                _save(checkpoints, run.between(state, snapshot, done, started), state, task)
                 checkpoints.wait()
             raise
         snapshot = ended

@@ -1,6 +1,7 @@
 """One phase of a fit: made ready, run epoch by epoch, and finished."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -249,8 +250,8 @@ class PhaseRun:
                 looked_at = jnp.copy(state.totals.bad_step)  # the next step takes the state's own
             yield state, done
 
-    def between(self, state: TrainState, snapshot: Snapshot, done: int, seconds: float) -> Snapshot:
-        """Return a snapshot of the state after `done` steps of an epoch, `seconds` after it began or went on.
+    def between(self, state: TrainState, snapshot: Snapshot, done: int, started: float) -> Snapshot:
+        """Return a snapshot of the state after `done` steps of an epoch that began, or went on, at `started`.
 
         Raise `DivergedError` where the loss of one of these steps, or a parameter, is not finite.
         """
@@ -269,16 +270,16 @@ class PhaseRun:
             batch=done,
             totals=state.totals.plain(),
             key=tuple(jax.random.key_data(state.key).tolist()),
-            seconds=snapshot.seconds + seconds,
+            seconds=snapshot.seconds + time.monotonic() - started,  # now that the devices have done the steps
             average=None if state.average is None else _leaves(state.average),
         )
 
     def end_epoch(
-        self, state: TrainState, snapshot: Snapshot, epoch: int, seconds: float
+        self, state: TrainState, snapshot: Snapshot, epoch: int, started: float
     ) -> tuple[Snapshot, dict[str, Any]]:
         """Validate, keep the best, and return the new snapshot and the epoch's record."""
-        task = self.task
-        snapshot = self.between(state, snapshot, 0, seconds)
+        task, before = self.task, snapshot.seconds
+        snapshot = self.between(state, snapshot, 0, started)
         variables, average = snapshot.variables, state.average
         tested = variables if average is None else {**variables, "params": combine(average, self.frozen)}
         scores = None
@@ -298,7 +299,7 @@ class PhaseRun:
             "accuracy": float(state.totals.correct / state.totals.examples),
             "val_loss": scores.loss if scores else None,
             "val_accuracy": scores.accuracy if scores else None,
-            "seconds": round(seconds, 4),
+            "seconds": round(snapshot.seconds - before, 4),
             "rates": {
                 label: float(build_schedule(group.schedule, self.phase.epochs * task.epoch_steps)(snapshot.step - 1))
                 for label, group in self.phase.groups.items()
