@@ -6,18 +6,20 @@
 device, on one device and on eight of a CPU's, with all on each (`nothing`), and with the optimizer's state or the
 parameters, too, split among them. Compiled, not run.
 
-`efficiency`: a process on one core takes steps of 16 pictures of 64x64; then two processes, each on a core of its own,
-take steps of 32 between them, by `tlx.join_hosts` over 127.0.0.1 and `tlx.fit`. The median step of the one over that of
-the two, in turns: 1 would be no cost at all. The peer is PyTorch's `DistributedDataParallel` over gloo, with one thread
-a process and each its own batch norm statistics; tlx's are those of all rows, and with `norms="each"` as PyTorch's.
+`efficiency`: a process that computes with one thread takes steps of 16 pictures of 64x64; then two such processes take
+steps of 32 between them, by `tlx.join_hosts` over 127.0.0.1 and `tlx.fit`. The median step of the one over that of the
+two, in turns: 1 would be no cost at all. The peer is PyTorch's `DistributedDataParallel` over gloo with each process's
+own batch norm statistics; tlx's are those of all rows, and with `norms="each"` as PyTorch's.
 """
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +29,13 @@ from turns import median, versions
 
 EACH, SIDE, STEPS, EPOCHS, ROUNDS = 16, 64, 4, 4, 3
 SHARDS = ("nothing", "optimizer", "all")
-PROGRAMS = ("tlx", "tlx, norms of each", "torch")
+PROGRAMS: dict[str, dict[str, str]] = {  # tlx's with what they give `tlx.Parallel`
+    "tlx": {},
+    "tlx, norms of each": {"norms": "each"},
+    "tlx, pmap": {"by": "pmap"},
+    "tlx, pmap, norms of each": {"by": "pmap", "norms": "each"},
+    "torch": {},
+}
 
 
 def memory(network: str) -> dict[str, int]:
@@ -56,15 +64,29 @@ def memory(network: str) -> dict[str, int]:
 NAMES = tuple("abcdefghij")
 
 
-def by_tlx(network: str, norms: str, processes: int, process: int, address: str) -> float:
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Have XLA, which makes a thread for each core that it may use, make one; afterwards all may run anywhere."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
+def by_tlx(program: str, network: str, processes: int, process: int, address: str) -> float:
     """Take steps and return the median's seconds."""
+    import jax
+
     import tlx
     from tlx.data import ArraySource, Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.training.log import Log
 
-    if processes > 1:
-        tlx.join_hosts(address, processes, process)
+    with one_thread():
+        if processes > 1:
+            tlx.join_hosts(address, processes, process)
+        jax.devices()
     random, batch = np.random.default_rng(0), EACH * processes
     pictures = random.integers(0, 256, (STEPS * batch, SIDE, SIDE, 3)).astype(np.uint8)
     source = ArraySource(pictures, random.integers(0, len(NAMES), STEPS * batch), NAMES)
@@ -77,7 +99,8 @@ def by_tlx(network: str, norms: str, processes: int, process: int, address: str)
         def epoch(self, record: dict[str, Any]) -> None:
             seconds.append(record["seconds"] / STEPS)
 
-    how: dict[str, Any] = {"batch_size": batch, "parallel": tlx.Parallel(norms=norms), "logs": [Clock()]}  # type: ignore[arg-type]
+    how: dict[str, Any] = {"batch_size": batch, "logs": [Clock()]}
+    how["parallel"] = tlx.Parallel(**PROGRAMS[program])  # type: ignore[arg-type]
     tlx.fit(model, variables, recipe, source, None, Preprocess(SIDE, SIDE, 3, scale=1 / 255), **how)
     return median(seconds[1:])
 
@@ -108,11 +131,9 @@ def by_torch(network: str, processes: int, process: int, address: str) -> float:
 
 
 def one_process(program: str, network: str, processes: str, process: str, address: str) -> None:
-    """Be one of the processes, on a core of its own."""
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(process)]})
-    place = (int(processes), int(process), address)
-    norms = "each" if program == PROGRAMS[1] else "all"
-    found = by_torch(network, *place) if program == "torch" else by_tlx(network, norms, *place)
+    """Be one of the processes."""
+    place = (network, int(processes), int(process), address)
+    found = by_torch(*place) if program == "torch" else by_tlx(program, *place)
     print(f"\n{found}")
 
 
