@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from tlx.training.accumulate import Devices, Sums, add_part, apply_sums, key_of
 from tlx.training.method import Method
@@ -22,7 +23,9 @@ class OfAxis(Devices):
         self.norms: Mapping[str, Any] = {"axis_name": AXIS if placement.norms == "all" else None}
 
     def total(self, value: Any) -> Any:
-        return jax.lax.psum(value, AXIS)
+        """Add what the devices have, all leaves in one message: the processes of CPUs would send them one by one."""
+        joined, apart = ravel_pytree(value)  # counts become floats, which hold those of 16 million rows
+        return apart(jax.lax.psum(joined, AXIS))
 
     def whole(self, rows: jax.Array) -> jax.Array:
         found: jax.Array = jax.lax.all_gather(rows, AXIS, tiled=True)
@@ -72,10 +75,8 @@ def _averaged(devices: OfAxis, stats: Tree, before: Tree, rows: Mapping[str, Any
     """Average batch statistics over the devices on which something counts."""
     mask = rows.get("mask")
     some = jnp.ones(()) if mask is None else mask.any().astype(jnp.float32)
-    among = devices.total(some)
-    return jax.tree.map(
-        lambda new, old: jnp.where(among > 0, devices.total(some * new) / jnp.maximum(among, 1), old), stats, before
-    )
+    among, total = devices.total((some, jax.tree.map(lambda leaf: some * leaf, stats)))
+    return jax.tree.map(lambda new, old: jnp.where(among > 0, new / jnp.maximum(among, 1), old), total, before)
 
 
 def _drop_as_one(devices: OfAxis) -> Any:
