@@ -29,7 +29,7 @@ from turns import median, versions
 
 EACH, SIDE, STEPS, EPOCHS, ROUNDS = 16, 64, 4, 4, 3
 SHARDS = ("nothing", "optimizer", "all")
-PROGRAMS: dict[str, dict[str, str]] = {  # tlx's with what they give `tlx.Parallel`
+PROGRAMS: dict[str, dict[str, Any]] = {  # tlx's with what they give `tlx.Parallel`
     "tlx": {},
     "tlx, norms of each": {"norms": "each"},
     "tlx, pmap": {"by": "pmap"},
@@ -100,7 +100,7 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
             seconds.append(record["seconds"] / STEPS)
 
     how: dict[str, Any] = {"batch_size": batch, "logs": [Clock()]}
-    how["parallel"] = tlx.Parallel(**PROGRAMS[program])  # type: ignore[arg-type]
+    how["parallel"] = tlx.Parallel(**PROGRAMS[program])
     tlx.fit(model, variables, recipe, source, None, Preprocess(SIDE, SIDE, 3, scale=1 / 255), **how)
     return median(seconds[1:])
 

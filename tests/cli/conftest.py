@@ -1,6 +1,9 @@
 """A way to call the command, and one small finished run that many tests look at."""
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +49,16 @@ def refused(call: Callable[..., Called]) -> Callable[..., str]:
         return called.err
 
     return refused
+
+
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """The program that traces another's system calls; skip where there is none or the system lets no user trace."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets no user trace")
+    return "strace"
 
 
 @pytest.fixture(scope="session")

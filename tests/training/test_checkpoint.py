@@ -1,6 +1,7 @@
 """A checkpoint gives back what was saved, or is refused."""
 
 import concurrent.futures
+import os
 import shutil
 import threading
 
@@ -267,6 +268,23 @@ def test_what_is_not_read_as_it_was_written_is_a_storage_error(copy, monkeypatch
     with pytest.raises(StorageError, match=r"what was written is not what can be read \(progress.json is not"):
         checkpoints.close()
     assert names(copy) == ["1", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="nothing tells this system to forget a file")
+def test_it_is_read_back_from_the_disk(tmp_path, monkeypatch):
+    """The system forgets every file before it is compared with the manifest."""
+    forgotten, compared = set(), []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *_: forgotten.add(os.fstat(file).st_ino))
+
+    def compare(directory):
+        files = {entry.stat().st_ino for entry in directory.rglob("*") if entry.is_file()}
+        compared.append(len(files) > 3 and files <= forgotten)
+
+    monkeypatch.setattr("tlx.training.checkpoint.check_manifest", compare)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(snapshot(epoch=1))
+    checkpoints.close()
+    assert compared == [True]
 
 
 @pytest.mark.parametrize("where", ["write_manifest", "check_manifest", "sync"])

@@ -170,11 +170,8 @@ def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     >>> leaf_shapes(ModelConfig("mlp", 10, (28, 28, 1), pool="flatten"))["params/head/logits/kernel"]
     (4, 10)
     """
-    return _leaf_shapes(build_model(config), config.input_shape)
-
-
-def _leaf_shapes(model: Classifier, input_shape: tuple[int, int, int]) -> Mapping[str, tuple[int, ...]]:
-    features, base = _traced_base(model.base, input_shape)
+    model = build_model(config)
+    features, base = _traced_base(model.base, config.input_shape)
     head = jax.eval_shape(model.head.init, jax.random.key(0), features)
     tree = {kind: {"base": base.get(kind, {}), "head": head.get(kind, {})} for kind in {**base, **head}}
     return MappingProxyType({path: tuple(leaf.shape) for path, leaf in flatten(tree).items()})
