@@ -9,6 +9,7 @@ from jax import lax
 
 from tlx.models.convolution import convolve
 from tlx.models.pooling import max_pool
+from tlx.models.winograd import pays, winograd
 
 CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, groups
     "XLA's": (7, 6, 3, 4, (3, 3), 1, "SAME", 1),
@@ -30,6 +31,14 @@ CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, 
     "depthwise, 5x5": (5, 6, 4, 4, (5, 5), 2, ((0, 2), (1, 2)), 4),
     "depthwise, one pixel": (1, 1, 4, 4, (3, 3), 1, ((1, 1), (1, 1)), 4),
     "grouped": (5, 5, 4, 4, (3, 3), 1, "SAME", 2),
+}
+IN_SQUARES = {  # height, width, channels, features, padding on each side
+    "even": (8, 6, 3, 4, ((1, 1), (1, 1))),
+    "odd": (7, 5, 3, 2, ((1, 1), (1, 1))),
+    "valid": (6, 9, 2, 3, ((0, 0), (0, 0))),
+    "padded unevenly": (5, 6, 2, 3, ((0, 3), (2, 1))),
+    "cut": (8, 7, 2, 3, ((-1, 0), (1, -2))),
+    "one place": (3, 3, 2, 3, ((0, 0), (0, 0))),
 }
 POOLS = {  # height, width, window, stride, padding
     "2x2": (8, 7, 2, 2, "VALID"),
@@ -74,6 +83,33 @@ def test_a_convolution_is_the_plain_one(case):
         )
 
 
+@pytest.mark.parametrize("case", IN_SQUARES.values(), ids=IN_SQUARES)
+def test_a_convolution_in_squares_is_the_plain_one(case):
+    height, width, channels, features, sides = case
+    with jax.enable_x64(True):
+        draw = np.random.default_rng(0)
+        x, kernel = draw.normal(size=(2, height, width, channels)), draw.normal(size=(3, 3, channels, features))
+        numbers = ("NHWC", "HWIO", "NHWC")
+        check(
+            lambda x, kernel: winograd(x, kernel, sides),
+            lambda x, kernel: lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=numbers),
+            x,
+            kernel,
+        )
+
+
+def test_a_large_map_of_many_channels_is_convolved_in_squares_and_rounds_no_more():
+    draw = np.random.default_rng(0)
+    x, kernel = np.maximum(draw.normal(size=(1, 12, 12, 512)), 0), draw.normal(size=(3, 3, 512, 512)) / 48
+    numbers = ("NHWC", "HWIO", "NHWC")
+    with jax.enable_x64(True):
+        exact = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+    x, kernel = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    assert pays(x, kernel)
+    found = jax.jit(convolve, static_argnums=(2, 3))(x, kernel, (1, 1), "SAME")
+    np.testing.assert_allclose(found, exact, atol=3e-6 * np.abs(exact).max())
+
+
 @pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)
 def test_a_maximum_is_the_plain_one_and_the_first_of_equals_has_the_gradient(case):
     height, width, window, stride, padding = case
@@ -106,6 +142,21 @@ def test_a_batch_of_bfloat16_keeps_its_type_and_sums_the_kernels_slope_in_float3
         np.testing.assert_allclose(slope.astype(jnp.float32), wanted, rtol=1e-2, atol=0.5)
 
 
+@pytest.mark.parametrize(
+    ("side", "channels", "features", "strides", "dtype"),
+    [
+        (12, 512, 512, 1, jnp.bfloat16),
+        (11, 512, 512, 1, jnp.float32),
+        (12, 512, 512, 2, jnp.float32),
+        (224, 64, 64, 1, jnp.float32),
+    ],
+)
+def test_other_maps_are_left_to_xla(side, channels, features, strides, dtype):
+    given = [jax.ShapeDtypeStruct(s, dtype) for s in ((1, side, side, channels), (3, 3, channels, features))]
+    program = jax.jit(lambda x, w: convolve(x, w, (strides, strides), "SAME")).lower(*given)
+    assert "convolution" in program.as_text()
+
+
 def test_gradients_can_be_taken_one_example_at_a_time():
     draw = np.random.default_rng(0)
     x, kernel = draw.normal(size=(3, 32, 32, 2)), draw.normal(size=(3, 3, 2, 2))
@@ -118,10 +169,14 @@ def test_gradients_can_be_taken_one_example_at_a_time():
     np.testing.assert_allclose(together, np.stack(one_by_one), rtol=2e-4)
 
 
-@pytest.mark.parametrize(("kernel", "groups"), [((1, 1), 1), ((3, 3), 1), ((3, 3), 4)])
-def test_other_platforms_get_the_plain_one(kernel, groups):
+@pytest.mark.parametrize(
+    ("side", "channels", "kernel", "groups"),
+    [(2, 4, (1, 1), 1), (2, 4, (3, 3), 1), (2, 4, (3, 3), 4), (12, 512, (3, 3), 1)],
+)
+def test_other_platforms_get_the_plain_one(side, channels, kernel, groups):
     traced = jax.jit(lambda x, w: convolve(x, w, (1, 1), "SAME", feature_group_count=groups)).trace(
-        jnp.ones((1, 2, 2, 4)), jnp.ones((*kernel, 4 // groups, 4))
+        jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32),
+        jax.ShapeDtypeStruct((*kernel, channels // groups, channels), jnp.float32),
     )
     assert "convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
     for platform in ("cuda", "tpu"):

@@ -1,6 +1,7 @@
 """Convolution, as XLA's own on a GPU or TPU and, on a CPU, as the sums that are fastest there."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ from jax import lax
 
 from tlx.models.depthwise import depthwise
 from tlx.models.windows import Pair, Sides, padded, places, shifts, sides_of
+from tlx.models.winograd import pays, winograd
 
 
 def convolve(
@@ -28,8 +30,9 @@ def convolve(
     The same sums as `lax.conv_general_dilated`, to rounding. A GPU or TPU gets that one. A CPU gets, by the shapes:
     for a 1x1 kernel one matrix product; for as many groups as channels shifted multiply-adds
     (`tlx.models.depthwise`: reverse-mode differentiation only, and once); where the kernel has fewer places, down or
-    across, than pixels, one product over gathered patches; else XLA's convolution, which is quick there if compiled
-    with `tlx.models.compiler_options`. Other groups, and dilation, are left to XLA.
+    across, than pixels, one product over gathered patches; for a 3x3 kernel of many channels on a large map, in steps
+    of 1, products of sums over squares (`tlx.models.winograd`); else XLA's convolution, which is quick there if
+    compiled with `tlx.models.compiler_options`. Other groups, and dilation, are left to XLA.
 
     >>> convolve(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), (1, 1), "SAME")[0, :, :, 0].tolist()
     [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
@@ -55,19 +58,25 @@ def convolve(
         return plain(x, kernel)
     sides = sides_of(x, size, by, padding)
     counts = places(x, size, by, sides)
-
-    def lowered(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        if groups > 1:
-            return depthwise(x, kernel, by, sides)
-        if size == (1, 1):
-            return _product(padded(x, sides)[:, :: by[0], :: by[1]], kernel[0, 0])
-        return _gathered(x, kernel, by, sides)
-
-    own = groups > 1 or size == (1, 1) or any(0 < count < pixels for count, pixels in zip(counts, size, strict=True))
-    if not own or 0 in counts:
+    own: Callable[[jax.Array, jax.Array], jax.Array]
+    if 0 in counts:
         return plain(x, kernel)
-    found: jax.Array = lax.platform_dependent(x, kernel, cpu=lowered, default=plain)
+    if groups > 1:
+        own = functools.partial(depthwise, strides=by, sides=sides)
+    elif size == (1, 1):
+        own = functools.partial(_at_each_place, strides=by, sides=sides)
+    elif any(count < pixels for count, pixels in zip(counts, size, strict=True)):
+        own = functools.partial(_gathered, strides=by, sides=sides)
+    elif size == (3, 3) and by == (1, 1) and pays(x, kernel):
+        own = functools.partial(winograd, sides=sides)
+    else:
+        return plain(x, kernel)
+    found: jax.Array = lax.platform_dependent(x, kernel, cpu=own, default=plain)
     return found
+
+
+def _at_each_place(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Array:
+    return _product(padded(x, sides)[:, :: strides[0], :: strides[1]], kernel[0, 0])
 
 
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
