@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from jax import lax
 
+import tlx.models.convolution
+from tlx.models import Classifier, Head, cut, initialise
 from tlx.models.convolution import convolve
-from tlx.models.pooling import max_pool
+from tlx.models.pooling import avg_pool_3x3, max_pool
+from tlx.models.vgg import vgg
 from tlx.models.winograd import pays, winograd
 
 CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, groups
@@ -110,6 +113,25 @@ def test_a_large_map_of_many_channels_is_convolved_in_squares_and_rounds_no_more
     np.testing.assert_allclose(found, exact, atol=3e-6 * np.abs(exact).max())
 
 
+def test_a_network_of_large_maps_gives_the_same_features(monkeypatch):
+    model = Classifier(cut(vgg("vgg11"), "block3_conv2"), Head(2))
+    picture = np.random.default_rng(0).normal(size=(1, 192, 208, 3)).astype(np.float32)
+    variables = initialise(model, picture.shape[1:], 0)
+
+    def features():
+        def apply(variables, picture):
+            return model.apply(variables, picture, method="features")
+
+        lowered = jax.jit(apply).lower(variables, picture)
+        return lowered.as_text().count("stablehlo.convolution"), lowered.compile()(variables, picture)
+
+    convolved, found = features()
+    monkeypatch.setattr(tlx.models.convolution, "pays", lambda *_: False)
+    every, plain = features()
+    assert (convolved, every) == (2, 4)
+    np.testing.assert_allclose(found, plain, atol=1e-5 * plain.max())
+
+
 @pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)
 def test_a_maximum_is_the_plain_one_and_the_first_of_equals_has_the_gradient(case):
     height, width, window, stride, padding = case
@@ -124,6 +146,25 @@ def test_a_maximum_is_the_plain_one_and_the_first_of_equals_has_the_gradient(cas
             weighted(lambda x: nn.max_pool(x, (window, window), (stride, stride), padding)),
             x,
         )
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 1, 2, 3)])
+@pytest.mark.parametrize("count_padding", [False, True])
+def test_an_average_is_the_plain_one(shape, count_padding):
+    with jax.enable_x64(True):
+        check(
+            lambda x: avg_pool_3x3(x, count_padding=count_padding),
+            lambda x: nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=count_padding),
+            np.random.default_rng(0).normal(size=shape),
+        )
+
+
+def test_an_average_of_bfloat16_is_rounded_once():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 3)), jnp.bfloat16)
+    found = jax.jit(lambda x: avg_pool_3x3(x, count_padding=True))(x)
+    exact = avg_pool_3x3(x.astype(jnp.float32), count_padding=True)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
 
 
 @pytest.mark.parametrize("groups", [1, 4])

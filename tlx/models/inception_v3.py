@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from tlx.models.base import Base, Stage
-from tlx.models.layers import ConvNorm, DType, MaxPool, Norm, avg_pool_3x3, conv_norm
-from tlx.models.pooling import max_pool
+from tlx.models.layers import ConvNorm, DType, MaxPool, Norm, conv_norm
+from tlx.models.pooling import avg_pool_3x3, max_pool
 
 
 @dataclass(frozen=True)

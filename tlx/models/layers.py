@@ -152,11 +152,6 @@ class MaxPool(nn.Module):
         return max_pool(x, self.window, self.strides, self.padding)
 
 
-def avg_pool_3x3(x: jax.Array, *, count_padding: bool) -> jax.Array:
-    """Average each 3x3 square around a pixel, padded with zeros that count (PyTorch's default) or not (Keras's)."""
-    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=count_padding)
-
-
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     """Average (B, H, W, C) over a grid of `size` by `size` cells that may overlap, as `torch.nn.AdaptiveAvgPool2d`.
 

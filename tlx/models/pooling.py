@@ -1,4 +1,4 @@
-"""Max-pooling: XLA's own, and on a CPU comparisons of shifted maps, for its gradient too."""
+"""Pools: XLA's own, and on a CPU comparisons and sums of shifted maps, for their gradients too."""
 
 import functools
 from collections.abc import Sequence
@@ -6,9 +6,47 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from tlx.models.windows import Sides, padded, shifts, sides_of
+
+
+def avg_pool_3x3(x: jax.Array, *, count_padding: bool) -> jax.Array:
+    """Average the 3x3 square around each pixel of (B, H, W, C), padded with zeros that count or not.
+
+    They count in PyTorch's default, and not in Keras. The same as `nn.avg_pool` to rounding, whose sums
+    (`reduce_window`) and their gradient are slower on a CPU. There is reverse-mode
+    differentiation only.
+
+    >>> avg_pool_3x3(jnp.ones((1, 2, 2, 1)), count_padding=False)[0, :, :, 0].tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+
+    def plain(x: jax.Array) -> jax.Array:
+        found: jax.Array = nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=count_padding)
+        return found
+
+    def summed(x: jax.Array) -> jax.Array:
+        total = _sum_3x3(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        down, across = (3.0 - (np.arange(n) == 0) - (np.arange(n) == n - 1) for n in x.shape[1:3])
+        share = 1 / (down[:, None, None] * across[:, None])
+        return (total * (1 / 9 if count_padding else share)).astype(x.dtype)
+
+    found: jax.Array = lax.platform_dependent(x, cpu=summed, default=plain)
+    return found
+
+
+@jax.custom_vjp
+def _sum_3x3(x: jax.Array) -> jax.Array:
+    x = padded(x, ((1, 1), (1, 1)))
+    rows = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
+    return rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+
+
+_sum_3x3.defvjp(
+    lambda x: (_sum_3x3(x), None), lambda _, slope: (_sum_3x3(slope),)
+)  # a pixel is in the squares of its own
 
 
 def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tuple[int, int]] = "VALID") -> jax.Array:
