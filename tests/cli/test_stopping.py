@@ -70,3 +70,13 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(tmp_path, whole):
         _, told = process.communicate()
     assert process.returncode == 0, told
     assert_same_run(out, whole)
+
+
+def test_a_signal_after_the_end_changes_nothing():
+    program = (
+        "import atexit, os, signal, sys; from tlx.cli.main import entry; sys.argv = ['tlx', '--help']\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM)\nentry()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "usage: tlx" in done.stdout

@@ -53,12 +53,15 @@ def entry() -> None:
     """Run `main` as a process of its own, in large pages where there are any, and end it at once where it failed.
 
     After a full disk, threads of TensorStore and TensorBoard's writer would each print a traceback as Python ends.
+    Where all is done, a request to stop comes too late: it is not to make the exit code another.
     """
     large_pages.restart()
     try:
         main()
     except SystemExit as stop:
         if not stop.code:
+            for each in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(each, signal.SIG_IGN)
             raise
         sys.stdout.flush()
         sys.stderr.flush()
