@@ -10,11 +10,15 @@ from tlx.cli.main import main
 from tlx.stop import StopOnSignals
 from tlx.training import checkpoint
 
+SHORT = {"12": "4", "8": "3"}  # epochs, of four steps each: the 20th step is in the second phase
+
 
 def test_a_short_round_of_faults(monkeypatch, tmp_path):
     """A resume without the optimizer's state has another digest; one after a kill, in a process of its own, has not."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "experiments"))
     module = importlib.import_module("faults")
+    monkeypatch.setattr(module, "RUN", [SHORT.get(each, each) for each in module.RUN])
+    monkeypatch.setattr(module, "STOP_AT", 20)
 
     def finish(given, *codes):
         arguments = given[given.index("finetune") :]

@@ -38,10 +38,8 @@ CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, 
 IN_SQUARES = {  # height, width, channels, features, padding on each side
     "even": (8, 6, 3, 4, ((1, 1), (1, 1))),
     "odd": (7, 5, 3, 2, ((1, 1), (1, 1))),
-    "valid": (6, 9, 2, 3, ((0, 0), (0, 0))),
     "padded unevenly": (5, 6, 2, 3, ((0, 3), (2, 1))),
     "cut": (8, 7, 2, 3, ((-1, 0), (1, -2))),
-    "one place": (3, 3, 2, 3, ((0, 0), (0, 0))),
 }
 POOLS = {  # height, width, window, stride, padding
     "2x2": (8, 7, 2, 2, "VALID"),
