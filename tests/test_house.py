@@ -124,17 +124,6 @@ def test_using_tlx_imports_nothing_that_only_some_need() -> None:
     assert run_python(program).strip() == "[]"
 
 
-def test_a_run_on_the_digits_imports_nothing_that_it_does_not_use(tmp_path) -> None:
-    some = "('torch', 'sklearn', 'scipy.stats', 'pandas')"
-    program = (
-        "import sys, tlx; from pathlib import Path; from tlx.training.log import TensorBoard\n"
-        "from tlx.analysis import class_figures\n"
-        f"tlx.load_data('digits'); TensorBoard(Path({str(tmp_path)!r})).close(); class_figures([0, 1], [0, 0], 2)\n"
-        f"print([m for m in {some} if m in sys.modules])"
-    )
-    assert run_python(program).strip() == "[]"
-
-
 @pytest.mark.parametrize("arguments", ["--help", "finetune --help", "predict --help"])
 def test_help_imports_nothing_heavy(arguments: str) -> None:
     program = (

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn import metrics
 
 from tlx.analysis import (
     Confusion,
@@ -32,19 +31,6 @@ def test_class_figures() -> None:
     np.testing.assert_allclose(figures.recall, [1 / 3, 1 / 2, 3 / 4, np.nan])
     np.testing.assert_allclose(figures.f1, [1 / 3, 2 / 5, 6 / 7, np.nan])
     assert figures.support.tolist() == [3, 2, 4, 0]
-
-
-def test_figures_are_scikit_learns() -> None:
-    draw = np.random.default_rng(0)
-    labels, predicted = draw.integers(0, 5, 200), draw.integers(1, 7, 200)  # class 0 is never predicted, 5 never true
-    every = np.arange(8)
-    np.testing.assert_array_equal(
-        confusion_matrix(labels, predicted, 8), metrics.confusion_matrix(labels, predicted, labels=every)
-    )
-    figures = class_figures(labels, predicted, 8)
-    wanted = metrics.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=np.nan)
-    for found, expected in zip((figures.precision, figures.recall, figures.f1, figures.support), wanted, strict=True):
-        np.testing.assert_allclose(found, expected)
 
 
 def test_a_class_that_was_never_predicted_scores_zero_not_nothing() -> None:

@@ -3,9 +3,7 @@ import os
 import numpy as np
 import pytest
 from picture_files import write_classes
-from sklearn.datasets import load_digits
 
-import tlx.data.load
 from tlx.data import (
     ArraySource,
     Data,
@@ -35,17 +33,6 @@ def test_digits_have_ten_labels_a_class_by_default():
     image = data.train[0]["image"]
     assert (image.shape, image.dtype) == ((8, 8), np.uint8)
     assert set(np.unique(data.train.source.images)) == {round(level * 255 / 16) for level in range(17)}
-
-
-def test_digits_are_scikit_learns(monkeypatch):
-    pixels, labels = load_digits(return_X_y=True)
-    found = KINDS["digits"].read(Request("")).train
-    np.testing.assert_array_equal(found.images, np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)))
-    np.testing.assert_array_equal(found.labels, labels)
-    monkeypatch.setattr(tlx.data.load, "find_spec", lambda name: None)
-    elsewhere = KINDS["digits"].read(Request("")).train
-    np.testing.assert_array_equal(elsewhere.images, found.images)
-    np.testing.assert_array_equal(elsewhere.labels, labels)
 
 
 def test_all_the_digits_are_split_in_three():

@@ -46,10 +46,12 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
     [[1, 1], [0, 1]]
     """
+    from sklearn import metrics
+
     labels, predicted = _pair(labels, predicted)
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels.astype(int), predicted.astype(int)), 1)
-    return counts
+    if not len(labels):  # which scikit-learn refuses
+        return np.zeros((classes, classes), int)
+    return np.asarray(metrics.confusion_matrix(labels, predicted, labels=np.arange(classes)))
 
 
 def class_figures(labels: np.ndarray, predicted: np.ndarray, classes: int) -> ClassFigures:
@@ -62,10 +64,16 @@ def class_figures(labels: np.ndarray, predicted: np.ndarray, classes: int) -> Cl
     >>> figures.recall.tolist(), figures.support.tolist()
     ([0.5, 1.0, nan], [2, 1, 0])
     """
-    counts = confusion_matrix(labels, predicted, classes)
-    right, support, taken = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return ClassFigures(right / taken, right / support, 2 * right / (support + taken), support)
+    from sklearn import metrics
+
+    labels, predicted = _pair(labels, predicted)
+    if not len(labels):
+        nan = np.full(classes, np.nan)
+        return ClassFigures(nan, nan, nan, np.zeros(classes, int))
+    figures = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(classes), zero_division=np.nan
+    )
+    return ClassFigures(*(np.asarray(figure) for figure in figures))
 
 
 def most_confused(labels: np.ndarray, predicted: np.ndarray, most: int = 10) -> tuple[Confusion, ...]:

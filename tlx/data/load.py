@@ -7,8 +7,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,21 +28,10 @@ def read_digits(where: str = "") -> Parts:
     """Read scikit-learn's embedded digits: 1,797 images of 8 x 8, their 17 levels spread over 0..255 in uint8."""
     if where:
         raise ConfigError(f"digits:{where!r}: digits come with scikit-learn and take no path; say digits")
-    table = _digits_table()
-    pixels, labels = table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)
-    return Parts(ArraySource(np.rint(pixels * (255 / 16)).astype(np.uint8), labels), None, ())
-
-
-def _digits_table() -> np.ndarray:
-    """Read 64 pixels and the label of each digit, from scikit-learn's file where it lies: its import takes seconds."""
-    found = find_spec("sklearn")
-    for folder in (found and found.submodule_search_locations) or ():
-        path = Path(folder, "datasets", "data", "digits.csv.gz")
-        if path.exists():
-            return np.loadtxt(path, delimiter=",")
     from sklearn.datasets import load_digits
 
-    return np.column_stack(load_digits(return_X_y=True))
+    digits = load_digits()
+    return Parts(ArraySource(np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target), None, ())
 
 
 class Kind(NamedTuple):

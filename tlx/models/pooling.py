@@ -16,8 +16,7 @@ def avg_pool_3x3(x: jax.Array, *, count_padding: bool) -> jax.Array:
     """Average the 3x3 square around each pixel of (B, H, W, C), padded with zeros that count or not.
 
     They count in PyTorch's default, and not in Keras. The same as `nn.avg_pool` to rounding, whose sums
-    (`reduce_window`) and their gradient are slower on a CPU. There is reverse-mode
-    differentiation only.
+    (`reduce_window`) and their gradient are slower on a CPU. There is reverse-mode differentiation only.
 
     >>> avg_pool_3x3(jnp.ones((1, 2, 2, 1)), count_padding=False)[0, :, :, 0].tolist()
     [[1.0, 1.0], [1.0, 1.0]]
@@ -44,9 +43,8 @@ def _sum_3x3(x: jax.Array) -> jax.Array:
     return rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
 
 
-_sum_3x3.defvjp(
-    lambda x: (_sum_3x3(x), None), lambda _, slope: (_sum_3x3(slope),)
-)  # a pixel is in the squares of its own
+# A pixel is in the squares of the pixels that are in its own.
+_sum_3x3.defvjp(lambda x: (_sum_3x3(x), None), lambda _, slope: (_sum_3x3(slope),))
 
 
 def max_pool(x: jax.Array, window: int, strides: int, padding: str | Sequence[tuple[int, int]] = "VALID") -> jax.Array:

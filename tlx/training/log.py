@@ -1,9 +1,7 @@
 """Logs: what happens in a run, written as JSON lines and TensorBoard events and shown as a progress bar."""
 
 import contextlib
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,8 +72,10 @@ class TensorBoard(Log):
     """
 
     def __init__(self, directory: Path, done: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
         with _storage_errors(directory):
-            self._writer = _tensorboardx().SummaryWriter(str(directory), purge_step=done + 1)
+            self._writer = SummaryWriter(str(directory), purge_step=done + 1)
 
     def epoch(self, record: dict[str, Any]) -> None:
         with _storage_errors(self._writer.logdir):
@@ -88,15 +88,6 @@ class TensorBoard(Log):
     def close(self) -> None:
         with _storage_errors(self._writer.logdir):
             self._writer.close()
-
-
-def _tensorboardx() -> Any:
-    """Import tensorboardX without PyTorch, which it imports where it is installed, for seconds, to name a type."""
-    with contextlib.ExitStack() as after:
-        if "torch" not in sys.modules:
-            sys.modules["torch"] = None  # type: ignore[assignment]
-            after.callback(sys.modules.pop, "torch", None)
-        return importlib.import_module("tensorboardX")
 
 
 @contextlib.contextmanager
