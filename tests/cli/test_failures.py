@@ -111,11 +111,12 @@ def test_a_place_that_is_read_only_is_told_before_the_work_begins(tmp_path, argu
 def test_a_full_disk_ends_the_run_with_its_own_code(tmp_path):
     """The limit on a file's size stands for the end of the disk."""
     limited = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); from tlx.cli.main import main; "
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); from tlx.cli.main import entry; "
     )
-    command = [sys.executable, "-c", limited + "main()", "finetune", *map(str, QUICK), "--out", "run"]
+    command = [sys.executable, "-c", limited + "entry()", "finetune", *map(str, QUICK), "--out", "run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 6
     told = [line for line in done.stderr.splitlines() if line.startswith("tlx: ")]
     assert "cannot be written (File too large)" in told[-1]
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "result.json").exists()

@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from tlx.cli import large_pages
 from tlx.cli.options import Command, nearest, parse
@@ -56,6 +57,7 @@ def entry() -> None:
     Where all is done, a request to stop comes too late: it is not to make the exit code another.
     """
     large_pages.restart()
+    sys.unraisablehook = _say_unraisable
     try:
         main()
     except SystemExit as stop:
@@ -66,6 +68,12 @@ def entry() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(stop.code))
+
+
+def _say_unraisable(found: Any) -> None:
+    """Say what a thread could not raise; not that TensorStore's find the loop closed of a save that another failed."""
+    if str(found.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(found)
 
 
 def _run(arguments: list[str]) -> int:
