@@ -31,6 +31,13 @@ def test_variables_come_from_the_seed_in_float32():
     assert not jnp.array_equal(one, two)
 
 
+def test_variables_are_those_of_the_module_bit_for_bit():
+    """However they are compiled, they are what the module's own `init` draws."""
+    model = build_model(CONFIG)
+    plain = jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, *CONFIG.input_shape)))
+    assert_same_bits(init_variables(CONFIG, 3), plain)
+
+
 def test_a_configuration_survives_json():
     assert ModelConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
 

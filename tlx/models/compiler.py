@@ -1,4 +1,4 @@
-"""What XLA is told when it compiles a network: which of its libraries convolves on a CPU."""
+"""What XLA is told when it compiles for a CPU: which library convolves, and where to optimise does not pay."""
 
 import functools
 import os
@@ -34,8 +34,17 @@ def compiler_options() -> dict[str, str]:
     return options
 
 
-def jit(function: Callable[..., Any], **how: Any) -> Any:
-    """Compile as `jax.jit` does, with `compiler_options`, at the first call: to load a module looks for no device.
+def hasty_options() -> dict[str, str]:
+    """Return `compiler_options` for a function that runs once and needs no network; elsewhere than on a CPU, {}.
+
+    On a CPU, LLVM takes up to four times as long to compile the drawing of random numbers, which is a loop a leaf, as
+    it does where it is to optimise less; the numbers are the same.
+    """
+    return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else {}
+
+
+def jit(function: Callable[..., Any], options: Callable[[], dict[str, str]] = compiler_options, **how: Any) -> Any:
+    """Compile as `jax.jit` does, with `options()`, at the first call: to load a module looks for no device.
 
     Called while another function is traced, it is a part of that one, to which the options would have to be given.
 
@@ -44,15 +53,17 @@ def jit(function: Callable[..., Any], **how: Any) -> Any:
     >>> total(jnp.ones((2, 3)), 1).tolist()
     [3.0, 3.0]
     """
-    return _Compiled(function, how)
+    return _Compiled(function, options, how)
 
 
 class _Compiled:
     __wrapped__: Callable[..., Any]
 
-    def __init__(self, function: Callable[..., Any], how: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: Callable[[], dict[str, str]], how: dict[str, Any]
+    ) -> None:
         functools.update_wrapper(self, function)
-        self._how = how
+        self._options, self._how = options, how
 
     def __call__(self, *given: Any) -> Any:
         try:
@@ -67,7 +78,7 @@ class _Compiled:
 
     @functools.cached_property
     def _top(self) -> Any:
-        return jax.jit(self.__wrapped__, compiler_options=compiler_options(), **self._how)
+        return jax.jit(self.__wrapped__, compiler_options=self._options(), **self._how)
 
     @functools.cached_property
     def _nested(self) -> Any:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from tlx.errors import ConfigError
 from tlx.models.base import Base, cut
 from tlx.models.classifier import Classifier
+from tlx.models.compiler import hasty_options, jit
 from tlx.models.head import POOLS, Head, Pool
 from tlx.models.inception_v3 import inception_v3
 from tlx.models.mobilenet_v2 import mobilenet_v2
@@ -191,7 +192,7 @@ def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree
     return variables
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
+@functools.partial(jit, options=hasty_options, static_argnums=(0, 1, 3))
 def _initialise(model: Any, input_shape: tuple[int, int, int], key: jax.Array, part: str | None = None) -> Tree:
     variables = model.init(key, jnp.zeros((1, *input_shape), jnp.float32))
     return variables if part is None else {kind: tree[part] for kind, tree in variables.items() if part in tree}
