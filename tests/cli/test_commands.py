@@ -1,8 +1,6 @@
 """Each command does what its help says, and prints one JSON object with --json."""
 
 import json
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,20 +13,19 @@ import tlx
 PHASE = {"name", "trainable", "frozen", "epochs", "val_accuracy", "frozen_sha256_before", "frozen_sha256_after"}
 
 
-def test_finetune_prints_one_json_object_and_progress_elsewhere(tmp_path):
-    command = [sys.executable, "-m", "tlx", "finetune", "--json", "--out", "run"]
+def test_finetune_prints_one_json_object_and_progress_elsewhere(call, tmp_path):
     quick = ["--head-epochs", "1", "--base-epochs", "1", "--labels-per-class", "2"]
-    done = subprocess.run([*command, *quick], capture_output=True, text=True, cwd=tmp_path, check=True)
-    found = json.loads(done.stdout)
+    done = call("finetune", "--json", "--out", tmp_path / "run", *quick)
+    found = done.json
     assert {"test_accuracy", "scratch_accuracy", "phases", "seconds", "run_dir"} <= set(found)
     assert [PHASE - set(phase) for phase in found["phases"]] == [set(), set()]
     assert [phase["name"] for phase in found["phases"]] == ["head", "all"]
     assert [(phase["trainable"], phase["frozen"]) for phase in found["phases"]] == [(5_770, 55_744), (61_514, 0)]
     assert all(phase["frozen_sha256_before"] == phase["frozen_sha256_after"] for phase in found["phases"])
-    assert found["run_dir"] == "run"
+    assert found["run_dir"] == str(tmp_path / "run")
     assert found == json.loads((tmp_path / "run/result.json").read_text())
-    assert "transfer: head" in done.stderr
-    assert "20 for training" in done.stderr  # which labels were used
+    assert "transfer: head" in done.err
+    assert "20 for training" in done.err  # which labels were used
 
 
 def test_finetune_takes_parts_averages_rematerialisation_and_types(call, tmp_path):
@@ -43,11 +40,10 @@ def test_finetune_takes_parts_averages_rematerialisation_and_types(call, tmp_pat
 
 
 def test_finetune_shows_a_table_of_phases_with_scratch_beside(call, tmp_path):
-    called = call(
-        "finetune", "--out", tmp_path / "run", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2
-    )
+    quick = ("--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2)
+    called = call("finetune", "--out", tmp_path / "run", *quick)
     assert called.code == 0
-    assert "5,770" in called.out
+    assert "6,316" in called.out
     assert "from scratch" in called.out
     assert "2 a class" in called.out
     assert (tmp_path / "run/report.html").is_file()
@@ -91,6 +87,12 @@ def test_a_finished_run_is_resumed_without_a_write(call, run_dir, result):
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
     called = call("finetune", "--resume", "--out", run_dir, "--json")
     assert (called.code, called.json) == (0, result)
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_a_second_run_does_not_touch_the_first(refused, run_dir):
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    assert "already in use" in refused(2, "finetune", "--base", "mlp-mnist", "--out", run_dir)
     assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
 
 

@@ -53,23 +53,12 @@ def wait_for(epochs, out, processes):
         raise AssertionError(ended(processes))
 
 
-def alone(*options):
-    subprocess.run([sys.executable, "-m", "tlx", "finetune", *options], check=True, capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    out = tmp_path_factory.mktemp("alone") / "run"
-    alone(*RUN, "--out", str(out))
-    return out
-
-
 def losses(out):
     return [json.loads(line)["val_loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_one_is_killed_then_asked_to_stop_and_one_finishes(reference, tmp_path):
-    out = tmp_path / "run"
+def test_one_is_killed_then_asked_to_stop_and_one_finishes(call, tmp_path):
+    out, reference = tmp_path / "run", tmp_path / "alone"
     processes = started([*RUN, "--out", str(out)])
     wait_for(30, out, processes)
     processes[1].kill()
@@ -86,7 +75,8 @@ def test_one_is_killed_then_asked_to_stop_and_one_finishes(reference, tmp_path):
         assert code == 75, said
         assert "stopped on request, all is saved" in said
 
-    alone("--resume", "--out", str(out))
+    assert not call("finetune", "--resume", "--out", out).code
+    assert not call("finetune", *RUN, "--out", reference).code
     assert losses(out) == pytest.approx(losses(reference), rel=1e-4)
     results = [json.loads((each / "result.json").read_text()) for each in (out, reference)]
     assert results[0]["test_accuracy"] == results[1]["test_accuracy"]

@@ -70,12 +70,6 @@ def test_a_directory_in_use_is_left_alone(refused, tmp_path, name):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_a_second_run_does_not_touch_the_first(refused, run_dir):
-    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
-    assert "already in use" in refused(2, "finetune", *QUICK, "--out", run_dir)
-    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
-
-
 def test_an_output_that_cannot_be_written(refused, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file" in refused(6, "finetune", *QUICK, "--out", tmp_path / "file" / "run")

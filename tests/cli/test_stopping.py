@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 OPTIONS = ["finetune", "--base", "mlp-mnist", "--head-epochs", "40", "--base-epochs", "20", "--patience", "None"]
 OPTIONS += ["--compare-scratch", "never"]
 
@@ -28,16 +26,6 @@ def wait_for(process, condition):
         time.sleep(0.005)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The directory of a run that was left alone."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    with start(*OPTIONS, "--out", out) as process:
-        _, told = process.communicate()
-    assert process.returncode == 0, told
-    return out
-
-
 def epochs(out):
     metrics = out / "metrics.jsonl"
     if not metrics.exists():
@@ -55,8 +43,9 @@ def assert_same_run(out, whole):
     assert weights[0] == weights[1]
 
 
-def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(tmp_path, whole):
-    out = tmp_path / "run"
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(call, tmp_path):
+    """The run that is stopped is a process; the one that goes on, and one that was left alone, are in this one."""
+    out, whole = tmp_path / "run", tmp_path / "whole"
     with start(*OPTIONS, "--out", out) as process:
         wait_for(process, lambda: len(epochs(out)) >= 3)
         process.send_signal(signal.SIGINT)
@@ -66,9 +55,8 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(tmp_path, whole):
     assert told.splitlines()[-1] == f"tlx: {out}: stopped on request, all is saved: go on with --resume --out {out}"
     assert "Traceback" not in told
     assert not (out / "result.json").exists()
-    with start("finetune", "--resume", "--out", out) as process:
-        _, told = process.communicate()
-    assert process.returncode == 0, told
+    assert not call("finetune", "--resume", "--out", out).code
+    assert not call(*OPTIONS, "--out", whole).code
     assert_same_run(out, whole)
 
 

@@ -1,4 +1,4 @@
-"""Faults of a conversion, one at a time: each is found, and at the stage where it is."""
+"""Faults of a conversion, one at a time: each is found, and at the stage where it is (without one: test_parity)."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -24,7 +24,6 @@ from tlx.presets import conversion, convert_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras
 
-NAMES = ("keras/mobilenet_v2", "keras/resnet50", "keras/inception_v3", "keras/vgg16")
 GAMMA, BETA, MEAN, VAR = KINDS["keras"]["norm"]
 
 
@@ -235,11 +234,6 @@ def compare(files, remembered, monkeypatch, tmp_path) -> Callable[[str], Any]:
     own = conversion.reference_for
     monkeypatch.setattr(conversion, "reference_for", reference_for)
     return compare
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_there_is_no_false_alarm(compare, name):
-    assert compare(name).first is None
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -104,7 +104,7 @@ def test_mixed_parts_are_mixed_within():
             total += (share * own + (1 - share) * other) / 2
         return total
 
-    slopes = jax.grad(objective)(start.state.params)
+    slopes = jax.jit(jax.grad(objective))(start.state.params)
     wanted = jax.tree.map(lambda leaf, slope: leaf - 0.1 * slope, start.state.params, slopes)
     assert_close(run.params(), flatten(wanted))
 

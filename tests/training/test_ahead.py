@@ -83,10 +83,11 @@ def test_every_phase_is_compiled_by_another_thread_and_never_again(heard, rate, 
 
 
 def test_equal_fits_share_what_is_compiled(heard):
-    first, _ = train(recipe(0.014), seed=1)
+    phases = recipe(0.014)[:2]
+    first, _ = train(phases, seed=1)
     assert "jit(epoch)" in heard.names
     heard.programs.clear()
-    second, _ = train(recipe(0.014), seed=2)
+    second, _ = train(phases, seed=2)
     assert heard.programs == []
     assert first.phases[0].val_loss != second.phases[0].val_loss
 
@@ -120,7 +121,8 @@ def test_what_a_program_depends_on_makes_another():
 
 def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     """The plan says memory, and then there is no room: the phase begins with pictures."""
-    expected, _ = train(recipe(0.015), cache=Cache("off"))
+    phases = recipe(0.015)[:2]
+    expected, _ = train(phases, cache=Cache("off"))
     forget_programs()
     heard.programs.clear()
 
@@ -128,7 +130,7 @@ def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tlx.training.cache, "MemoryRows", refuse)
-    done, _ = train(recipe(0.015), cache=Cache("memory"))
+    done, _ = train(phases, cache=Cache("memory"))
     assert done.phases[0].activations.startswith("cannot be kept (No space left")
     assert ("MainThread", "jit(step)") in heard.programs
     assert_same_bits(done.variables, expected.variables)
@@ -155,7 +157,8 @@ def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
 
 
 def test_what_cannot_be_compiled_ahead_is_compiled_when_it_is_needed(monkeypatch):
-    expected, _ = train(recipe(0.017))
+    phases = recipe(0.017)[:1]
+    expected, _ = train(phases)
     lower = tlx.training.shapes.lower_scores
 
     class Broken:
@@ -163,7 +166,7 @@ def test_what_cannot_be_compiled_ahead_is_compiled_when_it_is_needed(monkeypatch
             raise RuntimeError("RESOURCE_EXHAUSTED")
 
     monkeypatch.setattr(tlx.training.shapes, "lower_scores", lambda *given: (lower(*given), Broken())[1])
-    done, _ = train(recipe(0.017))
+    done, _ = train(phases)
     assert_same_bits(done.variables, expected.variables)
 
 

@@ -309,7 +309,7 @@ def test_with_stored_norms_they_train_and_their_statistics_stay():
         return Loss()(case.model.apply({**variables, "params": params}, batch["image"]), batch["label"])
 
     wanted = jax.tree.map(
-        lambda leaf, slope: leaf - 0.1 * slope, variables["params"], jax.grad(objective)(variables["params"])
+        lambda leaf, slope: leaf - 0.1 * slope, variables["params"], jax.jit(jax.grad(objective))(variables["params"])
     )
     run.state = step(run.state, run.frozen, batch)
     for path, leaf in flatten(wanted).items():
@@ -376,7 +376,7 @@ def test_a_mixed_batch_is_a_step_on_both_labels_by_their_shares(mix):
         return mixed.share * own + (1 - mixed.share) * other
 
     wanted = jax.tree.map(
-        lambda leaf, slope: leaf - 0.1 * slope, run.start["params"], jax.grad(objective)(run.start["params"])
+        lambda leaf, slope: leaf - 0.1 * slope, run.start["params"], jax.jit(jax.grad(objective))(run.start["params"])
     )
     assert 0.02 < float(mixed.share) < 0.98
     run.state = step(run.state, run.frozen, batch)
