@@ -37,8 +37,8 @@ def compiler_options() -> dict[str, str]:
 def hasty_options() -> dict[str, str]:
     """Return `compiler_options` for a function that runs once and needs no network; elsewhere than on a CPU, {}.
 
-    On a CPU, LLVM takes up to four times as long to compile the drawing of random numbers, which is a loop a leaf, as
-    it does where it is to optimise less; the numbers are the same.
+    On a CPU, to compile the drawing of random numbers, a loop a leaf, takes LLVM far longer than to draw them, and much
+    of it is to optimise. With less of that the numbers are the same, but for rounding.
     """
     return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else {}
 
