@@ -553,7 +553,7 @@ def test_embed_leaves_out_bad_pictures_or_writes_nothing(call, refused, tmp_path
     assert call("embed", "mlp-mnist", folder, "--out", tmp_path / "good.npz").code == 0
     (found, names), (expected, good) = read_features(out), read_features(tmp_path / "good.npz")
     assert (len(names), names) == (36, good)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["test", "validation", "train"])
