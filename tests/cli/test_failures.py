@@ -5,9 +5,11 @@ import json
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from tlx.cli import main as program
 from tlx.errors import StorageError
 
 QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2]
@@ -120,3 +122,12 @@ def test_a_full_disk_ends_the_run_with_its_own_code(tmp_path):
     assert "cannot be written (File too large)" in told[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_of_what_threads_cannot_raise_only_a_closed_loop_is_not_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "__unraisablehook__", said.append)
+    closed, other = (SimpleNamespace(exc_value=RuntimeError(words)) for words in ("Event loop is closed", "other"))
+    for each in (closed, other):
+        program._say_unraisable(each)
+    assert said == [other]

@@ -50,6 +50,7 @@ def test_what_the_user_told_xla_stands(fresh, monkeypatch):
 def test_other_platforms_get_no_options(fresh, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compiler_options() == {}
+    assert compiler.hasty_options() == {}
 
 
 def test_a_compiled_function_can_be_part_of_another():
