@@ -23,7 +23,6 @@ take 631 MB for a text that announced them, which is refused before since; all o
 
 import codecs
 import contextlib
-import gc
 import json
 import os
 import random
@@ -248,7 +247,6 @@ def work(options: Options) -> int:
         if outcome.startswith("message"):
             defect = outcome
         tensor = None
-        gc.collect()  # an error and its traceback may hold each other, and what was unpacked
         if left := list(unpacked.iterdir()):
             defect = f"left behind: {left}"
         if events:

@@ -166,6 +166,28 @@ def test_an_archive_is_read_in_place_or_from_a_temporary_file_that_goes(archive,
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"not HDF5" * 100, None])
+def test_what_was_unpacked_goes_at_once_where_it_cannot_be_read(archive, tmp_path, monkeypatch, content):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    path = archive(packing=zipfile.ZIP_DEFLATED)
+    if content is None:  # the CRC of the packed weights, which is seen once they are unpacked
+        packed = bytearray(path.read_bytes())
+        packed[packed.rindex(b"PK\x01\x02") + 16] ^= 1
+        path.write_bytes(packed)
+    else:
+        keras_archive(path, content, {}, zipfile.ZIP_DEFLATED)
+    gc.disable()
+    try:
+        with pytest.raises(WeightsError) as caught:
+            open_weights(path)
+        assert list(folder.iterdir()) == []
+        del caught
+    finally:
+        gc.enable()
+
+
 def test_layers_are_in_the_order_of_the_configuration_where_it_names_them_all(archive):
     assert [layer.name for layer in open_weights(archive()).layers] == ["z", "a"]
     assert [layer.name for layer in open_weights(archive(config_of("input", "a", "z"))).layers] == ["a", "z"]

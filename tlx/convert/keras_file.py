@@ -9,6 +9,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,13 @@ def read_keras_archive(file: RegularFile, members: dict[str, Member]) -> Source:
         if members["config.json"].size > _MAX_CONFIG:
             raise WeightsError(f"{where}: a configuration of {members['config.json'].size} bytes; no model has such")
         config = _parse((members["config.json"].read().tobytes(),), where)
-    return _numbered(file, "keras", read_tree(_content(member), member.where), config)
+    with ExitStack() as on_error:
+        source = _numbered(file, "keras", read_tree(_content(member, on_error), member.where), config)
+        on_error.pop_all()
+    return source
 
 
-def _content(member: Member) -> Stretch:
+def _content(member: Member, on_error: ExitStack) -> Stretch:
     """Check the CRC of a member and find its bytes in place, or unpack them into a file that goes with the stretch."""
     if member.stored:
         for _ in member.chunks():
@@ -62,6 +66,7 @@ def _content(member: Member) -> Stretch:
     try:
         with tempfile.NamedTemporaryFile(prefix="tlx-", suffix=".h5", delete=False) as unpacked:
             keep = _Temporary(unpacked.name)
+            on_error.callback(keep.remove)  # an error and its traceback may hold each other, and so the stretch
             unpacked.writelines(member.chunks())
     except OSError as error:
         raise StorageError(
@@ -74,7 +79,7 @@ class _Temporary:
     """Removes a file when nothing needs it any more, at the latest when Python ends."""
 
     def __init__(self, path: str) -> None:
-        weakref.finalize(self, os.unlink, path)
+        self.remove = weakref.finalize(self, os.unlink, path)
 
 
 # The legacy layout: attributes name the layers, and the weights of each
