@@ -133,9 +133,11 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
         return
 
     def make(step: int) -> Batch:
-        return _make(source, preprocess, feed, epoch, order[step * feed.batch_size : (step + 1) * feed.batch_size])
+        keys = order[step * feed.batch_size : (step + 1) * feed.batch_size]
+        return _make(source, preprocess, feed, epoch, keys, np.arange(len(keys)) if padded is None else padded)
 
     order = _order(source, feed, epoch)
+    padded = feed.share.rows(feed.batch_size) if feed.pad else None
     workers = min(_threads(source, preprocess, feed) if feed.workers is None else feed.workers, steps - first)
     if not workers:
         yield from map(make, range(first, steps))
@@ -175,9 +177,9 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return random.permutation(np.concatenate(keys))
 
 
-def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray) -> Batch:
+def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray, rows: np.ndarray) -> Batch:
+    """Make of a batch, whose examples are `keys`, these rows; those past its end are padding."""
     augment = feed.augment
-    rows = feed.share.rows(feed.batch_size) if feed.pad else np.arange(len(keys))
     real = rows < len(keys)
     keys = keys[rows[real]] if real.any() else keys[:1]  # padding must look like something
 
