@@ -1,10 +1,15 @@
 """Logs hold what a run told them, and can be cut back to a checkpoint."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from toys import events_in, scalars_in
 
+import tlx
 from tlx.errors import StorageError
 from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
 
@@ -100,6 +105,16 @@ def test_tensorboard_that_cannot_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="file/run: cannot be written"):
         TensorBoard(tmp_path / "file" / "run")
+
+
+def test_a_log_for_tensorboard_imports_no_pytorch_and_leaves_it_to_others(tmp_path):
+    (tmp_path / "torch.py").write_text("class Tensor: pass")
+    program = (
+        "import sys; from pathlib import Path; from tlx.training.log import TensorBoard;"
+        "TensorBoard(Path('run')).close(); assert 'torch' not in sys.modules; import torch; TensorBoard(Path('run'))"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(tlx.__file__).parents[1])])
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 def test_the_progress_bar_goes_to_standard_error(capsys):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ class TensorBoard(Log):
     """
 
     def __init__(self, directory: Path, done: int = 0) -> None:
-        from tensorboardX import SummaryWriter
+        with _hidden("torch"):  # of which tensorboardX takes a type, and its import takes seconds
+            from tensorboardX import SummaryWriter
 
         with _storage_errors(directory):
             self._writer = SummaryWriter(str(directory), purge_step=done + 1)
@@ -88,6 +90,19 @@ class TensorBoard(Log):
     def close(self) -> None:
         with _storage_errors(self._writer.logdir):
             self._writer.close()
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Make imports of a module that was not imported yet fail, as if it were not installed."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 @contextlib.contextmanager
