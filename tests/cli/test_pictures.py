@@ -550,6 +550,9 @@ def test_embed_leaves_out_bad_pictures_or_writes_nothing(call, refused, tmp_path
     assert (called.code, called.out.startswith(f"{out}: 36 rows of ")) == (0, True)
     for name in BAD:
         (folder / "cat" / name).unlink()
+    written = out.read_bytes()
+    assert "is already there" in refused(2, "embed", "mlp-mnist", folder, "--out", out, "--skip-bad", "25%")
+    assert out.read_bytes() == written
     assert call("embed", "mlp-mnist", folder, "--out", tmp_path / "good.npz").code == 0
     (found, names), (expected, good) = read_features(out), read_features(tmp_path / "good.npz")
     assert (len(names), names) == (36, good)

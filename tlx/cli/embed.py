@@ -1,6 +1,7 @@
 """`tlx embed`: write the features of pictures to a file."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -20,7 +21,7 @@ class Embed(PictureOptions):
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL] IMAGE...")]
     """MODEL IMAGE…: as for tlx predict."""
     out: str
-    """The file to write: .npz (features, paths), .parquet (path, features) or .safetensors (features; paths in its
+    """The file to make: .npz (features, paths), .parquet (path, features) or .safetensors (features; paths in its
     metadata, as JSON)."""
     base: str | None = None
     """The model: keras/mobilenet_v2, say."""
@@ -36,9 +37,11 @@ class Embed(PictureOptions):
         import numpy as np
 
         from tlx.data.screen import with_bar
+        from tlx.presets.conversion import check_free
         from tlx.training import check_features_file, features, write_features
 
         allowed = percentage("skip-bad", self.skip_bad)
+        check_free(Path(self.out))
         check_features_file(self.out)
         name, trained, pictures = open_model(self.base, self.weights, self.inputs)
         parts = features(
