@@ -10,6 +10,9 @@ up, are not counted.
 
 All compute in float32 with random weights; tlx's are drawn with NumPy. Keras compiles its steps with XLA on JAX and as
 graphs on TensorFlow, which is what `compile` chooses there; PyTorch runs eagerly, with channels last.
+
+`products` is no program but a limit: the time that a step's multiplications and additions would take, as they are
+written, at the rate of products of large matrices, which is measured when the others are.
 """
 
 import functools
@@ -65,8 +68,9 @@ class Program:
     """A network in one program.
 
     `step` begins a step, `wait` waits for those begun. `optimizer` counts the parameters that train and the bytes of
-    the optimizer's state, once a step was taken; `frozen` fingerprints what is frozen, and `costs` gives XLA's own
-    count of a step's FLOPs and bytes (both of tlx alone).
+    the optimizer's state, once a step was taken; `frozen` fingerprints what is frozen, `costs` gives XLA's own count of
+    a step's FLOPs and bytes, and `written` its FLOPs as the network is written, which is how a GPU gets it (all three
+    of tlx alone).
     """
 
     step: Callable[[], Any]
@@ -74,6 +78,7 @@ class Program:
     optimizer: Callable[[], tuple[int, int]] = lambda: (0, 0)
     frozen: Callable[[], str] = lambda: ""
     costs: Callable[[], dict[str, float]] = dict
+    written: Callable[[], float] = lambda: 0.0
 
 
 def batch(size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,8 +138,12 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
             nonlocal made
             made = forward(variables, images)
 
-        costs = lambda: forward.lower(variables, images).compile().cost_analysis()  # noqa: E731
-        return Program(extract, lambda: jax.block_until_ready(made), costs=costs)
+        return Program(
+            extract,
+            lambda: jax.block_until_ready(made),
+            costs=lambda: forward.lower(variables, images).compile().cost_analysis(),
+            written=lambda: written_flops(forward, variables, images),
+        )
     phase = tlx_phase(network, model, variables, what)
     labels = label_tree(variables["params"], phase.rules)
     mask = trainable_mask(labels)
@@ -162,7 +171,24 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
         lambda: (trained, sum(leaf.nbytes for leaf in jax.tree.leaves(state.opt_state))),
         lambda: fingerprint(frozen),
         lambda: step.lower(state, frozen, examples).compile().cost_analysis(),
+        lambda: written_flops(step, state, frozen, examples),
     )
+
+
+def written_flops(function: Callable[..., Any], *given: Any) -> float:
+    import jax
+
+    return float(jax.jit(function).trace(*given).lower(lowering_platforms=("cuda",)).cost_analysis()["flops"])
+
+
+def products(network: str, what: str, size: int, side: int) -> Callable[[], float]:
+    """Return what multiplies matrices of 2048 x 2048 and gives the seconds that all FLOPs of a step would take so."""
+    import jax
+
+    flops = tlx_program(network, what, size, side).written()
+    matrix, multiply = jax.numpy.ones((2048, 2048)), jax.jit(jax.numpy.dot)
+    timed = prepare(Program(lambda: multiply(matrix, matrix).block_until_ready()), 10)
+    return lambda: timed() * flops / (2 * 2048**3)
 
 
 def import_keras(backend: str) -> Any:
@@ -378,10 +404,11 @@ def compare(what: str, options: Compared) -> None:
         network, size, side = SIZES[name]
         programs = {
             program: [sys.executable, __file__, program, network, what, str(size), str(side)]
-            for program in options.programs
+            for program in (*options.programs, "products")
         }
         answers, absent = in_turns(programs, 1 if options.quick else options.rounds)
         seconds = {program: median(times) for program, times in answers.items()}
+        limit = seconds.pop("products")
         fastest, least = least_of(seconds)
         figures[name] = {
             "batch": size,
@@ -390,6 +417,8 @@ def compare(what: str, options: Compared) -> None:
             "fastest_peer": fastest,
             "ratio": round(least / seconds["tlx"], 3) if fastest else None,
             "over_keras_on_jax": round(seconds["keras-jax"] / seconds["tlx"], 3) if "keras-jax" in seconds else None,
+            "limit": round(size / limit, 2),
+            "share_of_limit": round(limit / seconds["tlx"], 3),
             "absent": absent,
         }
         if not options.json:
@@ -397,6 +426,7 @@ def compare(what: str, options: Compared) -> None:
             speeds = ", ".join(f"{program} {each}" for program, each in found["pictures_a_second"].items())
             print(f"{name}, {size} x {side} x {side}: pictures a second: {speeds}", flush=True)
             print(f"  over {fastest} {found['ratio']}, over Keras on JAX {found['over_keras_on_jax']}, absent {absent}")
+            print(f"  products of large matrices alone would allow {found['limit']}: tlx {found['share_of_limit']:.0%}")
     if options.json:
         names = ("tlx-jax", "jax", "keras", "tensorflow-cpu", "torch", "torchvision", "timm")
         print(json.dumps({**figures, "versions": versions(*names)}, indent=2))
@@ -404,4 +434,7 @@ def compare(what: str, options: Compared) -> None:
 
 if __name__ == "__main__":
     name, network, what, *sizes = sys.argv[1:]
-    serve(lambda: prepare(MAKERS[name](network, what, *map(int, sizes))))
+    if name == "products":
+        serve(lambda: products(network, what, *map(int, sizes)))
+    else:
+        serve(lambda: prepare(MAKERS[name](network, what, *map(int, sizes))))
