@@ -53,6 +53,23 @@ def test_where_nothing_needs_saving_it_stops_at_once(number, capsys):
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_within_an_import_nothing_is_unwound(number, tmp_path):
+    """A library in C++ that is being set up would be taken down half-made, and crash."""
+    module = "import os\ntry:\n    os.kill(os.getpid(), {})\nfinally:\n    print('unwound', flush=True)\n"
+    (tmp_path / "library.py").write_text(module.format(int(number)))
+    program = "from tlx.stop import stopping_at_once\nwith stopping_at_once():\n    import library\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == "tlx: stopped on request, not in training: nothing is lost\n"
+
+
 def test_training_asks_and_what_surrounds_it_stops_at_once():
     with stopping_at_once():
         with StopOnSignals() as stop:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from tlx.errors import StoppedError
 
@@ -33,18 +33,37 @@ def check(stop: Stop) -> None:
         raise StoppedError("stopped on request")
 
 
+def within_import(frame: FrameType | None) -> bool:
+    """Tell whether this frame, or one that it was called from, is the import system's: whether to raise in a handler.
+
+    What is raised there may pass through the set-up of a library in C++, as jaxlib's, which is not made for it and ends
+    in a segmentation fault.
+
+    >>> within_import(sys._getframe())
+    False
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
     """Within this context SIGTERM and SIGINT end the process with `StoppedError`'s code: where nothing needs saving.
 
-    By `SystemExit`, which no `except Exception` on the way takes for a fault of its own.
+    By `SystemExit`, which no `except Exception` on the way takes for a fault of its own and which lets files that are
+    there for a while be removed; within an import (`within_import`) without anything of the kind.
 
     >>> with stopping_at_once():
     ...     pass
     """
 
-    def handle(*_: object) -> None:
-        print("tlx: stopped on request, not in training: nothing is lost", file=sys.stderr)
+    def handle(_: int, frame: FrameType | None) -> None:
+        print("tlx: stopped on request, not in training: nothing is lost", file=sys.stderr, flush=True)
+        if within_import(frame):
+            os._exit(StoppedError.exit_code)
         raise SystemExit(StoppedError.exit_code)
 
     before = {each: signal.signal(each, handle) for each in heeded()}

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def test_debug_shows_where_and_keeps_the_exit_code(call):
 def test_an_interrupt_is_a_line_and_130(refused, monkeypatch):
     monkeypatch.setattr(LOAD, "load_bundle", raising(KeyboardInterrupt()))
     assert "--resume" in refused(130, "evaluate", "mlp-mnist", "--data", "digits")
+
+
+def test_an_interrupt_of_an_import_is_the_same_line_and_unwinds_nothing(tmp_path):
+    """A library in C++ that is being set up would crash, or make another error of it: here the options' parser is."""
+    module = "import os\ntry:\n    os.kill(os.getpid(), 2)\nfinally:\n    print('unwound', flush=True)\n"
+    (tmp_path / "tyro.py").write_text(module)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "tlx", "inspect", "mlp-mnist"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{program.INTERRUPTED_LINE}\n")
 
 
 def test_a_model_of_other_classes_is_not_evaluated(refused, shared_data):

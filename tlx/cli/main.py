@@ -9,15 +9,18 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 from tlx.cli import large_pages
 from tlx.cli.options import Command, nearest, parse
 from tlx.errors import ConfigError, StorageError, TlxError
+from tlx.stop import within_import
 
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
 
 INTERRUPTED = 130
+INTERRUPTED_LINE = "tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN"
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how XLA says it
 
 
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN", file=sys.stderr)
+        print(INTERRUPTED_LINE, file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -58,6 +61,8 @@ def entry() -> None:
     """
     large_pages.restart()
     sys.unraisablehook = _say_unraisable
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         main()
     except SystemExit as stop:
@@ -68,6 +73,14 @@ def entry() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(stop.code))
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`, but end at once within an import, which it might crash or come out of as an error."""
+    if within_import(frame):
+        print(INTERRUPTED_LINE, file=sys.__stderr__, flush=True)  # options are parsed with another sys.stderr
+        os._exit(INTERRUPTED)
+    raise KeyboardInterrupt
 
 
 def _say_unraisable(found: Any) -> None:
