@@ -39,35 +39,43 @@ GOOD = numbered_pictures(40)
 def test_no_more_may_be_bad_than_the_share_says(bad, total, percent, allowed, refuses):
     contents = [b"bad"] * bad + (GOOD * 3)[: total - bad]
     if allowed:
-        found = screen([source_of(contents)], percent / 100)
-        assert (len(found.sources[0]), len(found.skipped)) == (total - bad, bad)
+        found = screen({"train": source_of(contents)}, percent / 100)
+        assert (len(found.sources["train"]), len(found.skipped)) == (total - bad, bad)
     else:
         with refuses(DataError, f"{bad} of {total} pictures", "a0: not a picture", "mend them"):
-            screen([source_of(contents)], percent / 100)
+            screen({"train": source_of(contents)}, percent / 100)
 
 
 def test_the_error_lists_ten_and_says_how_many_to_allow(refuses):
     with refuses(DataError, "12 of 52 pictures (23.1%) are bad: a0: ", "; a9: ", "; and 2 more; ", "--skip-bad 24%"):
-        screen([source_of([b"bad"] * 12 + GOOD)])
+        screen({"train": source_of([b"bad"] * 12 + GOOD)})
     with refuses(DataError, "(23.1%) are bad, of which --skip-bad allows 5%: a0"):
-        screen([source_of([b"bad"] * 12 + GOOD)], 0.05)
+        screen({"train": source_of([b"bad"] * 12 + GOOD)}, 0.05)
     with pytest.raises(DataError) as caught:
-        screen([source_of([b"bad"] * 3)])
+        screen({"train": source_of([b"bad"] * 3)})
     assert "3 of 3 pictures (100%)" in str(caught.value)
     assert "--skip-bad" not in str(caught.value)  # nothing would be left
 
 
+def test_a_part_of_which_nothing_is_left_is_refused_whatever_is_allowed(refuses):
+    parts = {"train": source_of(GOOD), "validation": source_of([b"bad"] * 11, "v")}
+    with refuses(DataError, "validation: none of 11 pictures is left, all are bad: v0: ", "; and 1 more; mend them"):
+        screen(parts, 0.5)
+    with refuses(DataError, "train: none of 2 pictures is left"):
+        screen({"train": source_of([b"bad"] * 2), "test": source_of(GOOD)}, 0.5)
+
+
 def test_what_is_left_out_is_listed_and_the_rest_keeps_its_places():
-    sources = [source_of([GOOD[0], b"", GOOD[1], GOOD[2]]), source_of([GOOD[3], GOOD[4][:-1]], "b")]
-    found = screen(sources, 0.4)
-    first, second = found.sources
+    whole = source_of([GOOD[0], b"", GOOD[1], GOOD[2]])
+    found = screen({"train": whole, "test": source_of([GOOD[3], GOOD[4][:-1]], "b")}, 0.4)
+    first, second = found.sources["train"], found.sources["test"]
     assert (first.names, second.names) == (("a0", "a2", "a3"), ("b0",))
     assert labels_of(first).tolist() == [0, 0, 1]
-    assert (first[2]["image"] == sources[0][3]["image"]).all()
+    assert (first[2]["image"] == whole[3]["image"]).all()
     assert digests_of(first) == tuple(hashlib.sha256(GOOD[i]).digest() for i in (0, 1, 2))
     assert [line[:3] for line in found.skipped] == ["a1:", "b1:"]
     assert found.notes == (f"2 of 6 pictures are bad and left out: {found.skipped[0]}; {found.skipped[1]}",)
-    many = screen([source_of([b"bad"] * 12 + GOOD)], 0.5)
+    many = screen({"train": source_of([b"bad"] * 12 + GOOD)}, 0.5)
     assert len(many.skipped) == 12
     assert many.notes[0].endswith("; and 2 more, listed in the run")
 
@@ -78,10 +86,10 @@ def test_a_hash_finds_what_a_decoder_does_not(refuses):
     flipped[len(content) // 2] ^= 1
     source = EncodedSource([bytes(flipped), content].__getitem__, ["a\n0", "a1"], [0, 0], ("cat",))
     sha256 = hashlib.sha256(content).hexdigest()
-    assert screen([source]).skipped == ()
-    assert screen([source], expected=[["", sha256.upper()]]).skipped == ()
+    assert screen({"train": source}).skipped == ()
+    assert screen({"train": source}, expected={"train": ["", sha256.upper()]}).skipped == ()
     with refuses(DataError, "1 of 2 pictures (50%) are bad: a\\n0: its SHA-256 is not the manifest's"):
-        screen([source], expected=[[sha256, sha256]])
+        screen({"train": source}, expected={"train": [sha256, sha256]})
 
 
 def test_notes_count_frames_and_what_is_transparent():
@@ -93,7 +101,7 @@ def test_notes_count_frames_and_what_is_transparent():
         encoded(Image.new("RGBA", (4, 4), (9, 9, 9, 200))),
         GOOD[0],
     ]
-    assert screen([source_of(contents)]).notes == (
+    assert screen({"train": source_of(contents)}).notes == (
         "3 pictures have several frames, of which the first is taken",
         "1 pictures are transparent in part, and laid on black",
     )
@@ -103,7 +111,7 @@ def test_a_bar_stands_on_the_terminal_alone_and_ends_before_a_fault_is_told(caps
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     contents = [*(GOOD * 6)[:219], b"bad"]
     with refuses(DataError, "1 of 220"):
-        screen([source_of(contents)], progress=True)
+        screen({"train": source_of(contents)}, progress=True)
     told = capsys.readouterr().err
     assert "looking at the pictures" in told
     assert told.endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # the cursor is back, the line empty
@@ -116,4 +124,4 @@ def test_a_bar_stands_on_the_terminal_alone_and_ends_before_a_fault_is_told(caps
 
 
 def test_no_sources_at_all():
-    assert screen([]) == ((), (), ())
+    assert screen({}) == ({}, (), ())

@@ -68,13 +68,13 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
                 + "; add it to training or take it out"
             )
     present = [part for part in PARTS if listed.get(part)]
-    sources = [
-        picture_files([p.path for p in listed[part]], [index[p.label] for p in listed[part]], classes)
+    sources = {
+        part: picture_files([p.path for p in listed[part]], [index[p.label] for p in listed[part]], classes)
         for part in present
-    ]
-    expected = [[picture.sha256 for picture in listed[part]] for part in present]
+    }
+    expected = {part: [picture.sha256 for picture in listed[part]] for part in present}
     screened = screen(sources, request.skip_bad, expected=expected, progress=request.progress)
-    found = dict(zip(present, screened.sources, strict=True))
+    found = screened.sources
     return Parts(
         found["train"],
         found.get("test"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -29,48 +29,57 @@ class _Seen(NamedTuple):
 
 
 class Screened(NamedTuple):
-    """The sources without their bad pictures, a line for each of these, and notes for the user."""
+    """The sources by part without their bad pictures, a line for each of these, and notes for the user."""
 
-    sources: tuple[EncodedSource, ...]
+    sources: dict[str, EncodedSource]
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def screen(
-    sources: Sequence[EncodedSource],
+    sources: Mapping[str, EncodedSource],
     skip_bad: float = 0.0,
     *,
-    expected: Sequence[Sequence[str]] | None = None,
+    expected: Mapping[str, Sequence[str]] | None = None,
     progress: bool = False,
 ) -> Screened:
     """Read and decode every picture of the sources, on all cores, and leave out the bad ones.
 
-    `skip_bad` is the share of all pictures, from 0 to 1, that may be bad. `expected` gives each source's SHA-256 in
-    hexadecimal ("" for any): it alone finds damage that a decoder does not notice, and most flipped bits are such. With
-    `progress`, a bar goes to standard error. Raise `DataError` that lists the bad pictures where they are more.
+    `sources` go by the names of their parts, `train` and so on. `skip_bad` is the share of all pictures, from 0 to 1,
+    that may be bad. `expected` gives each source's SHA-256 in hexadecimal ("" for any): it alone finds damage that a
+    decoder does not notice, and most flipped bits are such. With `progress`, a bar goes to standard error. Raise
+    `DataError` that lists the bad pictures where they are more, or where they are all that a part has.
     """
-    total = sum(map(len, sources))
-    wanted = [list(each) for each in expected] if expected else [[""] * len(source) for source in sources]
+    total = sum(map(len, sources.values()))
+    wanted = expected or {part: [""] * len(source) for part, source in sources.items()}
     looking = _look_at_all(sources, wanted)
     looked = iter(list(with_bar(looking, total, "looking at the pictures") if progress else looking))
-    seen = [[next(looked) for _ in range(len(source))] for source in sources]
-    bad = [found.fault for each in seen for found in each if found.fault is not None]
-    if bad and len(bad) / total > skip_bad:
-        listed = "; ".join(bad[:_LISTED]) + (f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else "")
-        share = f"{100 * len(bad) / total:.3g}%"
+    seen = {part: [next(looked) for _ in range(len(source))] for part, source in sources.items()}
+    bad = {part: [found.fault for found in each if found.fault is not None] for part, each in seen.items()}
+    every = [fault for each in bad.values() for fault in each]
+    if every and len(every) / total > skip_bad:
+        share = f"{100 * len(every) / total:.3g}%"
         allowed = f", of which --skip-bad allows {100 * skip_bad:g}%" if skip_bad else ""
-        enough = -(-100 * len(bad) // total)  # the least whole percentage that allows so many
+        enough = -(-100 * len(every) // total)  # the least whole percentage that allows so many
         cure = "mend them" + (f", or leave them out with --skip-bad {enough}%" if enough < 100 else "")
-        raise DataError(f"{len(bad)} of {total} pictures ({share}) are bad{allowed}: {listed}; {cure}")
-    kept = tuple(_without_bad(source, each) for source, each in zip(sources, seen, strict=True))
-    return Screened(kept, tuple(bad), tuple(_notes([found for each in seen for found in each if not found.fault], bad)))
+        raise DataError(f"{len(every)} of {total} pictures ({share}) are bad{allowed}: {_some(every)}; {cure}")
+    for part, faults in bad.items():
+        if faults and len(faults) == len(sources[part]):
+            raise DataError(f"{part}: none of {len(faults)} pictures is left, all are bad: {_some(faults)}; mend them")
+    kept = {part: _without_bad(source, seen[part]) for part, source in sources.items()}
+    good = [found for each in seen.values() for found in each if not found.fault]
+    return Screened(kept, tuple(every), tuple(_notes(good, every)))
 
 
-def _look_at_all(sources: Sequence[EncodedSource], expected: Sequence[Sequence[str]]) -> Iterator[_Seen]:
+def _some(faults: Sequence[str]) -> str:
+    return "; ".join(faults[:_LISTED]) + (f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else "")
+
+
+def _look_at_all(sources: Mapping[str, EncodedSource], expected: Mapping[str, Sequence[str]]) -> Iterator[_Seen]:
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        for source, wanted in zip(sources, expected, strict=True):
+        for part, source in sources.items():
             look = functools.partial(_look_at, source)
-            yield from pool.map(look, range(len(source)), wanted)
+            yield from pool.map(look, range(len(source)), expected[part])
 
 
 def _look_at(source: EncodedSource, index: int, expected: str) -> _Seen:
