@@ -18,18 +18,16 @@ test images, 157 of the latter also among the former; `--data idx:DIR`, 10 epoch
 there are about ninety a class.
 """
 
-import sys
-
-import tyro
-from transfer_plots import Options, plot_history, say
+from transfer_plots import Options, start
 
 import tlx
+from tlx import Run
 from tlx.optim import Constant, Group, Phase
 
 HEAD, BASE = Group(Constant(1e-3)), Group(Constant(1e-4))
 
 
-def main(options: Options) -> None:
+def main(options: Options) -> Run:
     base = tlx.load("cnn-mnist")
     data = options.load("emnist/balanced")
     lower = (("base/conv1", "frozen"), ("base/conv2", "frozen"))
@@ -40,12 +38,10 @@ def main(options: Options) -> None:
         ),
         Phase("all", options.epochs, (("base", "base"), ("head", "head")), {"head": BASE, "base": BASE}),
     )
-    run = tlx.finetune(
+    return tlx.finetune(
         base, data, recipe, out=options.out, hidden=(128,), dropout=0.3, batch_size=64, seed=options.seed, progress=True
     )
-    say(run)
-    plot_history(run)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, args=sys.argv[1:]))
+    start(main)

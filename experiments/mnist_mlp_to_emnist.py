@@ -14,23 +14,19 @@ on the test images; the same network trained from scratch, all of it, for 20 epo
 kept here because it is worth seeing.
 """
 
-import sys
-
-import tyro
-from transfer_plots import Options, plot_history, say
+from transfer_plots import Options, start
 
 import tlx
+from tlx import Run
 from tlx.optim import Constant, Group
 
 
-def main(options: Options) -> None:
+def main(options: Options) -> Run:
     base = tlx.load("mlp-mnist")
     data = options.load("emnist/balanced")
     recipe = tlx.recipes.probe(base.stages, epochs=options.epochs, head=Group(Constant(1e-2)))
-    run = tlx.finetune(base, data, recipe, out=options.out, batch_size=128, seed=options.seed, progress=True)
-    say(run)
-    plot_history(run)
+    return tlx.finetune(base, data, recipe, out=options.out, batch_size=128, seed=options.seed, progress=True)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, args=sys.argv[1:]))
+    start(main)

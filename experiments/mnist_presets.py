@@ -7,12 +7,12 @@ DIR holds MNIST's four idx files; `--data tfds:mnist` reads a prepared TensorFlo
 """
 
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from transfer_plots import start
 
 import tlx
 from tlx.models import ModelConfig, build_model, init_variables
@@ -84,4 +84,4 @@ def _settings(options: Options) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, args=sys.argv[1:]))
+    start(main)

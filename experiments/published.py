@@ -1,15 +1,9 @@
-"""What the experiments on published bases share: their options, and what is shown in the end."""
+"""What the experiments on published bases share: their options."""
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar, get_type_hints
-
-import tyro
-from transfer_plots import plot_history, say
 
 import tlx
-from tlx import Pretrained, Run
+from tlx import Pretrained
 from tlx.data import Preprocess
 
 
@@ -52,20 +46,6 @@ class Options:
             test_split=self.test_split,
             progress=True,
         )
-
-
-AnyOptions = TypeVar("AnyOptions", bound=Options)
-
-
-def start(main: Callable[[AnyOptions], Run]) -> None:
-    """Run an experiment with the options of the command line, or say in one line what is missing."""
-    options = tyro.cli(get_type_hints(main)["options"], args=sys.argv[1:])
-    try:
-        run = main(options)
-    except tlx.TlxError as error:
-        sys.exit(f"{error} (exit code {error.exit_code})")
-    say(run)
-    plot_history(run)
 
 
 def squeezed(preprocess: Preprocess) -> Preprocess:

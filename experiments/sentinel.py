@@ -60,7 +60,6 @@ How the thresholds were chosen, on the same pictures, by trials that are not par
 """
 
 import functools
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -70,6 +69,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from transfer_plots import start
 
 import tlx
 from tlx.data import read_idx
@@ -199,4 +199,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, args=sys.argv[1:]))
+    start(main)

@@ -1,10 +1,17 @@
 """What the experiments share: their options, a table of the phases, and a picture of the history."""
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, get_type_hints
 
-from tlx import Data, Run, load_data, write_report
+import tyro
+
+from tlx import Data, Run, TlxError, load_data, write_report
+
+AnyOptions = TypeVar("AnyOptions")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,19 @@ class Options:
         """Load the data set `name` of tfds, or the idx folder."""
         source = f"tfds:{name}" if self.data == "tfds" else self.data
         return load_data(source, seed=self.seed, labels_per_class=self.labels_per_class)
+
+
+def start(main: Callable[[AnyOptions], Run | None]) -> None:
+    """Run an experiment with the options of the command line, or say in one line what is missing, with tlx's code."""
+    options = tyro.cli(get_type_hints(main)["options"], args=sys.argv[1:])
+    try:
+        run = main(options)
+    except TlxError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    if run is not None:
+        say(run)
+        plot_history(run)
 
 
 def say(run: Run) -> None:

@@ -13,7 +13,8 @@ test pictures, 70 s.
 
 from dataclasses import dataclass
 
-from published import Options, start
+from published import Options
+from transfer_plots import start
 
 import tlx
 from tlx import Run

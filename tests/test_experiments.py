@@ -40,11 +40,23 @@ def test_an_experiment(name, options, phases, shared_data, tmp_path, monkeypatch
     assert (tmp_path / "run/report.html").is_file()
 
 
-def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "options", "code", "words"),
+    [
+        ("resnet50_emnist", [], 7, "resnet50"),
+        ("mnist_cnn_to_letters", ["--data", "idx:nowhere"], 4, "nowhere"),
+        ("mnist_mlp_to_emnist", ["--data", "idx:nowhere"], 4, "nowhere"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(name, options, code, words, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
     monkeypatch.setenv("TLX_OFFLINE", "1")
     monkeypatch.setenv("TLX_CACHE", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["resnet50_emnist", "--out", str(tmp_path / "run")])
-    experiment = importlib.import_module("resnet50_emnist")
-    with pytest.raises(SystemExit, match=r"resnet50.*\(exit code 7\)"):
+    monkeypatch.setattr(sys, "argv", [name, "--out", str(tmp_path / "run"), *options])
+    experiment = importlib.import_module(name)
+    with pytest.raises(SystemExit) as ended:
         experiment.start(experiment.main)
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert words in said
+    assert said.count("\n") == 1
