@@ -96,7 +96,15 @@ def test_duplicates_across_parts_are_counted():
     assert notes == (
         "2 of 2 validation images are also in training, pixel for pixel",
         "4 of 4 test images are also in training, pixel for pixel",
+        "4 of 4 test images are also in validation, pixel for pixel",
     )
+    parts = Parts(ArraySource(images[:10], [0, 1] * 5), ArraySource(images[8:], [0, 1] * 6), (), test)
+    assert split_parts(parts, DataSpec()).notes == (
+        "3 of 6 validation images are also in training, pixel for pixel",
+        "2 of 12 test images are also in training, pixel for pixel",
+    )
+    parts = Parts(ArraySource(images[10:], [0, 1] * 5), ArraySource(images[2:10], [0, 1] * 4), (), test)
+    assert split_parts(parts, DataSpec()).notes == ("1 of 8 test images are also in validation, pixel for pixel",)
 
 
 def test_notes_say_what_a_cap_left_and_what_is_dark():

@@ -69,8 +69,8 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     """Make the three parts of a run from what a source holds, and count what its user should know.
 
     The test and validation sets are the source's own where it has them; else they are split off training. An image of
-    validation or test that is also in training, pixel for pixel or byte for byte, and a class of which a part has no
-    example are noted. `Data.spec` is `spec`.
+    validation or test that is also in training, or in both, pixel for pixel or byte for byte, and a class of which a
+    part has no example are noted. `Data.spec` is `spec`.
 
     >>> images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1)
     >>> data = split_parts(Parts(ArraySource(images, [0, 1] * 10), None, ()), DataSpec(validation=0.2))
@@ -98,12 +98,15 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     if spec.labels_per_class is not None:
         counts = f"{len(train)} for training, {len(validation)} for validation"
         notes.append(f"at most {spec.labels_per_class} labels a class: {counts}")
-    seen = {digests[row] for row in rows.train}
+    seen = {"training": {digests[row] for row in rows.train}}
     held_out: tuple[tuple[str, Source], ...] = (("validation", validation), ("test", test))
     for name, part in held_out:
-        repeated = sum(digest in seen for digest in digests_of(part))
-        if repeated:
-            notes.append(f"{repeated} of {len(part)} {name} images are also in training, pixel for pixel")
+        own = digests_of(part)
+        for other, earlier in seen.items():
+            repeated = sum(digest in earlier for digest in own)
+            if repeated:
+                notes.append(f"{repeated} of {len(part)} {name} images are also in {other}, pixel for pixel")
+        seen[name] = set(own)
         absent = sorted(set(range(len(part.classes))) - set(labels_of(part).tolist())) if len(part) else []
         if absent:
             listed = ", ".join(shown(part.classes[i]) for i in absent[:10]) + (", ..." if len(absent) > 10 else "")
