@@ -34,10 +34,10 @@ def check(stop: Stop) -> None:
 
 
 def within_import(frame: FrameType | None) -> bool:
-    """Tell whether this frame, or one that it was called from, is the import system's: whether to raise in a handler.
+    """Tell whether this frame, or one that it was called from, is the import system's: no handler should raise there.
 
-    What is raised there may pass through the set-up of a library in C++, as jaxlib's, which is not made for it and ends
-    in a segmentation fault.
+    What it raises may pass through the set-up of a library in C++, as jaxlib's, which is not made for it and ends in a
+    segmentation fault.
 
     >>> within_import(sys._getframe())
     False
