@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,34 @@ def test_the_number_of_threads_changes_nothing(options):
     for workers in (1, 2, 5):
         assert same(epoch_of(workers=workers, **options), alone)
     assert not same(epoch_of(workers=0, epoch=1, **options), alone)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"pad": True}, {"balanced": True, "pad": True}, {"pad": True, "share": Share(2)}]
+)
+@pytest.mark.parametrize("size", [4, 6])
+def test_small_batches_made_at_once_are_those_made_one_by_one(options, size, monkeypatch):
+    source = ArraySource(np.random.default_rng(0).integers(0, 256, (36, 8, 8), dtype=np.uint8), np.arange(36) % 5)
+    for count in (36, 33, size - 1):
+        part = Subset(source, np.arange(count))
+        feed = Feed(size, seed=2, shuffle=True, **options)
+        alone = list(batches(part, SPEC, replace(feed, workers=1)))
+        for at_once in (1, 2, 3, 100):
+            monkeypatch.setattr("tlx.data.pipeline.LIGHT", at_once * size * 8 * 8 * 3 * 4)
+            for first in range(len(alone) + 1):
+                assert same(list(batches(part, SPEC, feed, first=first)), alone[first:])
+
+
+def test_small_batches_are_made_at_once_up_to_a_megabyte_of_what_is_read_or_made(monkeypatch):
+    gathered = []
+    real = gather
+    monkeypatch.setattr("tlx.data.pipeline.gather", lambda *given: gathered.append(len(given[2])) or real(*given))
+    small = ArraySource(np.zeros((70, 64, 64), np.uint8), np.arange(70) % 2)
+    large = ArraySource(np.zeros((7, 600, 600), np.uint8), np.arange(7) % 2)
+    for source, expected in ((small, [64, 6]), (large, [2, 2, 2, 1])):
+        gathered.clear()
+        assert sum(len(each["label"]) for each in batches(source, Preprocess(64, 64, 1), Feed(2))) == len(source)
+        assert gathered == expected
 
 
 def test_an_epoch_is_taken_up_where_it_was_left():

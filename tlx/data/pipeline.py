@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LIGHT = 2**20
-"""Bytes of a batch that is made of arrays sooner than threads could hand it over."""
+"""Bytes that are made of arrays sooner than threads could hand them over: a batch, or several small ones at once."""
 
 Batch = dict[str, np.ndarray]
 """`image`, float32 (B, H, W, C), `label`, int32 (B,), and perhaps `mask`, bool (B,), false where a row is padding."""
@@ -138,9 +138,14 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
 
     order = _order(source, feed, epoch)
     padded = feed.share.rows(feed.batch_size) if feed.pad else None
-    workers = min(_threads(source, preprocess, feed) if feed.workers is None else feed.workers, steps - first)
+    at_once = _at_once(source, preprocess, feed)
+    workers = min((0 if at_once else _threads()) if feed.workers is None else feed.workers, steps - first)
     if not workers:
-        yield from map(make, range(first, steps))
+        alone = padded is None or np.array_equal(padded, np.arange(feed.batch_size))  # this host makes all rows
+        whole = len(source) // feed.batch_size if at_once > 1 and alone else 0  # batches
+        for step in range(first, whole, at_once or 1):
+            yield from _make_at_once(source, preprocess, feed, order, step, min(step + at_once, whole))
+        yield from map(make, range(max(first, whole), steps))
         return
     import grain
 
@@ -148,12 +153,18 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
     yield from grain.MapDataset.range(first, steps).map(make).to_iter_dataset(read)
 
 
-def _threads(source: Source, preprocess: Preprocess, feed: Feed) -> int:
-    if feed.augment is None and in_memory(source):
-        height, width, channels = preprocess.height, preprocess.width, preprocess.channels
-        if 4 * feed.batch_size * height * width * channels <= LIGHT:
-            return 0
+def _threads() -> int:
     return min(os.cpu_count() or 1, 16)
+
+
+def _at_once(source: Source, preprocess: Preprocess, feed: Feed) -> int:
+    """Return how many batches are quick to make together: 0 where not even one is."""
+    if feed.augment is not None or not in_memory(source):
+        return 0
+    made = 4 * feed.batch_size * preprocess.height * preprocess.width * preprocess.channels
+    if made > LIGHT:
+        return 0
+    return max(LIGHT // max(made, feed.batch_size * source[0]["image"].nbytes), 1)
 
 
 def _order(source: Source, feed: Feed, epoch: int) -> np.ndarray:
@@ -177,6 +188,22 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return random.permutation(np.concatenate(keys))
 
 
+def _make_at_once(
+    source: Source, preprocess: Preprocess, feed: Feed, order: np.ndarray, first: int, end: int
+) -> Iterator[Batch]:
+    """Make whole batches by one gather: each costs a step that computes on the same cores some of its time."""
+    size = feed.batch_size
+    made = gather(source, preprocess, order[first * size : end * size] % len(source))
+    if _has_mask(source, feed):
+        made["mask"] = np.ones((end - first) * size, bool)
+    for place in range(0, (end - first) * size, size):
+        yield {name: found[place : place + size] for name, found in made.items()}
+
+
+def _has_mask(source: Source, feed: Feed) -> bool:
+    return feed.pad and bool(len(source) % feed.batch_size or feed.share.pads(feed.batch_size))
+
+
 def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray, rows: np.ndarray) -> Batch:
     """Make of a batch, whose examples are `keys`, these rows; those past its end are padding."""
     augment = feed.augment
@@ -191,7 +218,7 @@ def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: 
     if not real.all():
         made = np.where(real, np.cumsum(real) - 1, 0)
         batch = {name: found[made] for name, found in batch.items()}
-    if feed.pad and (len(source) % feed.batch_size or feed.share.pads(feed.batch_size)):
+    if _has_mask(source, feed):
         batch["mask"] = real
     return batch
 
