@@ -14,7 +14,7 @@ right after 5 epochs, 57 s beside other work.
 from dataclasses import dataclass
 
 from published import Options, squeezed
-from transfer_plots import start
+from common import start
 
 import tlx
 from tlx import Run

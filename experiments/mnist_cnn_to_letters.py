@@ -18,7 +18,7 @@ test images, 157 of the latter also among the former; `--data idx:DIR`, 10 epoch
 there are about ninety a class.
 """
 
-from transfer_plots import Options, start
+from common import Options, start
 
 import tlx
 from tlx import Run

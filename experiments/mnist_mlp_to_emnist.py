@@ -14,7 +14,7 @@ on the test images; the same network trained from scratch, all of it, for 20 epo
 kept here because it is worth seeing.
 """
 
-from transfer_plots import Options, start
+from common import Options, start
 
 import tlx
 from tlx import Run

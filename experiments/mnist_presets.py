@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from transfer_plots import start
+from common import start
 
 import tlx
 from tlx.models import ModelConfig, build_model, init_variables

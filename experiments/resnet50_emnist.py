@@ -15,7 +15,7 @@ cores): 60,207 parameters trained, 33.1% of the test images right, 11 s. A froze
 from dataclasses import dataclass
 
 from published import Options, squeezed
-from transfer_plots import start
+from common import start
 
 import tlx
 from tlx import Run

@@ -69,7 +69,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from transfer_plots import start
+from common import start
 
 import tlx
 from tlx.data import read_idx

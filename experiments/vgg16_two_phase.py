@@ -14,7 +14,7 @@ test pictures, 70 s.
 from dataclasses import dataclass
 
 from published import Options
-from transfer_plots import start
+from common import start
 
 import tlx
 from tlx import Run

@@ -18,7 +18,7 @@ for more data and another network, take MobileNet V2 to 20% in the second phase.
 from dataclasses import dataclass, replace
 
 from published import Options
-from transfer_plots import start
+from common import start
 
 import tlx
 from tlx import Run

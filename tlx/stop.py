@@ -53,8 +53,8 @@ def within_import(frame: FrameType | None) -> bool:
 def stopping_at_once() -> Iterator[None]:
     """Within this context SIGTERM and SIGINT end the process with `StoppedError`'s code: where nothing needs saving.
 
-    By `SystemExit`, which no `except Exception` on the way takes for a fault of its own and which lets files that are
-    there for a while be removed; within an import (`within_import`) without anything of the kind.
+    It raises `SystemExit`: temporary files are removed on the way out, and code that catches an `Exception` does not
+    catch it. Within an import (`within_import`) nothing is raised, and the process ends there.
 
     >>> with stopping_at_once():
     ...     pass

@@ -1,4 +1,4 @@
-"""Turn a source into batches: an order drawn once an epoch, one gather a batch, threads by Grain."""
+"""Turn a source into batches: an order drawn once an epoch, a gather a batch or several small ones, threads by Grain."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
     order = _order(source, feed, epoch)
     padded = feed.share.rows(feed.batch_size) if feed.pad else None
     at_once = _at_once(source, preprocess, feed)
-    workers = min((0 if at_once else _threads()) if feed.workers is None else feed.workers, steps - first)
+    workers = min(
+        (0 if at_once else min(os.cpu_count() or 1, 16)) if feed.workers is None else feed.workers, steps - first
+    )
     if not workers:
         alone = padded is None or np.array_equal(padded, np.arange(feed.batch_size))  # this host makes all rows
         whole = len(source) // feed.batch_size if at_once > 1 and alone else 0  # batches
@@ -153,12 +155,8 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
     yield from grain.MapDataset.range(first, steps).map(make).to_iter_dataset(read)
 
 
-def _threads() -> int:
-    return min(os.cpu_count() or 1, 16)
-
-
 def _at_once(source: Source, preprocess: Preprocess, feed: Feed) -> int:
-    """Return how many batches are quick to make together: 0 where not even one is."""
+    """Return how many batches are quick to make together, without threads: 0 where not even one is."""
     if feed.augment is not None or not in_memory(source):
         return 0
     made = 4 * feed.batch_size * preprocess.height * preprocess.width * preprocess.channels
@@ -191,7 +189,7 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _make_at_once(
     source: Source, preprocess: Preprocess, feed: Feed, order: np.ndarray, first: int, end: int
 ) -> Iterator[Batch]:
-    """Make whole batches by one gather: each costs a step that computes on the same cores some of its time."""
+    """Make the whole batches from `first` to `end` by one gather, which takes less of the cores that steps compute on."""
     size = feed.batch_size
     made = gather(source, preprocess, order[first * size : end * size] % len(source))
     if _has_mask(source, feed):

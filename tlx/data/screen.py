@@ -71,8 +71,9 @@ def screen(
     return Screened(kept, tuple(every), tuple(_notes(good, every)))
 
 
-def _some(faults: Sequence[str]) -> str:
-    return "; ".join(faults[:_LISTED]) + (f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else "")
+def _some(faults: Sequence[str], rest: str = "") -> str:
+    more = f"; and {len(faults) - _LISTED} more{rest}" if len(faults) > _LISTED else ""
+    return "; ".join(faults[:_LISTED]) + more
 
 
 def _look_at_all(sources: Mapping[str, EncodedSource], expected: Mapping[str, Sequence[str]]) -> Iterator[_Seen]:
@@ -107,9 +108,8 @@ def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:
 
 def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:
     if bad:
-        yield f"{len(bad)} of {len(bad) + len(good)} pictures are bad and left out: {'; '.join(bad[:_LISTED])}" + (
-            f"; and {len(bad) - _LISTED} more, listed in the run" if len(bad) > _LISTED else ""
-        )
+        listed = _some(bad, ", listed in the run")
+        yield f"{len(bad)} of {len(bad) + len(good)} pictures are bad and left out: {listed}"
     if animated := sum(found.frames > 1 for found in good):
         yield f"{animated} pictures have several frames, of which the first is taken"
     if transparent := sum(found.transparent for found in good):

@@ -68,9 +68,9 @@ def split_rows(
 def split_parts(parts: Parts, spec: DataSpec) -> Data:
     """Make the three parts of a run from what a source holds, and count what its user should know.
 
-    The test and validation sets are the source's own where it has them; else they are split off training. An image of
-    validation or test that is also in training, or in both, pixel for pixel or byte for byte, and a class of which a
-    part has no example are noted. `Data.spec` is `spec`.
+    The test and validation sets are the source's own where it has them; else they are split off training. Images
+    of validation or test that are also in training, those of test that are also in validation (pixel for pixel, or byte
+    for byte), and classes of which a part has no example are noted. `Data.spec` is `spec`.
 
     >>> images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1)
     >>> data = split_parts(Parts(ArraySource(images, [0, 1] * 10), None, ()), DataSpec(validation=0.2))
