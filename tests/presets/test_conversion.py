@@ -111,8 +111,43 @@ def spoil_nan(tensors):
     tensors["linear.bias"] = tensor("linear.bias", array)
 
 
+def spoil_variances(*values):
+    """Give the first variances of a batch norm other values."""
+
+    def spoil(tensors):
+        array = tensors["bn1.running_var"].read()
+        array[: len(values)] = values
+        tensors["bn1.running_var"] = tensor("bn1.running_var", array)
+
+    return spoil
+
+
+def swap_statistics(tensors):
+    for name in [name.removesuffix(".running_var") for name in tensors if name.endswith(".running_var")]:
+        mean, var = (tensors[f"{name}.running_{end}"].read() for end in ("mean", "var"))
+        tensors[f"{name}.running_mean"] = tensor(f"{name}.running_mean", var)
+        tensors[f"{name}.running_var"] = tensor(f"{name}.running_var", mean)
+
+
+def spoil_both(tensors):
+    spoil_nan(tensors)
+    spoil_variances(np.nan, -1)(tensors)
+
+
 REFUSED = {
     "numbers that are not finite": (spoil_nan, {}, "not finite in 'linear.bias (3 of 10)'"),
+    "negative variances": (spoil_variances(-1, -1e-30), {}, "negative variances in 'bn1.running_var (2 of 16)'"),
+    "means as variances": (swap_statistics, {}, "means and variances are swapped"),
+    "both, though one is wanted": (
+        spoil_both,
+        {"allow_nonfinite": True},
+        "a.pth: negative variances in 'bn1.running_var (1 of 16)'",
+    ),
+    "both": (
+        spoil_both,
+        {},
+        "'bn1.running_var (1 of 16)', 'linear.bias (3 of 10)' (--allow-nonfinite takes them); neg",
+    ),
     "a tensor that lacks": (lambda tensors: tensors.pop("bn1.bias"), {}, "1 tensors are missing: 'bn1.bias'"),
     "a tensor too many": (lambda tensors: tensors.update(x=lazy("x", (2,))), {"arch": "cifar/resnet20"}, "no use: 'x'"),
     "another network": (lambda tensors: None, {"arch": "torchvision/resnet18"}, "does not fit torchvision/resnet18"),
@@ -148,6 +183,30 @@ def test_numbers_that_are_not_finite_may_be_wanted(tmp_path):
     convert_weights(tmp_path / "a.pth", tmp_path / "made", allow_nonfinite=True)
     stored = open_weights(tmp_path / "made" / "model.safetensors").tensors["params/head/logits/bias"].read()
     assert np.isnan(stored).sum() == 3
+
+
+def test_negative_variances_may_be_wanted(tmp_path):
+    write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_variances(-1)))
+    convert_weights(tmp_path / "a.pth", tmp_path / "made", allow_negative_variance=True)
+    leaves = flatten(tlx.load(tmp_path / "made").variables)
+    assert leaves["batch_stats/base/stem/conv_norm/var"][0] == -1
+    config = json.loads((tmp_path / "made" / "config.json").read_text())
+    del config["weights"]["allow_negative_variance"]
+    (tmp_path / "made" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"negative variances in 'batch_stats/base/stem/conv_norm/var \(1\)'"):
+        tlx.load(tmp_path / "made")
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-42])
+def test_variances_of_constant_channels_are_legal(tmp_path, value):
+    write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_variances(*[value] * 16)))
+    assert convert_weights(tmp_path / "a.pth", tmp_path / "made").coverage == 1
+
+
+def test_a_published_file_with_negative_variances_is_refused(tmp_path):
+    write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_variances(-1)))
+    with pytest.raises(WeightsError, match="negative variances"):
+        tlx.load("cifar/resnet20", tmp_path / "a.pth")
 
 
 # Back

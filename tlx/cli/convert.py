@@ -13,7 +13,17 @@ from tlx.errors import ConfigError
 if TYPE_CHECKING:
     from tlx.presets.conversion import Converted
 
-FOR_FILES = ("arch", "verify", "input_size", "prefix", "ignore", "fresh", "allow_nonfinite", "seed")
+FOR_FILES = (
+    "arch",
+    "verify",
+    "input_size",
+    "prefix",
+    "ignore",
+    "fresh",
+    "allow_nonfinite",
+    "allow_negative_variance",
+    "seed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +58,8 @@ class Convert(Command):
     """Patterns of leaves to initialise instead, such as head."""
     allow_nonfinite: bool = False
     """Take numbers that are not finite."""
+    allow_negative_variance: bool = False
+    """Take negative variances of batch norms, which no training leaves."""
     seed: int = 0
     """Of what is initialised."""
 
@@ -120,6 +132,7 @@ class Convert(Command):
                 ignored=self.ignore,
                 fresh=self.fresh,
                 allow_nonfinite=self.allow_nonfinite,
+                allow_negative_variance=self.allow_negative_variance,
                 compare=self.verify,
                 seed=self.seed,
             )

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tlx.convert.plan import Match, Plan
 from tlx.convert.transforms import blocks, forward
 from tlx.errors import WeightsError
+from tlx.models.batch_norm import is_variance
 from tlx.models.registry import init_variables
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 
@@ -34,12 +35,14 @@ class Conversion:
     """Read a plan's leaves one by one; what is known of each is in `proofs` once it is read.
 
     Leaves that stay fresh are initialised by `seed`. Raise `WeightsError` at the end for numbers that are not finite,
-    with the count in each tensor, unless `allow_nonfinite`, and for float64 numbers that float32 cannot hold.
+    unless `allow_nonfinite`, and for negative variances of batch norms, unless `allow_negative_variance`, with the
+    count in each tensor; and for float64 numbers that float32 cannot hold.
     """
 
     plan: Plan
     path: str
     allow_nonfinite: bool = False
+    allow_negative_variance: bool = False
     seed: int = 0
     proofs: dict[str, LeafProof] = field(default_factory=dict)
 
@@ -71,18 +74,25 @@ class Conversion:
         return {path: np.asarray(made[path]) for path in self.plan.fresh}
 
     def _arrays(self) -> Iterator[tuple[Match, np.ndarray]]:
-        faults: list[str] = []
+        nonfinite: list[str] = []
+        negative: list[str] = []
         for match in self.plan.matches:
             array = match.tensor.read()
             if not self.allow_nonfinite:
-                broken = _not_finite(array)
-                if broken:
-                    faults.append(f"{match.tensor.name} ({broken:,} of {array.size:,})")
+                nonfinite += _counted(match, array, _count(array, lambda part: ~np.isfinite(part)))
+            if not self.allow_negative_variance and is_variance(match.path):
+                negative += _counted(match, array, _count(array, lambda part: part < 0))
             yield match, array
-        if faults:
-            raise WeightsError(
-                f"{self.path}: numbers that are not finite in {quote(faults, 40)} (--allow-nonfinite takes them)"
+        faults = []
+        if nonfinite:
+            faults.append(f"numbers that are not finite in {quote(nonfinite, 40)} (--allow-nonfinite takes them)")
+        if negative:
+            faults.append(
+                f"negative variances in {quote(negative, 40)}: the file is damaged, or its means and variances are "
+                "swapped (--allow-negative-variance takes them)"
             )
+        if faults:
+            raise WeightsError(f"{self.path}: {'; '.join(faults)}")
 
     def _proven(self, match: Match, array: np.ndarray, parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """Pass a leaf's parts on as float32, and keep its proof."""
@@ -120,9 +130,10 @@ def sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def _not_finite(array: np.ndarray, most: int = 1 << 22) -> int:
+def _counted(match: Match, array: np.ndarray, count: int) -> list[str]:
+    return [f"{match.tensor.name} ({count:,} of {array.size:,})"] if count else []
+
+
+def _count(array: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray], most: int = 1 << 22) -> int:
     flat = array.reshape(-1)
-    return sum(
-        int(np.size(part) - np.count_nonzero(np.isfinite(part)))
-        for part in (flat[start : start + most] for start in range(0, flat.size, most))
-    )
+    return sum(int(np.count_nonzero(is_bad(flat[start : start + most]))) for start in range(0, flat.size, most))

@@ -8,6 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 
 
+def is_variance(path: str) -> bool:
+    """Say whether a leaf holds the stored variances of a batch norm, which are never negative.
+
+    >>> is_variance("batch_stats/base/stem/conv_norm/var"), is_variance("params/base/var/kernel")
+    (True, False)
+    """
+    return path.startswith("batch_stats/") and path.endswith("/var")
+
+
 class BatchNorm(nn.BatchNorm):
     """Flax's batch norm: (B, ..., C) to the same shape, of its `dtype`, else of x's.
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, StorageError, WeightsError
 from tlx.files import sync, sync_tree
+from tlx.models.batch_norm import is_variance
 from tlx.models.registry import ModelConfig, init_variables
 from tlx.presets.pretrained import Pretrained
 from tlx.tree.paths import Tree, flatten, quote, unflatten
@@ -54,7 +55,8 @@ def write_bundle(
     """Write a folder as `save` does, its weights by `write`, and whatever else belongs into it by `beside`.
 
     `write` takes the path of the weights' file and returns what is to be known of it: its 'sha256', and whether it may
-    hold numbers that are not finite ('allow_nonfinite'). The variables of `pretrained` are not looked at.
+    hold numbers that are not finite ('allow_nonfinite') or negative variances ('allow_negative_variance'). The variables
+    of `pretrained` are not looked at.
     """
     check_free(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -98,7 +100,7 @@ def load_bundle(path: str | Path) -> Pretrained:
     """Load a pretrained model from a folder that `save` wrote; strict, and never running code from it.
 
     Raise `WeightsError` for files that are missing, damaged, changed since they were saved (SHA-256), that hold numbers
-    which are not finite, or whose tensors are not just those of the model.
+    which are not finite or negative variances, or whose tensors are not just those of the model.
     """
     path = Path(path)
     config = read_config(path)
@@ -106,7 +108,8 @@ def load_bundle(path: str | Path) -> Pretrained:
         model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])
         template = jax.eval_shape(functools.partial(init_variables, model))
         name, classes, card, weights = config["name"], config["classes"], config["card"], config["weights"]
-        expected, takes_all = weights["sha256"], weights.get("allow_nonfinite") is True
+        expected = weights["sha256"]
+        allowed = {flag for flag in ("allow_nonfinite", "allow_negative_variance") if weights.get(flag) is True}
         if not (isinstance(name, str) and isinstance(card, dict) and isinstance(classes, list)):
             raise ConfigError("name, card and classes must be a string, an object and a list")
         if not all(isinstance(each, str) for each in classes) or len(set(classes)) != len(classes):
@@ -115,7 +118,7 @@ def load_bundle(path: str | Path) -> Pretrained:
     except Exception as error:  # whatever a hand-made configuration makes fail
         raise WeightsError(f"{path / CONFIG}: {_one_line(error)}: not a configuration that tlx wrote") from error
     try:
-        variables = graft(template, _read_weights(path / WEIGHTS, expected, template, takes_all)).tree
+        variables = graft(template, _read_weights(path / WEIGHTS, expected, template, allowed)).tree
     except (WeightsError, ConfigError) as error:
         raise WeightsError(f"{path / WEIGHTS}: {error}") from error
     return replace(whole, variables=variables)
@@ -136,7 +139,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_weights(path: Path, expected: str, template: Tree, takes_all: bool) -> Tree:
+def _read_weights(path: Path, expected: str, template: Tree, allowed: Set[str]) -> Tree:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -159,11 +162,14 @@ def _read_weights(path: Path, expected: str, template: Tree, takes_all: bool) ->
     other = [f"{name} ({leaf.dtype})" for name, leaf in leaves.items() if name in wanted and leaf.dtype != wanted[name]]
     if other:
         raise WeightsError(f"numbers of another type than the model's in {quote(other)}")
-    broken = [
-        f"{name} ({int((~np.isfinite(leaf)).sum())})" for name, leaf in leaves.items() if not np.isfinite(leaf).all()
-    ]
-    if broken and not takes_all:
+    broken = [f"{name} ({n:,})" for name, leaf in leaves.items() if (n := int((~np.isfinite(leaf)).sum()))]
+    if broken and "allow_nonfinite" not in allowed:
         raise WeightsError(f"numbers that are not finite in {quote(broken)}")
+    negative = [
+        f"{name} ({n:,})" for name, leaf in leaves.items() if is_variance(name) and (n := int((leaf < 0).sum()))
+    ]
+    if negative and "allow_negative_variance" not in allowed:
+        raise WeightsError(f"negative variances in {quote(negative)}")
     return unflatten(leaves)
 
 

@@ -64,6 +64,7 @@ def convert_weights(
     ignored: Sequence[str] = (),
     fresh: Sequence[str] = (),
     allow_nonfinite: bool = False,
+    allow_negative_variance: bool = False,
     compare: bool = False,
     seed: int = 0,
 ) -> Converted:
@@ -99,14 +100,15 @@ def convert_weights(
         ignored=ignored,
         fresh=fresh,
     )
-    conversion = Conversion(plan, str(opened.path), allow_nonfinite, seed=seed)
+    allowed = {"allow_nonfinite": allow_nonfinite, "allow_negative_variance": allow_negative_variance}
+    conversion = Conversion(plan, str(opened.path), **allowed, seed=seed)
     described = describe(known, plan, opened)
     verification: list[Verification] = []
 
     def write(file: Path) -> dict[str, Any]:
         entries = [Entry(path, "float32", shape) for path, shape in conversion.shapes()]
         digest = write_safetensors(file, entries, conversion.pieces(), METADATA)
-        return {"sha256": digest} | ({"allow_nonfinite": True} if allow_nonfinite else {})
+        return {"sha256": digest, **{flag: True for flag, is_on in allowed.items() if is_on}}
 
     def beside(folder: Path) -> None:
         if compare:
