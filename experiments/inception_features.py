@@ -13,8 +13,8 @@ right after 5 epochs, 57 s beside other work.
 
 from dataclasses import dataclass
 
-from published import Options, squeezed
 from common import start
+from published import Options, squeezed
 
 import tlx
 from tlx import Run

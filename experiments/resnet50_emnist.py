@@ -14,8 +14,8 @@ cores): 60,207 parameters trained, 33.1% of the test images right, 11 s. A froze
 
 from dataclasses import dataclass
 
-from published import Options, squeezed
 from common import start
+from published import Options, squeezed
 
 import tlx
 from tlx import Run

@@ -13,8 +13,8 @@ test pictures, 70 s.
 
 from dataclasses import dataclass
 
-from published import Options
 from common import start
+from published import Options
 
 import tlx
 from tlx import Run

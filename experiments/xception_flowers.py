@@ -17,8 +17,8 @@ for more data and another network, take MobileNet V2 to 20% in the second phase.
 
 from dataclasses import dataclass, replace
 
-from published import Options
 from common import start
+from published import Options
 
 import tlx
 from tlx import Run

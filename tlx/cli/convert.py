@@ -9,6 +9,7 @@ import tyro
 from tlx.cli.options import Command
 from tlx.cli.output import print_json, print_table
 from tlx.errors import ConfigError
+from tlx.progress import doing
 
 if TYPE_CHECKING:
     from tlx.presets.conversion import Converted
@@ -64,6 +65,7 @@ class Convert(Command):
     """Of what is initialised."""
 
     def run(self) -> None:
+        doing(f"converting {self.source}")
         done = self._convert()
         if self.json:
             differences = done.verification.differences if done.verification else ()

@@ -36,8 +36,8 @@ class Embed(PictureOptions):
     def run(self) -> None:
         import numpy as np
 
-        from tlx.data.screen import with_bar
         from tlx.presets.conversion import check_free
+        from tlx.progress import counted
         from tlx.training import check_features_file, features, write_features
 
         allowed = percentage("skip-bad", self.skip_bad)
@@ -54,7 +54,7 @@ class Embed(PictureOptions):
             batch_size=self.batch_size,
             workers=self.workers,
         )
-        rows = np.stack(list(with_bar((row for part in parts for row in part), len(pictures), "embedding")))
+        rows = np.stack(list(counted((row for part in parts for row in part), len(pictures), "embedding")))
         check_faults(list(pictures.faults.values()), len(pictures), allowed)
         good = [index for index in range(len(pictures)) if index not in pictures.faults]
         write_features(self.out, rows[good], [pictures.names[index] for index in good])

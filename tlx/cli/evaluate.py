@@ -10,6 +10,7 @@ import tyro
 from tlx.cli.options import PictureOptions, percentage
 from tlx.cli.output import percent, print_json, print_table
 from tlx.errors import ConfigError
+from tlx.progress import doing
 
 if TYPE_CHECKING:
     from tlx.training import Evaluation
@@ -43,6 +44,7 @@ class Evaluate(PictureOptions):
             raise ConfigError(f"--top must be at least 1, not {self.top}")
         allowed = percentage("skip-bad", self.skip_bad)
         is_run = Path(self.model, "run.json").is_file()
+        doing(f"loading {self.model}")
         trained = tlx.load(self.model, self.weights)
         if self.data is None:
             if not is_run:
@@ -53,6 +55,7 @@ class Evaluate(PictureOptions):
                 raise ConfigError(f"{self.model}: has no head, so it names no classes: name a model with one")
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
             split = tlx.training.split_of(self.model) if is_run else {}
+            doing("reading the data")
             data = tlx.load_data(self.data, **split, skip_bad=allowed, progress=True)
             source = Relabelled(getattr(data, self.part), trained.classes)
             for note in data.notes:

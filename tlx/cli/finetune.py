@@ -1,6 +1,7 @@
 """`tlx finetune`: transfer a pretrained base to other data."""
 
 import math
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,6 +12,7 @@ from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.cli.transfer import TransferOptions
 from tlx.errors import CheckpointError, ConfigError, StorageError
+from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
@@ -156,14 +158,21 @@ class Finetune(TransferOptions):
         if self.coordinator is not None:
             from tlx.hosts import join_hosts
 
+            doing("waiting for the other processes")
             join_hosts(None if self.coordinator == "auto" else self.coordinator, self.processes, self.process)
         elif self.processes is not None or self.process is not None:
             raise ConfigError("--processes and --process go with --coordinator, the address of the first of them")
         return super().context()
 
     def run(self) -> None:
+        from tlx.hosts import is_first
+
         with stopping_at_once():
-            self._run()
+            if is_first():
+                self._run()
+            else:
+                with listening(None):
+                    self._run()
 
     def _run(self) -> None:
         import tlx
@@ -181,6 +190,8 @@ class Finetune(TransferOptions):
         augment, mix = tlx.Augment(**self.given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
         augment.check(preprocess)
         data = self.load_data()
+        for note in self.check_suits(data, preprocess) if is_first() else ():
+            print(f"tlx: {note}", file=sys.stderr)
         weighted = self.class_weights == "balanced"
         how: dict[str, Any] = {
             "hidden": self.hidden,
@@ -208,7 +219,8 @@ class Finetune(TransferOptions):
                 base,
                 data,
                 recipe,
-                out=self.out or of_first(lambda: _free_directory(f"{Path(self.base).name}-{_data_name(self.data)}")),
+                out=self.out
+                or of_first(lambda: _free_directory(f"{Path(self.base_name).name}-{_data_name(self.data)}")),
                 **how,
                 compare_scratch=self._compares(base),
                 resume=self.resume,
@@ -222,6 +234,7 @@ class Finetune(TransferOptions):
             return
         report = run.path / "report.html"
         if not report.is_file():  # a finished run that is resumed has one, and nothing is written
+            doing("writing the report")
             tlx.write_report(run.path)
         if self.json:
             print_json(run.result)
@@ -235,8 +248,9 @@ class Finetune(TransferOptions):
         if self.json:
             print_json({**asdict(found), "fits": found.fits, "seconds": found.seconds})
         else:
+            available = describe_size(found.available)
             print_table(
-                f"{self.base} on {found.devices} x {found.device}, {describe_size(found.available)} to have on each",
+                f"{self.base_name} on {found.devices} x {found.device}, {available} to have on each",
                 ("phase", "from", "steps", "memory", "s a step", "s to read a batch", "s in all, at most"),
                 [
                     (
@@ -274,8 +288,9 @@ class Finetune(TransferOptions):
         """Return the options as they are stored with the run: good from any directory."""
         from tlx.presets.load import is_published, preset_names
 
-        named = self.base in preset_names() or is_published(self.base)
-        base = self.base if named else str(Path(self.base).absolute())
+        base = self.base_name
+        if base not in preset_names() and not is_published(base):
+            base = str(Path(base).absolute())
         weights = None if self.weights is None else str(Path(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)
         return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}

@@ -8,6 +8,7 @@ import tyro
 
 from tlx.cli.options import Command
 from tlx.cli.output import print_json, print_table
+from tlx.progress import doing
 
 if TYPE_CHECKING:
     from tlx.tree.summary import Summary
@@ -31,6 +32,7 @@ class Inspect(Command):
         from tlx.presets.load import find, is_published
         from tlx.presets.summary import summarize_file, summarize_published, summarize_run
 
+        doing(f"reading {self.target}")
         more: dict[str, Any] = {}
         if os.path.isfile(self.target):
             summary, more = summarize_file(self.target)

@@ -15,6 +15,7 @@ from typing import Any
 from tlx.cli import large_pages
 from tlx.cli.options import Command, nearest, parse
 from tlx.errors import ConfigError, StorageError, TlxError
+from tlx.progress import doing, lines
 from tlx.stop import within_import
 
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
@@ -59,6 +60,8 @@ def entry() -> None:
     After a full disk, threads of TensorStore and TensorBoard's writer would each print a traceback as Python ends.
     Where all is done, a request to stop comes too late: it is not to make the exit code another.
     """
+    if "--debug" not in sys.argv:  # else XLA alarms about a program that takes it two minutes; what fails is raised
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     large_pages.restart()
     sys.unraisablehook = _say_unraisable
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -97,7 +100,8 @@ def _run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name!r}{nearest(name, COMMANDS)}: the commands are {', '.join(COMMANDS)}")
     command = parse(_command(name), f"tlx {name}", rest)
-    with command.context():
+    with lines(), command.context():
+        doing("starting")
         command.run()
     return 0
 

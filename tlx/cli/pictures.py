@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tlx.errors import ConfigError, DataError
+from tlx.progress import doing
 
 if TYPE_CHECKING:
     from tlx.data import Pictures
@@ -23,6 +24,7 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
     model, *named = inputs if base is None else (base, *inputs)
     if not named:
         raise ConfigError("no pictures: name files or folders after the model")
+    doing(f"loading {model}")
     trained = tlx.load(model, weights)
     pictures = Pictures(_expanded(named))
     if pictures.left_out:

@@ -41,7 +41,7 @@ class Predict(PictureOptions):
     batch_size: int = 64
 
     def run(self) -> None:
-        from tlx.data.screen import with_bar
+        from tlx.progress import counted
         from tlx.training import probabilities
 
         if self.top < 1:
@@ -59,7 +59,7 @@ class Predict(PictureOptions):
         kept: list[dict[str, Any]] = []
         writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
         write = writers.get(self.format, kept.append)
-        for index, row in enumerate(with_bar((row for part in parts for row in part), len(pictures), "predicting")):
+        for index, row in enumerate(counted((row for part in parts for row in part), len(pictures), "predicting")):
             if index not in pictures.faults:
                 write({"path": pictures.names[index], "top": _top(row, trained.classes, self.top)})
         faults = list(pictures.faults.values())

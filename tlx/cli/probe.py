@@ -41,7 +41,7 @@ class Probe(TransferOptions):
             check_free(self.out)
         base = self.load_base()
         preprocess, data = self.preprocess(base.preprocess), self.load_data()
-        for note in data.notes:
+        for note in (*self.check_suits(data, preprocess), *data.notes):
             print(f"tlx: {note}", file=sys.stderr)
         began = time.monotonic()
         probe = tlx.linear_probe(

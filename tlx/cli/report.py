@@ -7,6 +7,7 @@ import tyro
 
 from tlx.cli.options import Command
 from tlx.cli.output import print_json
+from tlx.progress import doing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Report(Command):
     def run(self) -> None:
         import tlx
 
+        doing("writing the report")
         page = tlx.write_report(self.run_dir)
         if self.json:
             print_json({"report": str(page)})

@@ -6,22 +6,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tlx.cli.options import PictureOptions, percentage
 from tlx.errors import ConfigError
+from tlx.progress import doing
 
 if TYPE_CHECKING:
     from tlx.data import Data, Preprocess
     from tlx.presets import Pretrained
     from tlx.training import Cache
 
+DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransferOptions(PictureOptions):
     """What every command understands that takes a base to other data."""
 
-    data: str = "digits"
+    data: str = DEFAULT_DATA
     """What to train on: a folder of pictures with a folder for each class, a .csv or .jsonl manifest, a .npz file, or
     digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
-    base: str = "cnn-mnist"
-    """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion."""
+    base: str | None = None
+    """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion. By default
+    cnn-mnist, which is refused where images are in colour."""
     weights: str | None = None
     """The weight file of a published base, as its source publishes it; by default it is fetched."""
     until: str | None = None
@@ -71,11 +75,17 @@ class TransferOptions(PictureOptions):
         if out == "":
             raise ConfigError("--out is empty: name a directory")
 
+    @property
+    def base_name(self) -> str:
+        """The base, as --base names it, or the default one."""
+        return DEFAULT_BASE if self.base is None else self.base
+
     def load_base(self) -> "Pretrained":
         """Load the base, for pictures of --input-size."""
+        doing(f"loading {self.base_name}")
         import tlx
 
-        base = tlx.load(self.base, self.weights, until=self.until, dtype=self.dtype)
+        base = tlx.load(self.base_name, self.weights, until=self.until, dtype=self.dtype)
         return base if self.input_size is None else base.without_head().with_input(self.input_size)
 
     def load_data(self) -> "Data":
@@ -84,7 +94,30 @@ class TransferOptions(PictureOptions):
         from tlx.data import DataSpec
 
         allowed = percentage("skip-bad", self.skip_bad)
+        doing("reading the data")
         return tlx.load_data(self.data, **self.given(DataSpec, "source", "skip_bad"), skip_bad=allowed, progress=True)
+
+    def check_suits(self, data: "Data", preprocess: "Preprocess") -> list[str]:
+        """Say which base was taken where none was named, and what the base's input loses of the images.
+
+        Raise `ConfigError` where none was named and the images are in colour, which the default one does not see.
+        """
+        from tlx.presets.suitable import look_at, lost, suitable_bases, takes
+
+        if not len(data.train):
+            return []
+        name, images = self.base_name, look_at(data.train)
+        losses = " and ".join(lost(images, preprocess))
+        others = " or ".join(f"--base {other}" for other in suitable_bases(images))
+        misfit = f"the images are {images}, and {name} takes {takes(preprocess)}"
+        if self.base is None and "colour" in losses:
+            raise ConfigError(f"no --base was named, and the default one does not suit: {misfit}: name {others}")
+        notes = []
+        if self.base is None and self.data != DEFAULT_DATA:
+            notes.append(f"no --base was named: took {name}, which comes with tlx and takes {takes(preprocess)}")
+        if losses:
+            notes.append(f"{misfit}: {losses} will be lost; try {others}")
+        return notes
 
     def preprocess(self, own: "Preprocess") -> "Preprocess":
         """Return the base's preprocessing with what the options change of it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from tlx.data.decode import decode_picture
 from tlx.data.encoded import EncodedSource
 from tlx.data.files import shown
 from tlx.errors import DataError
+from tlx.progress import counted, lines
 
 _LISTED = 10  # bad pictures named in an error
-_BAR_FROM = 200  # pictures
-T = TypeVar("T")
 
 
 class _Seen(NamedTuple):
@@ -53,7 +53,8 @@ def screen(
     total = sum(map(len, sources.values()))
     wanted = expected or {part: [""] * len(source) for part, source in sources.items()}
     looking = _look_at_all(sources, wanted)
-    looked = iter(list(with_bar(looking, total, "looking at the pictures") if progress else looking))
+    with lines() if progress else nullcontext():
+        looked = iter(list(counted(looking, total, "looking at the images")))
     seen = {part: [next(looked) for _ in range(len(source))] for part, source in sources.items()}
     bad = {part: [found.fault for found in each if found.fault is not None] for part, each in seen.items()}
     every = [fault for each in bad.values() for fault in each]
@@ -114,21 +115,3 @@ def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:
         yield f"{animated} pictures have several frames, of which the first is taken"
     if transparent := sum(found.transparent for found in good):
         yield f"{transparent} pictures are transparent in part, and laid on black"
-
-
-def with_bar(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Show a bar on standard error while the items come, where they are many and it is a terminal.
-
-    >>> list(with_bar("ab", 2, "looking"))
-    ['a', 'b']
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if total < _BAR_FROM or not console.is_terminal:
-        yield from items
-        return
-    # By default, rich would print on standard error what is printed on standard output meanwhile.
-    with Progress(console=console, transient=True, redirect_stdout=False) as bar:
-        yield from bar.track(items, total, description=what)

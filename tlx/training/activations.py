@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlx.data.pipeline import Feed, batches
+from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Example, Source
 from tlx.models.compiler import jit
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
+from tlx.progress import doing
 from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree
 
@@ -118,7 +119,10 @@ def compute(
     placement = placement.jitted
     variables, left = placement.parameters(variables), len(source) - first * feed.batch_size
     size, waiting = feed.batch_size, None
-    for batch in batches(source, preprocess, replace(feed, share=placement.share()), epoch=epoch, first=first):
+    total = steps_per_epoch(len(source), size)
+    stream = batches(source, preprocess, replace(feed, share=placement.share()), epoch=epoch, first=first)
+    for number, batch in enumerate(stream, first):
+        doing("computing the features", number, total)
         ready, waiting = waiting, _through(model, stages, after, placement, variables, placement.rows(batch["image"]))
         if ready is not None:
             yield tuple(np.asarray(found)[:size] for found in ready)

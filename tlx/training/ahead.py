@@ -7,11 +7,14 @@ from typing import Any
 from tlx import hosts
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
+from tlx.progress import doing
 from tlx.training.cache import ActivationCache
 from tlx.training.phase import Task
 from tlx.training.programs import Program
 from tlx.training.shapes import foreseen
 from tlx.tree.paths import Tree
+
+WHAT = {"train": "the step", "validate": "the validation"}
 
 
 class Ahead:
@@ -43,6 +46,8 @@ class Ahead:
     def wait(self, index: int, what: str) -> None:
         """Wait until what a phase needs to "train" or to "validate" is compiled."""
         running = self._compiling.pop((index, what), None)
+        if running is not None:
+            doing(f"compiling {WHAT[what]} of phase {self.recipe[index].name!r}")
         if running is not None and (fault := running.exception()):  # the phase will compile, and tell, itself
             logging.getLogger("tlx").info("tlx: could not compile ahead: %s", fault)
 

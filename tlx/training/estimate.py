@@ -18,6 +18,7 @@ from tlx.models.registry import build_model
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.presets.pretrained import Pretrained
+from tlx.progress import doing
 from tlx.training.activations import batch_of, compute
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.loop import make_task
@@ -121,9 +122,11 @@ def estimate(
     memory: Memory = {}
     phases = []
     for index, phase in enumerate(recipe):
+        doing(f"compiling the programs of phase {phase.name!r}")
         shapes = foreseen(task, index, phase, cache, variables, memory)
         needed = _memory(shapes, kept=phase.patience is not None)
         after = shapes.program.after
+        doing(f"timing phase {phase.name!r}")
         fits, reads = needed <= available, not shapes.resident and not shapes.activations.endswith("in memory")
         phases.append(
             PhaseEstimate(

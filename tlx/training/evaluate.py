@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlx.data.pipeline import Feed, batches
+from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
 from tlx.errors import DataError
 from tlx.models.compiler import jit
+from tlx.progress import doing
 from tlx.stop import Stop, check, never
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
@@ -74,7 +75,8 @@ def evaluate(
     variables = placement.parameters(variables)
     feed = Feed(size, pad=True, workers=workers, share=placement.share())
     parts = []
-    for batch in batches(source, preprocess, feed):
+    for number, batch in enumerate(batches(source, preprocess, feed)):
+        doing("testing", number, steps_per_epoch(len(source), size))
         check(stop)
         given = placement.rows({name: batch[name] for name in ("image", "label")})
         parts.append(_scores(model, after, placement, variables, given["image"], given["label"]))

@@ -11,6 +11,7 @@ from tlx.data.source import Source, Subset, names_of, take
 from tlx.files import write_bytes
 from tlx.models.gradcam import gradcam, last_spatial_stage
 from tlx.presets.pretrained import Pretrained
+from tlx.progress import doing
 from tlx.training.evaluate import Evaluation
 from tlx.training.features import features
 
@@ -43,9 +44,11 @@ def write_evaluation(
     trained = replace(trained, variables=jax.device_put(trained.variables))
     preprocess = trained.preprocess
     nothing = np.zeros((0, preprocess.height, preprocess.width, preprocess.channels), np.uint8)
+    doing("looking at the mistakes")
     images, _ = take(source, worst)
     frames = np.concatenate([nothing, *(preprocess.frame_one(image)[None] for image in images)])
     names = names_of(source) or ("",) * len(source)
+    doing("mapping the features")
     rows, points = map_features(trained, source, workers=workers)
     content = io.BytesIO()
     np.savez_compressed(

@@ -9,6 +9,7 @@ from typing import Any
 
 from tlx.errors import StorageError
 from tlx.files import sync, write_bytes
+from tlx.progress import doing
 
 
 class Log:
@@ -136,6 +137,11 @@ class ProgressBar(Log):
 
     def steps(self, count: int) -> None:
         self._progress.advance(self._task, count)
+        if self._progress.console.is_terminal:
+            doing()  # the bar says it
+        else:
+            task = self._progress.tasks[self._task]
+            doing(f"training {task.description}", int(task.completed), int(task.total or 0))
 
     def epoch(self, record: dict[str, Any]) -> None:
         shown = {"loss": record["loss"], "val_accuracy": record["val_accuracy"]}

@@ -20,6 +20,7 @@ from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase, Recipe, to_plain
+from tlx.progress import doing
 from tlx.stop import Stop, check, never
 from tlx.training.ahead import Ahead
 from tlx.training.cache import ActivationCache, Cache, Part
@@ -254,6 +255,7 @@ def _run_phase(
 ) -> Snapshot:
     """Run a phase, or what is left of it, and return the snapshot with which the next one begins."""
     phase = recipe[index]
+    doing(f"preparing phase {phase.name!r}")
     if snapshot.sha256 is None:
         snapshot = _begin(task, phase, snapshot)
     elif snapshot.plan != _plan(task, phase):
@@ -264,6 +266,7 @@ def _run_phase(
     kept = "mixing pictures" if task.mix else cache.of_phase(index, snapshot.variables, task.feed.workers)
     run = PhaseRun.of(task, phase, snapshot, kept, functools.partial(ahead.wait, index))
     if index + 1 < len(recipe):
+        doing(f"preparing phase {recipe[index + 1].name!r}")
         memory = foretold(task, phase, snapshot.variables, snapshot.memory)
         ahead.prepare(index + 1, snapshot.variables, _without(recipe[index + 1].fresh, memory))
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)

@@ -17,6 +17,7 @@ from tlx.models.frozen import frozen_statistics
 from tlx.optim.memory import Memory, ages_of, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.schedules import build_schedule
+from tlx.progress import listening
 from tlx.stop import Stop, never
 from tlx.training.cache import Frozen
 from tlx.training.evaluate import evaluate
@@ -292,7 +293,8 @@ class PhaseRun:
             size = validation_batch(task, self.resident is not None)
             how: dict[str, Any] = {"after": after, "workers": task.feed.workers, "stop": task.stop}
             how["placement"] = task.placement
-            scores = evaluate(task.model, tested, source, preprocess, size, **how)
+            with listening(None):  # the phase's own bar or line goes on
+                scores = evaluate(task.model, tested, source, preprocess, size, **how)
         record: dict[str, Any] = {
             "step": snapshot.step,
             "loss": float(state.totals.loss / state.totals.examples),

@@ -20,6 +20,7 @@ from tlx.models.registry import build_model
 from tlx.optim.phases import Phase, Recipe, to_plain
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
+from tlx.progress import doing, lines
 from tlx.recipes import HEAD, scratch
 from tlx.stop import Stop, never
 from tlx.training.cache import Cache
@@ -110,7 +111,8 @@ def finetune(
     stages are kept (`tlx.Cache`), and `parallel` on which devices it trains (`tlx.Parallel`). With `compare_scratch`
     the same model is trained from fresh weights for as many epochs and tested beside. The directory `out` takes
     everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and `config`, if
-    given, as `config.yaml`. With `progress`, notes on the data and a bar a phase go to standard error. With `resume`,
+    given, as `config.yaml`. With `progress`, notes on the data, a bar a phase and lines about what takes long go to
+    standard error. With `resume`,
     an interrupted run goes on from its last checkpoint, to the same bits as if it had not been interrupted, and a
     finished one is returned as it is; what it was begun with (`run.json`) must be the same, except for what `allow`
     names: "data_sha256", or "phases" for all about them. Once `stop` says so the run saves and ends
@@ -143,7 +145,9 @@ def finetune(
     start = base if keep_head else base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
     check_recipe(recipe, start.variables, data.train, data.validation, batch_size)
+    doing("looking at the first batch")
     notes = [*data.notes, *_doubts(start, data.train, seed)]
+    doing("fingerprinting the base and the data")
     description = {
         "base": base.name,
         "base_sha256": fingerprint(base.variables),
@@ -177,6 +181,8 @@ def finetune(
     trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, checkpoint_every, progress, stop)
     hosts.check_alike(description)
     with ExitStack() as stack:
+        if progress and hosts.is_first():
+            stack.enter_context(lines())
         finished = hosts.of_first(lambda: stack.enter_context(entered(out, description, config, resume, allow)))
         _check_shared(out)
         return Run.open(out) if finished else _run(trainer, base, recipe, description, compare_scratch)
@@ -233,6 +239,7 @@ def _run(
 def _write(trainer: "_Trainer", trained: Pretrained, scores: Evaluation, result: Mapping[str, Any]) -> None:
     """Write the trained model, how it does, and last of all the result, which makes a run finished."""
     out = trainer.out
+    doing("saving the model")
     if not (out / EXPORT).exists():
         save(trained, out / EXPORT)
     write_evaluation(out / EVALUATION, scores, trainer.data.test, trained, workers=trainer.feeding["workers"])
@@ -344,6 +351,7 @@ def evaluate_run(
     if data is None:
         if description["data"] is None:
             raise ConfigError(f"{path}: this run's data were arrays in memory: name data to evaluate on")
+        doing("reading the data")
         data = load_data(**_spec(path, description))
         if data_fingerprint(data) != description["data_sha256"]:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")

@@ -12,6 +12,7 @@ import optax
 
 from tlx.data.splits import split_rows
 from tlx.errors import ConfigError, DataError
+from tlx.progress import counted
 from tlx.training.ridge import ridge_regression
 from tlx.training.softmax_regression import LinearPath, softmax_regression
 from tlx.training.standard import Scale
@@ -91,7 +92,7 @@ def sweep(
     squared = method == "ridge"
     held_out = {"test": jax.device_put(test), "validation": validation and jax.device_put(validation)}
     fits: list[ProbeFit] = []
-    for draw in draws:
+    for draw in counted(draws, len(draws), "fitting linear heads"):
         whole = draw.shots is None  # then rows are taken as they lie, not copied
         features, labels = (each if whole else each[draw.rows] for each in train)
         path = fit(features, labels, classes, l2, scale=scale)
