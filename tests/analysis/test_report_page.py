@@ -209,6 +209,19 @@ def test_frozen_bytes_that_changed_are_not_ticked(make_run: MakeRun) -> None:
     assert [row[6] for row in rows(table)[:2]] == ["✗ changed 9f2c9f2c to deaddead", "not recorded"]
 
 
+def test_the_fingerprint_of_nothing_is_not_ticked(make_run: MakeRun) -> None:
+    import hashlib
+    import json
+
+    run = make_run()
+    result = json.loads((run / "result.json").read_text())
+    for when in ("before", "after"):
+        result["phases"][0][f"frozen_sha256_{when}"] = hashlib.sha256().hexdigest()
+    (run / "result.json").write_text(json.dumps(result))
+    (table,) = Page(write_report(run)).section("phases").find("table", class_="phases")
+    assert rows(table)[0][6] == "not recorded"
+
+
 def test_the_picture_of_the_stages(make_page: MakePage) -> None:
     section = make_page().section("phases")
     (figure,) = section.find("figure", class_="stages")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -180,6 +182,161 @@ def test_a_frozen_stage_runs_as_in_inference_whatever_it_is_made_of(label, same)
     with run_frozen(labels, model.base.stage_names):
         logits = model.apply(variables, images, True, rngs={"dropout": jax.random.key(0)})
     assert (bits(logits) == bits(model.apply(variables, images))) is same
+
+
+# Stages of any signature
+
+
+class Noisy(nn.Module):
+    """A dense layer, a batch norm and a dropout that are told apart from inference by what `tell` makes of `train`."""
+
+    deterministic: bool | None = None
+
+    def layers(self, x, train):
+        x = nn.Dense(3, name="dense")(x)
+        x = nn.BatchNorm(momentum=0.5, name="norm")(x, use_running_average=not train)
+        return nn.Dropout(0.5, name="dropout")(x, deterministic=not train)
+
+
+class Masked(Noisy):
+    @nn.compact
+    def __call__(self, x, mask, train):
+        return self.layers(x * mask, train)
+
+
+class ByKeyword(Noisy):
+    @nn.compact
+    def __call__(self, x, *, train=True):
+        return self.layers(x, train)
+
+
+class Training(Noisy):
+    @nn.compact
+    def __call__(self, x, training: bool = True):
+        return self.layers(x, training)
+
+
+class Deterministic(Noisy):
+    @nn.compact
+    def __call__(self, x, deterministic=False):
+        return self.layers(x, not nn.merge_param("deterministic", self.deterministic, deterministic))
+
+
+class RunningAverage(Noisy):
+    @nn.compact
+    def __call__(self, x, use_running_average):
+        return self.layers(x, not use_running_average)
+
+
+class Options(Noisy):
+    @nn.compact
+    def __call__(self, x, **options):
+        return self.layers(x, options["train"])
+
+
+class ByField(Noisy):
+    def setup(self):
+        self.inner = Masked()
+
+    def __call__(self, x):
+        return self.inner(x, 1.0, not self.deterministic)
+
+
+class Deaf(Noisy):
+    """Nothing tells it."""
+
+    @nn.compact
+    def __call__(self, x):
+        return self.layers(x, True)
+
+
+class DeafStatistics(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        count = self.variable("batch_stats", "count", jnp.zeros, ())
+        if not self.is_initializing():
+            count.value += 1
+        return nn.Dense(3, name="dense")(x)
+
+
+class DeafNoise(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(3, name="dense")(x)
+        return x if self.is_initializing() else x + jax.random.normal(self.make_rng("dropout"), x.shape)
+
+
+class Chain(nn.Module):
+    """A base of one stage, called as `call` says."""
+
+    stage: nn.Module
+    call: Any
+    remat: bool = False
+
+    def setup(self):
+        self.a = self.stage.copy()
+
+    def __call__(self, x):
+        call = nn.remat(lambda layer, x: self.call(layer, x)) if self.remat else self.call
+        return call(self.a, x)
+
+
+class Net(nn.Module):
+    base: nn.Module
+
+    def __call__(self, x):
+        return self.base(x)
+
+
+ANY = {
+    "mask, train": (Masked(), lambda layer, x: layer(x, 1.0, True)),
+    "mask by keyword": (Masked(), lambda layer, x: layer(x, mask=1.0, train=True)),
+    "train by keyword": (ByKeyword(), lambda layer, x: layer(x, train=True)),
+    "train by default": (ByKeyword(), lambda layer, x: layer(x)),
+    "training": (Training(), lambda layer, x: layer(x, True)),
+    "deterministic": (Deterministic(), lambda layer, x: layer(x, deterministic=False)),
+    "deterministic as field": (Deterministic(deterministic=False), lambda layer, x: layer(x, None)),
+    "use_running_average": (RunningAverage(), lambda layer, x: layer(x, False)),
+    "options": (Options(), lambda layer, x: layer(x, train=True)),
+    "field of a stage with setup": (ByField(deterministic=False), lambda layer, x: layer(x)),
+    "dropout and norm inside": (Deaf(), lambda layer, x: layer(x)),
+    "a batch norm itself": (nn.BatchNorm(use_running_average=False), lambda layer, x: layer(x)),
+}
+
+
+def run_stage(layer, call, label, remat=False):
+    """Run a stage in training; return its outputs with two keys, and its batch statistics before and after."""
+    model, x = Net(Chain(layer, call, remat)), jnp.arange(12.0).reshape(4, 3)
+    variables = model.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x)
+    labels, outputs = label_tree(variables["params"], [("**", label)]), []
+    for seed in (2, 3):
+        with run_frozen(labels, ("a",)):
+            y, changed = model.apply(variables, x, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)})
+        outputs.append(bits(y))
+    return outputs, variables["batch_stats"], changed["batch_stats"]
+
+
+@pytest.mark.parametrize(("layer", "call"), ANY.values(), ids=ANY)
+def test_a_frozen_stage_of_any_signature_runs_as_in_inference(layer, call):
+    (one, other), before, after = run_stage(layer, call, F)
+    assert one == other
+    assert_same_bits(before, after)
+    if not isinstance(layer, nn.BatchNorm):
+        (one, other), before, after = run_stage(layer, call, T)
+        assert one != other
+        assert all(bits(leaf) != bits(flatten(after)[path]) for path, leaf in flatten(before).items())
+
+
+def test_a_frozen_stage_that_is_computed_again_for_the_gradient_runs_as_in_inference():
+    (one, other), before, after = run_stage(*ANY["mask, train"], F, remat=True)
+    assert one == other
+    assert_same_bits(before, after)
+
+
+@pytest.mark.parametrize("layer", [DeafNoise(), DeafStatistics()], ids=["random numbers", "statistics"])
+def test_a_frozen_stage_that_nothing_tells_is_refused(layer):
+    with pytest.raises(ConfigError, match="stage 'base/a' is frozen, and does not run as in inference"):
+        run_stage(layer, lambda layer, x: layer(x), F)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -18,11 +18,11 @@ from tlx.data import Augment, Feed, Subset, batches
 from tlx.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
 from tlx.models import initialise
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
-from tlx.recipes import scratch
+from tlx.recipes import finetune, full, gradual, probe, scratch
 from tlx.training import Cache, Loss, Mix, fit
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.snapshot import Snapshot
-from tlx.tree import fingerprint, flatten, map_with_path, matches
+from tlx.tree import fingerprint, flatten, map_with_path, matches, unflatten
 
 TRAIN, VALIDATION = toy_source(12), toy_source(8, seed=1)
 UNEVEN = toy_source(14)  # leaves a partial batch of two
@@ -109,9 +109,10 @@ def test_records_say_what_each_phase_came_to(three):
     done, log = three
     assert [(p.name, p.trainable, p.frozen, p.epochs, p.steps) for p in done.phases] == [
         ("head", 18, 240 + 50, 1, 3),
-        ("block", 18 + 40, 240 + 10, 2, 6),  # of a batch norm the statistics count as frozen
-        ("last", 18 + 40, 240 + 10, 1, 3),
+        ("block", 18 + 40, 240, 2, 6),
+        ("last", 18 + 40, 240, 1, 3),
     ]
+    assert [p.running_statistics for p in done.phases] == [0, 10, 10]
     for phase, last in zip(done.phases, (log.records[0], log.records[2], log.records[3]), strict=True):
         assert (phase.val_loss, phase.val_accuracy) == (last["val_loss"], last["val_accuracy"])
         assert (phase.stopped_early, phase.best_epoch) == (False, None)
@@ -156,6 +157,42 @@ def test_frozen_leaves_keep_their_bits_and_their_fingerprint(three):
         assert phase.frozen_sha256_before == phase.frozen_sha256_after == expected
     assert_same_bits(done.variables["params"]["base"]["stem"], start["params"]["base"]["stem"])
     assert_same_bits(done.variables["batch_stats"]["base"]["stem"], start["batch_stats"]["base"]["stem"])
+
+
+FREEZING = {
+    (name, norms): recipe(("stem", "block"), **{"norms": norms} | rates)
+    for norms in ("stored", "batch")
+    for name, recipe, rates in [
+        ("finetune", finetune, {"head_epochs": 1, "base_epochs": 1, "head": FAST, "base": FAST}),
+        ("gradual", gradual, {"head_epochs": 1, "stage_epochs": 1, "head": FAST, "base": FAST}),
+        ("full", full, {"epochs": 1, "head": FAST, "base": FAST}),
+    ]
+}
+FREEZING["probe", "batch"] = probe((), epochs=1, head=FAST)
+FREEZING["scratch", "batch"] = scratch((), epochs=1, group=FAST)
+
+
+@pytest.mark.parametrize("way", FREEZING, ids=" ".join)
+def test_what_counts_as_frozen_is_what_does_not_move_and_what_is_fingerprinted(way):
+    variables = RANDOM.variables()
+    for phase in FREEZING[way]:
+        before = {path: np.array(leaf) for path, leaf in flatten(variables).items()}
+        done = train((phase,), variables=variables)
+        (record,), variables = done.phases, done.variables
+        still = {path: leaf for path, leaf in flatten(variables).items() if bits(leaf) == bits(before[path])}
+        sha256 = fingerprint(unflatten(still)) if still else None
+        assert (record.frozen_sha256_before, record.frozen_sha256_after) == (sha256, sha256)
+        assert record.frozen == record.labels.get("frozen", 0) == sum(leaf.size for leaf in still.values())
+        moving = sum(leaf.size for path, leaf in before.items() if path.startswith("batch") and path not in still)
+        assert record.running_statistics == moving
+        assert record.trainable + record.frozen + moving == sum(leaf.size for leaf in before.values())
+
+
+def test_without_anything_frozen_there_is_no_fingerprint_and_nothing_counts():
+    (record,) = train(FREEZING["full", "batch"]).phases
+    assert (record.frozen, record.frozen_sha256_before, record.frozen_sha256_after) == (0, None, None)
+    (record,) = train(FREEZING["full", "stored"]).phases  # two batch norms, of 6 and of 5 features
+    assert (record.frozen, len(record.frozen_sha256_before)) == (2 * 6 + 2 * 5, 64)
 
 
 def test_what_is_not_frozen_moves(three):

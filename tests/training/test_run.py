@@ -140,11 +140,10 @@ def test_the_result_says_what_it_came_to(finished):
     )
     (scratch,) = result["scratch"]["phases"]
     assert (scratch["trainable"], scratch["epochs"]) == (6366, 4)
-    for phase in (head, whole, scratch):
-        assert phase["frozen_sha256_before"] == phase["frozen_sha256_after"]
-        assert len(phase["frozen_sha256_before"]) == 64
+    for phase in (whole, scratch):
+        assert phase["frozen_sha256_before"] is phase["frozen_sha256_after"] is None
     frozen = {"params": {"base": tlx.load("mlp-mnist").variables["params"]["base"], "head": None}}
-    assert head["frozen_sha256_before"] == tlx.tree.fingerprint(frozen)
+    assert head["frozen_sha256_before"] == head["frozen_sha256_after"] == tlx.tree.fingerprint(frozen)
     assert 0 <= result["scratch_accuracy"] <= 1
 
 

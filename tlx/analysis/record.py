@@ -1,5 +1,6 @@
 """Read a run's directory into one checked record."""
 
+import hashlib
 import json
 import math
 import os
@@ -19,6 +20,7 @@ _CURES = {
 }
 _MOST_TEXT = 256 << 20  # bytes of one JSON or YAML file
 _REQUIRED: Any = object()
+_NOTHING = hashlib.sha256().hexdigest()  # stands in older runs where there was nothing to fingerprint
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class PhaseRecord:
     best_epoch: int | None
     frozen_sha256_before: str | None
     frozen_sha256_after: str | None
+    running_statistics: int
     plan: Mapping[str, Any]
     stages: tuple[Stage, ...]
 
@@ -249,13 +252,20 @@ def _phases(path: Path, outcomes: list[Any], plan_path: Path, plans: list[Any]) 
                 seconds=_number(path, outcome, "seconds", place=place),
                 stopped_early=_take(path, outcome, "stopped_early", "flag", False, place),
                 best_epoch=_take(path, outcome, "best_epoch", "count", None, place),
-                frozen_sha256_before=_take(path, outcome, "frozen_sha256_before", "text", None, place),
-                frozen_sha256_after=_take(path, outcome, "frozen_sha256_after", "text", None, place),
+                frozen_sha256_before=_sha256(path, outcome, "frozen_sha256_before", place),
+                frozen_sha256_after=_sha256(path, outcome, "frozen_sha256_after", place),
+                running_statistics=_take(path, outcome, "running_statistics", "count", 0, place),
                 plan=plan,
                 stages=_stages(plan_path, _take(plan_path, plan, "stages", "table", {}, place), place),
             )
         )
     return tuple(phases)
+
+
+def _sha256(path: Path, outcome: Mapping[str, Any], key: str, place: str) -> str | None:
+    """Read a fingerprint; that of no bytes at all proves nothing, and is none."""
+    found: str | None = _take(path, outcome, key, "text", None, place)
+    return None if found == _NOTHING else found
 
 
 def _stages(path: Path, stages: Mapping[str, Any], place: str) -> tuple[Stage, ...]:

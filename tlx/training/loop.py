@@ -256,7 +256,7 @@ def _run_phase(
     """Run a phase, or what is left of it, and return the snapshot with which the next one begins."""
     phase = recipe[index]
     doing(f"preparing phase {phase.name!r}")
-    if snapshot.sha256 is None:
+    if snapshot.plan is None:
         snapshot = _begin(task, phase, snapshot)
     elif snapshot.plan != _plan(task, phase):
         snapshot = _replan(task, phase, snapshot)
@@ -315,7 +315,7 @@ def _begin(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
     labels = label_tree(snapshot.variables["params"], phase.rules)
     before = snapshot.records[-1] if snapshot.records and phase.patience is not None and not phase.fresh else None
     best = None if before is None or before["val_loss"] is None else start_of_phase(snapshot, labels, before)
-    sha256 = frozen_sha256(task.model, snapshot.variables, labels)
+    sha256 = frozen_sha256(task.model, snapshot.variables, labels, phase.norms)
     return replace(snapshot, sha256=sha256, best=best, plan=_plan(task, phase))
 
 
@@ -332,7 +332,7 @@ def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
             "give it more, or name another directory"
         )
     labels = label_tree(snapshot.variables["params"], phase.rules)
-    sha256 = frozen_sha256(task.model, snapshot.variables, labels)
+    sha256 = frozen_sha256(task.model, snapshot.variables, labels, phase.norms)
     return replace(snapshot, batch=0, totals=None, best=None, sha256=sha256, plan=_plan(task, phase))
 
 

@@ -15,7 +15,7 @@ from tlx.data.source import Source
 from tlx.errors import DivergedError
 from tlx.models.frozen import frozen_statistics
 from tlx.optim.memory import Memory, ages_of, install, recall
-from tlx.optim.phases import Phase
+from tlx.optim.phases import Norms, Phase
 from tlx.optim.schedules import build_schedule
 from tlx.progress import listening
 from tlx.stop import Stop, never
@@ -30,7 +30,7 @@ from tlx.training.resident import Resident
 from tlx.training.snapshot import Best, Snapshot
 from tlx.training.state import NEVER, Totals, TrainState, all_finite
 from tlx.tree.fingerprint import fingerprint
-from tlx.tree.labels import label_tree, trainable_mask
+from tlx.tree.labels import FROZEN, label_tree, trainable_mask
 from tlx.tree.partition import combine, partition
 from tlx.tree.paths import Tree, flatten, map_with_path, unflatten
 from tlx.tree.summary import Summary, summarize
@@ -43,8 +43,10 @@ CHECK_EVERY = 100  # steps between looks at whether the loss was finite at the l
 class PhaseRecord:
     """What a phase came to: parameters trained and frozen, epochs and steps run, the validation of the weights it left.
 
-    `labels` counts the parameters of each label; the two SHA-256 (`frozen_sha256`) are equal. `activations` says what
-    was kept of the frozen stages, or why nothing was.
+    `frozen` counts the numbers in `frozen_leaves`, batch statistics among them, and the two SHA-256 are of these leaves
+    and equal; both are None where nothing is frozen. `running_statistics` counts the batch statistics that the phase
+    updates, which are neither trained nor frozen. `labels` counts the parameters of each label, 'frozen' as above.
+    `activations` says what was kept of the frozen stages, or why nothing was.
     """
 
     name: str
@@ -58,9 +60,10 @@ class PhaseRecord:
     stopped_early: bool
     best_epoch: int | None
     labels: dict[str, int]
-    frozen_sha256_before: str
-    frozen_sha256_after: str
+    frozen_sha256_before: str | None
+    frozen_sha256_after: str | None
     activations: str = ""
+    running_statistics: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,23 @@ def foretold(task: Task, phase: Phase, variables: Tree, memory: Memory) -> Memor
     return {**memory, **{path: {"age": age + steps, **slots[path]} for path, age in ages.items()}}
 
 
-def frozen_sha256(model: Any, variables: Tree, labels: Tree) -> str:
-    """Fingerprint what a phase leaves alone: the frozen parameters, and the batch statistics of frozen modules."""
-    parts = {"params": frozen_part(variables, labels)}
-    statistics = frozen_statistics(labels, model.base.stage_names, variables.get("batch_stats", {}))
-    return fingerprint({**parts, "batch_stats": unflatten(statistics)} if statistics else parts)
+def frozen_leaves(model: Any, variables: Tree, labels: Tree, norms: Norms) -> dict[str, Any]:
+    """Return what a phase leaves alone, by path: what counts as frozen, and what is fingerprinted.
+
+    That is: the frozen parameters, and the batch statistics of frozen modules, with `norms` "stored" of all batch
+    norms.
+    """
+    params = {path: leaf for path, leaf in flatten(frozen_part(variables, labels)).items() if leaf is not None}
+    stats, stored = variables.get("batch_stats", {}), norms == "stored"
+    statistics = frozen_statistics(labels, model.base.stage_names, stats, stored_norms=stored)
+    parts = {"params": params, "batch_stats": statistics}
+    return {f"{kind}/{path}": leaf for kind, part in parts.items() for path, leaf in part.items()}
+
+
+def frozen_sha256(model: Any, variables: Tree, labels: Tree, norms: Norms) -> str | None:
+    """Fingerprint what a phase leaves alone (`frozen_leaves`), or return None where that is nothing."""
+    leaves = frozen_leaves(model, variables, labels, norms)
+    return fingerprint(unflatten(leaves)) if leaves else None
 
 
 def frozen_part(variables: Tree, labels: Tree) -> Tree:
@@ -346,11 +361,14 @@ class PhaseRun:
             untouched = {path: entry for path, entry in memory.items() if path not in self.ages}
             memory = {**untouched, **best.memory}
         variables, memory = whole(variables), whole(memory)  # which the host looks at
-        left = best or snapshot
+        left, summary = best or snapshot, self.summary
+        leaves = frozen_leaves(self.task.model, variables, self.labels, self.phase.norms)
+        frozen = sum(leaf.size for leaf in leaves.values())
+        labels = summary.by_label() | {FROZEN: frozen}
         record = PhaseRecord(
             name=self.phase.name,
-            trainable=self.summary.trainable,
-            frozen=self.summary.frozen,
+            trainable=summary.trainable,
+            frozen=frozen,
             epochs=snapshot.epoch,
             steps=snapshot.step,
             val_accuracy=left.val_accuracy,
@@ -358,10 +376,11 @@ class PhaseRun:
             seconds=round(snapshot.seconds, 3),
             stopped_early=snapshot.epoch < self.phase.epochs,
             best_epoch=best.epoch if best else None,
-            labels=self.summary.by_label(),
-            frozen_sha256_before=snapshot.sha256 or "",
-            frozen_sha256_after=frozen_sha256(self.task.model, variables, self.labels),
+            labels=labels if frozen else {label: count for label, count in labels.items() if label != FROZEN},
+            frozen_sha256_before=snapshot.sha256,
+            frozen_sha256_after=fingerprint(unflatten(leaves)) if leaves else None,
             activations=self.kept if isinstance(self.kept, str) else self.kept.note,
+            running_statistics=summary.frozen - frozen,
         )
         return Snapshot(variables, memory, phase=index + 1, records=(*snapshot.records, asdict(record)))
 
