@@ -1,5 +1,20 @@
 """Errors a user can mend, each knowing the exit code of the command that meets it."""
 
+import difflib
+from collections.abc import Iterable
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """Return ', did you mean …?' for the known name that is nearest to `name`, or nothing where none is near.
+
+    >>> suggestion("bilinaer", ["nearest", "bilinear"])
+    ", did you mean 'bilinear'?"
+    >>> suggestion("qqq", ["nearest", "bilinear"])
+    ''
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
 
 class TlxError(ValueError):
     """Report a fault in one line: what is wrong, where, and how to mend it.
@@ -71,3 +86,18 @@ class StoppedError(TlxError):
     """Stop because it was asked for; what was done is saved."""
 
     exit_code = 75
+
+
+def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
+    """Raise `ConfigError` that suggests the nearest one for a value that is none of the choices.
+
+    >>> check_choice("pool", "max", ["average", "max"])
+    >>> check_choice("pool", "maximum", ["average", "max"])
+    Traceback (most recent call last):
+    tlx.errors.ConfigError: unknown pool 'maximum', did you mean 'max'? Use one of 'average', 'max'
+    """
+    choices = list(choices)
+    if value not in choices:
+        near = suggestion(value, choices)
+        hint = f"{near} Use" if near else ": use"
+        raise ConfigError(f"unknown {field} {value!r}{hint} one of {', '.join(map(repr, choices))}")

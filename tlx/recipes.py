@@ -8,7 +8,7 @@ norms keep the statistics that came with the weights, which a few small batches 
 
 from collections.abc import Sequence
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, suggestion
 from tlx.optim.groups import Group
 from tlx.optim.layer_decay import layer_decay as decay_by_layer
 from tlx.optim.phases import Monitor, Norms, Phase, Recipe
@@ -147,7 +147,8 @@ def _thawed(
 ) -> Phase:
     """Build the phase that trains the head and the base from stage `first` upward."""
     if first not in stages:
-        raise ConfigError(f"no stage {first!r} to thaw from: the stages are {quote(stages, 40)}")
+        hint = suggestion(first, stages)
+        raise ConfigError(f"no stage {first!r} to thaw from{hint}: the stages are {quote(stages, 40)}")
     index = list(stages).index(first)
     below, thawed = stages[:index], stages[index:]
     if decay != 1.0:

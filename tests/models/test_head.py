@@ -5,6 +5,7 @@ import pytest
 
 from tlx.errors import ConfigError
 from tlx.models import Head
+from tlx.models.head import pooled
 from tlx.tree import flatten
 
 FEATURES = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
@@ -84,3 +85,37 @@ def test_features_without_a_value_are_refused():
     for pool in ("average", "flatten", "max"):
         with pytest.raises(ConfigError, match=r"features of shape \(0, 0, 4\): use larger pictures"):
             Head(classes=2, pool=pool).init(jax.random.key(0), jnp.zeros((1, 0, 0, 4)))
+
+
+# What cannot be pooled, and what is no head
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"pool": "mean"}, "unknown pool 'mean'"),
+        ({"pool": "avrage"}, "unknown pool 'avrage', did you mean 'average'"),
+        ({"pool": None}, "unknown pool None"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and under 1, not 1.0"),
+        ({"hidden": (0,)}, "sizes must be positive"),
+        ({"classes": -1}, "sizes must be positive"),
+    ],
+)
+def test_heads_that_make_no_sense_are_refused_when_built(options, fault):
+    with pytest.raises(ConfigError, match=fault):
+        Head(**{"classes": 3} | options)
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape", "fault"),
+    [
+        ("average7x7", (2, 5, 4), r"'average7x7' takes features \(B, H, W, C\), not \(2, 5, 4\)"),
+        ("average7x7", (2, 3, 3, 3, 4), "takes features"),
+        ("average", (4,), r"features of shape \(4,\) cannot be pooled"),
+        ("flatten", (), "cannot be pooled"),
+        ("mean", (2, 5, 4), "unknown pool 'mean'"),
+    ],
+)
+def test_features_that_cannot_be_pooled_are_refused(pool, shape, fault):
+    with pytest.raises(ConfigError, match=fault):
+        pooled(jnp.zeros(shape), pool)

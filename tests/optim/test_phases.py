@@ -15,8 +15,12 @@ GROUP = Group(Cosine(0.1, warmup=2), Sgd(nesterov=True), weight_decay=0.5)
         ({"epochs": 0}, "phase 'head': epochs must be at least 1, not 0"),
         ({"epochs": -3}, "epochs must be at least 1, not -3"),
         ({"patience": 0}, "phase 'head': patience must be at least 1, not 0"),
-        ({"monitor": "loss"}, "monitor 'val_loss' or 'val_accuracy', not 'loss'"),
-        ({"norms": "frozen"}, "norms 'batch' or 'stored', not 'frozen'"),
+        (
+            {"monitor": "loss"},
+            "unknown monitor 'loss', did you mean 'val_loss'\\? Use one of 'val_loss', 'val_accuracy'",
+        ),
+        ({"norms": "frozen"}, "unknown norms 'frozen': use one of 'batch', 'stored'"),
+        ({"groups": {"all": "adam"}}, "phase 'head': the group of label 'all' must be a tlx.optim.Group, not 'adam'"),
     ],
 )
 def test_phases_that_make_no_sense_are_refused(change, fault):

@@ -104,9 +104,9 @@ def test_what_was_stopped_had_begun(fits, where, name):
     [
         ({"devices": 0}, "devices: 0 is not an integer of 1 or more"),
         ({"devices": True}, "devices: True is not"),
-        ({"by": "pmaps"}, "by is one of jit, pmap, not 'pmaps'"),
-        ({"shard": "params"}, "shard is one of nothing, optimizer, all"),
-        ({"norms": "none"}, "norms is one of all, each"),
+        ({"by": "pmaps"}, "unknown Parallel.by 'pmaps', did you mean 'pmap'"),
+        ({"shard": "params"}, "unknown Parallel.shard 'params': use one of 'nothing', 'optimizer', 'all'"),
+        ({"norms": "none"}, "unknown Parallel.norms 'none': use one of 'all', 'each'"),
         ({"by": "pmap", "shard": "all"}, "pmap gives each device all"),
     ],
 )

@@ -118,7 +118,7 @@ def test_it_says_what_has_not_converged():
         ({"l2": (1.0, 0.0)}, ConfigError, "above 0"),
         ({"l2": (np.nan,)}, ConfigError, "above 0"),
         ({"l2": (1.0, 1.0)}, ConfigError, "different"),
-        ({"scale": "none"}, ConfigError, "scale: 'none' is none of common, each"),
+        ({"scale": "none"}, ConfigError, "unknown scale 'none': use one of 'common', 'each'"),
         ({"tolerance": 0.0}, ConfigError, "tolerance=0.0"),
         ({"max_iterations": 0}, ConfigError, "max_iterations=0"),
         ({"labels": np.array([0, 3])}, DataError, "row 1: label 3 is none of the 3 classes"),

@@ -4,7 +4,7 @@ import pytest
 from cases import CASES, assert_same_bits
 
 from tlx.errors import ConfigError, WeightsError
-from tlx.tree import Graft, Resize, flatten, graft, join, split
+from tlx.tree import Graft, Resize, flatten, graft, join, split, to_jax_types
 
 
 def array(*shape, fill=1.0, dtype=np.float32):
@@ -83,6 +83,57 @@ def test_a_filled_leaf_takes_the_type_of_the_target():
     done = graft({"w": jnp.zeros(2, jnp.bfloat16)}, {"w": array(2, dtype=np.float64)})
     assert done.tree["w"].dtype == jnp.bfloat16
     assert done.tree["w"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("leaf", "dtype", "lost"),
+    [
+        ([1.7, 2.0], "int32", "1 of 2 numbers does not fit int32, such as 1.7"),
+        ([1e6], "float16", "1 of 1 numbers does not fit float16, such as 1000000.0"),
+        ([1e300, 1e-300], "float32", "such as 1e.300"),
+        ([1 + 2j], "float32", r"such as \(1\+2j\)"),
+        ([np.nan], "int8", "such as nan"),
+        (np.array([-1], "int8"), "uint8", "such as -1"),
+        (np.array([1 << 24, (1 << 24) + 1]), "float32", "1 of 2 numbers does not fit float32, such as 16777217"),
+        ([2.0], "bool", "such as 2.0"),
+    ],
+)
+def test_a_cast_that_loses_numbers_is_refused_unless_asked_for(leaf, dtype, lost):
+    target, loaded = {"w": np.zeros(len(leaf), dtype)}, {"w": np.asarray(leaf)}
+    with pytest.raises(WeightsError, match=rf"'w': .*{lost} \(declare it with lossy=\)"):
+        graft(target, loaded)
+    done = graft(target, loaded, lossy=["w"])
+    assert done.tree["w"].dtype == dtype
+    assert done.casts[0].startswith(f"w: {np.asarray(leaf).dtype} -> {dtype}, ")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "dtype"),
+    [
+        ([1.0, -2.0], "int32"),
+        ([0.1, np.inf, np.nan, 1e-60], "float32"),
+        (np.array([1.5], "float16"), "float32"),
+        (np.array([255], "uint8"), "float16"),
+        ([1 + 0j], "float32"),
+    ],
+)
+def test_a_cast_that_only_rounds_is_told_of(leaf, dtype):
+    done = graft({"w": np.zeros(len(leaf), dtype)}, {"w": np.asarray(leaf)})
+    assert done.casts == (f"w: {np.asarray(leaf).dtype} -> {dtype}",)
+
+
+def test_a_cast_of_a_resized_leaf_that_loses_numbers_is_refused():
+    for leaf, dtype in (([1e300, 1.0], "float32"), ([0, 1], "int32")):
+        with pytest.raises(WeightsError, match=r"'w': .* not fit"):
+            graft({"w": np.zeros(3, dtype)}, {"w": np.asarray(leaf)}, resize=[Resize("w", "interpolate")])
+
+
+def test_what_jax_casts_without_a_word_is_refused_where_it_loses_numbers():
+    assert to_jax_types({"w": np.array([0.5])})["w"].dtype == np.float32
+    with pytest.raises(WeightsError, match=r"a/w .1 of 2 numbers does not fit float32, such as 1e.300"):
+        to_jax_types({"a": {"w": np.array([1e300, 1.0])}})
+    with pytest.raises(WeightsError, match="does not fit int32"):
+        to_jax_types({"w": np.array([1 << 40])})
 
 
 def test_everything_that_does_not_fit_is_listed_at_once():

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, suggestion
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import quote
 
@@ -70,7 +70,8 @@ class Base(nn.Module):
         names = self.stage_names
         for stage in (after, until):
             if stage is not None and stage not in names:
-                raise ConfigError(f"unknown stage {stage!r}: the stages are {quote(names, 40)}")
+                hint = suggestion(stage, names)
+                raise ConfigError(f"unknown stage {stage!r}{hint}: the stages are {quote(names, 40)}")
         first = 0 if after is None else names.index(after) + 1
         last = len(names) if until is None else names.index(until) + 1
         if last < first:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice
 from tlx.models.layers import adaptive_avg_pool
 
 Pool = Literal["flatten", "average", "max", "average7x7"]
@@ -22,7 +22,7 @@ class Head(nn.Module):
     inputs are dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head:
     it has no parameters and returns the pooled features (B, D). `dtype` is that of the computation; parameters and
     logits are float32. Raise `ConfigError` for features without any value, which a base gives for pictures that are too
-    small for it.
+    small for it, or of a shape that `pool` cannot take.
 
     >>> import jax.numpy as jnp
     >>> head = Head(classes=5, hidden=(16,), pool="average")
@@ -37,6 +37,14 @@ class Head(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    def __post_init__(self) -> None:
+        check_choice("pool", self.pool, POOLS)
+        if self.classes < 0 or any(size < 1 for size in self.hidden):
+            raise ConfigError(f"head: classes={self.classes}, hidden={self.hidden}: sizes must be positive")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"head: dropout must be at least 0 and under 1, not {self.dropout}")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
         x = pooled(features, self.pool)
@@ -50,10 +58,24 @@ class Head(nn.Module):
 
 
 def pooled(features: jax.Array, pool: Pool) -> jax.Array:
-    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`."""
+    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`.
+
+    Features (B, C) have nothing to pool and come back as they are. Raise `ConfigError` for another pool, for features
+    without any value or without a batch axis, and for 'average7x7' of others than (B, H, W, C).
+
+    >>> pooled(jnp.zeros((2, 5, 4)), "average").shape
+    (2, 4)
+    """
+    check_choice("pool", pool, POOLS)
+    if features.ndim < 2:
+        raise ConfigError(f"features of shape {features.shape} cannot be pooled: give a batch of them, (B, …, C)")
     if 0 in features.shape[1:]:
         raise ConfigError(f"the base leaves features of shape {features.shape[1:]}: use larger pictures")
-    if features.ndim == 4 and pool == "average7x7":
+    if features.ndim > 2 and pool == "average7x7":
+        if features.ndim != 4:
+            raise ConfigError(
+                f"pool 'average7x7' takes features (B, H, W, C), not {features.shape}: use 'average', 'max' or 'flatten'"
+            )
         features, pool = adaptive_avg_pool(features, 7), "flatten"
     if features.ndim == 2 or pool == "flatten":
         return features.reshape(features.shape[0], -1)

@@ -71,6 +71,14 @@ class Group:
     no_decay: tuple[str, ...] = NO_DECAY
 
     def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise ConfigError(
+                f"Group: the schedule must be one of tlx.optim's, such as Constant(1e-3), not {self.schedule!r:.80}"
+            )
+        if not isinstance(self.optimizer, Sgd | Adam):
+            raise ConfigError(
+                f"Group: the optimizer must be a tlx.optim.Sgd, Adam or AdamW, not {self.optimizer!r:.80}"
+            )
         check_not_negative(self, weight_decay=self.weight_decay)
         object.__setattr__(self, "no_decay", tuple(self.no_decay))
         if self.clip_norm is not None:

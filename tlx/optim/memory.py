@@ -5,9 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import DictKey, GetAttrKey
 
+from tlx.errors import CheckpointError
 from tlx.optim.groups import Group
+from tlx.tree.cast import cast
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import SEPARATOR, Tree, flatten
 
@@ -43,7 +46,7 @@ def install(opt_state: Any, memory: Memory, ages: Mapping[str, int], step: int =
         cohort, slot, path = _place(key)
         if not path:
             return jnp.asarray(age_of[cohort], fresh.dtype)
-        return jnp.asarray(memory[path][slot], fresh.dtype) if ages[path] else fresh
+        return _as_type(memory[path][slot], fresh.dtype, f"{slot} of {path}") if ages[path] else fresh
 
     return (
         before,
@@ -60,6 +63,14 @@ def recall(opt_state: Any, ages: Mapping[str, int], step: int) -> Memory:
         if path:
             memory[path][slot] = leaf
     return memory
+
+
+def _as_type(kept: Any, dtype: Any, what: str) -> jax.Array:
+    if kept.dtype != dtype and not isinstance(kept, jax.core.Tracer):
+        kept, lost = cast(np.asarray(kept), dtype)
+        if lost:
+            raise CheckpointError(f"the optimizer's {what}: {lost}: train in the type that the run was begun in")
+    return jnp.asarray(kept, dtype)
 
 
 def _place(key: tuple[Any, ...]) -> tuple[str, str, str]:

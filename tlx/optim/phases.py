@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice
 from tlx.optim.groups import Group
 
 Monitor = Literal["val_loss", "val_accuracy"]
@@ -36,10 +36,13 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: epochs must be at least 1, not {self.epochs}")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"phase {self.name!r}: patience must be at least 1, not {self.patience}")
-        if self.monitor not in ("val_loss", "val_accuracy"):
-            raise ConfigError(f"phase {self.name!r}: monitor 'val_loss' or 'val_accuracy', not {self.monitor!r}")
-        if self.norms not in ("batch", "stored"):
-            raise ConfigError(f"phase {self.name!r}: norms 'batch' or 'stored', not {self.norms!r}")
+        check_choice("monitor", self.monitor, get_args(Monitor))
+        check_choice("norms", self.norms, get_args(Norms))
+        for label, group in self.groups.items():
+            if not isinstance(group, Group):
+                raise ConfigError(
+                    f"phase {self.name!r}: the group of label {label!r} must be a tlx.optim.Group, not {group!r:.80}"
+                )
 
 
 Recipe = tuple[Phase, ...]

@@ -38,12 +38,24 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
     from safetensors.numpy import save as to_safetensors
 
     def write(file: Path) -> dict[str, Any]:
+        _check_types(pretrained)
         leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}
         weights = to_safetensors(leaves, metadata=METADATA)
         file.write_bytes(weights)
         return {"sha256": hashlib.sha256(weights).hexdigest()}
 
     return write_bundle(pretrained, Path(path), write)
+
+
+def _check_types(pretrained: Pretrained) -> None:
+    """Raise `WeightsError` for leaves of another type than the model's, which `load_bundle` would refuse."""
+    types = {name: leaf.dtype for name, leaf in flatten(pretrained.variables).items()}
+    if set(types.values()) <= {np.dtype("float32")}:
+        return
+    wanted = flatten(jax.eval_shape(functools.partial(init_variables, pretrained.config)))
+    other = [f"{name} ({dtype})" for name, dtype in types.items() if name in wanted and dtype != wanted[name].dtype]
+    if other:
+        raise WeightsError(f"numbers of another type than the model's in {quote(other)}: cast them (tlx.tree.graft)")
 
 
 def write_bundle(

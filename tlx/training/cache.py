@@ -20,7 +20,7 @@ from tlx.data.augment import Augment
 from tlx.data.pipeline import Feed
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, digests_of, labels_of
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.presets.hub import cache_dir
@@ -61,10 +61,7 @@ class Cache:
 
     def __post_init__(self) -> None:
         for name, options in (("where", Where), ("dtype", Kept)):
-            if getattr(self, name) not in get_args(options):
-                raise ConfigError(
-                    f"cache: {name} is one of {', '.join(get_args(options))}, not {getattr(self, name)!r}"
-                )
+            check_choice(f"Cache.{name}", getattr(self, name), get_args(options))
         if self.limit < 0 or self.views < 0:
             raise ConfigError(f"cache: limit={self.limit}, views={self.views}: neither can be negative")
 

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx import hosts
-from tlx.errors import CheckpointError, StorageError
+from tlx.errors import CheckpointError, StorageError, WeightsError
 from tlx.files import forget_tree, sync, sync_tree
 from tlx.training.manifest import check_manifest, write_manifest
 from tlx.training.snapshot import Snapshot, pack, unpack
+from tlx.tree.cast import to_jax_types
 from tlx.tree.paths import Tree
 
 KEPT = 2
@@ -162,7 +163,11 @@ class Checkpoints:
             raise CheckpointError(f"{where}: {damage.format(error)}") from error
         except OSError as error:  # which another attempt may read: nothing is said against the checkpoint
             raise StorageError(f"{where}: cannot be read ({error.strerror}): mend the rights or the disk") from error
-        return unpack(jax.device_put(_restore(where / ARRAYS)), progress)
+        try:
+            arrays = to_jax_types(_restore(where / ARRAYS))
+        except WeightsError as error:
+            raise CheckpointError(f"{where}: {error}") from error
+        return unpack(jax.device_put(arrays), progress)
 
     def close(self) -> None:
         """Wait until what was last begun is saved, and save no more."""

@@ -10,9 +10,10 @@ import numpy as np
 from tlx.data.pipeline import Feed, batches
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
+from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
 from tlx.models.compiler import jit
-from tlx.models.head import Pool, pooled
+from tlx.models.head import POOLS, Pool, pooled
 from tlx.training.compilation_cache import keep_programs
 from tlx.tree.paths import Tree
 
@@ -31,7 +32,7 @@ def features(
     """Yield the features (B, D) float32 of a source's examples, batch by batch, in the source's order.
 
     They are the output of `stage` (the base's last by default), pooled as a head would (`tlx.models.Head`). Raise
-    `ConfigError` for an unknown stage.
+    `ConfigError` for an unknown stage or pool.
 
     >>> import tlx
     >>> base, data = tlx.load("cnn-mnist"), tlx.load_data("digits", labels_per_class=2)
@@ -40,6 +41,7 @@ def features(
     [(16, 64), (4, 64)]
     """
     model.base.span(until=stage)
+    check_choice("pool", pool, POOLS)
     yield from _over(_features, (model, stage, pool), variables, source, preprocess, batch_size, workers)
 
 

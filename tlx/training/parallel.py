@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tlx import hosts
 from tlx.data.pipeline import Batch, Share
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice
 from tlx.training.state import TrainState
 from tlx.tree.paths import Tree
 
@@ -51,10 +51,7 @@ class Parallel:
 
     def __post_init__(self) -> None:
         for name, options in (("by", By), ("shard", Shard), ("norms", Norms)):
-            if getattr(self, name) not in get_args(options):
-                raise ConfigError(
-                    f"parallel: {name} is one of {', '.join(get_args(options))}, not {getattr(self, name)!r}"
-                )
+            check_choice(f"Parallel.{name}", getattr(self, name), get_args(options))
         if self.devices is not None and (isinstance(self.devices, bool) or self.devices < 1):
             raise ConfigError(f"devices: {self.devices!r} is not an integer of 1 or more, nor None")
         if self.by == "pmap" and self.shard != "nothing":

@@ -3,13 +3,14 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
 
 from tlx.data import Data, Feed, Preprocess, check_data, labels_of
 from tlx.data.source import Source, digests_of
+from tlx.errors import check_choice
 from tlx.models.head import Pool
 from tlx.presets.pretrained import Pretrained
 from tlx.training.activations import batch_of, compute
@@ -149,6 +150,8 @@ def linear_probe(
     keep_programs()
     l2 = tuple(map(float, l2))
     check_path(l2)
+    check_choice("method", method, get_args(Method))
+    check_choice("scale", scale, get_args(Scale))
     check_data(data, 1)
     start = base.with_head(data.classes, pool=pool)
     start = replace(start, preprocess=preprocess or base.preprocess)

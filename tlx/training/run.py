@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, load_data
 from tlx.data import fingerprint as data_fingerprint
-from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError
+from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice
 from tlx.files import write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
@@ -346,6 +346,7 @@ def evaluate_run(
     On the run's own test examples, and as many devices, it repeats the test accuracy exactly. Raise `CheckpointError`
     where its data have changed, and `ConfigError` where they were arrays in memory.
     """
+    check_choice("part", part, get_args(Part))
     path = Path(path)
     trained, description = Run.open(path).load(), read_json(path / RUN, "data", "data_sha256", "batch_size")
     if data is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tlx.errors import CheckpointError, ConfigError, StorageError
+from tlx.errors import CheckpointError, ConfigError, StorageError, suggestion
 from tlx.files import sync, write_bytes, write_json
 from tlx.training.lock import LOCK, locked
 
@@ -33,7 +33,8 @@ def entered(
     """
     for name in allow:
         if name.partition("/")[0] not in description:
-            raise ConfigError(f"allow: a run is described by nothing called {name!r}: name a key of {out / RUN}")
+            hint = suggestion(name, description)
+            raise ConfigError(f"allow: a run is described by nothing called {name!r}{hint}: name a key of {out / RUN}")
     if not os.path.lexists(out):
         try:
             out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from tlx.errors import ConfigError, DataError
+from tlx.errors import ConfigError, DataError, check_choice
 
 Scale = Literal["common", "each"]
 """Divide features by one number, so that their mean variance is 1, or each by its own deviation."""
@@ -30,8 +30,7 @@ class Standard:
     @classmethod
     def of(cls, features: np.ndarray, scale: Scale = "common") -> "Standard":
         """Take mean and scale of features (N, D) of any floating type; raise `ConfigError` for another scale."""
-        if scale not in get_args(Scale):
-            raise ConfigError(f"scale: {scale!r} is none of {', '.join(get_args(Scale))}")
+        check_choice("scale", scale, get_args(Scale))
         count, width = features.shape
         mean, square, largest = np.zeros(width), np.zeros(width), np.zeros(width)
         for block in _blocks(features):

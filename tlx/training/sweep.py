@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from tlx.data.splits import split_rows
-from tlx.errors import ConfigError, DataError
+from tlx.errors import ConfigError, DataError, check_choice
 from tlx.progress import counted
 from tlx.training.ridge import ridge_regression
 from tlx.training.softmax_regression import LinearPath, softmax_regression
@@ -84,11 +84,10 @@ def sweep(
     """
     if validation is None and len(l2) > 1:
         raise ConfigError("no validation examples to choose l2 on: keep a share for validation, or give one l2")
+    check_choice("method", method, get_args(Method))
     fit: Callable[..., LinearPath] = ridge_regression
     if method == "lbfgs":
         fit = functools.partial(softmax_regression, max_iterations=max_iterations)
-    elif method != "ridge":
-        raise ConfigError(f"method: {method!r} is neither 'lbfgs' nor 'ridge'")
     squared = method == "ridge"
     held_out = {"test": jax.device_put(test), "validation": validation and jax.device_put(validation)}
     fits: list[ProbeFit] = []

@@ -1,5 +1,6 @@
 """Parameter trees: paths, partition and combine, labels, surgery, summary, fingerprint."""
 
+from tlx.tree.cast import cast, to_jax_types
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import FROZEN, label_tree, mask_of, trainable_mask
 from tlx.tree.partition import combine, partition
@@ -13,6 +14,7 @@ __all__ = [
     "Resize",
     "Row",
     "Summary",
+    "cast",
     "combine",
     "fingerprint",
     "flatten",
@@ -26,6 +28,7 @@ __all__ = [
     "select",
     "split",
     "summarize",
+    "to_jax_types",
     "trainable_mask",
     "unflatten",
 ]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlx.errors import ConfigError, WeightsError
+from tlx.errors import ConfigError, WeightsError, check_choice
+from tlx.tree.cast import cast
 from tlx.tree.paths import Tree, flatten, matches, quote, unflatten
 
 
@@ -48,13 +49,14 @@ class Resize:
     method: str
 
     def __post_init__(self) -> None:
-        if self.method not in RESIZERS:
-            raise ConfigError(f"unknown resize method {self.method!r}: use one of {quote(RESIZERS)}")
+        check_choice("resize method", self.method, RESIZERS)
 
 
 def _interpolate(leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     import jax
 
+    if leaf.dtype.kind in "iub":  # of which JAX would round what lies between
+        leaf = leaf.astype(np.float32)
     return np.asarray(jax.image.resize(leaf, shape, "linear"))
 
 
@@ -81,13 +83,17 @@ RESIZERS: dict[str, Callable[[np.ndarray, tuple[int, ...]], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Graft:
-    """What `graft` returns: the tree, and the paths that were filled, left fresh, ignored and resized."""
+    """What `graft` returns: the tree, and the paths that were filled, left fresh, ignored and resized.
+
+    `casts` has a line for each leaf that took another type, such as 'head/w: float64 -> float32', with what that lost.
+    """
 
     tree: Tree
     filled: tuple[str, ...]
     fresh: tuple[str, ...]
     ignored: tuple[str, ...]
     resized: tuple[str, ...]
+    casts: tuple[str, ...] = ()
 
 
 def graft(
@@ -97,13 +103,14 @@ def graft(
     fresh: Sequence[str] = (),
     ignored: Sequence[str] = (),
     resize: Sequence[Resize] = (),
+    lossy: Sequence[str] = (),
 ) -> Graft:
     """Put loaded leaves in the place of a fresh tree's, strictly both ways.
 
     Every leaf of `target` is filled from `loaded` or selected by a pattern of `fresh` (it then keeps its value); every
     leaf of `loaded` is used or selected by a pattern of `ignored`. Shapes must be equal, but where a `Resize` rule
-    covers the path. A filled leaf takes the target's dtype. Raise `WeightsError` with everything that does not fit at
-    once. (Names that must match both ways: big_vision, `models/common.py`, `merge_params`.)
+    covers the path. A filled leaf takes the target's dtype, where that loses no number (`tlx.tree.cast`) or a pattern
+    of `lossy` selects the path. Raise `WeightsError` with everything that does not fit at once. (Names that must match both ways: big_vision, `models/common.py`, `merge_params`.)
 
     >>> target = {"base": {"w": np.zeros(2)}, "head": {"w": np.zeros(3)}}
     >>> done = graft(target, {"base": {"w": np.ones(2)}}, fresh=["head"])
@@ -137,12 +144,22 @@ def graft(
                 resized[path] = RESIZERS[rule.method](np.asarray(sources[path]), wanted)
             except WeightsError as error:
                 faults.append(f"{path!r}: {error}")
+    leaves: dict[str, np.ndarray] = {}
+    casts = []
+    for path in filled:
+        leaf, dtype = np.asarray(sources[path]), targets[path].dtype
+        # A resized leaf may lose as it is resized, for JAX casts float64, or after it, as in an integer type.
+        changed, lost = cast(leaf, dtype)
+        leaves[path], after = cast(resized[path], dtype) if path in resized else (changed, None)
+        lost = lost or after
+        if leaf.dtype != dtype:
+            casts.append(f"{path}: {leaf.dtype.name} -> {dtype.name}" + (f", {lost}" if lost else ""))
+        if lost and not _selected(lossy, path):
+            faults.append(f"{path!r}: {lost} (declare it with lossy=)")
     if faults:
         raise WeightsError("weights do not fit: " + "; ".join(faults))
-
-    fitted = {path: np.asarray(resized.get(path, sources[path])) for path in filled}
-    cast = {path: leaf.astype(targets[path].dtype, copy=False) for path, leaf in fitted.items()}
-    return Graft(unflatten({**targets, **cast}), tuple(filled), tuple(kept), tuple(dropped), tuple(resized))
+    done = unflatten({**targets, **leaves})
+    return Graft(done, tuple(filled), tuple(kept), tuple(dropped), tuple(resized), tuple(casts))
 
 
 def _selected(patterns: Sequence[str], path: str) -> bool:
