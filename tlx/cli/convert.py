@@ -93,7 +93,7 @@ class Convert(Command):
         if done.fresh:
             print(f"fresh: {', '.join(done.fresh)}")
         if done.ignored:
-            print_table("not used", ("tensor", "reason"), done.ignored)
+            print_table("not used", ("tensor", "reason"), done.ignored, prose=("reason",))
         if done.verification:
             print_table(
                 f"beside {done.verification.reference}",

@@ -119,7 +119,7 @@ def _show(result: dict[str, Any], top: int) -> None:
     worst = sorted(present, key=lambda found: found["f1"] or 0.0)[:_SHOWN_CLASSES]
     title = "classes" if len(worst) == len(present) else f"the {len(worst)} hardest of {len(present)} classes"
     columns = ("label", "precision", "recall", "f1", "support")
-    print_table(title, columns, [[found[column] for column in columns] for found in worst])
+    print_table(title, columns, [[found[column] for column in columns] for found in worst], prose=("label",))
     pairs = [(pair["label"], pair["predicted"], pair["count"]) for pair in result["confused"]]
     if pairs:
-        print_table("most confused", ("class", "taken for", "times"), pairs)
+        print_table("most confused", ("class", "taken for", "times"), pairs, prose=("class", "taken for"))

@@ -264,6 +264,7 @@ class Finetune(TransferOptions):
                     )
                     for phase in found.phases
                 ],
+                prose=("from",),
             )
         if not found.fits:
             raise StorageError(
@@ -399,6 +400,7 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
             (name, phase["trainable"], phase["frozen"], phase["epochs"], phase["val_accuracy"], phase["seconds"])
             for name, phase in _phases(result)
         ],
+        optional=("frozen", "epochs", "seconds"),
     )
     print(f"test accuracy   transferred {percent(result['test_accuracy'])}", end="")
     print(f"   from scratch {percent(result['scratch_accuracy'])}" if result["scratch"] else "")

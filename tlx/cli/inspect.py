@@ -55,6 +55,7 @@ class Inspect(Command):
             self.target,
             ("path", "shape", "dtype", "parameters", "label", "stage"),
             [(r.path, "x".join(map(str, r.shape)), r.dtype, r.parameters, r.label, r.stage) for r in summary.rows],
+            optional=("label", "dtype", "stage"),
         )
         print("   ".join(f"{name} {count:,}" for name, count in summary.totals().items()))
         if "format" in more:

@@ -1,8 +1,12 @@
 """What commands print: one JSON object, or tables for people."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+_LEAST = 8  # characters to which a text may be cut
 
 
 def print_json(content: Any) -> None:
@@ -10,20 +14,117 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table on standard output; numbers are set right, text is printed as it is."""
+@dataclass(frozen=True)
+class _Column:
+    header: str
+    cells: tuple[str, ...]
+    numeric: bool
+    kind: str  # "whole", "prose" or "cut"
+
+    def least(self, *, stacked: bool) -> int:
+        """Return the width below which a name would be broken; with a header of one word a line, if `stacked`."""
+        header = max(map(_width, self.header.split()), default=0) if stacked else _width(self.header)
+        widest = max(map(_width, self.cells), default=0)
+        if self.kind == "prose":
+            widest = max((_width(word) for text in self.cells for word in text.split()), default=0)
+        return max(header, min(widest, _LEAST) if self.kind == "cut" else widest)
+
+    @property
+    def most(self) -> int:
+        return max(map(_width, (self.header, *self.cells)))
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    prose: Sequence[str] = (),
+    cut: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    plain: bool = False,
+) -> None:
+    """Print a table on standard output, as wide as the terminal is or COLUMNS says, or 80 characters.
+
+    Numbers are set right. Names are never broken. Where there is no room, headers and the texts of `prose` columns are
+    folded between words and those of `cut` ones are cut, then `optional` columns are left out, the last first, which a
+    line says; where even that does not help, each row becomes a few lines. A `plain` table has no rules.
+    """
     from rich.console import Console
+
+    console, rows = Console(), [list(row) for row in rows]
+    made = []
+    for index, header in enumerate(columns):
+        values = [row[index] for row in rows]
+        numeric = all(isinstance(value, int | float | None) for value in values)
+        kind = "prose" if header in prose else "cut" if header in cut else "whole"
+        made.append(_Column(header, tuple(map(_shown, values)), numeric, kind))
+    stacked = not _fits(made, console.width, plain, stacked=False)
+    shown, left_out = made, list[str]()
+    for header in reversed(optional):
+        if _fits(shown, console.width, plain, stacked=stacked):
+            break
+        left_out = [header, *left_out]
+        shown = [column for column in shown if column.header != header]
+    print(_folded(title, console.width))
+    if not _fits(shown, console.width, plain, stacked=stacked):
+        _print_rows(made, console.width)
+        return
+    console.print(_table(shown, console.width, plain, stacked=stacked))
+    if left_out:
+        print(_folded(f"(no room for {', '.join(left_out)}: widen the window, or see --json)", console.width))
+
+
+def _overhead(count: int, plain: bool) -> int:
+    """Return how many characters a table of so many columns has beside their texts."""
+    return 2 * (count - 1) if plain else 3 * count + 1
+
+
+def _fits(columns: Sequence[_Column], width: int, plain: bool, *, stacked: bool) -> bool:
+    return sum(column.least(stacked=stacked) for column in columns) + _overhead(len(columns), plain) <= width
+
+
+def _table(columns: Sequence[_Column], width: int, plain: bool, *, stacked: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    rows = [list(row) for row in rows]
-    table = Table(title=Text(title), title_justify="left")
-    for index, column in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row))
-    Console().print(table)
+    widths = [column.least(stacked=stacked) for column in columns]
+    spare = width - _overhead(len(columns), plain) - sum(widths)
+    for index, column in enumerate(columns):  # from left to right: the first texts are the most telling
+        more = min(spare, column.most - widths[index])
+        widths[index], spare = widths[index] + more, spare - more
+    look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)} if plain else {}
+    table = Table(**look)
+    for column, size in zip(columns, widths, strict=True):
+        header = column.header.replace(" ", "\n") if stacked else column.header
+        table.add_column(header, justify="right" if column.numeric else "left", width=size, overflow="fold")
+    for texts in zip(*(column.cells for column in columns), strict=True):
+        fitted = map(_fitted, texts, widths, columns)
+        table.add_row(*map(Text, fitted))
+    return table
+
+
+def _fitted(text: str, width: int, column: _Column) -> str:
+    return text if column.kind != "cut" or _width(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def _print_rows(columns: Sequence[_Column], width: int) -> None:
+    """Print the first text of each row on a line of its own and the others below it, folded between words."""
+    for first, *rest in zip(*(column.cells for column in columns), strict=True):
+        print(first)
+        named = (f"{column.header} {text}" for column, text in zip(columns[1:], rest, strict=True))
+        print(textwrap.indent(_folded("   ".join(named), width - 2), "  "))
+
+
+def _folded(text: str, width: int) -> str:
+    return textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+
+
+def _width(text: str) -> int:
+    """Return how many characters of a terminal a text takes: two for most of East Asia's."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _shown(value: Any) -> str:

@@ -71,13 +71,15 @@ class Predict(PictureOptions):
         if self.json:
             print_json({"model": model, "predictions": predictions, "skipped": skipped})
         elif self.format == "table":
+            places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
             print_table(
                 model,
-                ("picture", *(f"{place + 1}." for place in range(len(predictions[0]["top"])))),
+                ("image", *places),
                 [
                     [found["path"], *(f"{best['label']} {percent(best['probability'])}" for best in found["top"])]
                     for found in predictions
                 ],
+                prose=places,
             )
 
 
