@@ -17,6 +17,7 @@ BELOW = {
     "files": {"errors"},
     "stop": {"errors"},
     "progress": set(),
+    "version": set(),
     "hosts": {"errors"},
     "tree": {"errors"},
     "models": {"tree", "errors"},
@@ -53,6 +54,7 @@ BELOW = {
         "stop",
         "progress",
         "hosts",
+        "version",
         "errors",
     },
 }

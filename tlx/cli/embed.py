@@ -32,6 +32,7 @@ class Embed(PictureOptions):
     pool: Literal["average", "max", "flatten"] = "average"
     """What becomes of height and width."""
     batch_size: int = 64
+    """How many images are computed at once."""
 
     def run(self) -> None:
         import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
@@ -27,6 +27,28 @@ class Finetune(TransferOptions):
 
     Without options it takes `cnn-mnist` to the digits of scikit-learn with ten labels a class.
     """
+
+    GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "most used": (
+            *("data", "base", "weights", "out", "recipe", "head_epochs", "base_epochs", "batch_size"),
+            *("resume", "dry_run"),
+        ),
+        "recipe and learning rates": (
+            *("head_rate", "base_rate", "thaw_from", "layer_decay", "norms", "patience", "monitor", "compare_scratch"),
+            *("optimizer", "momentum", "weight_decay", "clip_norm"),
+            *("schedule", "warmup", "end", "every", "factor", "decay"),
+        ),
+        "loss and sampling": ("label_smoothing", "class_weights", "sampling"),
+        "augmentation": (
+            *("flip", "flip_vertical", "crop", "rotate", "brightness", "contrast", "saturation", "hue"),
+            *("randaugment", "erase", "mixup", "cutmix", "cache_views"),
+        ),
+        **TransferOptions.GROUPS,
+        "model": ("hidden", "dropout", "pool", "keep_head", "until", "dtype", "ema"),
+        "memory and devices": ("accumulate", "remat", "devices", "parallel", "shard", "sync_norms"),
+        "several processes": ("coordinator", "processes", "process"),
+        "checkpoints": ("checkpoint_every", "allow"),
+    }
 
     recipe: Literal["probe", "finetune", "gradual", "full", "scratch"] = "finetune"
     """probe: head alone. finetune: head, then base with it. gradual: stage by stage. full: all. scratch: all, fresh."""
@@ -62,6 +84,7 @@ class Finetune(TransferOptions):
     norms: Literal["stored", "batch"] = "stored"
     """Which statistics the base's batch norms use while it trains: those that came with it, or each batch's."""
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    """What turns gradients into updates."""
     momentum: float | None = None
     """With sgd: by default 0.9."""
     weight_decay: float = 0.0
@@ -77,7 +100,7 @@ class Finetune(TransferOptions):
     every: int | None = None
     """With step and exponential: after how many steps the rate is multiplied by --factor."""
     factor: float | None = None
-    """With step and exponential."""
+    """With step and exponential: what the rate is multiplied by every --every steps."""
     decay: float | None = None
     """With inverse-time: the rate is divided by 1 + decay * step."""
     batch_size: int | None = None
@@ -85,7 +108,9 @@ class Finetune(TransferOptions):
     patience: int | None = 5
     """Stop a phase after so many epochs without a better --monitor, and take its best weights; None: never."""
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    """What makes one epoch better than another."""
     label_smoothing: float = 0.0
+    """The share of each label that is spread over all classes: 0.1, say."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weight each class by the inverse of its frequency."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -107,7 +132,7 @@ class Finetune(TransferOptions):
     shard: Literal["nothing", "optimizer", "all"] = "nothing"
     """What is split among the devices, not kept whole on each: what the optimizer remembers, or the weights, too."""
     sync_norms: bool = True
-    """Take the statistics of batch norms of the rows of all devices, and not of each device's by themselves."""
+    """Take the batch norms' statistics of each device's own rows, not of the rows of all devices together."""
 
     coordinator: str | None = None
     """Train with other processes: the first one's HOST:PORT; auto under SLURM, Open MPI, GKE and Cloud TPU."""
@@ -128,9 +153,11 @@ class Finetune(TransferOptions):
     rotate: float = 0.0
     """Turn training pictures up to so many degrees either way."""
     brightness: float = 0.0
-    """Vary by a factor within 1 +- this; so, too, contrast and saturation."""
+    """Vary it by a factor within 1 +- this."""
     contrast: float = 0.0
+    """Likewise."""
     saturation: float = 0.0
+    """Likewise."""
     hue: float = 0.0
     """Vary by so much of a turn of the colour circle, at most 0.5."""
     randaugment: tuple[int, float] | None = None

@@ -19,6 +19,7 @@ from tlx.progress import doing, lines
 from tlx.stop import within_import
 
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
+MEANT = {"version": "--version", "train": "finetune", "test": "evaluate", "list": "presets"}  # other tools' words
 
 INTERRUPTED = 130
 INTERRUPTED_LINE = "tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN"
@@ -93,12 +94,20 @@ def _say_unraisable(found: Any) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
     name, *rest = arguments
+    if name in ("-V", "--version"):
+        from tlx.version import __version__
+
+        print(f"tlx {__version__}")
+        return 0
     if name not in COMMANDS:
-        raise ConfigError(f"unknown command {name!r}{nearest(name, COMMANDS)}: the commands are {', '.join(COMMANDS)}")
+        meant = f", did you mean {MEANT[name]}?" if name in MEANT else nearest(name, COMMANDS, cutoff=0.5)
+        raise ConfigError(f"unknown command {name!r}{meant}: the commands are {', '.join(COMMANDS)}")
     command = parse(_command(name), f"tlx {name}", rest)
     with lines(), command.context():
         doing("starting")
@@ -115,7 +124,7 @@ def _command(name: str) -> type[Command]:
 def _overview() -> str:
     lines = ["usage: tlx COMMAND [options]", "", "Transfer learning in JAX.", ""]
     lines += [f"  {name:<10} {(_command(name).__doc__ or '').splitlines()[0]}" for name in COMMANDS]
-    return "\n".join([*lines, "", "tlx COMMAND --help tells more."])
+    return "\n".join([*lines, "", "tlx COMMAND --help tells more; tlx --version."])
 
 
 def _explain(error: Exception) -> TlxError:

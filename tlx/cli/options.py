@@ -7,10 +7,12 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
+from tlx.cli.help import help_of
 from tlx.errors import ConfigError
 
 MAX_CONFIG_BYTES = 1_000_000
@@ -20,6 +22,8 @@ FLAGS_ONLY = ("json", "debug", "resume", "config")  # what makes no sense in a f
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
     """What every command understands."""
+
+    GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # titles and options, as --help lists them
 
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
@@ -100,8 +104,12 @@ AnyCommand = TypeVar("AnyCommand", bound=Command)
 def parse(kind: type[AnyCommand], prog: str, arguments: Sequence[str]) -> AnyCommand:
     """Build a command from its flags; raise `ConfigError`, in one line, for what does not fit.
 
-    `--config FILE` stands for the flags that a YAML file names; flags given beside it win over the file.
+    `--config FILE` stands for the flags that a YAML file names; flags given beside it win over the file. Where help is
+    asked for, print it and exit.
     """
+    if {"-h", "--help"} & set(arguments):
+        print(help_of(kind, prog))
+        sys.exit(0)
     import tyro
 
     counts = collections.Counter(a.partition("=")[0] for a in arguments if a.startswith("--"))
@@ -138,13 +146,13 @@ def _flag(field: "dataclasses.Field[Any]") -> str:
     return f"--no-{name}" if field.default is True else f"--{name}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ', did you mean …?' for the known name that is most like `name`, or nothing.
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.0) -> str:
+    """Return ', did you mean …?' for the known name that is most like `name`, or nothing where none is by `cutoff`.
 
     >>> nearest("--lerning-rate", ["--head-rate", "--learning-rate"])
     ', did you mean --learning-rate?'
     """
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f", did you mean {found[0]}?" if found else ""
 
 

@@ -39,6 +39,7 @@ class Predict(PictureOptions):
     invert: bool = False
     """Turn black into white: where the model knows light on dark and the pictures are dark on light."""
     batch_size: int = 64
+    """How many images are computed at once."""
 
     def run(self) -> None:
         from tlx.progress import counted

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tlx.cli.output import percent, print_json, print_table
 from tlx.cli.transfer import TransferOptions
@@ -16,6 +16,12 @@ class Probe(TransferOptions):
 
     To train a head step by step, with hidden layers, dropout or augmentation: tlx finetune --recipe probe.
     """
+
+    GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "most used": ("data", "base", "weights", "out", "method", "l2", "shots", "draws"),
+        "fit": ("scale", "max_iterations"),
+        **TransferOptions.GROUPS,
+    }
 
     method: Literal["lbfgs", "ridge"] = "lbfgs"
     """lbfgs: softmax regression. ridge: least squares, in closed form."""

@@ -1,8 +1,9 @@
 """What `finetune` and `probe` share: the base, the data, how the base sees them, and the cache."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlx.cli.options import PictureOptions, percentage
 from tlx.errors import ConfigError
@@ -19,6 +20,17 @@ DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
 @dataclass(frozen=True, kw_only=True)
 class TransferOptions(PictureOptions):
     """What every command understands that takes a base to other data."""
+
+    GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": (
+            *("labels_per_class", "validation", "test", "train_split", "validation_split", "test_split"),
+            *("skip_bad", "workers", "seed"),
+        ),
+        "how the base sees images": ("input_size", "invert", "margin", "interpolation", "grey_to_rgb"),
+        "model": ("until", "pool", "dtype"),
+        "cache of frozen stages": ("cache", "cache_limit", "cache_dtype"),
+        "machine and output": ("device", "config", "json", "debug"),
+    }
 
     data: str = DEFAULT_DATA
     """What to train on: a folder of pictures with a folder for each class, a .csv or .jsonl manifest, a .npz file, or
@@ -37,6 +49,7 @@ class TransferOptions(PictureOptions):
     config: str | None = None
     """A YAML file of these options; flags win over it."""
     seed: int = 0
+    """Of the split, the order of examples, augmentation and what is initialised."""
 
     labels_per_class: int | None = None
     """How many labels a class training and validation may use; by default all (10 for digits)."""
