@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tlx.convert.verify import Verification
 from tlx.errors import WeightsError
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.tree.paths import quote
+from tlx.version import __version__
 
 NAME = "certificate.json"
 FORMAT = 1
@@ -40,7 +40,7 @@ def write_certificate(
     plan = conversion.plan
     return {
         "format": FORMAT,
-        "tlx": metadata.version("tlx-jax"),
+        "tlx": __version__,
         "table": plan.table.name,
         "architecture": plan.config.architecture,
         "source": {

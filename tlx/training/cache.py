@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,6 +30,7 @@ from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree
+from tlx.version import versions_of
 
 Where = Literal["auto", "memory", "disk", "off"]
 Kept = Literal["computed", "float32", "float16", "bfloat16"]
@@ -333,7 +333,7 @@ class ActivationCache:
             "dtype": str(dtype),
             "batch_size": batch_size,
             "devices": self.placement.count,
-            "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "jaxlib", "numpy", "pillow")},
+            "versions": versions_of("jax", "jaxlib", "numpy", "pillow"),
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
