@@ -1,6 +1,5 @@
 """What the experiments share: their options, a table of the phases, and a picture of the history."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,20 +63,8 @@ def plot_history(run: Run) -> Path:
     """Draw loss and accuracy by epoch, training and validation, transfer and scratch; return the picture's path."""
     from matplotlib.figure import Figure
 
-    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for kind, colour in (("transfer", "tab:blue"), ("scratch", "tab:orange")):
-            own = [record for record in records if record["run"] == kind]
-            epochs = [record["epoch"] for record in own]
-            axes.plot(epochs, [record[name] for record in own], "--", color=colour, label=f"{kind}, training")
-            axes.plot(epochs, [record[f"val_{name}"] for record in own], color=colour, label=f"{kind}, validation")
-        for phase in range(1, max(record["phase_index"] for record in records) + 1):
-            start = min(r["epoch"] for r in records if r["run"] == "transfer" and r["phase_index"] == phase)
-            axes.axvline(start - 0.5, color="grey", linewidth=0.8)
-        axes.set(xlabel="epoch", ylabel=name)
-    axes.legend()
+    run.history.plot(scratch=run.scratch_history, axes=figure.subplots(1, 2))
     path = run.path / "history.png"
     figure.savefig(path, dpi=120)
     return path

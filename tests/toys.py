@@ -98,6 +98,12 @@ def timeless(records: Any) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key not in ("seconds", "compiled")} for record in plain]
 
 
+def fit_toy(recipe: Any, case: Case = RANDOM, **options: Any) -> tlx.Fit:
+    """Fit a toy to twelve pictures in batches of four, validated on eight others."""
+    given = {"train": toy_source(12), "validation": toy_source(8, seed=1), "preprocess": SPEC, "batch_size": 4}
+    return tlx.fit(case.model, case.variables(), recipe, **{**given, **options})
+
+
 def finetune_toy(out: Path, **changes: Any) -> tlx.Run:
     """Run the MLP to five digits a class: two epochs of the head, two of everything, and four from scratch."""
     base = tlx.load("mlp-mnist")

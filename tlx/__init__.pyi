@@ -17,8 +17,10 @@ from .data import data_from_sources as data_from_sources
 from .data import load_data as load_data
 from .errors import TlxError as TlxError
 from .hosts import join_hosts as join_hosts
+from .models import Head as Head
 from .optim import Group as Group
 from .optim import Phase as Phase
+from .optim import schedules as schedules
 from .presets import Pretrained as Pretrained
 from .presets import convert_weights as convert_weights
 from .presets import export_weights as export_weights
@@ -28,6 +30,11 @@ from .presets import published_names as published_names
 from .presets import save as save
 from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache
+from .training import Checkpoints as Checkpoints
+from .training import Fit as Fit
+from .training import History as History
+from .training import Log as Log
+from .training import Loss as Loss
 from .training import Mix as Mix
 from .training import Parallel as Parallel
 from .training import Probe as Probe
@@ -39,3 +46,4 @@ from .training import finetune as finetune
 from .training import fit as fit
 from .training import linear_probe as linear_probe
 from .training import predict as predict
+from .version import __version__ as __version__

@@ -122,10 +122,30 @@ def scratch(
 ) -> Recipe:
     """Train everything from fresh weights: one phase, the baseline that transfer is measured against.
 
+    All parameters are initialised anew, whatever they were: to train on, use `further`.
+
     >>> [(phase.rules, phase.fresh) for phase in scratch(["conv1"])]
     [((('**', 'all'),), ('**',))]
     """
     return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, patience, monitor, fresh=("**",)),)
+
+
+def further(
+    stages: Sequence[str],
+    *,
+    epochs: int = 20,
+    group: Group = HEAD,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
+) -> Recipe:
+    """Train everything on from the weights as they are, as `scratch` would from fresh ones: one phase.
+
+    Its batch norms take the statistics of each batch. For pretrained weights `full` is the careful way.
+
+    >>> [(phase.rules, phase.fresh) for phase in further(["conv1"])]
+    [((('**', 'all'),), ())]
+    """
+    return (Phase("all", epochs, (("**", "all"),), {"all": group}, patience, monitor),)
 
 
 def _lowest(stages: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlx.table import cell
+
 _LEAST = 8  # characters to which a text may be cut
 
 
@@ -58,7 +60,7 @@ def print_table(
         values = [row[index] for row in rows]
         numeric = all(isinstance(value, int | float | None) for value in values)
         kind = "prose" if header in prose else "cut" if header in cut else "whole"
-        made.append(_Column(header, tuple(map(_shown, values)), numeric, kind))
+        made.append(_Column(header, tuple(map(cell, values)), numeric, kind))
     stacked = not _fits(made, console.width, plain, stacked=False)
     shown, left_out = made, list[str]()
     for header in reversed(optional):
@@ -125,17 +127,6 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    text = str(value)
-    return text if text.isprintable() else ascii(text)[1:-1]  # a name from a file may hold a terminal's commands
 
 
 def percent(share: float | None) -> str:

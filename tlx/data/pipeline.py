@@ -1,4 +1,4 @@
-"""Turn a source into batches: an order drawn once an epoch, a gather a batch or several small ones, threads by Grain."""
+"""Turn a source into batches: an order drawn once an epoch, a gather for one or several batches, threads by Grain."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _make_at_once(
     source: Source, preprocess: Preprocess, feed: Feed, order: np.ndarray, first: int, end: int
 ) -> Iterator[Batch]:
-    """Make the whole batches from `first` to `end` by one gather, which takes less of the cores that steps compute on."""
+    """Make the whole batches from `first` to `end` by one gather, which leaves the cores to the steps."""
     size = feed.batch_size
     made = gather(source, preprocess, order[first * size : end * size] % len(source))
     if _has_mask(source, feed):

@@ -1,14 +1,18 @@
 """Training: the step, the loop over phases, linear probes, evaluation, checkpoints, logs and whole runs."""
 
 from tlx.training.cache import Cache
+from tlx.training.checkpoint import Checkpoints
 from tlx.training.estimate import Estimate, PhaseEstimate, estimate
 from tlx.training.evaluate import Evaluation, evaluate, predict
 from tlx.training.features import features, probabilities
 from tlx.training.features_file import check_features_file, write_features
-from tlx.training.loop import Fit, fit
+from tlx.training.fitted import Fit
+from tlx.training.history import History
+from tlx.training.log import Log
+from tlx.training.loop import fit
 from tlx.training.loss import Loss, balanced_weights
 from tlx.training.mix import Mix
-from tlx.training.parallel import Parallel
+from tlx.training.parallel import Parallel, Placement
 from tlx.training.phase import PhaseRecord
 from tlx.training.probe import Probe, linear_probe
 from tlx.training.programs import forget_programs
@@ -22,15 +26,19 @@ from tlx.training.sweep import ProbeFit
 
 __all__ = [
     "Cache",
+    "Checkpoints",
     "Estimate",
     "Evaluation",
     "Fit",
+    "History",
     "LinearPath",
+    "Log",
     "Loss",
     "Mix",
     "Parallel",
     "PhaseEstimate",
     "PhaseRecord",
+    "Placement",
     "Probe",
     "ProbeFit",
     "Run",

@@ -2,18 +2,24 @@
 
 import contextlib
 import json
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tlx.errors import StorageError
+from tlx.errors import ConfigError, StorageError, TlxError
 from tlx.files import sync, write_bytes
 from tlx.progress import doing
 
 
 class Log:
-    """Something that is told of a run: the start of a phase, each step, each epoch's record, the end."""
+    """Something that is told of a run: the start of a phase, each step, each epoch's record, the end.
+
+    Derive from it and override what you need, `epoch` mostly, or give any object that has these methods to `tlx.fit` or
+    `tlx.finetune` (`logs`). Neither closes it: whoever makes a log closes it.
+    """
 
     def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
         """Note that phase `name` begins, of `epochs` epochs and `steps` steps, `done` of them before a resume."""
@@ -24,7 +30,7 @@ class Log:
     def epoch(self, record: dict[str, Any]) -> None:
         """Note an epoch's record: phase, epoch, step, loss, accuracy, val_loss, val_accuracy, seconds, rates, compiled.
 
-        `compiled` counts the programs that the epoch waited for XLA to compile.
+        `compiled` counts the programs that the epoch waited for XLA to compile. `tlx.training.History` lists all keys.
         """
 
     def sync(self) -> None:
@@ -32,6 +38,59 @@ class Log:
 
     def close(self) -> None:
         """Finish."""
+
+
+METHODS = ("phase", "steps", "epoch", "sync", "close")
+
+
+def check_logs(logs: Sequence[Any]) -> None:
+    """Raise `ConfigError` where something given as a log lacks a method of `Log`."""
+    if not isinstance(logs, Sequence):
+        raise ConfigError(f"logs: {type(logs).__name__} is not a list of logs: write logs=[log]")
+    for index, log in enumerate(logs):
+        missing = [name for name in METHODS if not callable(getattr(log, name, None))]
+        if missing or isinstance(log, type):
+            lacks = "is a class, not an object" if isinstance(log, type) else f"has no method {', '.join(missing)}"
+            raise ConfigError(
+                f"logs[{index}]: {getattr(log, '__name__', type(log).__name__)} {lacks}: derive a class from tlx.Log, "
+                "override what you need (epoch, mostly) and give an object of it"
+            )
+
+
+class Guarded(Log):
+    """Pass on what a run tells to another log until that raises an exception; it is then left out, with a warning.
+
+    `run` joins the records, as in the lines of `JsonLines`. What tlx itself raises passes.
+    """
+
+    def __init__(self, log: Log, run: str) -> None:
+        self.log, self.run, self._failed = log, run, False
+
+    def _call(self, method: str, *arguments: Any) -> None:
+        if self._failed:
+            return
+        try:
+            getattr(self.log, method)(*arguments)
+        except TlxError:
+            raise
+        except Exception as error:
+            self._failed = True
+            what = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+            logging.getLogger("tlx").warning(
+                "tlx: the log %s failed in %s (%s): it is told no more", type(self.log).__name__, method, what
+            )
+
+    def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
+        self._call("phase", name, epochs, steps, done)
+
+    def steps(self, count: int) -> None:
+        self._call("steps", count)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self._call("epoch", {"run": self.run, **record})
+
+    def sync(self) -> None:
+        self._call("sync")
 
 
 class JsonLines(Log):
@@ -150,3 +209,31 @@ class ProgressBar(Log):
 
     def close(self) -> None:
         self._progress.stop()
+
+
+class ProgressLines(Log):
+    """Write a line an epoch on standard error, where no bar can be drawn."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self._phase, self._epochs, self._steps, self._taken = title, "", 0, 0, 0
+
+    def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
+        self._phase, self._epochs, self._steps, self._taken = name, epochs, steps, done
+
+    def steps(self, count: int) -> None:
+        self._taken += count
+        doing(f"training {self.title}: {self._phase}", self._taken, self._steps)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        scores = [f"{name} {record[name]:.4f}" for name in ("loss", "val_accuracy") if record[name] is not None]
+        place = f"{self.title}: {self._phase} {self._taken * self._epochs // self._steps}/{self._epochs}"
+        print(place, *scores, f"{record['seconds']:.1f} s", file=sys.stderr, flush=True)
+
+
+def progress_log(title: str) -> Log:
+    """Return the log that shows progress here: a bar, or lines in a notebook that cannot show widgets."""
+    from rich.console import Console
+
+    if Console(stderr=True).is_jupyter and find_spec("ipywidgets") is None:
+        return ProgressLines(title)
+    return ProgressBar(title)

@@ -4,7 +4,8 @@ import functools
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -20,14 +21,17 @@ from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase, Recipe, to_plain
-from tlx.progress import doing
+from tlx.progress import doing, lines
 from tlx.stop import Stop, check, never
+from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.ahead import Ahead
 from tlx.training.cache import ActivationCache, Cache, Part
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.compilations import compilations
-from tlx.training.log import Log
+from tlx.training.fitted import Fit, check_continues
+from tlx.training.history import History
+from tlx.training.log import Log, check_logs, progress_log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel
@@ -39,17 +43,10 @@ from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What `fit` returns: the trained variables (the whole tree), and a record of each phase."""
-
-    variables: Tree
-    phases: tuple[PhaseRecord, ...]
-
-
+@functools.partial(accepts_pretrained, whole=Fit)
 def fit(
     model: Any,
-    variables: Tree,
+    variables: Tree | Fit,
     recipe: Recipe,
     train: Source,
     validation: Source | None,
@@ -68,13 +65,20 @@ def fit(
     ema: float | None = None,
     parallel: Parallel | None = None,
     logs: Sequence[Log] = (),
+    progress: bool = False,
     checkpoints: Checkpoints | None = None,
     stop: Stop = never,
 ) -> Fit:
-    """Train a model through the phases of a recipe and return its variables and a record of each phase.
+    """Train a model through the phases of a recipe and return its variables and records of phases and epochs.
 
-    `model` is a Linen module of a staged base and a head (`tlx.models.Classifier`), `variables` its whole tree. The
-    optimizer's state is kept by path from phase to phase. With `checkpoints`, all of a run is saved after a step where
+    `model` is a Linen module of a staged base and a head (`tlx.models.Classifier`), `variables` its whole tree. A
+    `tlx.Pretrained` can take the place of `model`, `variables` and `preprocess`: `fit(pretrained, recipe, train,
+    validation)`. So can what `fit` returned: training then goes on with its weights, its optimizer's state and its
+    count of epochs, as if the phases of both recipes had been those of one; only early stopping forgets what was best.
+
+    Each of `logs` (`tlx.Log`) is told of phases, steps and epochs; what it raises ends the fit. With `progress`, a bar
+    for each phase goes to standard error. The optimizer's state is kept by path from phase to phase. With
+    `checkpoints`, all of a run is saved after a step where
     one is due, and at the end of each phase, and training goes on from the last one that is there, to the same bits as
     if it had never ended. `stop` is asked after every step; when it says so, the run is saved, and ends with
     `StoppedError` (`tlx.StopOnSignals`). `augment` varies training pictures and `mix` mixes them in pairs; `balanced`
@@ -95,12 +99,18 @@ def fit(
     >>> import tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
     >>> start = base.with_head(data.classes)
-    >>> done = fit(start.model, start.variables, tlx.recipes.probe(base.stages, epochs=1), data.train, data.validation,
-    ...            base.preprocess)
+    >>> done = fit(start, tlx.recipes.probe(base.stages, epochs=1), data.train, data.validation)
     >>> done.phases[0].frozen_sha256_before == done.phases[0].frozen_sha256_after
     True
+    >>> more = fit(done, tlx.recipes.further(base.stages, epochs=2), data.train, data.validation)
+    >>> [(record["phase"], record["epoch"]) for record in more.history]
+    [('head', 1), ('all', 2), ('all', 3)]
     """
     keep_programs()
+    earlier = variables if isinstance(variables, Fit) else None
+    if earlier is not None:
+        check_continues(earlier, recipe[0])
+        variables = earlier.variables
     variables = to_jax_types(variables)
     task, kept = make_task(
         model,
@@ -124,19 +134,36 @@ def fit(
         logs=logs,
         stop=stop,
     )
+    begun, epochs_before = Snapshot(variables), 0
+    if earlier is not None:
+        task = replace(task, phases_before=len(earlier.phases))
+        begun = Snapshot(variables, earlier.memory, history=tuple(earlier.history))
+        epochs_before = sum(phase.epochs for phase in earlier.phases)
     ahead = Ahead(task, recipe, kept)
-    snapshot = (checkpoints.latest() if checkpoints else None) or Snapshot(variables)
+    snapshot = (checkpoints.latest() if checkpoints else None) or begun
     _check_same(snapshot, variables, len(recipe))
     try:
-        with hosts.lost_hosts():
+        with ExitStack() as stack, hosts.lost_hosts():
+            if progress and hosts.is_first():
+                stack.enter_context(lines())
+                stack.callback((bar := progress_log("fit")).close)
+                task = replace(task, logs=(*task.logs, bar))
             for index in range(snapshot.phase, len(recipe)):
-                before = sum(record["epochs"] for record in snapshot.records)
+                before = epochs_before + sum(record["epochs"] for record in snapshot.records)
                 snapshot = _run_phase(task, index, recipe, snapshot, before, checkpoints, kept, ahead)
     finally:
         ahead.close()
         if checkpoints:
             checkpoints.wait()
-    return Fit(snapshot.variables, tuple(PhaseRecord(**record) for record in snapshot.records))
+    phases = tuple(PhaseRecord(**record) for record in snapshot.records)
+    return Fit(
+        variables=snapshot.variables,
+        phases=phases if earlier is None else (*earlier.phases, *phases),
+        history=History(snapshot.history),
+        memory=snapshot.memory,
+        model=model,
+        preprocess=preprocess,
+    )
 
 
 def make_task(
@@ -168,6 +195,7 @@ def make_task(
     if augment is not None:
         augment.check(preprocess)
     check_economy(batch_size, accumulate, ema)
+    check_logs(logs)
     model = rematerialised(model) if remat else model
     stop, placement = _agreed(stop), (parallel or Parallel()).placement()
     task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop, placement)
@@ -272,7 +300,8 @@ def _run_phase(
         memory = foretold(task, phase, snapshot.variables, snapshot.memory)
         ahead.prepare(index + 1, snapshot.variables, _without(recipe[index + 1].fresh, memory))
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
-    state = run.start(snapshot, jax.random.fold_in(jax.random.key(task.seed), index))
+    number = task.phases_before + index
+    state = run.start(snapshot, jax.random.fold_in(jax.random.key(task.seed), number))
     for log in task.logs:
         log.phase(phase.name, phase.epochs, phase.epochs * task.epoch_steps, snapshot.step)
     while snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
@@ -293,10 +322,11 @@ def _run_phase(
                 _save(checkpoints, run.between(state, snapshot, done, started), state, task)
                 checkpoints.wait()
             raise
-        snapshot = ended
+        record = {"phase": phase.name, "phase_index": number, **record, "epoch": epochs_before + epoch}
         record["compiled"] = compilations() - compiled
+        snapshot = replace(ended, history=(*ended.history, record))
         for log in task.logs:
-            log.epoch({"phase": phase.name, "phase_index": index, **record, "epoch": epochs_before + epoch})
+            log.epoch(dict(record))
         if checkpoints and (checkpoints.due(0) or epoch == phase.epochs or _exhausted(phase, snapshot)):
             _save(checkpoints, snapshot, state, task)
         state = state.replace(totals=task.placement.replicated(Totals.zero()))

@@ -65,6 +65,13 @@ class PhaseRecord:
     activations: str = ""
     running_statistics: int = 0
 
+    def __str__(self) -> str:
+        counts = f"{self.trainable:,} parameters trained, {self.frozen:,} frozen"
+        scored = {"val_accuracy": self.val_accuracy, "val_loss": self.val_loss}
+        scores = "".join(f", {name} {value:.4f}" for name, value in scored.items() if value is not None)
+        epochs = f"{self.epochs} epochs" + (f", the best {self.best_epoch}" if self.best_epoch is not None else "")
+        return f"{self.name}: {epochs}, {counts}{scores}"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -82,6 +89,7 @@ class Task:
     ema: float | None = None
     stop: Stop = never
     placement: Placement = ONE
+    phases_before: int = 0  # of the fit that this one continues
 
     @property
     def seed(self) -> int:
@@ -382,7 +390,8 @@ class PhaseRun:
             activations=self.kept if isinstance(self.kept, str) else self.kept.note,
             running_statistics=summary.frozen - frozen,
         )
-        return Snapshot(variables, memory, phase=index + 1, records=(*snapshot.records, asdict(record)))
+        records, history = (*snapshot.records, asdict(record)), snapshot.history
+        return Snapshot(variables, memory, phase=index + 1, records=records, history=history)
 
     def _check_loss(self, bad_step: jax.Array | None) -> None:
         if bad_step is not None and int(bad_step) != NEVER:

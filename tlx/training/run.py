@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,8 +26,9 @@ from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import Evaluation, evaluate
+from tlx.training.history import History, read_history
 from tlx.training.interpret import write_evaluation
-from tlx.training.log import JsonLines, Log, ProgressBar, TensorBoard, truncate_lines
+from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, check_logs, progress_log, truncate_lines
 from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
@@ -39,6 +39,7 @@ from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import quote
 from tlx.tree.summary import summarize
+from tlx.version import versions_of
 
 Part = Literal["train", "validation", "test"]
 
@@ -54,6 +55,16 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """Open the directory of a finished run; raise `CheckpointError` for anything else."""
         return cls(Path(path), read_json(Path(path) / RESULT, "test_accuracy", "scratch_accuracy"))
+
+    @property
+    def history(self) -> History:
+        """The record of each epoch of the transferred model (`metrics.jsonl`)."""
+        return read_history(self.path / METRICS, "transfer")
+
+    @property
+    def scratch_history(self) -> History:
+        """The record of each epoch of the model trained from scratch; empty if there was none."""
+        return read_history(self.path / METRICS, "scratch")
 
     @property
     def test_accuracy(self) -> float:
@@ -99,6 +110,7 @@ def finetune(
     allow: Sequence[str] = (),
     checkpoint_every: float | None = None,
     progress: bool = False,
+    logs: Sequence[Log] = (),
     config: Mapping[str, Any] | None = None,
     stop: Stop = never,
 ) -> Run:
@@ -112,13 +124,14 @@ def finetune(
     the same model is trained from fresh weights for as many epochs and tested beside. The directory `out` takes
     everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and `config`, if
     given, as `config.yaml`. With `progress`, notes on the data, a bar a phase and lines about what takes long go to
-    standard error. With `resume`,
-    an interrupted run goes on from its last checkpoint, to the same bits as if it had not been interrupted, and a
-    finished one is returned as it is; what it was begun with (`run.json`) must be the same, except for what `allow`
-    names: "data_sha256", or "phases" for all about them. Once `stop` says so the run saves and ends
-    (`tlx.StopOnSignals`); else it saves every `checkpoint_every` seconds (`Checkpoints`). While it runs, no other
-    process can write to `out`. Processes that train together (`tlx.join_hosts`) all call it, with the same arguments
-    and an `out` that all of them see; the first one writes what is written once.
+    standard error. Each of `logs` (`tlx.Log`) is told of every phase, step and epoch, whose records name the `run`,
+    'transfer' or 'scratch'; one that raises an exception is left out from there on, with a warning in the log `tlx`,
+    and the run goes on. With `resume`, an interrupted run goes on from its last checkpoint, to the same bits as if it
+    had not been interrupted, and a finished one is returned as it is; what it was begun with (`run.json`) must be the
+    same, except for what `allow` names: "data_sha256", or "phases" for all about them. Once `stop` says so the run
+    saves and ends (`tlx.StopOnSignals`); else it saves every `checkpoint_every` seconds (`Checkpoints`). While it runs,
+    no other process can write to `out`. Processes that train together (`tlx.join_hosts`) all call it, with the same
+    arguments and an `out` that all of them see; the first one writes what is written once.
 
     Raise `ConfigError` where `out` is in use and `resume` is off, `CheckpointError` where a resumed run is not the
     same or all its checkpoints are damaged, `DataError` for data that cannot be trained on, `DivergedError`,
@@ -139,6 +152,7 @@ def finetune(
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
     check_economy(batch_size, accumulate, ema)
+    check_logs(logs)
     loss.check(len(data.classes))
     if keep_head:
         _check_head(base, data, hidden or pool or dropout)
@@ -171,14 +185,14 @@ def finetune(
         "ema": ema,
         "phases": [to_plain(phase) | {"stages": _stages(start, phase)} for phase in recipe],
         "compare_scratch": compare_scratch,
-        "versions": {name: metadata.version(name) for name in ("tlx-jax", "jax", "flax", "optax", "orbax-checkpoint")},
+        "versions": versions_of("jax", "flax", "optax", "orbax-checkpoint"),
     }
     if placement.groups > 1:
         description["norms_over"] = placement.groups
     description["command"] = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if config is not None else None
     feeding: dict[str, Any] = {"augment": augment, "mix": mix, "balanced": balanced, "workers": workers, "cache": cache}
     feeding |= {"accumulate": accumulate, "remat": remat, "ema": ema, "parallel": parallel}
-    trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, checkpoint_every, progress, stop)
+    trainer = _Trainer(start, data, batch_size, seed, loss, feeding, out, checkpoint_every, progress, logs, stop)
     hosts.check_alike(description)
     with ExitStack() as stack:
         if progress and hosts.is_first():
@@ -301,6 +315,7 @@ class _Trainer:
     out: Path
     checkpoint_every: float | None
     progress: bool
+    logs: Sequence[Log]  # the user's
     stop: Stop
 
     def train(self, recipe: Recipe, name: str, folder: str) -> tuple[Fit, Evaluation]:
@@ -313,7 +328,7 @@ class _Trainer:
         if hosts.is_first():
             truncate_lines(self.out / METRICS, name, done)
             logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name, done)]
-            logs += [ProgressBar(name)] if self.progress else []
+            logs += [progress_log(name)] if self.progress else []
         with ExitStack() as stack:
             stack.callback(checkpoints.close)  # last, whatever the logs say
             for log in logs:
@@ -329,10 +344,11 @@ class _Trainer:
                 seed=self.seed,
                 loss=self.loss,
                 **self.feeding,
-                logs=logs,
+                logs=[*logs, *(Guarded(log, name) for log in (self.logs if hosts.is_first() else ()))],
                 checkpoints=checkpoints,
                 stop=self.stop,
             )
+            trained = replace(trained, memory={})  # as much as the parameters, twice, on the device
         placement = (self.feeding["parallel"] or Parallel()).placement()
         how: dict[str, Any] = {"workers": self.feeding["workers"], "stop": self.stop, "placement": placement}
         return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size, **how)

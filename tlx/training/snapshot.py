@@ -30,7 +30,7 @@ class Snapshot:
     and `totals` are the sums over these (`tlx.training.state.Totals`); `key` is the data of the phase's random key.
     `records` holds what earlier phases came to, `sha256` the fingerprint of what is frozen in this phase as it began,
     `plan` what the counts within it rest on, `seconds` the time spent in this phase, `average` the moving averages of
-    the leaves that train, by path, where they are kept.
+    the leaves that train, by path, where they are kept, `history` the record of every epoch so far.
     """
 
     variables: Tree
@@ -49,6 +49,7 @@ class Snapshot:
     plan: str | None = None
     seconds: float = 0.0
     average: dict[str, Any] | None = None
+    history: tuple[dict[str, Any], ...] = ()
 
 
 _PLAIN = (
@@ -64,6 +65,7 @@ _PLAIN = (
     "sha256",
     "plan",
     "seconds",
+    "history",
 )
 _BEST = ("epoch", "step", "val_loss", "val_accuracy")
 
@@ -102,8 +104,10 @@ def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
             batch_stats=tree["batch_stats"],
             memory=_memory(tree["memory"], plain["best"]["ages"]),
         )
+    plain = {"history": (), **plain}  # versions without it
     found: dict[str, Any] = {name: plain[name] for name in _PLAIN}
-    found |= {name: tuple(found[name]) for name in ("totals", "key", "records") if found[name] is not None}
+    lists = ("totals", "key", "records", "history")
+    found |= {name: tuple(found[name]) for name in lists if found[name] is not None}
     return Snapshot(
         variables=arrays["variables"],
         memory=_memory(arrays["memory"], plain["ages"]),

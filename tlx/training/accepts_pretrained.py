@@ -1,0 +1,45 @@
+"""Let a function of a model in pieces be called with one object that has them all."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import flax.linen as nn
+
+from tlx.presets.pretrained import Pretrained
+
+Result = TypeVar("Result")
+PIECES = ("model", "variables", "preprocess")
+
+
+def has_pieces(value: Any) -> bool:
+    """Tell whether a value is a `Pretrained`, or something else that has a model, its variables and preprocessing."""
+    return isinstance(value, Pretrained) or (not isinstance(value, nn.Module) and hasattr(value, "preprocess"))
+
+
+def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> Callable[..., Result]:
+    """Let a function of `model`, `variables` and `preprocess`, among others, take a `Pretrained` first in their place.
+
+    What is of the type `whole` is given on as `variables` as it is.
+
+    >>> @accepts_pretrained
+    ... def names(model, variables, source, preprocess, batch_size=32):
+    ...     return model.base.stage_names, source, batch_size
+    >>> import tlx
+    >>> names(tlx.load("mlp-mnist"), "a source", batch_size=8)
+    (('dense1', 'dense2'), 'a source', 8)
+    """
+    signature = inspect.signature(function)
+    others = signature.replace(parameters=[each for name, each in signature.parameters.items() if name not in PIECES])
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Result:
+        if not arguments or not has_pieces(arguments[0]):
+            return function(*arguments, **options)
+        first, *rest = arguments
+        given = others.bind(*rest, **options).arguments
+        variables = first if isinstance(first, whole) else first.variables
+        return function(model=first.model, variables=variables, preprocess=first.preprocess, **given)
+
+    return call
