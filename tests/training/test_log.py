@@ -10,8 +10,17 @@ import pytest
 from toys import events_in, scalars_in
 
 import tlx
-from tlx.errors import StorageError
-from tlx.training.log import JsonLines, ProgressBar, TensorBoard, truncate_lines
+from tlx.errors import ConfigError, StorageError
+from tlx.training.log import (
+    Guarded,
+    JsonLines,
+    Log,
+    ProgressBar,
+    TensorBoard,
+    check_logs,
+    progress_log,
+    truncate_lines,
+)
 
 
 def record(epoch, **changes):
@@ -130,3 +139,70 @@ def test_the_progress_bar_goes_to_standard_error(capsys):
     assert "transfer: [bold]all[/bold]" in printed.err  # names are text, never markup
     assert "6/6" in printed.err
     assert "loss 0.2500" in printed.err
+
+
+# What users bring
+
+
+def test_a_log_lacks_no_method():
+    check_logs([Log(), JsonLines(Path("x"), "transfer")])
+    with pytest.raises(ConfigError, match=r"logs\[1\]: print has no method phase, .*derive a class from tlx\.Log"):
+        check_logs([Log(), print])
+    with pytest.raises(ConfigError, match=r"logs\[0\]: Log is a class, not an object"):
+        check_logs([Log])
+    with pytest.raises(ConfigError, match=r"logs: Log is not a list of logs: write logs=\[log\]"):
+        check_logs(Log())
+
+
+class Failing(Log):
+    def __init__(self, error):
+        self.error, self.told = error, []
+
+    def steps(self, count):
+        self.told.append(count)
+
+    def epoch(self, record):
+        self.told.append(record)
+        raise self.error
+
+
+def test_a_guarded_log_that_fails_is_left_out(caplog):
+    log = Failing(RuntimeError("no network\nat all"))
+    guarded = Guarded(log, "transfer")
+    guarded.phase("head", 1, 1, 0)
+    guarded.steps(2)
+    guarded.epoch(record(1))
+    guarded.epoch(record(2))
+    guarded.steps(1)
+    guarded.sync()
+    assert log.told == [2, {"run": "transfer", **record(1)}]
+    (warning,) = caplog.messages
+    assert warning == "tlx: the log Failing failed in epoch (RuntimeError: no network): it is told no more"
+
+
+@pytest.mark.parametrize("error", [StorageError("the disk is full"), KeyboardInterrupt()])
+def test_what_is_no_fault_of_a_log_passes(error):
+    with pytest.raises(type(error)):
+        Guarded(Failing(error), "transfer").epoch(record(1))
+
+
+def test_without_widgets_a_notebook_has_a_line_an_epoch(monkeypatch, capsys):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)  # as if it were not installed
+    log = progress_log("fit")
+    log.phase("head", 3, 6, 2)
+    log.steps(2)
+    log.epoch(record(2, loss=0.25))
+    log.steps(2)
+    log.epoch(record(3, loss=0.125, val_accuracy=None))
+    log.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "fit: head 2/3 loss 0.2500 val_accuracy 0.5000 0.1 s",
+        "fit: head 3/3 loss 0.1250 0.1 s",
+    ]
+
+
+def test_elsewhere_progress_is_a_bar():
+    log = progress_log("fit")
+    log.close()
+    assert isinstance(log, ProgressBar)
