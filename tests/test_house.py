@@ -22,7 +22,7 @@ BELOW = {
     "table": set(),
     "tree": {"errors", "table"},
     "models": {"tree", "table", "errors"},
-    "data": {"tree", "progress", "errors"},
+    "data": {"tree", "files", "progress", "errors"},
     "convert": {"models", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},

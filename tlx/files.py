@@ -1,4 +1,4 @@
-"""Files: write them whole or not at all, and to the disk."""
+"""Files: where they are, and how they are written whole or not at all, and to the disk."""
 
 import contextlib
 import json
@@ -7,7 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tlx.errors import StorageError
+from tlx.errors import ConfigError, StorageError
+
+
+def home(path: str | os.PathLike[str]) -> Path:
+    """Return a path in which a leading `~` or `~user` is the home directory, as a shell would have it.
+
+    A shell leaves it alone in `--out=~/run`, in YAML and in Python. Raise `ConfigError` for a user without one.
+
+    >>> home("runs/1").as_posix(), home("~/runs/1") == Path.home() / "runs" / "1"
+    ('runs/1', True)
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: no home directory is known for it ({error}): write the path out") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

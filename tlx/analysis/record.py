@@ -11,6 +11,7 @@ from typing import Any
 
 from tlx.analysis.evaluation import Evaluation, read_evaluation
 from tlx.errors import CheckpointError
+from tlx.files import home
 
 _CURES = {
     "run.json": "give the directory that `tlx finetune` wrote, or run it again",
@@ -110,7 +111,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         ...
     tlx.errors.CheckpointError: no/such/run: no such run directory; give the directory that `tlx finetune` wrote
     """
-    path = Path(run_dir)
+    path = home(run_dir)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run directory; give the directory that `tlx finetune` wrote")
     run, result = _read_json(path / "run.json"), _read_json(path / "result.json")

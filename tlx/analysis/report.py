@@ -17,6 +17,7 @@ from tlx.analysis.pictures import data_uri, heat_over
 from tlx.analysis.plots import confusion, curves, reliability
 from tlx.analysis.record import PhaseRecord, RunRecord, read_run
 from tlx.errors import StorageError
+from tlx.files import home
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,7 +37,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         ...
     tlx.errors.CheckpointError: no/such/run: no such run directory; give the directory that `tlx finetune` wrote
     """
-    path = Path(run_dir) / "report.html"
+    path = home(run_dir) / "report.html"
     page = render(read_run(run_dir)).encode("utf-8")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

@@ -9,6 +9,7 @@ import tyro
 from tlx.cli.options import Command
 from tlx.cli.output import print_json, print_table
 from tlx.errors import ConfigError
+from tlx.files import home
 from tlx.progress import doing
 
 if TYPE_CHECKING:
@@ -114,14 +115,14 @@ class Convert(Command):
             raise ConfigError("name a SOURCE and a DEST")
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"--seed must be at least 0 and under 2**32, not {self.seed}")
-        if self.to != "tlx" and not Path(self.source).is_file():
+        if self.to != "tlx" and not home(self.source).is_file():
             defaults = {field.name: field.default for field in fields(self)}
             idle = [name for name in FOR_FILES if getattr(self, name) != defaults[name]]
             if idle:
                 flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
                 raise ConfigError(f"{self.source}: not a weight file, and {flags} say how one is read: leave them out")
             return export_weights(self.source, self.dest, self.to, until=self.until, head=self.head)
-        check_free(Path(self.dest))
+        check_free(home(self.dest))
         with tempfile.TemporaryDirectory(prefix="tlx-convert-") as between:
             done = convert_weights(
                 self.source,

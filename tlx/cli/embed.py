@@ -1,7 +1,6 @@
 """`tlx embed`: write the features of pictures to a file."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -9,6 +8,7 @@ import tyro
 from tlx.cli.options import PictureOptions, percentage
 from tlx.cli.output import print_json
 from tlx.cli.pictures import check_faults, open_model
+from tlx.files import home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Embed(PictureOptions):
         from tlx.training import check_features_file, features, write_features
 
         allowed = percentage("skip-bad", self.skip_bad)
-        check_free(Path(self.out))
+        check_free(home(self.out))
         check_features_file(self.out)
         name, trained, pictures = open_model(self.base, self.weights, self.inputs)
         parts = features(

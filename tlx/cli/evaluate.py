@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -10,6 +9,7 @@ import tyro
 from tlx.cli.options import PictureOptions, percentage
 from tlx.cli.output import percent, print_json, print_table
 from tlx.errors import ConfigError
+from tlx.files import home
 from tlx.progress import doing
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Evaluate(PictureOptions):
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
         allowed = percentage("skip-bad", self.skip_bad)
-        is_run = Path(self.model, "run.json").is_file()
+        is_run = (home(self.model) / "run.json").is_file()
         doing(f"loading {self.model}")
         trained = tlx.load(self.model, self.weights)
         if self.data is None:

@@ -12,6 +12,7 @@ from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.cli.transfer import TransferOptions
 from tlx.errors import CheckpointError, ConfigError, StorageError
+from tlx.files import home
 from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
 
@@ -177,9 +178,10 @@ class Finetune(TransferOptions):
         out = value_of("out", arguments)
         if out is None:
             raise ConfigError("--resume needs --out, the directory of the run that is to go on")
-        if not Path(out, "config.yaml").is_file():
+        config = home(out) / "config.yaml"
+        if not config.is_file():
             raise CheckpointError(f"{out}: no run of tlx finetune was begun there (config.yaml is missing)")
-        return ["--config", str(Path(out, "config.yaml")), *arguments]
+        return ["--config", str(config), *arguments]
 
     def context(self) -> AbstractContextManager[Any]:
         if self.coordinator is not None:
@@ -318,8 +320,8 @@ class Finetune(TransferOptions):
 
         base = self.base_name
         if base not in preset_names() and not is_published(base):
-            base = str(Path(base).absolute())
-        weights = None if self.weights is None else str(Path(self.weights).absolute())
+            base = str(home(base).absolute())
+        weights = None if self.weights is None else str(home(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)
         return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
 

@@ -8,6 +8,7 @@ import tyro
 
 from tlx.cli.options import Command
 from tlx.cli.output import print_json, print_table
+from tlx.files import home
 from tlx.progress import doing
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Inspect(Command):
 
         doing(f"reading {self.target}")
         more: dict[str, Any] = {}
-        if os.path.isfile(self.target):
+        if os.path.isfile(home(self.target)):
             summary, more = summarize_file(self.target)
         elif is_published(self.target):
             summary, more = summarize_published(self.target)

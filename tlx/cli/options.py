@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from tlx.cli.help import help_of
 from tlx.errors import ConfigError
+from tlx.files import home
 
 MAX_CONFIG_BYTES = 1_000_000
 FLAGS_ONLY = ("json", "debug", "resume", "config")  # what makes no sense in a file
@@ -182,7 +183,7 @@ def value_of(name: str, arguments: Sequence[str]) -> str | None:
 def _with_config(kind: type[Command], arguments: list[str]) -> list[str]:
     """Put the flags that `--config FILE` stands for before all others."""
     path = value_of("config", arguments)
-    return arguments if path is None else config_flags(kind, Path(path)) + arguments
+    return arguments if path is None else config_flags(kind, home(path)) + arguments
 
 
 def config_flags(kind: type[Command], path: Path) -> list[str]:

@@ -16,6 +16,7 @@ from tlx.convert.source import Source
 from tlx.convert.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from tlx.convert.unpickle import unpickle
 from tlx.errors import WeightsError
+from tlx.files import home
 
 FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"
 
@@ -36,7 +37,7 @@ def open_weights(path: str | os.PathLike[str]) -> Source:
     ...     source.format, source.tensors["kernel"].shape, source.tensors["kernel"].read().sum()
     ('npz', (2, 3), np.float64(6.0))
     """
-    path = _in_folder(Path(os.fspath(path)).expanduser())
+    path = _in_folder(home(path))
     _refuse_tensorflow(path)
     file = RegularFile.at(path)
     head = file.read(0, min(512, file.size)).tobytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from tlx.data.screen import screen
 from tlx.data.source import PARTS, Parts, Request
 from tlx.data.validate import check_classes
 from tlx.errors import ConfigError, DataError
+from tlx.files import home
 
 
 def read_hub(request: Request) -> Parts:
@@ -52,8 +52,8 @@ def _tables(datasets: Any, request: Request, place: str) -> tuple[dict[str, Any]
     """Open the splits by part, and note those that are not used."""
     asked = request.splits()
     try:
-        if os.path.isdir(os.path.expanduser(request.where)):
-            found = datasets.load_from_disk(os.path.expanduser(request.where))
+        if os.path.isdir(home(request.where)):
+            found = datasets.load_from_disk(str(home(request.where)))
             if asked:
                 raise DataError(f"{place}: splits of a saved folder cannot be named; they are found by their names")
         else:

@@ -14,6 +14,7 @@ from tlx.data.idx import read_idx
 from tlx.data.source import ArraySource, Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError
+from tlx.files import home
 
 _NAME = re.compile(
     r"(?:(?P<prefix>.+)-)?(?P<split>train|t10k|test)-(?P<kind>images[-.]idx[34]|labels[-.]idx1)-ubyte(?:\.gz)?",
@@ -32,7 +33,7 @@ def read_idx_folder(where: str) -> Parts:
     """
     if not where:
         raise DataError("idx: no folder given; say idx:DIR or idx:DIR/PREFIX")
-    folder, prefix = Path(os.path.expanduser(where)), None
+    folder, prefix = home(where), None
     if not os.path.isdir(folder):  # unlike Path.is_dir, never raises
         folder, prefix = folder.parent, folder.name
         if not os.path.isdir(folder):

@@ -11,6 +11,7 @@ from tlx.data.files import one_line, shown
 from tlx.data.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.source import PARTS, Parts, Request
 from tlx.errors import DataError
+from tlx.files import home
 
 _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what systems leave behind, besides hidden files
 
@@ -25,7 +26,7 @@ def read_image_folder(request: Request) -> Parts:
     """
     if not request.where:
         raise DataError("folder: no folder named; say folder:DIR")
-    root = os.path.expanduser(request.where)
+    root = str(home(request.where))
     if not os.path.isdir(root):
         raise DataError(f"{shown(root)}: no such folder; name one that holds a folder of pictures for each class")
     left_out: Counter[str] = Counter()

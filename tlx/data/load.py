@@ -22,6 +22,7 @@ from tlx.data.splits import split_parts
 from tlx.data.tfds import read_tfds
 from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.errors import ConfigError, DataError
+from tlx.files import home
 
 
 def read_digits(where: str = "") -> Parts:
@@ -111,7 +112,7 @@ def load_data(
         raise ConfigError(f"source: unknown kind {name!r}{nearest}; the kinds are {forms}")
     kind = KINDS[name]
     if kind.is_path and where:  # so that the run can be tested again from another directory
-        where = os.path.abspath(os.path.expanduser(where))
+        where = os.path.abspath(home(where))
         spec = replace(spec, source=f"{name}:{where}")
     if labels_per_class is None:
         spec = replace(spec, labels_per_class=kind.labels_per_class)
@@ -123,7 +124,7 @@ def _kind_of_path(source: str) -> str | None:
     suffix = os.path.splitext(source)[1].lower()
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
-    return "folder" if os.sep in source or os.path.isdir(os.path.expanduser(source)) else None
+    return "folder" if os.sep in source or os.path.isdir(home(source)) else None
 
 
 def data_from_sources(

@@ -13,6 +13,7 @@ from tlx.data.files import open_regular, shown
 from tlx.data.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.source import Parts, Request
 from tlx.errors import DataError
+from tlx.files import home
 
 MAX_LINE = 1 << 20  # bytes
 _LISTED = 10  # wrong lines named in an error
@@ -31,7 +32,7 @@ def read_manifest(request: Request) -> Parts:
     """
     if not request.where:
         raise DataError("manifest: no file named; say manifest:FILE")
-    path = os.path.expanduser(request.where)
+    path = str(home(request.where))
     folder = os.path.dirname(os.path.abspath(path))
     rows = list(_json_rows(path) if path.lower().endswith(".jsonl") else _csv_rows(path))
     asked = {name: part for part, name in request.splits().items()}

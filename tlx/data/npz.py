@@ -14,6 +14,7 @@ from tlx.data.files import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, sho
 from tlx.data.source import ArraySource, Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError, TlxError, UnsafeFileError
+from tlx.files import home
 
 _CHUNK = 1 << 20
 _PAIRS = (("x_train", "y_train", "x_test", "y_test"), ("images", "labels"))
@@ -65,7 +66,7 @@ def read_npz_examples(where: str) -> Parts:
     """
     if not where:
         raise DataError("npz: no file given; say npz:FILE")
-    path = os.path.expanduser(where)
+    path = str(home(where))
     arrays, others = read_npz(path, {*_PAIRS[0], *_PAIRS[1], *_OPTIONS})
     name = shown(path)
     styles = [keys for keys in _PAIRS if any(key in arrays for key in keys)]

@@ -17,6 +17,7 @@ from tlx.data.image_folder import picture_paths
 from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
 from tlx.errors import DataError, UnsafeFileError
+from tlx.files import home
 
 
 class Pictures:
@@ -68,6 +69,7 @@ class _Item(NamedTuple):
 
 def _items(path: str, left_out: Counter[str]) -> Iterator[_Item]:
     """List the pictures that an input stands for, without decoding image files."""
+    path = str(home(path))
     if os.path.isdir(path):
         found = sorted(picture_paths(path, left_out))
         if not found:

@@ -74,7 +74,7 @@ def pooled(features: jax.Array, pool: Pool) -> jax.Array:
     if features.ndim > 2 and pool == "average7x7":
         if features.ndim != 4:
             raise ConfigError(
-                f"pool 'average7x7' takes features (B, H, W, C), not {features.shape}: use 'average', 'max' or 'flatten'"
+                f"pool 'average7x7' takes features (B, H, W, C), not {features.shape}: use another pool"
             )
         features, pool = adaptive_avg_pool(features, 7), "flatten"
     if features.ndim == 2 or pool == "flatten":

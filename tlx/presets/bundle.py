@@ -15,7 +15,7 @@ import numpy as np
 
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, StorageError, WeightsError
-from tlx.files import sync, sync_tree
+from tlx.files import home, sync, sync_tree
 from tlx.models.batch_norm import is_variance
 from tlx.models.registry import ModelConfig, init_variables
 from tlx.presets.pretrained import Pretrained
@@ -44,7 +44,7 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
         file.write_bytes(weights)
         return {"sha256": hashlib.sha256(weights).hexdigest()}
 
-    return write_bundle(pretrained, Path(path), write)
+    return write_bundle(pretrained, home(path), write)
 
 
 def _check_types(pretrained: Pretrained) -> None:
@@ -67,8 +67,8 @@ def write_bundle(
     """Write a folder as `save` does, its weights by `write`, and whatever else belongs into it by `beside`.
 
     `write` takes the path of the weights' file and returns what is to be known of it: its 'sha256', and whether it may
-    hold numbers that are not finite ('allow_nonfinite') or negative variances ('allow_negative_variance'). The variables
-    of `pretrained` are not looked at.
+    hold numbers that are not finite ('allow_nonfinite') or negative variances ('allow_negative_variance'). The
+    variables of `pretrained` are not looked at.
     """
     check_free(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -103,7 +103,7 @@ def write_bundle(
 
 def check_free(path: str | Path) -> None:
     """Raise `ConfigError` where `save` would not write: something is there already, other than an empty folder."""
-    path = Path(path)
+    path = home(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path}: is already there: name another folder")
 
@@ -114,7 +114,7 @@ def load_bundle(path: str | Path) -> Pretrained:
     Raise `WeightsError` for files that are missing, damaged, changed since they were saved (SHA-256), that hold numbers
     which are not finite or negative variances, or whose tensors are not just those of the model.
     """
-    path = Path(path)
+    path = home(path)
     config = read_config(path)
     try:
         model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])

@@ -20,7 +20,7 @@ from tlx.convert.tables import table_of
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError
-from tlx.files import write_json
+from tlx.files import home, write_json
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle
 from tlx.presets.load import find
@@ -80,7 +80,7 @@ def convert_weights(
     file that does not fit or cannot be read, and where the networks differ; `UnsafeFileError`; `ConfigError`;
     `StorageError`.
     """
-    dest = _named(Path(dest))
+    dest = _named(home(dest))
     check_free(dest)
     if compare and fresh:
         raise ConfigError("what is initialised cannot be compared: leave out --fresh or --verify")
@@ -184,7 +184,7 @@ def export_weights(
     made gives back its source's tensors bit for bit, in the source's types, but for those that were rounded. Raise
     `ConfigError` where `to` has no such network, or the file exists; `WeightsError` for a damaged folder.
     """
-    folder, dest = find(source), _named(Path(dest))
+    folder, dest = find(source), _named(home(dest))
     if dest.exists():
         raise ConfigError(f"{dest}: is already there: name another file")
     whole = load_bundle(folder)  # checks every byte

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tlx.errors import ConfigError, DownloadError, StorageError, TlxError, UnsafeFileError
-from tlx.files import write_bytes
+from tlx.files import home, write_bytes
 from tlx.presets.transfer import LOOPBACK, discard, transfer
 
 LOCK_SECONDS = 3600.0  # for another process to fetch the same file
@@ -109,7 +109,7 @@ def cache_dir() -> Path:
     import pooch
 
     named = os.environ.get("TLX_CACHE")
-    return Path(named).expanduser().absolute() if named else Path(pooch.os_cache("tlx")).absolute()
+    return home(named).absolute() if named else Path(pooch.os_cache("tlx")).absolute()
 
 
 def cached_path(location: Location) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlx.errors import ConfigError
+from tlx.files import home
 from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
 from tlx.presets.catalogue import published_names
@@ -28,7 +29,7 @@ def find(name: str | Path) -> Path:
     """Return the folder of a preset, a run or an export; raise `ConfigError` with the nearest name otherwise."""
     if str(name) in preset_names():
         return PRESETS / str(name)
-    path = Path(name)
+    path = home(name)
     for folder in (path, path / "export"):
         if os.path.isfile(folder / CONFIG):  # unlike Path.is_file, never raises
             return folder

@@ -20,6 +20,7 @@ from tlx.data.pipeline import Feed
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, digests_of, labels_of
 from tlx.errors import ConfigError, check_choice
+from tlx.files import home
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.presets.hub import cache_dir
@@ -259,7 +260,7 @@ class ActivationCache:
         return places, sizes
 
     def _folder(self) -> Path:
-        return Path(self.cache.folder) if self.cache.folder else cache_dir() / "activations"
+        return home(self.cache.folder) if self.cache.folder else cache_dir() / "activations"
 
     def _fill(
         self,

@@ -19,7 +19,7 @@ import numpy as np
 
 from tlx import hosts
 from tlx.errors import CheckpointError, StorageError, WeightsError
-from tlx.files import forget_tree, sync, sync_tree
+from tlx.files import forget_tree, home, sync, sync_tree
 from tlx.training.manifest import check_manifest, write_manifest
 from tlx.training.snapshot import Snapshot, pack, unpack
 from tlx.tree.cast import to_jax_types
@@ -47,7 +47,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, every: float | None = None, *, steps: int | None = None) -> None:
-        self.directory, self.every, self.steps = directory, every, steps
+        self.directory, self.every, self.steps = home(directory), every, steps
         self._begun, self._since, self._lasted = time.monotonic(), 0, 0.0
         self._damaged: set[int] = set()
         self._poll = hosts.Poll()

@@ -4,12 +4,11 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tlx.errors import ConfigError, StorageError
-from tlx.files import write_bytes
+from tlx.files import home, write_bytes
 
 
 def write_features(path: str | os.PathLike[str], features: np.ndarray, names: Sequence[str]) -> None:
@@ -25,7 +24,7 @@ def write_features(path: str | os.PathLike[str], features: np.ndarray, names: Se
     ...     np.load(folder + "/a.npz")["paths"].tolist()
     ['a.jpg']
     """
-    write_bytes(Path(path), check_features_file(path)(features, names))
+    write_bytes(home(path), check_features_file(path)(features, names))
 
 
 def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, Sequence[str]], bytes]:
@@ -39,7 +38,7 @@ def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, S
         ...
     tlx.errors.ConfigError: a.txt: features are written to .npz, .parquet or .safetensors; name such a file
     """
-    writer = _WRITERS.get(Path(path).suffix.lower())
+    writer = _WRITERS.get(home(path).suffix.lower())
     if writer is None:
         raise ConfigError(f"{path}: features are written to {_LISTED}; name such a file")
     if writer is _parquet:
@@ -49,7 +48,7 @@ def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, S
             raise ConfigError(
                 f"{path}: needs pyarrow ({error}); pip install 'tlx-jax[parquet]', or write .npz"
             ) from error
-    folder = Path(path).absolute().parent
+    folder = home(path).absolute().parent
     if not folder.is_dir():
         raise StorageError(f"{path}: there is no such folder; make it, or name another place")
     if not os.access(folder, os.W_OK):

@@ -13,7 +13,7 @@ from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice
-from tlx.files import write_json
+from tlx.files import home, write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.phases import Phase, Recipe, to_plain
@@ -54,7 +54,7 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> "Run":
         """Open the directory of a finished run; raise `CheckpointError` for anything else."""
-        return cls(Path(path), read_json(Path(path) / RESULT, "test_accuracy", "scratch_accuracy"))
+        return cls(home(path), read_json(home(path) / RESULT, "test_accuracy", "scratch_accuracy"))
 
     @property
     def history(self) -> History:
@@ -146,7 +146,7 @@ def finetune(
     [('head', 50, 6316)]
     """
     keep_programs()
-    out, loss, augment, mix, cache = Path(out), loss or Loss(), augment or None, mix or None, cache or Cache()
+    out, loss, augment, mix, cache = home(out), loss or Loss(), augment or None, mix or None, cache or Cache()
     placement = (parallel or Parallel()).placement()
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
@@ -363,7 +363,7 @@ def evaluate_run(
     where its data have changed, and `ConfigError` where they were arrays in memory.
     """
     check_choice("part", part, get_args(Part))
-    path = Path(path)
+    path = home(path)
     trained, description = Run.open(path).load(), read_json(path / RUN, "data", "data_sha256", "batch_size")
     if data is None:
         if description["data"] is None:
@@ -379,7 +379,7 @@ def evaluate_run(
 
 def split_of(path: str | Path) -> dict[str, Any]:
     """Return how a run split its data: `seed`, `validation` and `test`, as `load_data` takes them."""
-    path = Path(path)
+    path = home(path)
     description = read_json(path / RUN, "data", "seed")
     if description["data"] is None:
         return {"seed": description["seed"]}

@@ -57,7 +57,8 @@ def _interpolate(leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     if leaf.dtype.kind in "iub":  # of which JAX would round what lies between
         leaf = leaf.astype(np.float32)
-    return np.asarray(jax.image.resize(leaf, shape, "linear"))
+    with np.errstate(over="ignore"):  # JAX casts float64, of which `graft` tells
+        return np.asarray(jax.image.resize(leaf, shape, "linear"))
 
 
 def _pad(leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -110,7 +111,8 @@ def graft(
     Every leaf of `target` is filled from `loaded` or selected by a pattern of `fresh` (it then keeps its value); every
     leaf of `loaded` is used or selected by a pattern of `ignored`. Shapes must be equal, but where a `Resize` rule
     covers the path. A filled leaf takes the target's dtype, where that loses no number (`tlx.tree.cast`) or a pattern
-    of `lossy` selects the path. Raise `WeightsError` with everything that does not fit at once. (Names that must match both ways: big_vision, `models/common.py`, `merge_params`.)
+    of `lossy` selects the path. Raise `WeightsError` with everything that does not fit at once. (Names that must match
+    both ways: big_vision, `models/common.py`, `merge_params`.)
 
     >>> target = {"base": {"w": np.zeros(2)}, "head": {"w": np.zeros(3)}}
     >>> done = graft(target, {"base": {"w": np.ones(2)}}, fresh=["head"])
