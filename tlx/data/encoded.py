@@ -11,6 +11,7 @@ import numpy as np
 
 from tlx.data.decode import open_picture, read_content
 from tlx.data.source import Example
+from tlx.data.validate import check_labels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,7 @@ class EncodedSource:
 
     def __init__(self, read: Callable[[int], bytes], names: Sequence[str], labels: Any, classes: Sequence[str]) -> None:
         self.read, self.names, self.classes = read, tuple(names), tuple(classes)
-        self.labels = np.asarray(labels, np.int32).reshape(-1)
+        self.labels = check_labels(labels, classes=len(self.classes)).astype(np.int32)
         self.labels.setflags(write=False)
 
     def __len__(self) -> int:

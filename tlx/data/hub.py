@@ -12,7 +12,7 @@ from tlx.data.files import one_line, shown
 from tlx.data.layout import SPLIT_NAMES, numbered_note, order_classes
 from tlx.data.screen import screen
 from tlx.data.source import PARTS, Parts, Request
-from tlx.data.validate import check_classes
+from tlx.data.validate import check_classes, check_label_texts, check_labels
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
 
@@ -94,16 +94,14 @@ def _source(datasets: Any, table: Any, place: str, classes: tuple[str, ...] | No
     feature, values = table.features[label], table[label][:]
     if isinstance(feature, datasets.ClassLabel):
         own = check_classes(feature.names, np.empty(0, np.int64), place)
-        for row, value in enumerate(values):
-            if value is None or not 0 <= value < len(own):
-                raise DataError(f"{place}: row {row}: its label, {value}, is no class; take the row out")
-        texts = [own[value] for value in values]
+        texts = [own[value] for value in check_labels(values, place, len(own))]
         ordered = own
     else:
         for row, value in enumerate(values):
             if value == "" or not isinstance(value, str | int):
                 raise DataError(f"{place}: row {row}: its label is {value!r:.40}; give a text or a whole number")
         texts = list(map(str, values))
+        check_label_texts(texts, lambda row: f"{place}: row {row}")
         ordered = order_classes(texts, place)
     names = ordered if classes is None else classes
     index = {name: number for number, name in enumerate(names)}

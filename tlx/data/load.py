@@ -158,7 +158,7 @@ def data_from_sources(
             continue
         if tuple(part.classes) != tuple(train.classes):
             raise DataError(f"{name}: its classes are not those of train; give all the same, in the same order")
-        check_classes(train.classes, check_labels(labels_of(part), name), name)
+        check_classes(train.classes, labels_of(part, name), name)
     return replace(split_parts(Parts(train, test, (), validation), spec), spec=None)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tlx.data.files import open_regular, shown
 from tlx.data.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.source import Parts, Request
+from tlx.data.validate import check_label_texts
 from tlx.errors import DataError
 from tlx.files import home
 
@@ -62,6 +63,8 @@ def read_manifest(request: Request) -> Parts:
     if faults:
         more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         raise DataError(f"{shown(path)}: {'; '.join(faults[:_LISTED])}{more}; mend these lines")
+    every = [entry for entries in listed.values() for entry in entries]
+    check_label_texts([entry.label for entry in every], lambda row: shown(every[row].place))
     for name, part in asked.items():
         if part not in listed:
             raise DataError(f"{shown(path)}: no line has the split {shown(name)!r}, which --{part}-split names")

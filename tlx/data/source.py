@@ -165,7 +165,8 @@ class Relabelled:
 
     def __getitem__(self, index: int) -> Example:
         example = self.source[index]
-        return {"image": example["image"], "label": int(self._index[example["label"]])}
+        [label] = check_labels([example["label"]], "labels", len(self._index), [index])
+        return {"image": example["image"], "label": int(self._index[label])}
 
     @property
     def labels(self) -> np.ndarray:
@@ -196,8 +197,15 @@ def in_memory(source: Source) -> bool:
     return isinstance(source, ArraySource)
 
 
-def labels_of(source: Source) -> np.ndarray:
+def labels_of(source: Source, name: str = "labels") -> np.ndarray:
     """Return the labels, (N,) int32, without decoding an image where the source can.
+
+    Args:
+        source: any source.
+        name: what errors call the labels.
+
+    Raises:
+        DataError: for labels that are not the numbers of the source's classes (`tlx.data.validate.check_labels`).
 
     >>> labels_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0])).tolist()
     [1, 0]
@@ -205,7 +213,10 @@ def labels_of(source: Source) -> np.ndarray:
     labels = getattr(source, "labels", None)
     if labels is None:
         labels = [source[i]["label"] for i in range(len(source))]
-    return np.asarray(labels, np.int32)
+    numbers = check_labels(labels, name, len(source.classes))
+    if len(numbers) != len(source):
+        raise DataError(f"{name}: {len(numbers)} labels for {len(source)} examples; give one each")
+    return numbers.astype(np.int32, copy=False)
 
 
 def digests_of(source: Source) -> tuple[bytes, ...]:
@@ -239,11 +250,12 @@ def take(source: Source, indices: np.ndarray) -> tuple[Images, np.ndarray]:
     at_once = getattr(source, "take", None)
     if at_once is not None:
         images, labels = at_once(indices)
-        return images, labels
-    examples = [source[int(i)] for i in indices]
-    several = [example["image"] for example in examples]
-    alike = len({(image.shape, image.dtype) for image in several}) == 1
-    return np.stack(several) if alike else several, np.array([example["label"] for example in examples], np.int32)
+    else:
+        examples = [source[int(i)] for i in indices]
+        several = [example["image"] for example in examples]
+        alike = len({(image.shape, image.dtype) for image in several}) == 1
+        images, labels = np.stack(several) if alike else several, [example["label"] for example in examples]
+    return images, check_labels(labels, "labels", len(source.classes), indices).astype(np.int32, copy=False)
 
 
 def digest(image: np.ndarray) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,123 @@ from tlx.errors import ConfigError, DataError
 _MAX_UNNAMED_CLASSES = 1_000_000
 
 
-def check_labels(labels: Any, name: str = "labels") -> np.ndarray:
-    """Return labels as an (N,) integer array, or raise a `DataError` that names the first bad row.
+def check_labels(
+    labels: Any, name: str = "labels", classes: int | None = None, rows: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """Return class numbers as an (N,) integer array, or raise a `DataError` that names the first bad row.
+
+    Every source's labels go through here. Nothing is rounded or cast: booleans, floats (whole ones, too), text, None
+    and one-hot rows are refused, whichever row they begin in.
+
+    Args:
+        labels: (N,), an array or a sequence of anything that Python takes for an index.
+        name: what errors call the labels.
+        classes: how many classes there are, if that is known; larger numbers are refused.
+        rows: (N,), what errors call the rows; by default 0 to N - 1.
+
+    Raises:
+        DataError: for what is no integer from 0 up to (not including) `classes`, with its row and value.
 
     >>> check_labels([2, 0])
     array([2, 0])
     """
-    array = as_array(labels, name)
+    array = np.asarray(labels) if hasattr(labels, "dtype") else _numbers(labels, name, rows)
     if array.ndim != 1:
         raise DataError(f"{name}: shape {array.shape}, expected (N,); for one-hot rows give labels.argmax(axis=1)")
-    if array.size and array.dtype.kind not in "iu":
-        raise DataError(f"{name}: type {array.dtype}, expected integers; number the classes from 0")
-    if (array < 0).any():
-        row = int((array < 0).argmax())
-        raise DataError(f"{name}: row {row}: label {array[row]} is negative; number the classes from 0")
+    if array.dtype.kind not in "iu":
+        array = _numbers(array, name, rows)
+    wrong = array < 0 if classes is None else (array < 0) | (array >= classes)
+    if wrong.any():
+        place = int(wrong.argmax())
+        fault = "is negative; number the classes from 0"
+        if array[place] >= 0:
+            fault = f"is out of range for {classes} classes"
+        raise DataError(f"{name}: row {place if rows is None else rows[place]}: label {array[place]} {fault}")
     return array
+
+
+def _numbers(labels: Any, name: str, rows: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    """Turn labels of any type into integers, or raise `DataError` for one that is none."""
+    try:
+        values = list(labels)
+    except TypeError as error:
+        raise DataError(f"{name}: {labels!r:.60} is no sequence; give a label for each image") from error
+    bad = [place for place, value in enumerate(values) if not _is_integer(value)]
+    if bad:
+        # Of floats, a whole one is only a matter of type: name the first that could not be cast.
+        place = next((place for place in bad if not _is_whole(values[place])), bad[0])
+        raise DataError(f"{name}: row {place if rows is None else rows[place]}: {_fault(values[place])}")
+    numbers = [operator.index(value) for value in values]
+    large = next((place for place, number in enumerate(numbers) if not -(1 << 63) <= number < 1 << 63), None)
+    if large is not None:
+        row = large if rows is None else rows[large]
+        raise DataError(f"{name}: row {row}: label {numbers[large]} is out of range; number the classes from 0")
+    return np.array(numbers, np.int64)
+
+
+def _is_integer(value: Any) -> bool:
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (float, np.floating)) and float(value).is_integer()
+
+
+def _fault(label: Any) -> str:
+    """Say what a label is that is no integer, and the cure."""
+    cure = "number the classes from 0"
+    if _is_whole(label):
+        what, cure = "is a float", "convert them with labels.astype(int)"
+    elif isinstance(label, (float, np.floating)):
+        what = "is not a whole number"
+    elif isinstance(label, (bool, np.bool_)):
+        what, cure = "is a boolean", "give 0 and 1"
+    elif isinstance(label, (str, bytes)):
+        what = "is text"
+    elif label is None:
+        what = "is missing"
+    else:
+        what, cure = f"is of type {type(label).__name__}", "for one-hot rows give labels.argmax(axis=1)"
+    plain = label.item() if isinstance(label, np.str_ | np.bytes_) else label
+    value = " ".join((str(plain) if isinstance(plain, np.generic) else repr(plain)).split())
+    return f"label {value:.60} {what}, expected integers; {cure}"
+
+
+def check_label_texts(labels: Sequence[str], place: Callable[[int], str]) -> None:
+    """Raise `DataError` for labels that are all numbers and not all whole: figures to predict, or missing ones.
+
+    Args:
+        labels: (N,), the names of classes, as a table gives them.
+        place: what errors call a row.
+
+    >>> check_label_texts(["1", "2"], "row {}".format), check_label_texts(["0.5 mm", "-1", "2"], "row {}".format)
+    (None, None)
+    >>> check_label_texts(["1", "2", "2.5"], "row {}".format)
+    Traceback (most recent call last):
+        ...
+    tlx.errors.DataError: row 2: label '2.5' is not a whole number of 0 or more, though all labels are numbers; ...
+    """
+    distinct = dict.fromkeys(labels)
+    if not distinct or not all(map(_is_number, distinct)):
+        return
+    for text in distinct:
+        if not (text.isascii() and text.isdigit()):
+            raise DataError(
+                f"{place(list(labels).index(text))}: label {text!r} is not a whole number of 0 or more, though all "
+                "labels are numbers; number the classes from 0, or give them names"
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_classes(classes: Sequence[str] | None, labels: np.ndarray, name: str = "labels") -> tuple[str, ...]:
@@ -45,9 +148,7 @@ def check_classes(classes: Sequence[str] | None, labels: np.ndarray, name: str =
     names = tuple(str(name) for name in given if isinstance(name, str) and name)
     if isinstance(classes, str) or len(names) != len(given) or len(set(names)) != len(names):
         raise DataError(f"classes: the names must be different strings, none empty; got {classes!r:.200}")
-    if largest >= len(names):
-        row = int((labels >= len(names)).argmax())
-        raise DataError(f"{name}: row {row}: label {labels[row]} is out of range for {len(names)} classes")
+    check_labels(labels, name, len(names))
     return names
 
 
