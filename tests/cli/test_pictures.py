@@ -71,10 +71,13 @@ BAD = {
     "half.jpg": (JPEG[: len(JPEG) // 2], "cut short, its end-of-image marker is missing"),
     "one.png": (PNG[:-1], "cut short, its IEND chunk is missing"),
     "half.png": (PNG[: len(PNG) // 2], "cut short, its IEND chunk is missing"),
-    "empty.jpg": (b"", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but an empty file"),
-    "text.jpg": (b"not a picture", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but a file that starts with 0x"),
-    "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "TIFF, WebP) but a file that starts with 0x25215053"),
-    "page.png": (b"<html>404", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but an HTML page"),
+    "empty.jpg": (b"", "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but an empty file"),
+    "text.jpg": (
+        b"not an image",
+        "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but a file that starts with 0x",
+    ),
+    "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "AVIF, HEIC) but a PostScript file"),
+    "page.png": (b"<html>404", "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but an HTML page"),
     "float.tiff": (
         encoded(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "TIFF"),
         "32-bit pixels, whose black and white nobody knows",
@@ -93,7 +96,7 @@ def test_a_bad_picture_ends_a_run_before_it_begins(refused, tmp_path, name):
     content, words = BAD[name]
     path.write_bytes(content)
     line = refused(4, "finetune", *QUICK, "--data", tmp_path / "data", "--out", tmp_path / "run")
-    assert f"1 of 17 pictures (5.88%) are bad: {path}: " in line
+    assert f"1 of 17 images (5.88%) are bad: {path}: " in line
     assert words in line
     assert "leave them out with --skip-bad 6%" in line
     assert not (tmp_path / "run").exists()
@@ -113,11 +116,11 @@ def with_bad(root, good=36):
 def test_bad_pictures_may_be_left_out(finetune, refused, tmp_path):
     data = with_bad(tmp_path / "data")
     line = refused(4, "finetune", *QUICK, "--data", data, "--out", tmp_path / "run", "--skip-bad", "24.9%")
-    assert "12 of 48 pictures (25%) are bad, of which --skip-bad allows 24.9%: " in line
+    assert "12 of 48 images (25%) are bad, of which --skip-bad allows 24.9%: " in line
     assert "; and 2 more; mend them, or leave them out with --skip-bad 25%" in line
     called, run = finetune(data, "--skip-bad", "25%")
     assert called.code == 0
-    assert "tlx: 12 of 48 pictures are bad and left out: " in called.err
+    assert "tlx: 12 of 48 images are bad and left out: " in called.err
     assert sorted(Path(fault.partition(": ")[0]).name for fault in run["skipped"]) == sorted(BAD)
     assert (sum(run["sizes"].values()), run["data"]["skip_bad"]) == (36, 0.25)
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["skip_bad"] == "25%"
@@ -183,8 +186,8 @@ def test_every_kind_of_good_picture(finetune, call, tmp_path):
     called, run = finetune(tmp_path / "data")
     assert called.code == 0
     told = (
-        "3 pictures have several frames, of which the first is taken",
-        "1 pictures are transparent in part, and laid on black",
+        "3 images have several frames, of which the first is taken",
+        "1 images are transparent in part, and laid on black",
     )
     assert run["notes"] == list(told)
     assert [note for note in told if f"tlx: {note}\n" not in called.err] == []
@@ -287,7 +290,7 @@ def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pe
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        ({}, "no pictures (PNG, JPEG, BMP, GIF, TIFF, WebP); give a folder of them for each class"),
+        ({}, "no images (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC); give a folder of them for each class"),
         ({"cat": 0, "dog": 0}, "no pictures"),
         ({"cat": 9}, "only one class, 'cat'"),
         ({"cat": 9, "dog": 1, "eel": 0}, "are fewer than a batch of 64; lower batch_size"),
@@ -325,9 +328,9 @@ ODD = ["sp ace", "new\nline", "日本", os.fsdecode(b"\xff\xc3\xa9")]
 def test_a_bad_picture_of_any_name_is_told_on_one_line(refused, tmp_path, name, told):
     path = write_classes(tmp_path / "data") / "cat" / f"{name}.png"
     path.write_bytes(b"")
-    told = f"{tmp_path}/data/cat/{told}.png: not a picture"
+    told = f"{tmp_path}/data/cat/{told}.png: not an image"
     line = refused(4, "finetune", *QUICK, "--data", tmp_path / "data", "--out", tmp_path / "run")
-    assert f"1 of 17 pictures (5.88%) are bad: {told}" in line
+    assert f"1 of 17 images (5.88%) are bad: {told}" in line
     assert refused(4, "predict", "mlp-mnist", path).startswith(f"tlx: {told}")
 
 
@@ -444,7 +447,7 @@ def test_bad_pictures_among_good_ones(call, tmp_path, form):
     called = call("predict", "mlp-mnist", folder, "--top", 1, *FORMS[form])
     assert called.code == 4
     last = called.err.splitlines()[-1]
-    assert last.startswith("tlx: 12 of 48 pictures are bad (--skip-bad allows 0%): ")
+    assert last.startswith("tlx: 12 of 48 images are bad (--skip-bad allows 0%): ")
     assert last.endswith("; and 2 more")
     if form == "json":
         assert (len(called.json["predictions"]), len(called.json["skipped"])) == (36, 12)
@@ -452,7 +455,7 @@ def test_bad_pictures_among_good_ones(call, tmp_path, form):
         assert called.out.count("/dog/") == 18
     allowed = call("predict", "mlp-mnist", folder, "--top", 1, *FORMS[form], "--skip-bad", "25%")
     assert (allowed.code, allowed.out) == (0, called.out)
-    assert allowed.err.startswith("tlx: 12 of 48 pictures are bad and left out: ")
+    assert allowed.err.startswith("tlx: 12 of 48 images are bad and left out: ")
 
 
 def test_bad_pictures_alone(refused, tmp_path):
@@ -460,7 +463,7 @@ def test_bad_pictures_alone(refused, tmp_path):
         (tmp_path / name).write_bytes(b"")
     for options in FORMS.values():
         line = refused(4, "predict", "mlp-mnist", tmp_path, *options, "--skip-bad", "99%")
-        assert f"2 of 2 pictures are bad (--skip-bad allows 99%): {tmp_path}/a.png: not a picture" in line
+        assert f"2 of 2 images are bad (--skip-bad allows 99%): {tmp_path}/a.png: not an image" in line
 
 
 @pytest.mark.parametrize(
@@ -473,7 +476,7 @@ def test_bad_pictures_alone(refused, tmp_path):
         (2, ["predict", "mlp-mnist", "a.png", "--batch-size", 0], "batch_size: 0"),
         (4, ["predict", "mlp-mnist", "no.png"], "no.png: No such file or directory"),
         (4, ["predict", "mlp-mnist", "*.gif"], "*.gif: nothing matches; check the pattern"),
-        (4, ["predict", "mlp-mnist", "empty"], "empty: holds no pictures"),
+        (4, ["predict", "mlp-mnist", "empty"], "empty: holds no images"),
         (2, ["embed", "mlp-mnist", "a.png", "--out", "a.txt"], ".npz, .parquet or .safetensors; name such a file"),
         (2, ["embed", "mlp-mnist", "a.png", "--out", "a.npz", "--stage", "hiden1"], "hiden1"),
         (6, ["embed", "mlp-mnist", "a.png", "--out", "no/a.npz"], "no/a.npz: there is no such folder"),
@@ -481,7 +484,7 @@ def test_bad_pictures_alone(refused, tmp_path):
         (2, ["evaluate", "mlp-mnist", "--data", "pets", "--part", "trian"], "trian"),
         (2, ["evaluate", "mlp-mnist", "--data", "pets", "--top", 0], "--top must be at least 1, not 0"),
         (4, ["evaluate", "mlp-mnist", "--data", "pets"], "2 classes that the model does not know: 'cat', 'dog'"),
-        (4, ["evaluate", "mlp-mnist", "--data", "bad"], "bad/cat/0.png: not a picture"),
+        (4, ["evaluate", "mlp-mnist", "--data", "bad"], "bad/cat/0.png: not an image"),
     ],
 )
 def test_refusals(refused, tmp_path, monkeypatch, code, arguments, words):
@@ -544,7 +547,7 @@ def read_features(path):
 
 def test_embed_leaves_out_bad_pictures_or_writes_nothing(call, refused, tmp_path):
     folder, out = with_bad(tmp_path / "data"), tmp_path / "a.npz"
-    assert "12 of 48 pictures are bad (--skip-bad allows 0%)" in refused(4, "embed", "mlp-mnist", folder, "--out", out)
+    assert "12 of 48 images are bad (--skip-bad allows 0%)" in refused(4, "embed", "mlp-mnist", folder, "--out", out)
     assert not out.exists()
     called = call("embed", "mlp-mnist", folder, "--out", out, "--skip-bad", "25%")
     assert (called.code, called.out.startswith(f"{out}: 36 rows of ")) == (0, True)
@@ -609,4 +612,4 @@ def test_evaluate_tells_of_what_it_left_out(call, trained, pets, tmp_path):
     assert called.code == 0
     assert "on 23 examples" in called.out
     assert "left out 1 hidden or system files" in called.err
-    assert "1 of 72 pictures are bad and left out: " in called.err
+    assert "1 of 72 images are bad and left out: " in called.err

@@ -1,7 +1,10 @@
 """Every kind of picture comes out upright, in 8 bits and in the right colours, or is refused in one line."""
 
 import contextlib
+import io
 import random
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -160,12 +163,16 @@ def test_the_second_eye_of_a_camera_is_no_frame():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but an empty file"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "but a file that starts with 0x25215053"),
+        (b"", "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but an empty file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "but a PostScript file"),
         (b"<html>404", "but an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"\0\0\0\x18ftypheic", "not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "but a video"),
+        (b"%PDF-1.7", "but a PDF file"),
+        (b"\0\0\0\x0cjP  \r\n", "but a JPEG 2000 image"),
+        (bytes(128) + b"DICM", "but a DICOM file"),
+        (encoded(GREY, "AVIF")[:40], "damaged, its header cannot be read"),
         (encoded(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), "TIFF"), "whose black and white nobody knows"),
         (encoded(np.full((4, 6), np.nan, np.float32), "TIFF"), "whose black and white nobody knows"),
         (encoded(GREY.astype(np.int32) << 20, "TIFF"), "32-bit pixels"),
@@ -199,3 +206,62 @@ def test_files_are_read_within_bounds(tmp_path, monkeypatch, refuses):
     monkeypatch.setattr("tlx.data.decode.MAX_FILE", 4)
     with refuses(DataError, "a.png: larger than"):
         read_content(str(path))
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(300)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(HEIC, "a HEIC image"), (HEIC.replace(b"heic", b"mif1"), "a HEIF image")]
+)
+def test_heic_needs_its_library(content, kind, refuses, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with refuses(
+        DataError, f"a.jpg: {kind}, which needs pillow-heif: pip install pillow-heif", "or convert it to JPEG"
+    ):
+        decode_picture(content, "a.jpg")
+
+
+def test_heic_goes_the_way_of_every_image_once_its_library_is_there(refuses, monkeypatch):
+    opened = {"image": Image.fromarray(GREY).convert("RGBA")}
+    library = types.SimpleNamespace(HeifImageFile=lambda file: opened["image"])
+    monkeypatch.setitem(sys.modules, "pillow_heif", library)
+    picture = decode_picture(HEIC, "a.heic")
+    assert (picture.image[..., 0] == GREY).all()
+    assert picture.image.shape == (*GREY.shape, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 11)
+    with refuses(DataError, "a.heic: too large (Image size (24 pixels) exceeds limit)"):
+        decode_picture(HEIC, "a.heic")
+
+
+def test_a_real_heic(refuses):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is in the extra `heic`")
+    content, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    rgb = np.zeros((32, 48, 3), np.uint8)
+    rgb[:16, :24] = 250, 20, 20
+    heif.from_pillow(Image.fromarray(rgb)).save(content, exif=exif.tobytes(), quality=95)
+    picture = decode_picture(content.getvalue(), "a.heic")
+    assert np.abs(picture.image.astype(int) - np.rot90(rgb, -1)).mean() < 9
+    with refuses(DataError, "a.heic: cannot be decoded"):
+        decode_picture(content.getvalue()[:-9], "a.heic")
+
+
+def test_avif_is_turned_and_refused_where_pillow_lacks_it(refuses, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb = np.zeros((32, 48, 3), np.uint8)
+    rgb[:16, :24] = 250, 20, 20
+    content = encoded(rgb, "AVIF", exif=exif, quality=95)
+    assert np.abs(decode_picture(content, "a.avif").image.astype(int) - np.rot90(rgb, -1)).mean() < 9
+    monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
+    with refuses(DataError, "a.avif: an AVIF image, and this Pillow was built without AVIF: install Pillow from PyPI"):
+        decode_picture(content, "a.avif")
+
+
+def test_of_a_raw_file_pillow_would_take_the_thumbnail(refuses):
+    content = encoded(SMOOTH, "TIFF")
+    assert (decode_picture(content, "a.tif").image == SMOOTH).all()
+    for name in ("a.DNG", "a.nef"):
+        with refuses(DataError, f"{name}: a camera's raw file; develop it"):
+            decode_picture(content, name)

@@ -98,7 +98,7 @@ LIST = datasets.List(datasets.Value("int32"))
         (lambda: table(CONTENTS[:3], ["a", None, "b"], datasets.Value("string")), "row 1: its label is None"),
         (lambda: table(CONTENTS[:2], [[1], [2]], LIST), "row 0: its label is [1]; give a text or a whole number"),
         (lambda: table(CONTENTS[:2], [0.5, 1], datasets.Value("float32")), "row 0: its label is 0.5"),
-        (lambda: table([CONTENTS[0], None, b"bad"], [0, 1, 1]), "2 of 3 pictures (66.7%) are bad: "),
+        (lambda: table([CONTENTS[0], None, b"bad"], [0, 1, 1]), "2 of 3 images (66.7%) are bad: "),
         (lambda: {"validation": table()}, "no split to train on; name one with --train-split"),
         (
             lambda: {"train": table(CONTENTS[:2]), "test": table(CONTENTS[:1], ["eel"], datasets.Value("string"))},

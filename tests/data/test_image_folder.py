@@ -1,12 +1,13 @@
 import os
 import shutil
-from collections import Counter
+import sys
 
+import numpy as np
 import pytest
-from picture_files import numbered_pictures, write_classes
+from picture_files import encoded, numbered_pictures, write_classes
 
-from tlx.data import labels_of, load_data
-from tlx.data.image_folder import picture_paths, read_image_folder
+from tlx.data import Preprocess, check_shapes, labels_of, load_data
+from tlx.data.image_folder import read_image_folder
 from tlx.data.source import Request
 from tlx.errors import ConfigError, DataError
 
@@ -50,7 +51,7 @@ def test_splits_are_known_by_their_usual_names(tmp_path, names):
     (tmp_path / "extra").mkdir()
     data = load_data(str(tmp_path))
     assert [len(part) for part in (data.train, data.validation, data.test)] == [6, 8, 10]
-    assert data.notes == (f"{tmp_path}: left out 1 files beside train, 1 folders beside train",)
+    assert data.notes == (f"{tmp_path}: left out 1 files beside train (README.txt), 1 folders beside train (extra)",)
 
 
 def test_splits_may_be_named(tmp_path, refuses):
@@ -99,11 +100,12 @@ def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path):
         "__MACOSX/cat/._0.png",
     ):
         put(tmp_path / name)
-    for name in ("dog/notes.txt", "dog/deep/er/b.JPG", "dog/b.heic", "stray.png", "labels.csv"):
+    for name in ("dog/notes.txt", "dog/deep/er/b.JPG", "dog/b.md", "dog/a.md", "cat/a.md", "stray.png", "labels.csv"):
         put(tmp_path / name)
     parts = read(tmp_path)
     assert parts.notes == (
-        f"{tmp_path}: left out 8 hidden or system files, 3 other files, 1 pictures beside the class folders",
+        f"{tmp_path}: left out 8 hidden or system files, 1 images beside the classes (stray.png), "
+        "5 other files (3 .md, 1 .txt, 1 .csv: cat/a.md, dog/a.md, dog/b.md, ...)",
     )
     assert parts.train.classes == ("cat", "dog")
     assert labels_of(parts.train).tolist() == [0] * 3 + [1] * 4
@@ -125,7 +127,10 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path):
     parts = read(root)
     assert parts.train.classes == ("cat", "dog")
     assert labels_of(parts.train).tolist() == [0] * 3 + [1] * 2
-    assert parts.notes == (f"{root}: left out 3 links to folders that were met before",)
+    assert parts.notes == (
+        f"{root}: left out 3 links to folders that were met before (cat/more, cat/round, up)",
+        f"{root}: followed 2 links out of the folder (cat/again, dog)",
+    )
 
 
 @pytest.mark.parametrize("name", ["sp ace", "new\nline", "日本", "tab\t", "ca\x1b[31mt", b"\xff\xfe", b"caf\xe9"])
@@ -143,7 +148,7 @@ def test_any_name_of_a_file_or_a_class_will_do(tmp_path, name):
 
 BAD = {
     "empty.jpg": b"",
-    "text.jpg": b"not a picture",
+    "text.jpg": b"not an image",
     "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0",
     "cut.png": GOOD[:-1],
 }
@@ -153,13 +158,13 @@ def test_bad_pictures_are_listed_or_left_out_as_far_as_is_allowed(tmp_path, refu
     write_classes(tmp_path, {"cat": 18, "dog": 18})
     for name, content in BAD.items():
         put(tmp_path / "cat" / name, content)
-    with refuses(DataError, "4 of 40 pictures (10%) are bad", *BAD, "--skip-bad 10%"):
+    with refuses(DataError, "4 of 40 images (10%) are bad", *BAD, "--skip-bad 10%"):
         load_data(str(tmp_path))
     data = load_data(str(tmp_path), skip_bad=0.1)
     assert len(data.skipped) == 4
-    assert data.notes[0].startswith("4 of 40 pictures are bad and left out: ")
+    assert data.notes[0].startswith("4 of 40 images are bad and left out: ")
     assert data.spec.skip_bad == 0.1
-    with refuses(DataError, "4 of 40 pictures (10%) are bad, of which --skip-bad allows 9%"):
+    with refuses(DataError, "4 of 40 images (10%) are bad, of which --skip-bad allows 9%"):
         load_data(str(tmp_path), skip_bad=0.09)
 
 
@@ -174,13 +179,16 @@ def test_links_that_lead_nowhere_and_what_is_no_file_are_bad_pictures(tmp_path, 
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        ([], "no pictures (PNG, JPEG, BMP, GIF, TIFF, WebP); give a folder of them for each class"),
-        (["cat/", "dog/notes.txt"], "no pictures (PNG, "),
-        (["a.png", "b.png"], "pictures lie in it, but in no class"),
+        ([], "no images (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC); give a folder of them for each class"),
+        (
+            ["cat/", "dog/notes.txt"],
+            "give a folder of them for each class; there are 1 other files (1 .txt: dog/notes.t",
+        ),
+        (["a.png", "b.png"], "images lie in it, but in no class"),
         (["train-images-idx3-ubyte"], "holds idx files; say idx:"),
         (["cat/a.png"], "only one class, 'cat'; give a folder for each class"),
         (["pets/cat/a.png", "pets/dog/a.png"], "pets?"),
-        (["train/", "test/cat/a.png"], "/train: no pictures"),
+        (["train/", "test/cat/a.png"], "/train: no images"),
         (["train/cat/a.png", "test/cat/a.png"], "/train: only one class, 'cat'"),
         (["test/cat/a.png", "val/dog/a.png"], "test and val, but no folder train"),
         (["train/cat/a.png", "training/cat/a.png"], "both train and training; take one away"),
@@ -220,9 +228,69 @@ def test_numbers_are_classes_in_the_order_of_their_values(tmp_path):
     assert data.notes[0].startswith("the classes are numbers: class 1 has index 0, 2 has 1, ")
 
 
-def test_paths_of_pictures_come_by_name(tmp_path):
-    for name in ("b.png", "a/z.gif", "c.txt", "a/.x.png"):
-        put(tmp_path / name)
-    left_out = Counter()
-    assert list(picture_paths(str(tmp_path), left_out)) == [f"{tmp_path}/a/z.gif", f"{tmp_path}/b.png"]
-    assert left_out == {"hidden or system files": 1, "other files": 1}
+def test_a_class_whose_files_are_not_read_is_refused_or_left_out_by_choice(tmp_path, refuses):
+    write_classes(tmp_path, {"cat": 5, "dog": 5})
+    (tmp_path / "eel").mkdir()
+    for number in range(4):
+        put(tmp_path / f"ant/{number}.xyz", GOOD)
+        put(tmp_path / f"bee/deep/{number}.mp4", b"\0\0\0\x18ftypmp42")
+    with refuses(
+        DataError,
+        "3 class folders hold no images (PNG, ",
+        f"{tmp_path}/ant (4 other files (4 .xyz: 0.xyz, 1.xyz, 2.xyz, ...), the first a PNG image)",
+        f"{tmp_path}/bee (4 other files (4 .mp4: deep/0.mp4, deep/1.mp4, deep/2.mp4, ...), the first a video)",
+        f"{tmp_path}/eel (empty)",
+        "or leave these classes out with --empty-classes skip",
+    ):
+        load_data(str(tmp_path))
+    data = load_data(str(tmp_path), empty_classes="skip")
+    assert data.classes == ("cat", "dog")
+    assert data.spec.empty_classes == "skip"
+    assert "3 class folders without images (ant, bee, eel)" in data.notes[0]
+    assert "8 other files (4 .xyz, 4 .mp4: ant/0.xyz, ant/1.xyz, ant/2.xyz, ...)" in data.notes[0]
+
+
+def test_an_empty_class_of_validation_does_not_vanish_either(tmp_path, refuses):
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "val", {"cat": 3, "dog": 0}, seed=1)
+    with refuses(DataError, "1 class folders hold no images ", f"{tmp_path}/val/dog (empty)"):
+        read(tmp_path)
+    parts = read(tmp_path, empty_classes="skip")
+    assert (len(parts.train), len(parts.validation)) == (16, 3)
+    assert parts.notes == (f"{tmp_path}: left out 1 class folders without images (val/dog)",)
+
+
+def test_heic_without_its_library_is_a_bad_image_and_avif_is_read(tmp_path, refuses, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    write_classes(tmp_path, {"cat": 5, "dog": 5})
+    put(tmp_path / "ant/IMG_1.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(300))
+    with refuses(
+        DataError, "1 of 11 images (9.09%) are bad", "ant/IMG_1.HEIC: a HEIC image", "pip install pillow-heif"
+    ):
+        read(tmp_path)
+    put(tmp_path / "ant/IMG_2.avif", encoded(np.full((8, 8, 3), 99, np.uint8), "AVIF"))
+    assert read(tmp_path, skip_bad=0.1).train.classes == ("ant", "cat", "dog")
+
+
+def test_empty_classes_is_a_choice_for_folders(tmp_path, refuses):
+    with refuses(ConfigError, "empty_classes: 'keep' is not one of refuse, skip"):
+        load_data(str(tmp_path), empty_classes="keep")
+    with refuses(ConfigError, "empty_classes: 'skip' is for folders, and not for digits"):
+        load_data("digits", empty_classes="skip")
+
+
+def test_images_of_a_shape_that_the_base_does_not_take_are_bad(tmp_path, refuses):
+    write_classes(tmp_path, {"cat": 9, "dog": 9})
+    put(tmp_path / "cat/tall.png", encoded(np.zeros((300, 1), np.uint8)))
+    strict, base = Preprocess(224, 224, 3, resize=256), Preprocess(28, 28, 1)
+    with refuses(DataError, f"1 of 19 images (5.26%) are bad: {tmp_path}/cat/tall.png: 300 x 1 would become 76800 pix"):
+        load_data(str(tmp_path), preprocess=strict)
+    data = load_data(str(tmp_path), preprocess=strict, skip_bad=0.1)
+    assert "tall.png" in data.skipped[0]
+    check_shapes(data, strict)
+    unseen = load_data(str(tmp_path))
+    check_shapes(unseen, base)
+    with refuses(DataError, f"1 images cannot be used: {tmp_path}/cat/tall.png: 300 x 1 would", "and skip_bad"):
+        check_shapes(unseen, strict)
+    with refuses(DataError, "19 images cannot be used: ", "its 1 channels are not the 13", "; and 9 more; or leave"):
+        check_shapes(unseen, Preprocess(28, 28, 13))

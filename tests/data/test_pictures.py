@@ -141,11 +141,10 @@ def test_folders_patterns_files_and_arrays_stand_for_pictures_in_order(tmp_path,
     )
     assert labels_of(pictures).tolist() == [0] * 13
     assert (pictures[11]["image"] == GREY).all()
-    assert pictures.left_out == {
-        "hidden or system files": 1,
-        "other files": 3,
-        "links to folders that were met before": 2,
-    }
+    assert pictures.notes == [
+        ".: left out 1 hidden or system files, 2 links to folders that were met before (dog/round, more), 3 other "
+        "files (2 .npy, 1 .txt: a.npy, b.npy, cat/notes.txt)"
+    ]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path):
@@ -163,17 +162,17 @@ def test_a_bad_picture_is_a_fault_and_a_black_pixel(tmp_path):
     assert batch["image"].shape == (4, 4, 4, 1)
     assert pictures[2]["image"].tolist() == [[0]]
     assert sorted(pictures.faults) == [2, 3]
-    assert pictures.faults[2].startswith(f"{tmp_path}/2.png: not a picture")
+    assert pictures.faults[2].startswith(f"{tmp_path}/2.png: not an image")
     assert pictures.faults[3].startswith(f"{tmp_path}/3.png: cut short")
 
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ([], "no pictures; name files or folders"),
+        ([], "no images; name files or folders"),
         (["no.png"], "no.png: No such file"),
         (["*.jpg"], "*.jpg: nothing matches; check the pattern"),
-        (["empty"], "empty: holds no pictures (PNG, "),
+        (["empty"], "empty: holds no images (PNG, "),
         (["a.npy"], "a.npy: "),
         (["a\0b"], "a\\x00b: "),
     ],

@@ -42,26 +42,26 @@ def test_no_more_may_be_bad_than_the_share_says(bad, total, percent, allowed, re
         found = screen({"train": source_of(contents)}, percent / 100)
         assert (len(found.sources["train"]), len(found.skipped)) == (total - bad, bad)
     else:
-        with refuses(DataError, f"{bad} of {total} pictures", "a0: not a picture", "mend them"):
+        with refuses(DataError, f"{bad} of {total} images", "a0: not an image", "mend them"):
             screen({"train": source_of(contents)}, percent / 100)
 
 
 def test_the_error_lists_ten_and_says_how_many_to_allow(refuses):
-    with refuses(DataError, "12 of 52 pictures (23.1%) are bad: a0: ", "; a9: ", "; and 2 more; ", "--skip-bad 24%"):
+    with refuses(DataError, "12 of 52 images (23.1%) are bad: a0: ", "; a9: ", "; and 2 more; ", "--skip-bad 24%"):
         screen({"train": source_of([b"bad"] * 12 + GOOD)})
     with refuses(DataError, "(23.1%) are bad, of which --skip-bad allows 5%: a0"):
         screen({"train": source_of([b"bad"] * 12 + GOOD)}, 0.05)
     with pytest.raises(DataError) as caught:
         screen({"train": source_of([b"bad"] * 3)})
-    assert "3 of 3 pictures (100%)" in str(caught.value)
+    assert "3 of 3 images (100%)" in str(caught.value)
     assert "--skip-bad" not in str(caught.value)  # nothing would be left
 
 
 def test_a_part_of_which_nothing_is_left_is_refused_whatever_is_allowed(refuses):
     parts = {"train": source_of(GOOD), "validation": source_of([b"bad"] * 11, "v")}
-    with refuses(DataError, "validation: none of 11 pictures is left, all are bad: v0: ", "; and 1 more; mend them"):
+    with refuses(DataError, "validation: none of 11 images is left, all are bad: v0: ", "; and 1 more; mend them"):
         screen(parts, 0.5)
-    with refuses(DataError, "train: none of 2 pictures is left"):
+    with refuses(DataError, "train: none of 2 images is left"):
         screen({"train": source_of([b"bad"] * 2), "test": source_of(GOOD)}, 0.5)
 
 
@@ -74,7 +74,7 @@ def test_what_is_left_out_is_listed_and_the_rest_keeps_its_places():
     assert (first[2]["image"] == whole[3]["image"]).all()
     assert digests_of(first) == tuple(hashlib.sha256(GOOD[i]).digest() for i in (0, 1, 2))
     assert [line[:3] for line in found.skipped] == ["a1:", "b1:"]
-    assert found.notes == (f"2 of 6 pictures are bad and left out: {found.skipped[0]}; {found.skipped[1]}",)
+    assert found.notes == (f"2 of 6 images are bad and left out: {found.skipped[0]}; {found.skipped[1]}",)
     many = screen({"train": source_of([b"bad"] * 12 + GOOD)}, 0.5)
     assert len(many.skipped) == 12
     assert many.notes[0].endswith("; and 2 more, listed in the run")
@@ -88,7 +88,7 @@ def test_a_hash_finds_what_a_decoder_does_not(refuses):
     sha256 = hashlib.sha256(content).hexdigest()
     assert screen({"train": source}).skipped == ()
     assert screen({"train": source}, expected={"train": ["", sha256.upper()]}).skipped == ()
-    with refuses(DataError, "1 of 2 pictures (50%) are bad: a\\n0: its SHA-256 is not the manifest's"):
+    with refuses(DataError, "1 of 2 images (50%) are bad: a\\n0: its SHA-256 is not the manifest's"):
         screen({"train": source}, expected={"train": [sha256, sha256]})
 
 
@@ -102,8 +102,8 @@ def test_notes_count_frames_and_what_is_transparent():
         GOOD[0],
     ]
     assert screen({"train": source_of(contents)}).notes == (
-        "3 pictures have several frames, of which the first is taken",
-        "1 pictures are transparent in part, and laid on black",
+        "3 images have several frames, of which the first is taken",
+        "1 images are transparent in part, and laid on black",
     )
 
 

@@ -56,7 +56,7 @@ class Evaluate(PictureOptions):
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
             split = tlx.training.split_of(self.model) if is_run else {}
             doing("reading the data")
-            data = tlx.load_data(self.data, **split, skip_bad=allowed, progress=True)
+            data = tlx.load_data(self.data, **split, skip_bad=allowed, preprocess=trained.preprocess, progress=True)
             source = Relabelled(getattr(data, self.part), trained.classes)
             for note in data.notes:
                 print(f"tlx: {note}", file=sys.stderr)

@@ -218,7 +218,7 @@ class Finetune(TransferOptions):
         preprocess = self.preprocess(base.preprocess)
         augment, mix = tlx.Augment(**self.given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
         augment.check(preprocess)
-        data = self.load_data()
+        data = self.load_data(preprocess)
         for note in self.check_suits(data, preprocess) if is_first() else ():
             print(f"tlx: {note}", file=sys.stderr)
         weighted = self.class_weights == "balanced"

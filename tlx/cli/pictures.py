@@ -26,10 +26,9 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
         raise ConfigError("no pictures: name files or folders after the model")
     doing(f"loading {model}")
     trained = tlx.load(model, weights)
-    pictures = Pictures(_expanded(named))
-    if pictures.left_out:
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(pictures.left_out.items()))
-        print(f"tlx: left out {counts}", file=sys.stderr)
+    pictures = Pictures(_expanded(named), trained.preprocess)
+    for note in pictures.notes:
+        print(f"tlx: {note}", file=sys.stderr)
     return model, trained, pictures
 
 
@@ -49,8 +48,8 @@ def check_faults(faults: Sequence[str], total: int, allowed: float) -> None:
         return
     listed = "; ".join(faults[:_LISTED]) + (f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else "")
     if len(faults) / total <= allowed:
-        print(f"tlx: {len(faults)} of {total} pictures are bad and left out: {listed}", file=sys.stderr)
+        print(f"tlx: {len(faults)} of {total} images are bad and left out: {listed}", file=sys.stderr)
     elif total == 1:
         raise DataError(faults[0])
     else:
-        raise DataError(f"{len(faults)} of {total} pictures are bad (--skip-bad allows {100 * allowed:g}%): {listed}")
+        raise DataError(f"{len(faults)} of {total} images are bad (--skip-bad allows {100 * allowed:g}%): {listed}")

@@ -46,7 +46,8 @@ class Probe(TransferOptions):
         if self.out is not None:
             check_free(self.out)
         base = self.load_base()
-        preprocess, data = self.preprocess(base.preprocess), self.load_data()
+        preprocess = self.preprocess(base.preprocess)
+        data = self.load_data(preprocess)
         for note in (*self.check_suits(data, preprocess), *data.notes):
             print(f"tlx: {note}", file=sys.stderr)
         began = time.monotonic()

@@ -23,7 +23,15 @@ class TransferOptions(PictureOptions):
 
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "data": (
-            *("labels_per_class", "validation", "test", "train_split", "validation_split", "test_split"),
+            *(
+                "labels_per_class",
+                "validation",
+                "test",
+                "train_split",
+                "validation_split",
+                "test_split",
+                "empty_classes",
+            ),
             *("skip_bad", "workers", "seed"),
         ),
         "how the base sees images": ("input_size", "invert", "margin", "interpolation", "grey_to_rgb"),
@@ -63,6 +71,8 @@ class TransferOptions(PictureOptions):
     """What to validate on, named likewise."""
     test_split: str | None = None
     """What to test on, named likewise."""
+    empty_classes: Literal["refuse", "skip"] = "refuse"
+    """What becomes of a class folder that holds no images; skip: it is left out and noted."""
     invert: bool = False
     """Turn black into white: where the base knows light on dark and the data are dark on light."""
     margin: int | None = None
@@ -101,14 +111,15 @@ class TransferOptions(PictureOptions):
         base = tlx.load(self.base_name, self.weights, until=self.until, dtype=self.dtype)
         return base if self.input_size is None else base.without_head().with_input(self.input_size)
 
-    def load_data(self) -> "Data":
-        """Load the data that the options name."""
+    def load_data(self, preprocess: "Preprocess") -> "Data":
+        """Load the data that the options name; an image of a shape that `preprocess` does not take is bad."""
         import tlx
         from tlx.data import DataSpec
 
+        spec = self.given(DataSpec, "source", "skip_bad")
         allowed = percentage("skip-bad", self.skip_bad)
         doing("reading the data")
-        return tlx.load_data(self.data, **self.given(DataSpec, "source", "skip_bad"), skip_bad=allowed, progress=True)
+        return tlx.load_data(self.data, **spec, skip_bad=allowed, preprocess=preprocess, progress=True)
 
     def check_suits(self, data: "Data", preprocess: "Preprocess") -> list[str]:
         """Say which base was taken where none was named, and what the base's input loses of the images.

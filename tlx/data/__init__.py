@@ -3,7 +3,7 @@
 from tlx.data.augment import Augment
 from tlx.data.encoded import EncodedSource, picture_files
 from tlx.data.idx import read_idx
-from tlx.data.load import check_data, data_from_arrays, data_from_sources, fingerprint, load_data
+from tlx.data.load import check_data, check_shapes, data_from_arrays, data_from_sources, fingerprint, load_data
 from tlx.data.npz import read_npz
 from tlx.data.pictures import Pictures
 from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
@@ -28,6 +28,7 @@ __all__ = [
     "Subset",
     "batches",
     "check_data",
+    "check_shapes",
     "data_from_arrays",
     "data_from_sources",
     "fingerprint",

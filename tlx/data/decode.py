@@ -1,7 +1,9 @@
-"""Decode one picture: by its content, upright, in 8 bits, or refused in one line."""
+"""Decode one image: by its content, upright, in 8 bits, or refused in one line."""
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,11 +15,19 @@ from tlx.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF")  # of Pillow
+LISTED = "PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC"
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+    | {".avif", ".heic", ".heif", ".hif"}
+)
+_RAW = frozenset({".dng", ".nef", ".nrw", ".cr2", ".arw", ".orf", ".rw2", ".pef", ".srw"})  # TIFF files by content
 MAX_FILE = 1 << 30  # bytes
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")  # of FORMATS
+_HEIF = frozenset({"a HEIC image", "a HEIF image"})
+_PILLOWS = frozenset(f"a {kind} image" for kind in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WebP")) | {"an AVIF image"}
+_CONVERT = "or convert it to JPEG"
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # begins with one byte, which makes the search fast
 _MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}
 
@@ -48,12 +58,13 @@ def read_content(path: str) -> bytes:
 
 
 def decode_picture(content: bytes, name: str) -> Picture:
-    """Decode the bytes of a PNG, JPEG, BMP, GIF, TIFF or WebP file, whichever its name says.
+    """Decode the bytes of a PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF or HEIC file, whichever its name says.
 
     It is turned as its EXIF says; 16 bits become 8; palettes, CMYK and YCCK become RGB; of several frames the first is
-    taken; alpha stays only where something is transparent. Raise `DataError`, naming `name`, for an empty, truncated,
-    damaged or huge picture (from 179 million pixels), for 32-bit and floating-point pixels, whose black and white
-    nobody knows, and for anything else (EPS, SVG, HEIF, text).
+    taken; alpha stays only where something is transparent. HEIC needs pillow-heif (the extra `heic`), AVIF a Pillow
+    that was built with it. Raise `DataError`, naming `name`, for an empty, truncated, damaged or huge image (from 179
+    million pixels), for 32-bit and floating-point pixels, whose black and white nobody knows, for a camera's raw
+    file, of which Pillow would take the thumbnail, and for anything else (EPS, SVG, text).
 
     >>> import io
     >>> from PIL import Image
@@ -76,30 +87,60 @@ def open_picture(content: bytes, name: str) -> Opened:
     >>> open_picture(file.getvalue(), "black.png").image.mode
     'RGB'
     """
-    import io
+    from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+    kind = true_type(content[:132])
     if end := _missing_end(content):
         raise DataError(f"{shown(name)}: cut short, its {end} is missing; get the whole file again")
+    if kind == "a TIFF image" and os.path.splitext(name)[1].lower() in _RAW:
+        raise DataError(f"{shown(name)}: a camera's raw file; develop it and save it as JPEG")
+    if kind == "an AVIF image" and not features.check("avif"):
+        raise DataError(
+            f"{shown(name)}: {kind}, and this Pillow was built without AVIF: install Pillow from PyPI, {_CONVERT}"
+        )
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
-            # What a camera puts behind a JPEG (MPO: a second eye, a gain map) is no second picture.
+        with (
+            _open_heif(content, name, kind) if kind in _HEIF else Image.open(io.BytesIO(content), "r", FORMATS) as file
+        ):
+            # What a camera puts behind a JPEG (MPO: a second eye, a gain map) is no second image.
             frames = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
             ImageOps.exif_transpose(file, in_place=True)
             return Opened(_plain(file, name), frames)
     except UnidentifiedImageError as error:
-        if content.startswith(_MAGIC):
+        if kind in _PILLOWS:
             raise DataError(f"{shown(name)}: damaged, its header cannot be read; get or save it again") from error
-        raise DataError(
-            f"{shown(name)}: not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but {true_type(content[:64])}"
-        ) from None
+        raise DataError(f"{shown(name)}: not an image ({LISTED}) but {kind}") from None
     except DataError:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(f"{shown(name)}: too large ({one_line(error)}); make it smaller") from error
     except Exception as error:  # Pillow's plugins raise whatever the bytes provoke
         raise DataError(f"{shown(name)}: cannot be decoded ({one_line(error)}); get or save it again") from error
+
+
+def _open_heif(content: bytes, name: str, kind: str) -> ImageFile:
+    """Open a HEIC image, which is turned already as it is to be seen."""
+    from PIL.Image import MAX_IMAGE_PIXELS, DecompressionBombError
+
+    try:
+        heif = importlib.import_module("pillow_heif")
+    except ImportError as error:
+        raise DataError(
+            f"{shown(name)}: {kind}, which needs pillow-heif: pip install pillow-heif (the extra heic), {_CONVERT}"
+        ) from error
+    file: ImageFile = heif.HeifImageFile(io.BytesIO(content))  # without Pillow's registry, which is the whole process's
+    if MAX_IMAGE_PIXELS and file.width * file.height > 2 * MAX_IMAGE_PIXELS:
+        raise DecompressionBombError(f"Image size ({file.width * file.height} pixels) exceeds limit")
+    return file
+
+
+def is_image(head: bytes) -> bool:
+    """Tell by a file's first 64 bytes whether it is an image of a kind that `open_picture` knows.
+
+    >>> is_image(b"GIF89a"), is_image(b"BMW and other cars")
+    (True, False)
+    """
+    return true_type(head) in _PILLOWS | _HEIF
 
 
 def _missing_end(content: bytes) -> str | None:

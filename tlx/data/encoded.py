@@ -29,13 +29,14 @@ class EncodedSource:
     >>> source[0]
     Traceback (most recent call last):
         ...
-    tlx.errors.DataError: a.gif: not a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) but a file that starts with 0x74657874
+    tlx.errors.DataError: a.gif: not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but ...
     """
 
     def __init__(self, read: Callable[[int], bytes], names: Sequence[str], labels: Any, classes: Sequence[str]) -> None:
         self.read, self.names, self.classes = read, tuple(names), tuple(classes)
         self.labels = check_labels(labels, classes=len(self.classes)).astype(np.int32)
         self.labels.setflags(write=False)
+        self.shapes: np.ndarray | None = None  # (N, 3) of height, width and channels, once somebody has looked
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -51,6 +51,15 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.
             raise DataError(f"{name}: cannot be read ({one_line(error)}); check the disk") from error
 
 
+def is_idx(head: bytes) -> bool:
+    """Tell by a file's first 4 bytes whether it may be an idx file, plain or in gzip.
+
+    >>> is_idx(bytes([0, 0, 8, 3])), is_idx(bytes([0, 0, 0, 24]))
+    (True, False)
+    """
+    return head.startswith(b"\x1f\x8b") or (head[:2] == b"\0\0" and head[2:3] in map(bytes, zip(_DTYPES)))
+
+
 def _read(stream: BinaryIO | gzip.GzipFile, name: str, limit: int, max_bytes: int) -> np.ndarray:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or not 1 <= magic[3] <= 8:

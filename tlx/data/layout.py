@@ -54,7 +54,7 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
     """
     place = shown(request.where)
     if not listed.get("train"):
-        raise DataError(f"{place}: no pictures to train on; give a folder of pictures for each class")
+        raise DataError(f"{place}: no images to train on; give a folder of images for each class")
     classes = order_classes((picture.label for picture in listed["train"]), place)
     index = {name: number for number, name in enumerate(classes)}
     for part, pictures in listed.items():
@@ -73,7 +73,9 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
         for part in present
     }
     expected = {part: [picture.sha256 for picture in listed[part]] for part in present}
-    screened = screen(sources, request.skip_bad, expected=expected, progress=request.progress)
+    screened = screen(
+        sources, request.skip_bad, expected=expected, preprocess=request.preprocess, progress=request.progress
+    )
     found = screened.sources
     return Parts(
         found["train"],

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,19 @@ from tlx.data.idx_folder import read_idx_folder
 from tlx.data.image_folder import read_image_folder
 from tlx.data.manifest import read_manifest
 from tlx.data.npz import read_npz_examples
-from tlx.data.source import ArraySource, Data, DataSpec, Parts, Request, Source, digests_of, labels_of
+from tlx.data.preprocess import Preprocess
+from tlx.data.source import (
+    ArraySource,
+    Data,
+    DataSpec,
+    Parts,
+    Request,
+    Source,
+    digests_of,
+    labels_of,
+    names_of,
+    shapes_of,
+)
 from tlx.data.splits import split_parts
 from tlx.data.tfds import read_tfds
 from tlx.data.validate import check_classes, check_labels, numbered_classes
@@ -81,6 +93,8 @@ def load_data(
     validation_split: str | None = None,
     test_split: str | None = None,
     skip_bad: float = 0.0,
+    empty_classes: Literal["refuse", "skip"] = "refuse",
+    preprocess: Preprocess | None = None,
     progress: bool = False,
 ) -> Data:
     """Load and split examples by the name of their source.
@@ -93,8 +107,10 @@ def load_data(
     means all of them, but 10 for digits, as the notes and `Data.spec` say (a number above what there is takes all).
     `validation` and `test` are shares of the training examples, and count only where the source has no such part of
     its own. `train_split`, `validation_split` and `test_split` name the parts: folders, the splits of a manifest, or
-    slices such as "train[:10%]" with tfds and hf. Of picture files each is looked at once; `skip_bad` is the share that
-    may be bad (`Data.skipped` lists them), and `progress` shows a bar.
+    slices such as "train[:10%]" with tfds and hf. Of image files each is looked at once; `skip_bad` is the share that
+    may be bad (`Data.skipped` lists them), and `progress` shows a bar. With `preprocess`, mostly that of the base, an
+    image whose shape it does not take counts as bad; else `tlx.finetune` refuses it. A class folder that holds no
+    images is refused, or left out and noted where `empty_classes` is "skip".
     Raises `ConfigError` for an unknown source or a bad number and `DataError` or `UnsafeFileError` for bad files.
 
     >>> data = load_data("digits", labels_per_class=5)
@@ -102,7 +118,7 @@ def load_data(
     (50, 50, 539)
     """
     splits = (train_split, validation_split, test_split)
-    spec = DataSpec(source, seed, labels_per_class, validation, test, *splits, skip_bad)
+    spec = DataSpec(source, seed, labels_per_class, validation, test, *splits, skip_bad, empty_classes)
     name, _, where = source.partition(":")
     if name not in KINDS:
         name, where = _kind_of_path(source) or name, source
@@ -116,7 +132,9 @@ def load_data(
         spec = replace(spec, source=f"{name}:{where}")
     if labels_per_class is None:
         spec = replace(spec, labels_per_class=kind.labels_per_class)
-    return split_parts(kind.read(Request(where, *splits, skip_bad, progress)), spec)
+    if empty_classes != "refuse" and name != "folder":
+        raise ConfigError(f"empty_classes: {empty_classes!r} is for folders, and not for {name}; leave it out")
+    return split_parts(kind.read(Request(where, *splits, skip_bad, empty_classes, preprocess, progress)), spec)
 
 
 def _kind_of_path(source: str) -> str | None:
@@ -227,6 +245,30 @@ def check_data(data: Data, batch_size: int) -> None:
     if len(data.train) < batch_size:
         raise DataError(
             f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size"
+        )
+
+
+def check_shapes(data: Data, preprocess: Preprocess) -> None:
+    """Raise `DataError` that names the images whose shape `preprocess` does not take, where the sources know it.
+
+    >>> check_shapes(load_data("digits"), Preprocess(28, 28, 1))
+    """
+    faults = []
+    for part in (data.train, data.validation, data.test):
+        shapes, names = shapes_of(part), names_of(part)
+        if shapes is None or names is None:
+            continue
+        kinds, kind_of = np.unique(shapes, axis=0, return_inverse=True)
+        for number, shape in enumerate(kinds.tolist()):
+            try:
+                preprocess.check_shape(tuple(shape), "")
+            except DataError as error:
+                faults += [f"{shown(names[row])}{error}" for row in np.flatnonzero(kind_of.reshape(-1) == number)]
+    if faults:
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise DataError(
+            f"{len(faults)} images cannot be used: {'; '.join(faults[:10])}{more}; or leave them out: load the data "
+            "with preprocess=base.preprocess and skip_bad"
         )
 
 

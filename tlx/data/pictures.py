@@ -3,19 +3,19 @@
 import glob
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.decode import decode_picture, read_content
+from tlx.data.decode import LISTED, decode_picture, read_content
 from tlx.data.files import one_line, open_regular, shown, true_type
-from tlx.data.idx import read_idx
-from tlx.data.image_folder import picture_paths
+from tlx.data.idx import is_idx, read_idx
+from tlx.data.preprocess import Preprocess
 from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
+from tlx.data.walk import Walk
 from tlx.errors import DataError, UnsafeFileError
 from tlx.files import home
 
@@ -24,9 +24,10 @@ class Pictures:
     """Hold pictures by number, as a source without labels (each has label 0), for `predict` and `embed`.
 
     `inputs` are paths of image files, of array files (`read_pictures`) and of folders, whose image files are taken at
-    any depth, and patterns such as `*.jpg`. What cannot be read or decoded is noted in `faults`, a line by number, when
-    it is asked for, and a black pixel stands for it; `left_out` counts what else folders hold. Raise `DataError` for an
-    input that is missing or a damaged array file, and for no picture at all.
+    any depth, and patterns such as `*.jpg`. What cannot be read or decoded, or has a shape that `preprocess` does not
+    take, is noted in `faults`, a line by number, when it is asked for, and a black pixel stands for it; `notes` say
+    what else folders hold. Raise `DataError` for an input that is missing or a damaged array file, and for no image at
+    all.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,22 +41,27 @@ class Pictures:
 
     classes = ("",)
 
-    def __init__(self, inputs: Iterable[str]) -> None:
-        self.left_out: Counter[str] = Counter()
-        self._items = [item for path in inputs for item in _items(path, self.left_out)]
+    def __init__(self, inputs: Iterable[str], preprocess: Preprocess | None = None) -> None:
+        self.preprocess = preprocess
+        self.notes: list[str] = []
+        self._items = [item for path in inputs for item in _items(path, self.notes)]
         self.faults: dict[int, str] = {}
         if not self._items:
-            raise DataError("no pictures; name files or folders that hold some")
+            raise DataError("no images; name files or folders that hold some")
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Example:
         try:
-            return {"image": self._items[index].read(), "label": 0}
+            image = self._items[index].read()
+            if self.preprocess is not None:
+                self.preprocess.check_shape(image.shape, self._items[index].name)
         except DataError as error:
             self.faults[index] = str(error)
-            return {"image": np.zeros((1, 1), np.uint8), "label": 0}
+            channels = 1 if self.preprocess is None or self.preprocess.channels == 3 else self.preprocess.channels
+            image = np.zeros((1, 1, channels) if channels > 1 else (1, 1), np.uint8)
+        return {"image": image, "label": 0}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -67,20 +73,23 @@ class _Item(NamedTuple):
     read: Callable[[], np.ndarray]
 
 
-def _items(path: str, left_out: Counter[str]) -> Iterator[_Item]:
-    """List the pictures that an input stands for, without decoding image files."""
+def _items(path: str, notes: list[str]) -> Iterator[_Item]:
+    """List the images that an input stands for, without decoding image files."""
     path = str(home(path))
     if os.path.isdir(path):
-        found = sorted(picture_paths(path, left_out))
+        walk = Walk(path)
+        found = sorted(walk.images(path))
+        notes.extend(walk.notes())
         if not found:
-            raise DataError(f"{shown(path)}: holds no pictures (PNG, JPEG, BMP, GIF, TIFF, WebP); name files")
+            there = f"; there are {walk.describe()}" if walk.left_out else ""
+            raise DataError(f"{shown(path)}: holds no images ({LISTED}); name files{there}")
         yield from (_image(file) for file in found)
     elif not os.path.lexists(path) and glob.has_magic(path):
         found = sorted(p for p in glob.glob(path, recursive=True) if not os.path.isdir(p))
         if not found:
             raise DataError(f"{shown(path)}: nothing matches; check the pattern")
         for file in found:
-            yield from _items(file, left_out)
+            yield from _items(file, notes)
     elif _holds_arrays(path):
         for name, picture in read_pictures(path):
             yield _Item(name, lambda picture=picture: picture)  # type: ignore[misc]
@@ -94,7 +103,7 @@ def _image(path: str) -> _Item:
 
 def _holds_arrays(path: str) -> bool:
     with open_regular(path) as file:
-        return path.endswith(".npy") or file.read(2) in (b"\0\0", b"\x1f\x8b")
+        return path.endswith(".npy") or is_idx(file.read(4))
 
 
 def _read_image(path: str) -> np.ndarray:
@@ -121,7 +130,7 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
         head = file.read(64)
     if path.endswith(".npy"):
         return _numbered(path, _read_npy(path, head))
-    if head.startswith((b"\0\0", b"\x1f\x8b")):  # idx, plain or in gzip
+    if is_idx(head):
         return _numbered(path, read_idx(path))
     return [(path, _read_image(path))]
 

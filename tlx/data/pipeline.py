@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tlx.data.augment import Augment, generator_of
+from tlx.data.files import shown
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import Source, in_memory, labels_of, take
-from tlx.errors import ConfigError
+from tlx.data.source import Source, in_memory, labels_of, names_of, take
+from tlx.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,13 +42,28 @@ def gather(
     ((2, 8, 8, 1), [2, 0])
     """
     images, labels = take(source, rows)
-    if augmented is not None:
-        frames = np.stack([augmented(place, image) for place, image in enumerate(images)])
-    elif isinstance(images, np.ndarray):
+    if augmented is None and isinstance(images, np.ndarray):
         frames = preprocess.frame(images)
     else:
-        frames = np.stack([preprocess.frame_one(image) for image in images])
+        frames = np.stack([_framed(source, preprocess, rows, augmented, *each) for each in enumerate(images)])
     return {"image": preprocess.normalise(frames), "label": labels}
+
+
+def _framed(
+    source: Source,
+    preprocess: Preprocess,
+    rows: np.ndarray,
+    augmented: Callable[[int, np.ndarray | Image], np.ndarray] | None,
+    place: int,
+    image: np.ndarray | Image,
+) -> np.ndarray:
+    """Make one frame; an error about the image names it."""
+    try:
+        return preprocess.frame_one(image) if augmented is None else augmented(place, image)
+    except DataError as error:
+        names, row = names_of(source), int(rows[place])
+        name = f"example {row}" if names is None else shown(names[row])
+        raise DataError(f"{name}: {str(error).removeprefix('images: ')}") from error
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlx.data.files import shown
 from tlx.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -132,8 +133,7 @@ class Preprocess:
         >>> Preprocess(4, 4, 3).frame(np.zeros((1, 9, 7), np.uint8)).shape
         (1, 4, 4, 3)
         """
-        taken = (1, 3, 4) if self.channels in (1, 3) else (self.channels,)
-        pixels, background = self._recolour(_check_images(images, taken))
+        pixels, background = self._recolour(_check_images(images, self._channels_taken()))
         if self.margin:
             return pixels if pixels.shape[1:3] == (self.height, self.width) else self._fit(pixels, background)
         size, top, left = self._layout(*pixels.shape[1:3])
@@ -155,6 +155,25 @@ class Preprocess:
         if (image.height, image.width) != size:
             image = image.resize(size[::-1], Resampling[self.interpolation.upper()])
         return np.asarray(image.crop((left, top, left + self.width, top + self.height)))
+
+    def check_shape(self, shape: tuple[int, ...], name: str) -> None:
+        """Raise `DataError`, naming `name`, for the shape of an image that `frame_one` does not take.
+
+        Args:
+            shape: (H, W) or (H, W, C).
+            name: what the error calls the image.
+
+        >>> Preprocess(224, 224, 3, resize=256).check_shape((1, 300), "strip.png")
+        Traceback (most recent call last):
+            ...
+        tlx.errors.DataError: strip.png: 1 x 300 would become 76800 pixels long, over the limit of 65536; crop it first
+        """
+        height, width, channels = (*shape, 1)[:3]
+        if channels not in self._channels_taken():
+            listed = " or ".join(map(str, self._channels_taken()))
+            raise DataError(f"{shown(name)}: its {channels} channels are not the {listed} that the network takes")
+        if not self.margin:
+            self._layout(height, width, name)
 
     def normalise(self, frames: np.ndarray) -> np.ndarray:
         """Take the steps 4 and 5 alone: what `frame` returned, as float32.
@@ -184,7 +203,10 @@ class Preprocess:
                 out /= std
         return result
 
-    def _layout(self, height: int, width: int) -> tuple[tuple[int, int], int, int]:
+    def _channels_taken(self) -> tuple[int, ...]:
+        return (1, 3, 4) if self.channels in (1, 3) else (self.channels,)
+
+    def _layout(self, height: int, width: int, name: str = "images") -> tuple[tuple[int, int], int, int]:
         """Return the size that an image becomes, and the first row and column of the frame that is cut from it."""
         if self.resize is None:
             return (self.height, self.width), 0, 0
@@ -192,7 +214,10 @@ class Preprocess:
         longer = shorter * max(height, width) / min(height, width)
         longer = round(longer) if nearest else int(longer)
         if longer > MAX_SIDE:
-            raise DataError(f"images: {height} x {width} would become {longer} pixels long; crop them first")
+            raise DataError(
+                f"{shown(name)}: {height} x {width} would become {longer} pixels long, over the limit of {MAX_SIDE}; "
+                "crop it first"
+            )
         size = (shorter, longer) if height <= width else (longer, shorter)
         spare = (size[0] - self.height, size[1] - self.width)
         top, left = (n // 2 if nearest else round(n / 2) for n in spare)

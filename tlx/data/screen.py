@@ -1,4 +1,4 @@
-"""Look at every picture once before a run: hash it, decode it, and leave out or refuse what is bad."""
+"""Look at every image once before a run: hash it, decode it, and leave out or refuse what is bad."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ import numpy as np
 from tlx.data.decode import decode_picture
 from tlx.data.encoded import EncodedSource
 from tlx.data.files import shown
+from tlx.data.preprocess import Preprocess
 from tlx.errors import DataError
 from tlx.progress import counted, lines
 
-_LISTED = 10  # bad pictures named in an error
+_LISTED = 10  # bad images named in an error
 
 
 class _Seen(NamedTuple):
     digest: bytes
     fault: str | None
     frames: int = 1
-    transparent: bool = False
+    shape: tuple[int, int, int] = (0, 0, 0)
 
 
 class Screened(NamedTuple):
-    """The sources by part without their bad pictures, a line for each of these, and notes for the user."""
+    """The sources by part without their bad images, a line for each of these, and notes for the user."""
 
     sources: dict[str, EncodedSource]
     skipped: tuple[str, ...]
@@ -41,18 +42,20 @@ def screen(
     skip_bad: float = 0.0,
     *,
     expected: Mapping[str, Sequence[str]] | None = None,
+    preprocess: Preprocess | None = None,
     progress: bool = False,
 ) -> Screened:
-    """Read and decode every picture of the sources, on all cores, and leave out the bad ones.
+    """Read and decode every image of the sources, on all cores, and leave out the bad ones.
 
-    `sources` go by the names of their parts, `train` and so on. `skip_bad` is the share of all pictures, from 0 to 1,
+    `sources` go by the names of their parts, `train` and so on. `skip_bad` is the share of all images, from 0 to 1,
     that may be bad. `expected` gives each source's SHA-256 in hexadecimal ("" for any): it alone finds damage that a
-    decoder does not notice, and most flipped bits are such. With `progress`, a bar goes to standard error. Raise
-    `DataError` that lists the bad pictures where they are more, or where they are all that a part has.
+    decoder does not notice, and most flipped bits are such. Images of a shape that `preprocess` does not take are bad,
+    too. With `progress`, a bar goes to standard error. Raise `DataError` that lists the bad images where they are more,
+    or where they are all that a part has.
     """
     total = sum(map(len, sources.values()))
     wanted = expected or {part: [""] * len(source) for part, source in sources.items()}
-    looking = _look_at_all(sources, wanted)
+    looking = _look_at_all(sources, wanted, preprocess)
     with lines() if progress else nullcontext():
         looked = iter(list(counted(looking, total, "looking at the images")))
     seen = {part: [next(looked) for _ in range(len(source))] for part, source in sources.items()}
@@ -63,10 +66,10 @@ def screen(
         allowed = f", of which --skip-bad allows {100 * skip_bad:g}%" if skip_bad else ""
         enough = -(-100 * len(every) // total)  # the least whole percentage that allows so many
         cure = "mend them" + (f", or leave them out with --skip-bad {enough}%" if enough < 100 else "")
-        raise DataError(f"{len(every)} of {total} pictures ({share}) are bad{allowed}: {_some(every)}; {cure}")
+        raise DataError(f"{len(every)} of {total} images ({share}) are bad{allowed}: {_some(every)}; {cure}")
     for part, faults in bad.items():
         if faults and len(faults) == len(sources[part]):
-            raise DataError(f"{part}: none of {len(faults)} pictures is left, all are bad: {_some(faults)}; mend them")
+            raise DataError(f"{part}: none of {len(faults)} images is left, all are bad: {_some(faults)}; mend them")
     kept = {part: _without_bad(source, seen[part]) for part, source in sources.items()}
     good = [found for each in seen.values() for found in each if not found.fault]
     return Screened(kept, tuple(every), tuple(_notes(good, every)))
@@ -77,14 +80,16 @@ def _some(faults: Sequence[str], rest: str = "") -> str:
     return "; ".join(faults[:_LISTED]) + more
 
 
-def _look_at_all(sources: Mapping[str, EncodedSource], expected: Mapping[str, Sequence[str]]) -> Iterator[_Seen]:
+def _look_at_all(
+    sources: Mapping[str, EncodedSource], expected: Mapping[str, Sequence[str]], preprocess: Preprocess | None
+) -> Iterator[_Seen]:
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
         for part, source in sources.items():
-            look = functools.partial(_look_at, source)
+            look = functools.partial(_look_at, source, preprocess)
             yield from pool.map(look, range(len(source)), expected[part])
 
 
-def _look_at(source: EncodedSource, index: int, expected: str) -> _Seen:
+def _look_at(source: EncodedSource, preprocess: Preprocess | None, index: int, expected: str) -> _Seen:
     name, digest = source.names[index], hashlib.sha256()
     try:
         content = source.read(index)
@@ -92,9 +97,12 @@ def _look_at(source: EncodedSource, index: int, expected: str) -> _Seen:
         if expected and digest.hexdigest() != expected.lower():
             raise DataError(f"{shown(name)}: its SHA-256 is not the manifest's; get the file again")
         picture = decode_picture(content, name)
+        height, width, channels = (*picture.image.shape, 1)[:3]
+        if preprocess is not None:
+            preprocess.check_shape((height, width, channels), name)
     except DataError as error:
         return _Seen(digest.digest(), str(error))
-    return _Seen(digest.digest(), None, picture.frames, picture.image.shape[2:] == (4,))
+    return _Seen(digest.digest(), None, picture.frames, (height, width, channels))
 
 
 def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:
@@ -104,14 +112,15 @@ def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:
         lambda index: source.read(rows[index]), names, source.labels[np.array(rows, int)], source.classes
     )
     kept.digests = tuple(seen[row].digest for row in rows)
+    kept.shapes = np.array([seen[row].shape for row in rows], np.int32).reshape(-1, 3)
     return kept
 
 
 def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:
     if bad:
         listed = _some(bad, ", listed in the run")
-        yield f"{len(bad)} of {len(bad) + len(good)} pictures are bad and left out: {listed}"
+        yield f"{len(bad)} of {len(bad) + len(good)} images are bad and left out: {listed}"
     if animated := sum(found.frames > 1 for found in good):
-        yield f"{animated} pictures have several frames, of which the first is taken"
-    if transparent := sum(found.transparent for found in good):
-        yield f"{transparent} pictures are transparent in part, and laid on black"
+        yield f"{animated} images have several frames, of which the first is taken"
+    if transparent := sum(found.shape[2] == 4 for found in good):
+        yield f"{transparent} images are transparent in part, and laid on black"

@@ -17,6 +17,8 @@ from tlx.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tlx.data.preprocess import Preprocess
+
 Images = np.ndarray | Iterable["np.ndarray | Image"]
 """Images of one size, (B, H, W[, C]), or one by one, whose sizes may differ: arrays, or Pillow's of L, RGB or RGBA."""
 
@@ -137,6 +139,11 @@ class Subset:
         whole = names_of(self.source)
         return whole if whole is None else tuple(whole[i] for i in self.indices)
 
+    @property
+    def shapes(self) -> np.ndarray | None:
+        whole = shapes_of(self.source)
+        return whole if whole is None else whole[self.indices]
+
     def take(self, indices: np.ndarray) -> tuple[Images, np.ndarray]:
         """Gather images and labels as the source does."""
         return take(self.source, self.indices[indices])
@@ -240,6 +247,16 @@ def names_of(source: Source) -> tuple[str, ...] | None:
     return names
 
 
+def shapes_of(source: Source) -> np.ndarray | None:
+    """Return height, width and channels of each image, (N, 3) int32, where the source knows them without decoding.
+
+    >>> shapes_of(Subset(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0]), [0])) is None
+    True
+    """
+    shapes: np.ndarray | None = getattr(source, "shapes", None)
+    return shapes
+
+
 def take(source: Source, indices: np.ndarray) -> tuple[Images, np.ndarray]:
     """Gather examples: images, one array (B, H, W[, C]) where the sizes agree and else a list, and labels (B,) int32.
 
@@ -267,14 +284,18 @@ def digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(f"{image.dtype.str}{image.shape}".encode() + image.tobytes()).digest()
 
 
+EMPTY_CLASSES = ("refuse", "skip")
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """Say which examples a run uses, so that they can be had again.
 
     `source` is what `load_data` takes; `labels_per_class` caps training and validation at that many a class;
     `validation` and `test` are the shares of the training examples kept for these where the source has no such part;
-    `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the pictures
-    that may be bad and are left out. Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer than one
+    `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the images
+    that may be bad and are left out; `empty_classes` says whether a class folder without images is refused ("refuse")
+    or left out and noted ("skip"). Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer than one
     label a class, and for one name for two parts.
 
     >>> DataSpec("idx:mnist", labels_per_class=5).validation
@@ -290,6 +311,7 @@ class DataSpec:
     validation_split: str | None = None
     test_split: str | None = None
     skip_bad: float = 0.0
+    empty_classes: str = "refuse"
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str):
@@ -304,6 +326,8 @@ class DataSpec:
             number = isinstance(share, (int, float)) and not isinstance(share, bool)
             if not (number and math.isfinite(share) and 0 <= share < 1):
                 raise ConfigError(f"{name}: {share!r} is not a share from 0 up to (not including) 1")
+        if self.empty_classes not in EMPTY_CLASSES:
+            raise ConfigError(f"empty_classes: {self.empty_classes!r} is not one of {', '.join(EMPTY_CLASSES)}")
         named = [part for part in (self.train_split, self.validation_split, self.test_split) if part is not None]
         if len(set(named)) < len(named):
             raise ConfigError(f"splits: two of {', '.join(map(repr, named))} are the same; name different ones")
@@ -314,13 +338,15 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Request:
-    """What a kind of source is asked for: `where` stands after its colon, the rest as in `DataSpec`."""
+    """What a kind of source is asked for: `where` stands after its colon, the rest as in `load_data`."""
 
     where: str = ""
     train_split: str | None = None
     validation_split: str | None = None
     test_split: str | None = None
     skip_bad: float = 0.0
+    empty_classes: str = "refuse"
+    preprocess: Preprocess | None = None
     progress: bool = False
 
     def splits(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx import hosts
-from tlx.data import Data, Preprocess, Source, Subset, batches
+from tlx.data import Data, Preprocess, Source, Subset, batches, check_shapes
 from tlx.errors import ConfigError
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
@@ -114,6 +114,7 @@ def estimate(
     keep_programs()
     start = base if keep_head else base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
+    check_shapes(data, start.preprocess)
     model, variables = build_model(start.config), start.variables
     given = (model, variables, recipe, data.train, data.validation, start.preprocess)
     task, cache = make_task(*given, seed=seed, **how)

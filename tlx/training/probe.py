@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.data import Data, Feed, Preprocess, check_data, labels_of
+from tlx.data import Data, Feed, Preprocess, check_data, check_shapes, labels_of
 from tlx.data.source import Source, digests_of
 from tlx.errors import check_choice
 from tlx.models.head import Pool
@@ -155,6 +155,7 @@ def linear_probe(
     check_data(data, 1)
     start = base.with_head(data.classes, pool=pool)
     start = replace(start, preprocess=preprocess or base.preprocess)
+    check_shapes(data, start.preprocess)
     labels = labels_of(data.train)
     drawn = few_shot(labels, digests_of(data.train) if shots else (), data.classes, shots, draws)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}

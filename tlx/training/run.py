@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tlx import hosts
-from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, load_data
+from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, check_shapes, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice
 from tlx.files import home, write_json
@@ -151,6 +151,7 @@ def finetune(
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
     check_data(data, batch_size)
+    check_shapes(data, preprocess or base.preprocess)
     check_economy(batch_size, accumulate, ema)
     check_logs(logs)
     loss.check(len(data.classes))
@@ -369,7 +370,7 @@ def evaluate_run(
         if description["data"] is None:
             raise ConfigError(f"{path}: this run's data were arrays in memory: name data to evaluate on")
         doing("reading the data")
-        data = load_data(**_spec(path, description))
+        data = load_data(**_spec(path, description), preprocess=trained.preprocess)
         if data_fingerprint(data) != description["data_sha256"]:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
     size, source = description["batch_size"], getattr(data, part)
