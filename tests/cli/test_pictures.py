@@ -272,7 +272,7 @@ def test_what_systems_leave_behind_is_not_predicted(call, tmp_path):
         (tmp_path / name).write_bytes(PNG)
     called = call("predict", "mlp-mnist", tmp_path, "--json")
     assert [found["path"] for found in called.json["predictions"]] == [f"{tmp_path}/a.png"]
-    assert (called.code, called.err) == (0, "tlx: left out 3 hidden or system files\n")
+    assert (called.code, called.err) == (0, f"tlx: {tmp_path}: left out 3 hidden or system files\n")
 
 
 def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pets, refused):
@@ -291,9 +291,13 @@ def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pe
     ("classes", "words"),
     [
         ({}, "no images (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC); give a folder of them for each class"),
-        ({"cat": 0, "dog": 0}, "no pictures"),
+        ({"cat": 0, "dog": 0}, "no images"),
         ({"cat": 9}, "only one class, 'cat'"),
-        ({"cat": 9, "dog": 1, "eel": 0}, "are fewer than a batch of 64; lower batch_size"),
+        (
+            {"cat": 9, "dog": 1, "eel": 0},
+            "data/eel (empty); put images into them, take them away, or leave these classes out w",
+        ),
+        ({"cat": 9, "dog": 2}, "are fewer than a batch of 64; lower"),
         ({"caf\xe9": 5, "cafe\u0301": 5}, "'cafe\\u0301' and 'caf\\xe9' look alike"),
     ],
 )
@@ -315,7 +319,10 @@ def test_links_are_followed_but_not_in_a_circle(finetune, call, tmp_path, pets):
     assert (called.code, run["classes"], sum(run["sizes"].values())) == (0, list(CLASSES), 24)
     called = call("predict", "mlp-mnist", tmp_path / "data", "--json")
     assert (called.code, len(called.json["predictions"])) == (0, 24)
-    assert called.err == "tlx: left out 1 links to folders that were met before\n"
+    assert called.err.splitlines() == [
+        f"tlx: {tmp_path}/data: left out 1 links to folders that were met before (round)",
+        f"tlx: {tmp_path}/data: followed 3 links out of the folder (ant, bee, cat)",
+    ]
 
 
 ODD = ["sp ace", "new\nline", "日本", os.fsdecode(b"\xff\xc3\xa9")]
