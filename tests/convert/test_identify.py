@@ -11,7 +11,7 @@ from sources import (
 )
 
 from tlx.convert import TABLES, identify
-from tlx.presets.published import arch_named, config_of
+from tlx.presets.arch import arch_named, config_of
 
 
 def published_config(name):

@@ -21,7 +21,8 @@ from tlx.convert import TABLES, Conversion, make_plan, open_weights, verify
 from tlx.convert.reference import OUTPUT, _Torch, reference_for
 from tlx.convert.verify import INPUT
 from tlx.models import build_model, leaf_shapes
-from tlx.presets.published import arch_named, config_of, describe
+from tlx.presets.arch import arch_named, config_of
+from tlx.presets.published import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras
 AUXILIARY = 3_326_696  # parameters of Inception's auxiliary classifier

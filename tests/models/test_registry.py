@@ -58,13 +58,16 @@ def test_the_head_is_what_the_configuration_says():
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"architecture": "vgg"}, "unknown architecture 'vgg': use one of 'mlp', 'cnn'"),
+        (
+            {"architecture": "vgg"},
+            r"unknown architecture 'vgg', did you mean 'vgg19'\? tlx has 'mlp', 'cnn'.*--import FILE",
+        ),
         ({"classes": 0}, r"no hidden layers: \(6, 7\)"),
         ({"classes": -1}, r"sizes must be positive \(0 classes: no head\): classes=-1"),
-        ({"dtype": "float16"}, "unknown dtype 'float16': use one of 'float32', 'bfloat16'"),
+        ({"dtype": "float16"}, r"unknown dtype 'float16', did you mean 'bfloat16'\? Use one of 'float32', 'bfloat16'"),
         ({"architecture": "vgg16", "input_shape": [224, 31, 3]}, "vgg16 takes pictures from 32x32"),
         ({"hidden": [4, -1]}, r"hidden=\(4, -1\)"),
-        ({"input_shape": [0, 28, 1]}, r"input_shape=\(0, 28, 1\)"),
+        ({"input_shape": [0, 28, 1]}, r"sizes must be whole numbers above 0, not \(0, 28, 1\)"),
         ({"input_shape": [28, 28]}, r"input_shape is \(height, width, channels\), not \(28, 28\)"),
         ({"pool": "mean"}, "unknown pool 'mean'"),
         ({"dropout": 1.0}, "dropout must be .* not 1.0"),

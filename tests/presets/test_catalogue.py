@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from PIL import Image
 from tlx.errors import ConfigError
 from tlx.presets.catalogue import CIFAR, KERAS, TIMM, TORCHVISION, class_names, published, published_names
 from tlx.presets.hub import HubFile, Url
+from tlx.presets.hub_json import JsonFile
+from tlx.presets.hub_preprocess import described_preprocess, difference
 
 ARCHITECTURES = {
     *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
@@ -172,6 +175,8 @@ def test_timms_configuration(name):
     assert (entry.location.repo, entry.licence) == (cfg.hf_hub_id, cfg.license)
     assert cfg.hf_hub_filename in (None, entry.location.filename)
     assert (cfg.num_classes, cfg.crop_mode) == (1000, "center")
+    hub = JsonFile(Path("config.json"), {"pretrained_cfg": json.loads(json.dumps(cfg.to_dict(remove_null=True)))})
+    assert difference(described_preprocess(hub).value, entry.preprocess) is None  # as timm writes it to hubs
     config = data.resolve_data_config(pretrained_cfg=cfg.to_dict())
     transform = data.create_transform(**config, is_training=False)
     for picture in PICTURES:

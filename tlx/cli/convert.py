@@ -1,22 +1,27 @@
 """`tlx convert`: convert weight files, with proof, and back."""
 
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from tlx.cli.options import Command
+from tlx.cli.options import Command, read_config
 from tlx.cli.output import print_json, print_table
 from tlx.errors import ConfigError
 from tlx.files import home
 from tlx.progress import doing
 
 if TYPE_CHECKING:
+    from tlx.data import Preprocess
     from tlx.presets.conversion import Converted
 
 FOR_FILES = (
     "arch",
+    "preprocess",
+    "classes",
+    "hub_config",
     "verify",
     "input_size",
     "prefix",
@@ -42,6 +47,13 @@ class Convert(Command):
     """The folder to make; with --to the file."""
     arch: str | None = None
     """Who wrote the file, and what it holds: keras/vgg16, torchvision/resnet50 and so on; by default what fits it."""
+    preprocess: str | None = None
+    """A YAML or JSON file that says how the network sees images: height, width, channels, mean, std and so on, as
+    "preprocess" in a conversion's config.json; by default the folder's own configuration, or as published."""
+    classes: tuple[str, ...] = ()
+    """The names of the outputs in order, or a text file with one on each line; by default as for --preprocess."""
+    hub_config: bool = True
+    """Leave out the folder's own config.json and preprocessor_config.json."""
     to: Literal["tlx", "keras", "torchvision", "timm", "cifar", "safetensors"] = "tlx"
     """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths."""
     verify: bool = False
@@ -68,6 +80,8 @@ class Convert(Command):
     def run(self) -> None:
         doing(f"converting {self.source}")
         done = self._convert()
+        for note in done.notes:
+            print(f"tlx: {note}", file=sys.stderr)
         if self.json:
             differences = done.verification.differences if done.verification else ()
             print_json(
@@ -79,6 +93,7 @@ class Convert(Command):
                     "fresh": list(done.fresh),
                     "certificate": str(done.certificate) if done.certificate else None,
                     "preprocessing": done.preprocessing,
+                    "class_names": done.class_names,
                     "matched_by": done.matched_by,
                     "prefix": done.prefix,
                     "verification": {each.stage: each.relative for each in differences} if differences else None,
@@ -87,6 +102,8 @@ class Convert(Command):
             return
         print(f"{done.path}: {done.arch}, {done.coverage:.1%} of the leaves filled")
         print(f"preprocessing {done.preprocessing}")
+        if done.class_names:
+            print(f"class names {done.class_names}")
         if done.prefix:
             print(f"below the prefix {done.prefix!r}")
         if done.matched_by == "position":
@@ -128,6 +145,9 @@ class Convert(Command):
                 self.source,
                 self.dest if self.to == "tlx" else Path(between, "converted"),
                 arch=self.arch,
+                preprocess=_preprocess(self.preprocess),
+                classes=_classes(self.classes),
+                use_hub_config=self.hub_config,
                 input_size=self.input_size,
                 until=self.until,
                 head=self.head,
@@ -143,3 +163,26 @@ class Convert(Command):
                 return done
             written = export_weights(done.path, self.dest, self.to)
             return replace(done, path=written.path, arch=written.arch, certificate=None)
+
+
+def _preprocess(path: str | None) -> "Preprocess | None":
+    from tlx.data import Preprocess
+
+    if path is None:
+        return None
+    fields = read_config(home(path))
+    try:
+        return Preprocess.from_dict(fields.get("preprocess", fields))
+    except ConfigError as error:
+        raise ConfigError(f"--preprocess {path}: {error}") from error
+
+
+def _classes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names, or what stands on the lines of the file that one name names."""
+    if len(names) != 1 or not home(names[0]).is_file():
+        return names
+    try:
+        lines = home(names[0]).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--classes {names[0]}: cannot be read as text ({error})") from error
+    return tuple(line for line in lines if line)

@@ -10,7 +10,8 @@ from tlx.convert.rules import Table
 from tlx.convert.source import Source
 from tlx.convert.tables import TABLES
 from tlx.errors import WeightsError
-from tlx.models.registry import ARCHITECTURES
+from tlx.models.installed import load_installed
+from tlx.models.registry import architecture_named
 from tlx.tree.paths import matches
 from tlx.tree.summary import stage_of
 
@@ -41,6 +42,7 @@ def identify(source: Source, prefix: str | None = None, ignored: Sequence[str] =
     Nothing is read but names and shapes. Networks whose tables agree on the file (torchvision's ResNet and timm's) are
     all returned, the older library first. `prefix` and `ignored` are as in `make_plan`.
     """
+    load_installed()
     left_out = {name for name in source.tensors if any(matches(pattern, name.replace(".", "/")) for pattern in ignored)}
     scored = {table.name: _score(source, table, prefix, left_out) for table in TABLES.values()}
     scores = {name: score for name, score in scored.items() if score is not None}
@@ -66,7 +68,7 @@ def _score(source: Source, table: Table, prefix: str | None, ignored: set[str]) 
     """Count the modules that a table does not know, and the stages that a source does not have: cheap, but rough."""
     if (table.dialect == "keras") != bool(source.layers):
         return None
-    stages = {name for name in ARCHITECTURES[table.architecture].build().stage_names if "pool" not in name}
+    stages = {name for name in architecture_named(table.architecture).build().stage_names if "pool" not in name}
     if source.layers:
         whole, body = len(table.layers), len(table.layers) - len(table.hidden) - 1
         if len(source.layers) in (whole, body) and any(layer.name not in table.layers for layer in source.layers):

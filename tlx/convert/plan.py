@@ -10,7 +10,7 @@ from tlx.convert.rules import Ignored, Table, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.transforms import leaf_shape
 from tlx.errors import WeightsError
-from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, leaf_shapes
+from tlx.models.registry import ModelConfig, architecture_named, build_model, leaf_shapes
 from tlx.tree.paths import quote, select
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -121,7 +121,7 @@ def survey(
     full = ModelConfig(
         table.architecture,
         table.classes,
-        (*(input_size or ARCHITECTURES[table.architecture].input_shape[:2]), 3),
+        (*(input_size or architecture_named(table.architecture).input_shape[:2]), 3),
         hidden=table.hidden,
         pool=table.pool,
     )
@@ -172,7 +172,7 @@ def _fit_config(
                 config = replace(config, input_shape=(*config.input_shape[:2], shape[-2]))
     own_head = [name for path, (name, _) in expected.items() if path.startswith("params/head/") and name in tensors]
     if until is not None or not head or not own_head:
-        return replace(config, classes=0, hidden=(), pool=ARCHITECTURES[config.architecture].pool)
+        return replace(config, classes=0, hidden=(), pool=architecture_named(config.architecture).pool)
     logits = tensors.get(expected["params/head/logits/bias"][0])
     return replace(config, classes=logits.shape[0]) if logits and math.prod(logits.shape) else config
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tlx.errors import ConfigError
-from tlx.models.head import Pool
+from tlx.errors import ConfigError, check_choice
+from tlx.models.head import POOLS, Pool
 from tlx.tree.paths import quote
 
 Dialect = Literal["keras", "torch"]
+REFERENCES = ("keras", "torchvision", "timm")
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,24 @@ class Table:
     architecture: str
     dialect: Dialect
     rows: tuple[Row, ...]
-    reference: str
-    stages: tuple[tuple[str, str], ...]
+    reference: str = ""
+    stages: tuple[tuple[str, str], ...] = ()
     hidden: tuple[int, ...] = ()
     pool: Pool = "average"
     classes: int = 1000
     ignored: tuple[Ignored, ...] = ()
     layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("dialect", self.dialect, tuple(KINDS))
+        check_choice("pool", self.pool, POOLS)
+        for row in self.rows:
+            check_choice(f"kind of row {row.source!r}", row.kind, tuple(KINDS[self.dialect]))
+        library = self.reference.partition(":")[0]
+        if library:
+            check_choice("reference library", library, REFERENCES)
+        if self.classes < 0:
+            raise ConfigError(f"table {self.name}: classes must be at least 0, not {self.classes}")
 
     def entry(self, path: str) -> tuple[str, LeafRule, Row]:
         """Return the source's module, the rule and the row for a leaf's path such as 'params/base/block1_conv1/kernel'.

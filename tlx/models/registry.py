@@ -1,20 +1,24 @@
 """The registry: architectures by name, and the configuration that builds a model from one."""
 
 import functools
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice, suggestion
 from tlx.models.base import Base, cut
 from tlx.models.classifier import Classifier
 from tlx.models.compiler import hasty_options, jit
 from tlx.models.head import POOLS, Head, Pool
 from tlx.models.inception_v3 import inception_v3
+from tlx.models.installed import load_installed
 from tlx.models.mobilenet_v2 import mobilenet_v2
 from tlx.models.resnet import BLOCKS as RESNET_BLOCKS
 from tlx.models.resnet import cifar_resnet, resnet
@@ -31,6 +35,14 @@ class Build(Protocol):
     def __call__(self, *, dtype: Any = jnp.float32) -> Base: ...
 
 
+def check_input_shape(shape: object) -> None:
+    """Raise `ConfigError` for what is not three whole numbers above 0: height, width, channels."""
+    if not isinstance(shape, tuple) or len(shape) != 3:
+        raise ConfigError(f"input_shape is (height, width, channels), not {shape}")
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape):
+        raise ConfigError(f"input_shape: sizes must be whole numbers above 0, not {shape}")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How to build a base, the shape of picture it was made for, and the pooling its heads take by default.
@@ -42,6 +54,21 @@ class Architecture:
     input_shape: tuple[int, int, int]
     pool: Pool
     minimum: int = 1
+
+    def __post_init__(self) -> None:
+        if not callable(self.build):
+            raise ConfigError(f"build: {self.build!r:.60} is not a function that returns a tlx.models.Base")
+        check_input_shape(self.input_shape)
+        check_choice("pool", self.pool, POOLS)
+        if isinstance(self.minimum, bool) or not isinstance(self.minimum, int) or self.minimum < 1:
+            raise ConfigError(f"minimum: {self.minimum!r} is not a least height and width of 1 or more")
+
+    @property
+    def file(self) -> str:
+        """The name of the file that defines `build`, or of its module where that has no file."""
+        function = getattr(self.build, "func", self.build)  # of a functools.partial
+        module = getattr(function, "__module__", "")
+        return Path(getattr(sys.modules.get(module), "__file__", None) or module).name
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -67,7 +94,40 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mobilenet_v2_keras": Architecture(functools.partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
 }
 
+BUILT_IN = frozenset(ARCHITECTURES)
+
 DType = Literal["float32", "bfloat16"]
+
+
+def register(name: str, architecture: Architecture) -> None:
+    """Enter an architecture of one's own; a name may be entered again, as a notebook's cell does, but tlx's are taken.
+
+    Raise `ConfigError` for a name that is tlx's or could not stand in a configuration.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"architecture: {name!r} is not a name: use letters, digits, '_', '-' and '.'")
+    if name in BUILT_IN:
+        raise ConfigError(f"architecture: {name!r} is one of tlx's own: choose another name")
+    ARCHITECTURES[name] = architecture
+
+
+def architecture_named(name: str) -> Architecture:
+    """Return an architecture by name, one of tlx's or registered here or by an installed package.
+
+    Raise `ConfigError` that names the nearest one and says how to register another.
+
+    >>> architecture_named("cnn").pool
+    'flatten'
+    """
+    if name not in ARCHITECTURES:
+        load_installed()
+    if name not in ARCHITECTURES:
+        raise ConfigError(
+            f"unknown architecture {name!r}{suggestion(name, ARCHITECTURES) or ':'} tlx has {quote(ARCHITECTURES)}; "
+            "one of your own is there when the file that registers it is named (--import FILE.py) or imported first "
+            "(docs/adding-a-family.md)"
+        )
+    return ARCHITECTURES[name]
 
 
 @dataclass(frozen=True)
@@ -92,27 +152,22 @@ class ModelConfig:
         for name in ("input_shape", "hidden"):  # lists would make the model unhashable, and jit needs the hash
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.architecture not in ARCHITECTURES:
-            raise ConfigError(f"unknown architecture {self.architecture!r}: use one of {quote(ARCHITECTURES)}")
-        if len(self.input_shape) != 3:
-            raise ConfigError(f"input_shape is (height, width, channels), not {self.input_shape}")
-        if self.classes < 0 or any(size < 1 for size in (*self.hidden, *self.input_shape)):
+        minimum = architecture_named(self.architecture).minimum
+        check_input_shape(self.input_shape)
+        if self.classes < 0 or any(size < 1 for size in self.hidden):
             raise ConfigError(
                 f"sizes must be positive (0 classes: no head): classes={self.classes}, hidden={self.hidden}, "
                 f"input_shape={self.input_shape}"
             )
         if not self.classes and self.hidden:
             raise ConfigError(f"0 classes mean no head, which has no hidden layers: {self.hidden}")
-        minimum = ARCHITECTURES[self.architecture].minimum
         if self.until is None and min(self.input_shape[:2]) < minimum:
             raise ConfigError(
                 f"{self.architecture} takes pictures from {minimum}x{minimum}, not {self.input_shape[:2]}: enlarge "
                 "them, or cut the base with until="
             )
-        if self.pool not in POOLS:
-            raise ConfigError(f"unknown pool {self.pool!r}: use one of {quote(POOLS)}")
-        if self.dtype not in get_args(DType):
-            raise ConfigError(f"unknown dtype {self.dtype!r}: use one of {quote(get_args(DType))}")
+        check_choice("pool", self.pool, POOLS)
+        check_choice("dtype", self.dtype, get_args(DType))
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and under 1, not {self.dropout}")
 
@@ -141,7 +196,7 @@ def build_model(config: ModelConfig) -> Classifier:
     """
     dtype = jnp.dtype(config.dtype)
     head = Head(config.classes, hidden=config.hidden, pool=config.pool, dropout=config.dropout, dtype=dtype)
-    base = ARCHITECTURES[config.architecture].build(dtype=dtype)
+    base = architecture_named(config.architecture).build(dtype=dtype)
     return Classifier(base=base if config.until is None else cut(base, config.until), head=head)
 
 

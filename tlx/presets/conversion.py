@@ -19,13 +19,17 @@ from tlx.convert.source import Source, Tensor
 from tlx.convert.tables import table_of
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
+from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, WeightsError
 from tlx.files import home, write_json
 from tlx.models.registry import ModelConfig, leaf_shapes
+from tlx.presets.arch import Arch, arch_named, arch_of_file
 from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle
+from tlx.presets.hub_config import HubConfig, hub_config
 from tlx.presets.load import find
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.published import Arch, arch_named, arch_of_file, describe
+from tlx.presets.published import describe
+from tlx.presets.stated import settle
 from tlx.tree.paths import quote, unflatten
 
 KEPT = "kept.safetensors"  # beside the weights: what the source has and no leaf takes
@@ -36,8 +40,9 @@ class Converted:
     """What a conversion came to.
 
     `arch` names the table; `ignored` are the source's tensors without use, each with the reason, `fresh` the leaves
-    without a tensor, `coverage` the share of leaves with one. `preprocessing` names the published entry whose it is,
-    and says 'assumed' where that is not sure. `certificate` and `verification` are None where none was made.
+    without a tensor, `coverage` the share of leaves with one. `preprocessing` says whose it is, and 'assumed' where
+    that is not sure; `class_names` whose they are, where the folder of the source or the caller names them. `notes` are
+    what should be said of the source beside that. `certificate` and `verification` are None where none was made.
     """
 
     path: Path
@@ -50,6 +55,8 @@ class Converted:
     matched_by: str = "name"
     prefix: str = ""
     preprocessing: str = ""
+    class_names: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def convert_weights(
@@ -57,9 +64,12 @@ def convert_weights(
     dest: str | Path,
     *,
     arch: str | None = None,
+    preprocess: Preprocess | None = None,
+    classes: Sequence[str] = (),
     input_size: tuple[int, int] | None = None,
     until: str | None = None,
     head: bool = True,
+    use_hub_config: bool = True,
     prefix: str | None = None,
     ignored: Sequence[str] = (),
     fresh: Sequence[str] = (),
@@ -72,8 +82,11 @@ def convert_weights(
 
     `arch` names who wrote the file and what it holds ('keras/vgg16', 'torchvision/resnet50', 'cifar/resnet20'); left
     out, names and shapes tell, and the preprocessing is assumed unless the file's hash is a published one. Of the
-    others see `make_plan`; `fresh` leaves are initialised by `seed`. With `compare` the reference library loads the
-    file into its own network, too, and both run beside each other (`verify`).
+    others see `make_plan`. `preprocess` says how the network sees images, and `classes` what its outputs are called.
+    Else, where the source is a folder as model hubs lay them out, its own `config.json` and `preprocessor_config.json`
+    do, and must agree with the weights, `arch` and the rest; without `use_hub_config` they are not read. `fresh` leaves
+    are initialised by `seed`. With `compare` the reference library loads the file into its own network, too, and both
+    run beside each other (`verify`).
 
     The folder holds what `save` writes, `certificate.json`, and, where the source has tensors that belong to the
     network but fill no leaf, `kept.safetensors`. No more than about one tensor is in memory. Raise `WeightsError` for a
@@ -85,24 +98,46 @@ def convert_weights(
     if compare and fresh:
         raise ConfigError("what is initialised cannot be compared: leave out --fresh or --verify")
     opened = open_weights(source)
-    known = arch_named(arch) if arch is not None else _identified(opened, prefix, ignored)
+    hub = hub_config(Path(source), opened) if use_hub_config else HubConfig()
+    if arch is not None:
+        known = arch_named(arch)
+    elif hub.table is not None:
+        known = replace(arch_named(hub.table), assumed=True)
+    else:
+        known = _identified(opened, prefix, ignored)
+    known, stated = settle(
+        known,
+        hub,
+        opened.path,
+        named=arch is not None,
+        preprocess=preprocess,
+        classes=_class_names(classes),
+        input_size=input_size,
+    )
     graph = read_graph(opened)
     if graph is not None and head and until is None:
         check_graph(opened, graph, known.table)
-    published_size = (known.entry.preprocess.height, known.entry.preprocess.width)
-    plan = make_plan(
-        opened,
-        known.table,
-        input_size=input_size or (graph and graph.input_size) or published_size,
-        until=until,
-        head=head,
-        prefix=prefix,
-        ignored=ignored,
-        fresh=fresh,
-    )
+    try:
+        plan = make_plan(
+            opened,
+            known.table,
+            input_size=stated.size or (graph and graph.input_size) or known.size,
+            until=until,
+            head=head,
+            prefix=prefix,
+            ignored=ignored,
+            fresh=fresh,
+        )
+    except WeightsError as error:
+        if arch is not None or hub.architecture is None:
+            raise
+        said = hub.architecture
+        raise WeightsError(
+            f"{error} ({said.where} says what it is: name another --arch, or --no-hub-config)"
+        ) from error
     allowed = {"allow_nonfinite": allow_nonfinite, "allow_negative_variance": allow_negative_variance}
-    conversion = Conversion(plan, str(opened.path), **allowed, seed=seed)
-    described = describe(known, plan, opened)
+    conversion = Conversion(plan, str(opened.path), allow_nonfinite, allow_negative_variance, seed)
+    described = describe(known, plan, opened, stated)
     verification: list[Verification] = []
 
     def write(file: Path) -> dict[str, Any]:
@@ -131,7 +166,15 @@ def convert_weights(
         matched_by=plan.matched_by,
         prefix=plan.prefix,
         preprocessing=str(described.card["preprocessing"]),
+        class_names=str(described.card.get("class names", "")),
+        notes=hub.notes,
     )
+
+
+def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(classes, str):
+        raise ConfigError(f"classes: {classes!r} is one string; give a tuple of names")
+    return tuple(classes)
 
 
 def _identified(source: Source, prefix: str | None, ignored: Sequence[str]) -> Arch:
@@ -139,7 +182,8 @@ def _identified(source: Source, prefix: str | None, ignored: Sequence[str]) -> A
     found = identify(source, prefix, ignored)
     if not found:
         raise WeightsError(
-            f"{source.path}: of no architecture that tlx knows: it holds {quote(source.tensors, 6)}; name one (--arch)"
+            f"{source.path}: of no architecture that tlx knows: it holds {quote(source.tensors, 6)}; name "
+            "one (--arch), or register your own (--import FILE.py, docs/adding-a-family.md)"
         )
     others = [each.table.name for each in found[1:] if each.table.architecture != found[0].table.architecture]
     if found[0].is_complete and others:

@@ -14,7 +14,14 @@ from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
-from tlx.models.registry import ARCHITECTURES, ModelConfig, build_model, init_head, init_variables, leaf_shapes
+from tlx.models.registry import (
+    ModelConfig,
+    architecture_named,
+    build_model,
+    init_head,
+    init_variables,
+    leaf_shapes,
+)
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import Resize, graft, join, split
 
@@ -90,7 +97,7 @@ class Pretrained:
             self.config,
             classes=len(classes),
             hidden=hidden,
-            pool=pool or ARCHITECTURES[self.config.architecture].pool,
+            pool=pool or architecture_named(self.config.architecture).pool,
             dropout=dropout,
         )
         base, head = split(self.variables)[0], init_head(config, seed)
@@ -104,7 +111,7 @@ class Pretrained:
         >>> tlx.load("cnn-mnist").without_head().classes
         ()
         """
-        architecture = ARCHITECTURES[self.config.architecture]
+        architecture = architecture_named(self.config.architecture)
         config = replace(self.config, classes=0, hidden=(), pool=architecture.pool, dropout=0.0)
         return replace(self, config=config, variables=_only(self.variables, config), classes=(), card=self._origin)
 

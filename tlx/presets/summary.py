@@ -13,9 +13,9 @@ from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
 from tlx.errors import CheckpointError, ConfigError
 from tlx.models.registry import init_variables
+from tlx.presets.arch import config_of
 from tlx.presets.bundle import load_bundle
 from tlx.presets.catalogue import published
-from tlx.presets.published import config_of
 from tlx.tree.labels import FROZEN, label_tree
 from tlx.tree.paths import quote
 from tlx.tree.summary import Row, Summary, stage_of, summarize

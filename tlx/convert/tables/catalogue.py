@@ -1,10 +1,11 @@
 """All tables by name."""
 
-import difflib
+from collections.abc import Container
 
 from tlx.convert.rules import Table
 from tlx.convert.tables import inception_v3, mobilenet_v2, resnet, vgg, xception
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, suggestion
+from tlx.models.installed import load_installed
 
 TABLES: dict[str, Table] = {
     table.name: table for family in (vgg, resnet, xception, inception_v3, mobilenet_v2) for table in family.TABLES
@@ -18,9 +19,32 @@ def table_named(name: str) -> Table:
     'resnet50'
     """
     if name not in TABLES:
-        near = difflib.get_close_matches(name, TABLES, 1, 0)
-        raise ConfigError(f"unknown architecture {name!r}, did you mean {near[0]!r}? It is one of {', '.join(TABLES)}")
+        load_installed()
+    if name not in TABLES:
+        raise ConfigError(f"unknown table {name!r}{suggestion(name, TABLES) or ':'} it is one of {', '.join(TABLES)}")
     return TABLES[name]
+
+
+BUILT_IN = frozenset(TABLES)
+
+
+def check_free_name(table: Table, own: Container[str]) -> None:
+    """Raise `ConfigError` for a table whose name is taken, but by an `own` one, or is not 'SOURCE/NETWORK'."""
+    source, _, network = table.name.partition("/")
+    if not source or not network:
+        raise ConfigError(f"table: {table.name!r} is not 'SOURCE/NETWORK', such as 'lab/{table.architecture}'")
+    if table.name in BUILT_IN or (table.name in TABLES and table.name not in own):
+        raise ConfigError(f"table: {table.name!r} is there already: choose another name")
+
+
+def sources() -> tuple[str, ...]:
+    """Name who writes files that tables read.
+
+    >>> sources()[:2]
+    ('keras', 'torchvision')
+    """
+    load_installed()
+    return tuple(dict.fromkeys(name.partition("/")[0] for name in TABLES))
 
 
 def table_of(source: str, architecture: str) -> Table:

@@ -1,0 +1,27 @@
+"""Installed packages that register architectures: the entry points of the group `tlx.architectures`."""
+
+import logging
+from importlib import metadata
+
+GROUP = "tlx.architectures"
+_loaded: set[str] = set()
+
+
+def load_installed() -> None:
+    """Load every entry point of the group once: a module that registers as it is imported, or a function that does.
+
+    One that cannot be loaded is reported (logger "tlx") and keeps nobody from the others.
+    """
+    for point in metadata.entry_points(group=GROUP):
+        if point.value in _loaded:
+            continue
+        _loaded.add(point.value)  # first, since what it loads may look up an architecture
+        try:
+            found = point.load()
+            if callable(found):
+                found()
+        except Exception as error:  # whatever a package raises
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            logging.getLogger("tlx").warning(
+                "tlx: the entry point %s of %s cannot be loaded (%s)", point.name, GROUP, told
+            )
