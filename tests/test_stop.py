@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tlx.errors import StoppedError
 from tlx.stop import StopOnSignals, check, never, stopping_at_once
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 def wait_for(condition):
@@ -121,6 +122,27 @@ def test_what_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, own)
+
+
+def test_what_nohup_ignores_stays_ignored():
+    program = "import signal, tlx.stop; print(signal.SIGHUP in tlx.stop.heeded())"
+    for before, heeds in (([], "True\n"), (["nohup"], "False\n")):
+        done = subprocess.run([*before, sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == heeds
+
+
+def test_in_another_thread_nothing_is_handled_and_nothing_asked():
+    found = []
+
+    def work():
+        before = [signal.getsignal(number) for number in SIGNALS]
+        with stopping_at_once(), StopOnSignals() as stop:
+            found.extend([stop(), [signal.getsignal(number) for number in SIGNALS] == before])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False, True]
 
 
 def test_it_ends_though_a_child_lives_on():

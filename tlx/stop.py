@@ -9,16 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
+from typing import Any
 
 from tlx.errors import StoppedError
 
 Stop = Callable[[], bool]
 """What `fit` and `finetune` ask, after every step, whether they are to save and stop."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 def heeded() -> list[signal.Signals]:
-    """Return those of the signals that are not ignored, as SIGINT is in a script's background."""
+    """Return those of the signals that this thread can handle and that are not ignored.
+
+    SIGINT is ignored in a script's background, SIGHUP under `nohup`. Python lets only the main thread handle signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
 
@@ -51,7 +57,7 @@ def within_import(frame: FrameType | None) -> bool:
 
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Within this context SIGTERM and SIGINT end the process with `StoppedError`'s code: where nothing needs saving.
+    """Within this context `SIGNALS` end the process with `StoppedError`'s code: where nothing needs saving.
 
     It raises `SystemExit`: temporary files are removed on the way out, and code that catches an `Exception` does not
     catch it. Within an import (`within_import`) nothing is raised, and the process ends there.
@@ -75,12 +81,13 @@ def stopping_at_once() -> Iterator[None]:
 
 
 class StopOnSignals:
-    """Within this context the first SIGTERM or SIGINT asks for a stop, and one a second later ends the process at once.
+    """Within this context the first SIGTERM, SIGINT or SIGHUP asks for a stop; one a second later ends the process.
 
     Python runs a signal's handler between two of its own instructions, and a compilation by XLA is one. So the
     interpreter's own handler wakes a thread (`signal.set_wakeup_fd`), which counts; what comes within a second is taken
-    for the same request, which a terminal and a scheduler may both pass on. What is ignored stays so. Enter it in the
-    main thread, and fork no processes within it.
+    for the same request, which a terminal and a scheduler may both pass on. What is ignored stays so. Fork no processes
+    within it. In another thread than the main one, where Python handles no signals, it changes nothing, and its `Stop`
+    says no: ask for a stop in another way there.
 
     >>> with StopOnSignals() as stop:
     ...     os.kill(os.getpid(), signal.SIGTERM)
@@ -90,6 +97,9 @@ class StopOnSignals:
 
     def __enter__(self) -> Stop:
         self._asked = threading.Event()
+        self._before: dict[signal.Signals, Any] | None = None
+        if threading.current_thread() is not threading.main_thread():
+            return self._asked.is_set
         self._wakes, self._woken = socket.socketpair()
         self._wakes.setblocking(False)
         self._fd_before = signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
@@ -101,6 +111,8 @@ class StopOnSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._before is None:
+            return
         for each, handler in self._before.items():
             signal.signal(each, handler)
         signal.set_wakeup_fd(self._fd_before)

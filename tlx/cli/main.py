@@ -1,6 +1,6 @@
 """The entry point: find the subcommand, run it, and turn failures into one line and an exit code."""
 
-import io
+import contextlib
 import logging
 import os
 import signal
@@ -14,14 +14,15 @@ from typing import Any
 
 from tlx.cli import large_pages
 from tlx.cli.options import Command, nearest, parse
+from tlx.cli.streams import drop_output, repair_streams
 from tlx.errors import ConfigError, StorageError, TlxError
 from tlx.progress import doing, lines
-from tlx.stop import within_import
+from tlx.stop import SIGNALS, within_import
 
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
 MEANT = {"version": "--version", "train": "finetune", "test": "evaluate", "list": "presets"}  # other tools' words
 
-INTERRUPTED = 130
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the signal, as a shell has it
 INTERRUPTED_LINE = "tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN"
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how XLA says it
 
@@ -31,17 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     for stream in (sys.stdout, sys.stderr):  # a file name need not be good UTF-8
-        if isinstance(stream, io.TextIOWrapper):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata, in Python's own words
     logging.basicConfig(format="%(message)s")  # else a library may, and put "WARNING:tlx:" before tlx's own lines
     for name in ("absl", "asyncio"):  # Orbax tells through them of each failure that it also raises, with tracebacks
         logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL)
     try:
-        sys.exit(_run(arguments))
+        try:
+            code: Any = _run(arguments)
+        except SystemExit as stop:  # of --help
+            code = stop.code
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where what cannot be written has an exit code
+        sys.exit(code)
     except BrokenPipeError:  # whoever read our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        drop_output()
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -61,6 +68,7 @@ def entry() -> None:
     After a full disk, threads of TensorStore and TensorBoard's writer would each print a traceback as Python ends.
     Where all is done, a request to stop comes too late: it is not to make the exit code another.
     """
+    repair_streams()
     if "--debug" not in sys.argv:  # else XLA alarms about a program that takes it two minutes; what fails is raised
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     large_pages.restart()
@@ -71,10 +79,11 @@ def entry() -> None:
         main()
     except SystemExit as stop:
         if not stop.code:
-            for each in (signal.SIGTERM, signal.SIGINT):
+            for each in SIGNALS:
                 signal.signal(each, signal.SIG_IGN)
             raise
-        sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(stop.code))
 

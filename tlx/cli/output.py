@@ -72,7 +72,9 @@ def print_table(
     if not _fits(shown, console.width, plain, stacked=stacked):
         _print_rows(made, console.width)
         return
-    console.print(_table(shown, console.width, plain, stacked=stacked))
+    with console.capture() as drawn:  # rich itself would end the process where nobody reads, with a code of its own
+        console.print(_table(shown, console.width, plain, stacked=stacked))
+    print(drawn.get(), end="")
     if left_out:
         print(_folded(f"(no room for {', '.join(left_out)}: widen the window, or see --json)", console.width))
 

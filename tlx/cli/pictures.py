@@ -36,10 +36,18 @@ def _expanded(inputs: Iterable[str]) -> Iterator[str]:
     """Put the lines of standard input where - stands."""
     for name in inputs:
         if name == "-":
-            text = sys.stdin.buffer.read().decode(sys.getfilesystemencoding(), "surrogateescape")
+            text = _standard_input().decode(sys.getfilesystemencoding(), "surrogateescape")
             yield from (line for line in text.split("\0" if "\0" in text else "\n") if line.strip())
         else:
             yield name
+
+
+def _standard_input() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except (OSError, ValueError, AttributeError) as error:  # a directory, closed, or None
+        reason = getattr(error, "strerror", None) or "it is closed"
+        raise DataError(f"-: standard input cannot be read ({reason}): name files") from error
 
 
 def check_faults(faults: Sequence[str], total: int, allowed: float) -> None:

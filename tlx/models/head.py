@@ -73,9 +73,7 @@ def pooled(features: jax.Array, pool: Pool) -> jax.Array:
         raise ConfigError(f"the base leaves features of shape {features.shape[1:]}: use larger pictures")
     if features.ndim > 2 and pool == "average7x7":
         if features.ndim != 4:
-            raise ConfigError(
-                f"pool 'average7x7' takes features (B, H, W, C), not {features.shape}: use another pool"
-            )
+            raise ConfigError(f"pool 'average7x7' takes features (B, H, W, C), not {features.shape}: use another pool")
         features, pool = adaptive_avg_pool(features, 7), "flatten"
     if features.ndim == 2 or pool == "flatten":
         return features.reshape(features.shape[0], -1)
