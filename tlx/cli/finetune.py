@@ -178,6 +178,9 @@ class Finetune(TransferOptions):
         out = value_of("out", arguments)
         if out is None:
             raise ConfigError("--resume needs --out, the directory of the run that is to go on")
+        from tlx.training.lock import check_unlocked
+
+        check_unlocked(home(out))
         config = home(out) / "config.yaml"
         if not config.is_file():
             raise CheckpointError(f"{out}: no run of tlx finetune was begun there (config.yaml is missing)")
@@ -206,9 +209,12 @@ class Finetune(TransferOptions):
     def _run(self) -> None:
         import tlx
         from tlx.hosts import is_first, of_first
+        from tlx.training.lock import check_unlocked
         from tlx.training.loss import Loss
 
         self.check_options(self.out)
+        if self.out is not None:
+            of_first(lambda: check_unlocked(home(self.out or "")))
         if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
             raise ConfigError(
                 f"--checkpoint-every: {self.checkpoint_every} is no number of seconds; say 10, for example"

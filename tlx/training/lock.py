@@ -4,20 +4,24 @@ import contextlib
 import errno
 import logging
 import os
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tlx.errors import StorageError
 
 LOCK = ".lock"
+_AGAIN = 0.1  # seconds, far longer than `check_unlocked` holds a lock
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a directory for this process, and raise `StorageError` where another one holds it.
+    """Hold a directory for this process, and raise `StorageError` where another one holds it, naming that one.
 
-    What is locked, by the kernel (flock), is an empty file, `.lock`: a process that died holds nothing, and network
-    file systems that know such locks know them of files. Where platform or file system have none, the log `tlx` warns.
+    What is locked, by the kernel (flock), is a file, `.lock`, that says which process holds it: one that died holds
+    nothing, whatever the file says, and network file systems that know such locks know them of files. Where platform or
+    file system have none, the log `tlx` warns.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
@@ -36,15 +40,47 @@ def locked(directory: Path) -> Iterator[None]:
         return
     try:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_AGAIN)
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StorageError(
-                    f"{directory}: another process is writing this run: wait for it, stop it or name another directory"
-                ) from error
+                raise _held(directory, opened) from error
             logging.getLogger("tlx").warning(
                 "tlx: %s: is not locked, which its file system cannot (%s)", directory, error
             )
+        with contextlib.suppress(OSError):  # on a full disk a lock is a lock all the same
+            os.truncate(opened, 0)
+            os.pwrite(opened, f"{os.getpid()} {socket.gethostname()}\n".encode("utf-8", "replace"), 0)
         yield
     finally:
         os.close(opened)
+
+
+def check_unlocked(directory: Path) -> None:
+    """Raise `StorageError` where another process holds a directory (`locked`), before anything is loaded for it.
+
+    >>> check_unlocked(Path("no/such/directory"))
+    """
+    try:
+        import fcntl
+
+        opened = os.open(directory / LOCK, os.O_RDONLY)
+    except (ImportError, OSError):  # nothing is held, or nothing can be
+        return
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise _held(directory, opened) from error
+    finally:
+        os.close(opened)
+
+
+def _held(directory: Path, opened: int) -> StorageError:
+    """Say that another process has a directory, and which one its lock names."""
+    pid, _, host = os.pread(opened, 300, 0).decode("utf-8", "replace").strip().partition(" ")
+    who = f"another process ({pid} on {host})" if pid.isdecimal() and host.isprintable() else "another process"
+    return StorageError(f"{directory}: {who} is writing this run: wait for it, stop it or name another directory")

@@ -11,7 +11,7 @@ import yaml
 
 from tlx.errors import CheckpointError, ConfigError, StorageError, suggestion
 from tlx.files import sync, write_bytes, write_json
-from tlx.training.lock import LOCK, locked
+from tlx.training.lock import LOCK, check_unlocked, locked
 
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
@@ -41,6 +41,7 @@ def entered(
             sync(out.parent)
         except OSError as error:
             raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory") from error
+    check_unlocked(out)  # first, for what is there may be changing
     _check_own(out, resume)
     with locked(out):
         yield _enter(out, description, config, resume, allow)
