@@ -26,7 +26,7 @@ BELOW = {
     "convert": {"models", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
-    "presets": {"convert", "data", "models", "tree", "table", "files", "errors"},
+    "presets": {"convert", "data", "models", "tree", "table", "files", "progress", "errors"},
     "training": {
         *("optim", "data", "models", "presets", "recipes", "tree"),
         *("table", "files", "stop", "progress", "hosts", "version", "errors"),

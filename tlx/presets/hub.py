@@ -4,18 +4,20 @@ import hashlib
 import logging
 import os
 import re
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tlx.convert.opening import one_line
 from tlx.errors import ConfigError, DownloadError, StorageError, TlxError, UnsafeFileError
 from tlx.files import home, write_bytes
-from tlx.presets.transfer import LOOPBACK, discard, transfer
+from tlx.presets.transfer import LOOPBACK, TIMEOUT, discard, transfer
 
 LOCK_SECONDS = 3600.0  # for another process to fetch the same file
 MAGIC = {".h5": (b"\x89HDF",), ".pth": (b"PK\x03\x04", b"\x80"), ".th": (b"PK\x03\x04", b"\x80")}  # zip, pickle
+_ABSENT = "is not there"
 _FORBIDDEN = "TLX_OFFLINE or HF_HUB_OFFLINE forbids to fetch it"
 PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
@@ -100,8 +102,8 @@ Location = Url | HubFile
 def cache_dir() -> Path:
     """Return the folder of fetched files: `TLX_CACHE`, or tlx in the user's cache folder (`XDG_CACHE_HOME`).
 
-    Files of the Hugging Face hub are in its own cache (`HF_HOME`, `HF_HUB_CACHE`), which other libraries share, unless
-    `TLX_CACHE` is set, which then holds everything.
+    Files of the Hugging Face hub are also looked for in its own cache (`HF_HOME`, `HF_HUB_CACHE`), where other
+    libraries may have put them, unless `TLX_CACHE` is set, which then holds everything.
 
     >>> cache_dir().is_absolute()
     True
@@ -122,17 +124,18 @@ def cached_path(location: Location) -> Path:
         folder = cache_dir() / "hub" / location.repo
         return (folder if location.revision == "main" else folder / location.revision) / location.filename
     name = re.sub(r"[^\w.-]", "_", urlsplit(location.url).path.rpartition("/")[2])[-200:]
-    return cache_dir() / "urls" / f"{hashlib.sha256(location.url.encode()).hexdigest()[:12]}-{name}"
+    return cache_dir() / "urls" / hashlib.sha256(location.url.encode()).hexdigest()[:12] / (name.strip(".") or "file")
 
 
-def fetch(location: Location, *, progress: bool | None = None) -> Path:
+def fetch(location: Location, *, progress: bool = True) -> Path:
     """Return the path of a published file, from the cache or else from where it is published.
 
     What is fetched has its final name only when it is whole and its hash right; what came before an interruption is
-    gone on from; two processes that want the same file fetch it once. A cached file that is no longer what was fetched
-    is reported (logger "tlx") and fetched again. `progress` shows a bar on standard error, and by default does where
-    that is a terminal. With `TLX_OFFLINE=1` or `HF_HUB_OFFLINE=1` nothing but the cache is used. Files on the hub go
-    through `huggingface_hub`, so that `HF_ENDPOINT` and `HF_TOKEN` count; it begins an interrupted file anew.
+    gone on from; no more is written than was published, and what comes too slowly is given up (`transfer`); two
+    processes that want the same file fetch it once. A cached file that is no longer what was fetched is reported
+    (logger "tlx") and fetched again. Standard error shows a bar where it is a terminal, unless `progress` is False;
+    elsewhere what has come is reported as progress. With `TLX_OFFLINE=1` or `HF_HUB_OFFLINE=1` nothing but the cache is
+    used. For files of the Hugging Face hub `HF_ENDPOINT` and `HF_TOKEN` count.
 
     Raise `DownloadError` for what cannot be fetched or is not what was published, naming the path where it may be put
     by hand, `UnsafeFileError` for a redirect that leaves https://, and `StorageError` where the disk is full or the
@@ -147,15 +150,13 @@ def fetch(location: Location, *, progress: bool | None = None) -> Path:
     b'content'
     """
     path = cached_path(location)
-    shown = sys.stderr.isatty() if progress is None else progress
     try:
         if isinstance(location, HubFile):
-            return _fetch_from_hub(location, path, shown)
-        return _fetch_url(location, path, shown)
+            return _fetch_from_hub(location, path, progress)
+        return _fetch_url(location, path, progress)
     except DownloadError as error:
-        if path.exists():
-            raise
-        raise DownloadError(f"{error}; or fetch it elsewhere and put it at {path}") from error
+        cure = f"fetch it elsewhere and name it (--weights FILE, tlx.load(name, FILE)), or put it at {path}"
+        raise DownloadError(f"{error}: {cure}") from error
     except OSError as error:
         where, why = error.filename or path, error.strerror or error
         raise StorageError(f"{where}: {why}: free the disk, or name another folder by TLX_CACHE") from error
@@ -167,14 +168,15 @@ def is_offline() -> bool:
     return any(value.lower() in ("1", "true", "yes", "on") for value in values)
 
 
-def _fetch_url(location: Url, path: Path, progress: bool) -> Path:
+def _fetch_url(location: Url, path: Path, progress: bool, headers: Mapping[str, str] | None = None) -> Path:
     import filelock
 
     fault = _cached_fault(location, path)
     if fault is None:
         return path
     if is_offline():
-        raise DownloadError(f"{location.url}: {_FORBIDDEN}, and {path} {fault}")
+        where = "it is not in the cache" if fault == _ABSENT else f"{path} {fault}"
+        raise DownloadError(f"{location.url}: {_FORBIDDEN}, and {where}")
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,8 +186,8 @@ def _fetch_url(location: Url, path: Path, progress: bool) -> Path:
                 return path
             if path.exists():
                 logging.getLogger("tlx").warning("tlx: %s %s: fetching it again", path, fault)
-            _complete(location, partial, progress)
-            if not location.checked:
+            _complete(location, partial, progress, headers)
+            if not location.checked or headers is not None:  # of a file of the hub nothing is known without asking it
                 write_bytes(_own_hash(path), _hash(partial, "sha256").encode())
             partial.replace(path)
             discard(partial)
@@ -194,10 +196,11 @@ def _fetch_url(location: Url, path: Path, progress: bool) -> Path:
     return path
 
 
-def _complete(location: Url, partial: Path, progress: bool) -> None:
+def _complete(location: Url, partial: Path, progress: bool, headers: Mapping[str, str] | None) -> None:
     """Transfer what was published to `partial`; once more where an earlier attempt's beginning did not belong to it."""
     for _ in range(2):
-        resumed = transfer(location.url, partial, size=location.size, checked=location.checked, progress=progress)
+        known: dict[str, Any] = {"size": location.size, "checked": location.checked}
+        resumed = transfer(location.url, partial, **known, progress=progress, headers=headers)
         fault = _fault(location, partial, Path(partial.stem).suffix)
         if fault is None:
             return
@@ -207,70 +210,64 @@ def _complete(location: Url, partial: Path, progress: bool) -> None:
     raise DownloadError(f"{location.url}: what came {fault}")
 
 
-def _fetch_from_hub(file: HubFile, by_hand: Path, progress: bool) -> Path:
-    if by_hand.is_file():
-        fault = _kind_fault(by_hand, by_hand.suffix)
-        if fault is None:
-            return by_hand
-        raise DownloadError(f"{by_hand} {fault}: put another file there, or none")
+def _fetch_from_hub(file: HubFile, path: Path, progress: bool) -> Path:
+    """Return a file of the hub from tlx's cache, from the hub's own, or from the hub, which says what it must be."""
     import huggingface_hub
 
     endpoint = os.environ.get("HF_ENDPOINT") or None  # now, not when huggingface_hub was imported
     url = huggingface_hub.hf_hub_url(file.repo, file.filename, revision=file.revision, endpoint=endpoint)
-
-    where: dict[str, Any] = {"repo_id": file.repo, "filename": file.filename, "revision": file.revision}
-    where["cache_dir"] = cache_dir() / "huggingface" if os.environ.get("TLX_CACHE") else None
-    if is_offline():  # hf_hub_download may reach for the network also where it is told to look at files only
-        found = huggingface_hub.try_to_load_from_cache(**where)
-        if not isinstance(found, str):
-            raise DownloadError(f"{url}: {_FORBIDDEN}, and it is not in the cache")
-        fault = _blob_fault(Path(found))
-        if fault is not None:
-            raise DownloadError(f"{url}: {_FORBIDDEN}, and {found} {fault}")
-        return Path(found)
-
-    def download(anew: bool) -> Path:
-        try:
-            path = huggingface_hub.hf_hub_download(
-                **where, endpoint=endpoint, force_download=anew, tqdm_class=_bar_class(progress)
-            )
-        except Exception as error:  # of httpx, of httpx2 or its own, by the version
-            raise _hub_error(error, url) from error
-        return Path(path)
-
-    path = download(anew=False)
-    fault = _blob_fault(path)
-    if fault is not None:
-        logging.getLogger("tlx").warning("tlx: %s %s: fetching it again", path, fault)
-        path = download(anew=True)
-        fault = _blob_fault(path)
-    if fault is not None:
-        raise DownloadError(f"{url}: {path} {fault}")
-    return path
+    faults = []
+    for place, fault_of in ((path, _kept_fault), (_shared(file), _blob_fault)):
+        if place is not None and place.is_file():
+            fault = fault_of(place)
+            if fault is None:
+                return place
+            faults.append(f"{place} {fault}")
+    if is_offline():
+        raise DownloadError(f"{url}: {_FORBIDDEN}, and {' and '.join(faults) or 'it is not in the cache'}")
+    for each in faults:
+        logging.getLogger("tlx").warning("tlx: %s: fetching it again", each)
+    try:
+        said = huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT[0], endpoint=endpoint)
+    except Exception as error:  # of httpx, of httpx2 or its own, by the version
+        raise _hub_error(error, url) from error
+    sha256 = said.etag if re.fullmatch("[0-9a-f]{64}", said.etag or "") else None
+    location = Url(url, sha256=sha256, size=said.size or None)
+    with_token = huggingface_hub.utils.build_hf_headers(library_name="tlx")
+    if path.exists():
+        path.unlink()
+    return _fetch_url(location, path, progress, with_token)
 
 
-def _bar_class(shown: bool) -> Any:
-    from huggingface_hub.utils.tqdm import tqdm
+def _shared(file: HubFile) -> Path | None:
+    """Return where the hub's own cache has a file, which other libraries fill, too."""
+    import huggingface_hub
 
-    class Bar(tqdm):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **(options | {"disable": not shown}))
+    own = cache_dir() / "huggingface" if os.environ.get("TLX_CACHE") else None
+    found = huggingface_hub.try_to_load_from_cache(file.repo, file.filename, cache_dir=own, revision=file.revision)
+    return Path(found) if isinstance(found, str) else None
 
-    return Bar
+
+def _kept_fault(path: Path) -> str | None:
+    """Say what is wrong with a file in tlx's cache of which nothing was published: fetched, or put there by hand."""
+    own = _own_hash(path)
+    if own.is_file() and own.read_text() != _hash(path, "sha256"):
+        return "is no longer what was fetched"
+    return _kind_fault(path, path.suffix)
 
 
 def _hub_error(error: Exception, url: str) -> TlxError:
     """Turn what `huggingface_hub` raised into what `fetch` promises."""
     reason = error.__cause__ or error  # "an error happened" is from the one that says which
-    text = " ".join(str(reason).split())[:200]
-    if type(reason).__name__ == "UnsupportedProtocol":
-        return UnsafeFileError(f"{url}: redirected to where only https:// is safe ({text})")
+    kind = type(reason).__name__
+    if kind == "UnsupportedProtocol":
+        return UnsafeFileError(f"{url}: redirected to where only https:// is safe ({one_line(reason)})")
     response = getattr(reason, "response", None)
     if response is not None:
         return DownloadError(f"{url}: the hub answered {response.status_code}")
-    if isinstance(error, OSError) and error.errno is not None:
-        return StorageError(f"{url}: cannot be written ({error.strerror}): name another folder by TLX_CACHE")
-    return DownloadError(f"{url}: {text}")
+    if kind in ("ConnectError", "ConnectTimeout"):
+        return DownloadError(f"{url}: no connection to {urlsplit(url).netloc}")
+    return DownloadError(f"{url}: {one_line(reason)}")
 
 
 def _blob_fault(path: Path) -> str | None:
@@ -284,12 +281,8 @@ def _blob_fault(path: Path) -> str | None:
 def _cached_fault(location: Url, path: Path) -> str | None:
     """Say what is wrong with a cached file: by what was published, or else by what came when it was fetched."""
     if not path.is_file():
-        return "is not there"
-    fault = _fault(location, path, path.suffix)
-    own = _own_hash(path)
-    if fault is None and not location.checked and own.is_file() and own.read_text() != _hash(path, "sha256"):
-        return "is no longer what was fetched"
-    return fault
+        return _ABSENT
+    return _fault(location, path, path.suffix) or (None if location.checked else _kept_fault(path))
 
 
 def _fault(location: Url, path: Path, suffix: str) -> str | None:
