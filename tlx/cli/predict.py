@@ -15,7 +15,7 @@ from tlx.cli.pictures import check_faults, open_model
 from tlx.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class Predict(PictureOptions):
     def run(self) -> None:
         from tlx.progress import counted
         from tlx.training import probabilities
+        from tlx.training.predictions import most_probable
 
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
@@ -62,7 +63,7 @@ class Predict(PictureOptions):
         write = writers.get(self.format, kept.append)
         for index, row in enumerate(counted((row for part in parts for row in part), len(pictures), "predicting")):
             if index not in pictures.faults:
-                write({"path": pictures.names[index], "top": _top(row, trained.classes, self.top)})
+                write({"path": pictures.names[index], "top": most_probable(row, trained.classes, self.top)})
         faults = list(pictures.faults.values())
         if len(faults) < len(pictures):
             self._show(name, kept, faults)
@@ -82,12 +83,6 @@ class Predict(PictureOptions):
                 ],
                 prose=places,
             )
-
-
-def _top(probabilities: "np.ndarray", classes: tuple[str, ...], count: int) -> list[dict[str, Any]]:
-    """Describe the `count` most probable classes, the first of equals first."""
-    order = (-probabilities).argsort(kind="stable")[:count]
-    return [{"index": int(i), "label": classes[i], "probability": float(probabilities[i])} for i in order]
 
 
 def _write_jsonl(prediction: dict[str, Any]) -> None:

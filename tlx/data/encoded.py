@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlx.data.decode import open_picture, read_content
-from tlx.data.source import Example
+from tlx.data.source import Example, describe
 from tlx.data.validate import check_labels
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class EncodedSource:
         self.labels = check_labels(labels, classes=len(self.classes)).astype(np.int32)
         self.labels.setflags(write=False)
         self.shapes: np.ndarray | None = None  # (N, 3) of height, width and channels, once somebody has looked
+
+    __repr__ = describe
 
     def __len__(self) -> int:
         return len(self.labels)

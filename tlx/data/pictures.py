@@ -52,6 +52,9 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._items)
 
+    def __repr__(self) -> str:
+        return f"Pictures({len(self):,} images)"
+
     def __getitem__(self, index: int) -> Example:
         try:
             image = self._items[index].read()

@@ -13,6 +13,7 @@ import numpy as np
 
 from tlx.data.validate import as_array, check_classes, check_labels, on_scale
 from tlx.errors import ConfigError, DataError
+from tlx.tree.paths import quote
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +46,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+
+def describe(source: Source) -> str:
+    """Say in a line what a source holds; the `repr` of tlx's own.
+
+    >>> ArraySource(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
+    ArraySource(3 images, 3 classes: '0', '1', '2')
+    """
+    return f"{type(source).__name__}({len(source):,} images, {len(source.classes)} classes: {quote(source.classes, 3)})"
 
 
 class ArraySource:
@@ -85,6 +95,8 @@ class ArraySource:
         for array in (self.images, self.labels):
             array.setflags(write=False)
 
+    __repr__ = describe
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -118,6 +130,8 @@ class Subset:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.source.classes
+
+    __repr__ = describe
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -166,6 +180,8 @@ class Relabelled:
             raise DataError(f"data: {len(extra)} classes that the model does not know: {listed}; rename or remove them")
         self.source, self.classes = source, tuple(classes)
         self._index = np.array([self.classes.index(name) for name in source.classes], np.int32)
+
+    __repr__ = describe
 
     def __len__(self) -> int:
         return len(self.source)
@@ -371,7 +387,7 @@ class Parts(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Data:
     """Hold the three parts that a run uses, the classes, where they came from (None: memory), notes for the user, and a
     line for each picture that was left out.
@@ -384,3 +400,10 @@ class Data:
     spec: DataSpec | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(getattr(self, part)):,} {part}" for part in PARTS)
+        source = f"{self.spec.source!r}: " if self.spec else ""
+        more = [f"{len(self.notes)} notes"] * bool(self.notes) + [f"{len(self.skipped)} left out"] * bool(self.skipped)
+        classes = f"{len(self.classes)} classes: {quote(self.classes, 3)}"
+        return f"Data({'; '.join([f'{source}{sizes} images', classes, *more])})"

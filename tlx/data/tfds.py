@@ -12,7 +12,7 @@ import numpy as np
 
 from tlx.data.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap
 from tlx.data.files import one_line, shown
-from tlx.data.source import PARTS, Example, Parts, Request
+from tlx.data.source import PARTS, Example, Parts, Request, describe
 from tlx.data.validate import check_classes, check_labels
 from tlx.errors import ConfigError, DataError
 
@@ -42,6 +42,8 @@ class TfdsSource:
         sizes = [size for size in shape if size is not None]
         fixed = len(sizes) == len(shape) == 3 and len(examples) * math.prod(sizes) <= cache_bytes
         self._cache: list[np.ndarray | None] | None = [None] * len(examples) if fixed else None
+
+    __repr__ = describe
 
     def __len__(self) -> int:
         return len(self._examples)

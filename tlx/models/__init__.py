@@ -15,6 +15,7 @@ from tlx.models.registry import (
     initialise,
     leaf_shapes,
 )
+from tlx.models.tabulate import Layer, ModelTable, tabulate
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,7 +23,9 @@ __all__ = [
     "Base",
     "Classifier",
     "Head",
+    "Layer",
     "ModelConfig",
+    "ModelTable",
     "Stage",
     "build_model",
     "compiler_options",
@@ -36,4 +39,5 @@ __all__ = [
     "jit",
     "leaf_shapes",
     "run_frozen",
+    "tabulate",
 ]

@@ -47,6 +47,9 @@ class Base(nn.Module):
         for stage in self.stages:
             setattr(self, stage.name, stage.layer.copy())
 
+    def __repr__(self) -> str:
+        return f"Base({' -> '.join(self.stage_names)})"
+
     @property
     def stage_names(self) -> tuple[str, ...]:
         """The names of the stages, first to last."""

@@ -23,6 +23,11 @@ class Classifier(nn.Module):
     base: Base
     head: nn.Module
 
+    def __repr__(self) -> str:
+        fields = {name: getattr(self.head, name) for name in ("classes", "hidden", "pool") if hasattr(self.head, name)}
+        head = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+        return f"Classifier({self.base!r}, {type(self.head).__name__}({head}))"
+
     def __call__(self, x: jax.Array, train: bool = False, *, after: str | None = None) -> jax.Array:
         """Return the logits (B, classes) of pictures (B, H, W, C), or of what stage `after` returned."""
         return self.logits(self.features(x, train, after=after), train)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tlx.errors import ConfigError
+from tlx.optim.brief import brief
 from tlx.optim.schedules import Schedule, build_schedule, check_fraction, check_not_negative, check_positive
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, quote
@@ -15,7 +16,7 @@ from tlx.tree.paths import Tree, flatten, map_with_path, matches, quote
 NO_DECAY = ("**/bias", "**/scale")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sgd:
     """Stochastic gradient descent with momentum, Nesterov's by choice; weight decay joins the gradient."""
 
@@ -24,6 +25,8 @@ class Sgd:
     slots: ClassVar[tuple[str, ...]] = ("trace",)
     decoupled: ClassVar[bool] = False
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         check_fraction(self, momentum=self.momentum)
 
@@ -31,7 +34,7 @@ class Sgd:
         return optax.trace(self.momentum, nesterov=self.nesterov)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam:
     """Adam (D. Kingma and J. Ba, 2015); weight decay joins the gradient."""
 
@@ -41,6 +44,8 @@ class Adam:
     slots: ClassVar[tuple[str, ...]] = ("mu", "nu")
     decoupled: ClassVar[bool] = False
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         check_fraction(self, b1=self.b1, b2=self.b2)
         check_positive(self, eps=self.eps)
@@ -49,14 +54,14 @@ class Adam:
         return optax.scale_by_adam(self.b1, self.b2, self.eps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay (I. Loshchilov and F. Hutter, 2019)."""
 
     decoupled: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Group:
     """How the leaves of one label train: optimizer, schedule, weight decay, clipping.
 
@@ -69,6 +74,8 @@ class Group:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     no_decay: tuple[str, ...] = NO_DECAY
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, Schedule):

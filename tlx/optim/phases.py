@@ -5,13 +5,14 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, get_args
 
 from tlx.errors import ConfigError, check_choice
+from tlx.optim.brief import brief
 from tlx.optim.groups import Group
 
 Monitor = Literal["val_loss", "val_accuracy"]
 Norms = Literal["batch", "stored"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Phase:
     """One phase of a recipe.
 
@@ -30,6 +31,8 @@ class Phase:
     monitor: Monitor = "val_loss"
     fresh: tuple[str, ...] = ()
     norms: Norms = "batch"
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

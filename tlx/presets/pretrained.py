@@ -1,6 +1,7 @@
 """A pretrained model: weights with the preprocessing, the classes and the card that belong to them."""
 
 import functools
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,13 @@ from tlx.models.registry import (
     init_variables,
     leaf_shapes,
 )
+from tlx.models.tabulate import ModelTable, tabulate
+from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import Resize, graft, join, split
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pretrained:
     """A model as it is loaded, transferred and saved.
 
@@ -54,6 +57,13 @@ class Pretrained:
                 f"{self.name}: preprocessing makes pictures of {made}, the model takes {self.config.input_shape}"
             )
 
+    def __repr__(self) -> str:
+        config, size = self.config, "x".join(map(str, self.config.input_shape))
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.variables))
+        until = f" until {config.until}" if config.until else ""
+        head = f"{len(self.classes)} classes: {quote(self.classes, 3)}" if self.classes else "no head"
+        return f"Pretrained({self.name!r}: {config.architecture}{until}, input {size}, {count:,} parameters, {head})"
+
     @property
     def model(self) -> Classifier:
         """The Linen module whose variables these are."""
@@ -69,6 +79,33 @@ class Pretrained:
     def _origin(self) -> dict[str, Any]:
         """What of the card holds for the base alone."""
         return {key: self.card[key] for key in ("source", "licence", "paper", "page") if key in self.card}
+
+    def summary(self, recipe: Any = None, *, layers: bool = False) -> ModelTable:
+        """Tabulate the model: stages, output shapes, parameters and, for a recipe, what trains in which phase.
+
+        Args:
+            recipe: A recipe or one of its phases, rules of labels, or a label tree (`tlx.tree.label_tree`).
+            layers: Tabulate every layer, not the stages.
+
+        Returns:
+            A table to print, or to show in a notebook.
+
+        >>> import tlx
+        >>> digits = tlx.load("mlp-mnist")
+        >>> print(digits.summary(tlx.recipes.finetune(digits.stages)))
+        mlp-mnist: mlp, input 28x28x1
+        layer        output  parameters  trains in
+        ------------------------------------------
+        dense1       8            6,280  all
+        dense2       4               36  all
+        head/logits  10              50  head, all
+        total 6,366 parameters: base 6,316, head 50
+        head: 50 trainable, 6,316 frozen
+        all: 6,366 trainable, 0 frozen
+        """
+        title = f"{self.name}: {self.config.architecture}, input {'x'.join(map(str, self.config.input_shape))}"
+        phases = _labels_of(self.variables["params"], recipe)
+        return tabulate(self.model, self.variables, self.config.input_shape, phases, layers=layers, title=title)
 
     def with_head(
         self,
@@ -157,6 +194,23 @@ class Pretrained:
         template = jax.eval_shape(functools.partial(init_variables, config))
         fitted = graft(template, self.variables, resize=[Resize(path, "input_channels") for path in takes_channels])
         return replace(self, config=config, variables=fitted.tree, preprocess=fit_preprocess(self.preprocess, shape))
+
+
+def _labels_of(params: Tree, recipe: Any) -> dict[str, Tree]:
+    """Return the label tree of each phase that a recipe, a phase, rules or a label tree stand for, by name."""
+    if recipe is None:
+        return {}
+    if isinstance(recipe, Mapping):
+        return {"labels": recipe}
+    phases = [recipe] if hasattr(recipe, "rules") else list(recipe)
+    if not all(hasattr(phase, "rules") for phase in phases):
+        return {"rules": label_tree(params, phases)}
+    names = Counter(phase.name for phase in phases)
+    numbered = {
+        phase.name if names[phase.name] == 1 else f"{phase.name} ({index})": label_tree(params, phase.rules)
+        for index, phase in enumerate(phases, start=1)
+    }
+    return numbered
 
 
 def fit_preprocess(preprocess: Preprocess, shape: tuple[int, int, int]) -> Preprocess:

@@ -3,7 +3,7 @@
 from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.estimate import Estimate, PhaseEstimate, estimate
-from tlx.training.evaluate import Evaluation, evaluate, predict
+from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.features import features, probabilities
 from tlx.training.features_file import check_features_file, write_features
 from tlx.training.fitted import Fit
@@ -14,6 +14,7 @@ from tlx.training.loss import Loss, balanced_weights
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel, Placement
 from tlx.training.phase import PhaseRecord
+from tlx.training.predictions import Predictions, predict
 from tlx.training.probe import Probe, linear_probe
 from tlx.training.programs import forget_programs
 from tlx.training.ridge import ridge_regression
@@ -39,6 +40,7 @@ __all__ = [
     "PhaseEstimate",
     "PhaseRecord",
     "Placement",
+    "Predictions",
     "Probe",
     "ProbeFit",
     "Run",

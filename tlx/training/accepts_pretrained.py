@@ -21,7 +21,7 @@ def has_pieces(value: Any) -> bool:
 def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> Callable[..., Result]:
     """Let a function of `model`, `variables` and `preprocess`, among others, take a `Pretrained` first in their place.
 
-    What is of the type `whole` is given on as `variables` as it is.
+    What is of the type `whole` is given on as `variables` as it is. A function of `classes` is given those, too.
 
     >>> @accepts_pretrained
     ... def names(model, variables, source, preprocess, batch_size=32):
@@ -40,6 +40,8 @@ def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> C
         first, *rest = arguments
         given = others.bind(*rest, **options).arguments
         variables = first if isinstance(first, whole) else first.variables
+        if "classes" in others.parameters and hasattr(first, "classes"):
+            given.setdefault("classes", first.classes)
         return function(model=first.model, variables=variables, preprocess=first.preprocess, **given)
 
     return call

@@ -1,6 +1,7 @@
 """Evaluate: run a model over a source without training it."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,24 +10,28 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import Source
-from tlx.errors import DataError
+from tlx.data.source import Relabelled, Source
+from tlx.errors import ConfigError, DataError
 from tlx.models.compiler import jit
 from tlx.progress import doing
 from tlx.stop import Stop, check, never
+from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
 from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What a model says of N examples: `labels` (N,) int32, `probabilities` (N, C) float32, `losses` (N,) float32."""
 
     labels: np.ndarray
     probabilities: np.ndarray
     losses: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Evaluation({len(self.labels):,} examples: accuracy {self.accuracy:.4f}, loss {self.loss:.4f})"
 
     @property
     def predicted(self) -> np.ndarray:
@@ -48,6 +53,7 @@ class Evaluation:
         return float(self.losses.mean(dtype=np.float64))
 
 
+@accepts_pretrained
 def evaluate(
     model: Any,
     variables: Tree,
@@ -59,16 +65,31 @@ def evaluate(
     workers: int | None = None,
     stop: Stop = never,
     placement: Placement = ONE,
+    classes: Sequence[str] | None = None,
 ) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
+
+    A `tlx.Pretrained`, or what `tlx.fit` returned, can take the place of `model`, `variables` and `preprocess`:
+    `evaluate(pretrained, source)`. A source whose classes stand in another order than the model's `classes`, which a
+    `Pretrained` knows, is matched by their names.
 
     With `after` the examples are what that stage makes of pictures (`tlx.training.activations`).
 
     The same variables, source and batch size give the same bits on the same devices (`placement`), whatever the number
     of `workers` (`tlx.data.Feed`). `stop` is asked before each batch (`tlx.StopOnSignals`). Raise `DataError` for no
-    examples, and `StoppedError`.
+    examples and for classes that the model does not know, `ConfigError` for a `Pretrained` without a head, and
+    `StoppedError`.
+
+    >>> import tlx
+    >>> data = tlx.load_data("digits", labels_per_class=2)
+    >>> evaluate(tlx.load("mlp-mnist"), data.train).probabilities.shape
+    (20, 10)
     """
     keep_programs()
+    if classes is not None and tuple(source.classes) != tuple(classes):
+        if not classes:
+            raise ConfigError("the model has no head to evaluate: give it one (with_head) and train it")
+        source = Relabelled(source, classes)
     if not len(source):
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     placement, size = placement.jitted, min(batch_size, len(source))
@@ -84,8 +105,14 @@ def evaluate(
     return Evaluation(*(np.concatenate(column)[: len(source)] for column in columns))
 
 
-def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Return the class probabilities (N, C) float32 of preprocessed pictures (N, H, W, C) float32, N at least 1."""
+def predict_arrays(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
+    """Return the class probabilities (N, C) float32 of preprocessed images (N, H, W, C) float32, N at least 1."""
+    images = np.asarray(images)
+    if images.dtype.kind in "biu":
+        raise DataError(
+            f"images: type {images.dtype}, expected preprocessed ones of floats: call the model's "
+            "preprocess(images) first, or predict(pretrained, images), which does"
+        )
     variables, size = jax.device_put(variables), min(batch_size, len(images))
     labels = np.zeros(size, np.int32)
     parts = []

@@ -14,10 +14,12 @@ from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
 from tlx.models.compiler import jit
 from tlx.models.head import POOLS, Pool, pooled
+from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.compilation_cache import keep_programs
 from tlx.tree.paths import Tree
 
 
+@accepts_pretrained
 def features(
     model: Classifier,
     variables: Tree,
@@ -32,11 +34,12 @@ def features(
     """Yield the features (B, D) float32 of a source's examples, batch by batch, in the source's order.
 
     They are the output of `stage` (the base's last by default), pooled as a head would (`tlx.models.Head`). Raise
-    `ConfigError` for an unknown stage or pool.
+    `ConfigError` for an unknown stage or pool. A `tlx.Pretrained`, or what `tlx.fit` returned, can take the place of
+    `model`, `variables` and `preprocess`.
 
     >>> import tlx
     >>> base, data = tlx.load("cnn-mnist"), tlx.load_data("digits", labels_per_class=2)
-    >>> parts = list(features(base.model, base.variables, data.train, base.preprocess, stage="conv2", batch_size=16))
+    >>> parts = list(features(base, data.train, stage="conv2", batch_size=16))
     >>> [part.shape for part in parts]
     [(16, 64), (4, 64)]
     """
@@ -45,6 +48,7 @@ def features(
     yield from _over(_features, (model, stage, pool), variables, source, preprocess, batch_size, workers)
 
 
+@accepts_pretrained
 def probabilities(
     model: Classifier,
     variables: Tree,

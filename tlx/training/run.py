@@ -1,5 +1,6 @@
 """A run: transfer a pretrained base to other data, measure it, and leave a directory that tells all of it."""
 
+import html
 import shlex
 import sys
 import time
@@ -8,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote as quote_url
 
 from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, check_shapes, load_data
@@ -22,6 +24,7 @@ from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing, lines
 from tlx.recipes import HEAD, scratch
 from tlx.stop import Stop, never
+from tlx.table import html_table
 from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
@@ -33,7 +36,7 @@ from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel
-from tlx.training.run_directory import CONFIG, EVALUATION, EXPORT, METRICS, RESULT, RUN, entered, read_json
+from tlx.training.run_directory import CONFIG, EVALUATION, EXPORT, METRICS, REPORT, RESULT, RUN, entered, read_json
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
@@ -44,12 +47,24 @@ from tlx.version import versions_of
 Part = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run: its directory, and what it came to (`result.json`)."""
 
     path: Path
     result: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        scratch = "" if self.scratch_accuracy is None else f", from scratch {self.scratch_accuracy:.4f}"
+        phases = ", ".join(phase["name"] for phase in self.result["phases"])
+        return f"Run({str(self.path)!r}: test accuracy {self.test_accuracy:.4f}{scratch}; phases {phases})"
+
+    def _repr_html_(self) -> str:
+        columns = ("name", "epochs", "trainable", "frozen", "val_accuracy", "val_loss", "seconds")
+        rows = [[phase.get(name) for name in columns] for phase in self.result["phases"]]
+        report = self.path / REPORT
+        link = f' <a href="{html.escape(quote_url(str(report)))}">report</a>' if report.is_file() else ""
+        return f"<p>{html.escape(repr(self))}{link}</p>{html_table(columns, rows)}"
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":

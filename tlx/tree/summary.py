@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tlx.table import html_table, text_table
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import Tree, flatten, map_with_path
 
@@ -21,7 +22,7 @@ class Row:
     is_statistic: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """The rows of a summary table, and totals over them (all in parameters).
 
@@ -29,6 +30,20 @@ class Summary:
     """
 
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        totals = ", ".join(f"{name} {count:,}" for name, count in self.totals().items())
+        return f"Summary({len(self.rows)} leaves: {totals})"
+
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        cells = [(row.path, "x".join(map(str, row.shape)), row.parameters, row.label) for row in self.rows]
+        return ("path", "shape", "parameters", "label"), cells
+
+    def __str__(self) -> str:
+        return f"{text_table(*self._table())}\n{'   '.join(f'{name} {n:,}' for name, n in self.totals().items())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table()) + html_table(tuple(self.totals()), [tuple(self.totals().values())])
 
     @property
     def total(self) -> int:

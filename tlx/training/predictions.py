@@ -1,0 +1,190 @@
+"""Name the classes of images: paths or arrays in, labels and probabilities out."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from tlx.data.pictures import Pictures
+from tlx.data.source import ArraySource, Source
+from tlx.data.validate import as_array
+from tlx.errors import ConfigError, DataError
+from tlx.presets.pretrained import Pretrained
+from tlx.stop import Stop, never
+from tlx.table import html_table, text_table
+from tlx.training.evaluate import evaluate, predict_arrays
+from tlx.training.parallel import ONE, Placement
+from tlx.tree.paths import Tree, quote
+
+Paths = str | os.PathLike[str]
+SHOWN = 20  # images in a printed table
+CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """What a model says of N images.
+
+    `labels` has the most probable class of each, `probabilities` is (N, C) float32 in the order of `classes`, `names`
+    are the paths of files, or numbers.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.classes[index] for index in self.probabilities.argmax(-1))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def top(self, count: int = 3) -> list[dict[str, Any]]:
+        """Return the `count` most probable classes of each image, as `tlx predict --json` prints them.
+
+        >>> Predictions(("a.png",), ("cat", "dog"), np.array([[0.25, 0.75]])).top(1)
+        [{'path': 'a.png', 'top': [{'index': 1, 'label': 'dog', 'probability': 0.75}]}]
+        """
+        rows = zip(self.names, self.probabilities, strict=True)
+        return [{"path": name, "top": most_probable(row, self.classes, count)} for name, row in rows]
+
+    def _rows(self) -> list[tuple[str, str, float]]:
+        return list(zip(self.names[:SHOWN], self.labels, self.probabilities.max(-1).tolist(), strict=False))
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self):,} images: {quote(self.labels, 3)})"
+
+    def __str__(self) -> str:
+        more = f"\n… and {len(self) - SHOWN:,} more" if len(self) > SHOWN else ""
+        return text_table(("image", "label", "probability"), self._rows()) + more
+
+    def _repr_html_(self) -> str:
+        more = f"<p>… and {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
+        return html_table(("image", "label", "probability"), self._rows()) + more
+
+
+def most_probable(probabilities: np.ndarray, classes: tuple[str, ...], count: int) -> list[dict[str, Any]]:
+    """Describe the `count` most probable classes of one image, the first of equals first."""
+    order = (-probabilities).argsort(kind="stable")[:count]
+    return [{"index": int(i), "label": classes[i], "probability": float(probabilities[i])} for i in order]
+
+
+@overload
+def predict(
+    model: Pretrained,
+    images: Any,
+    *,
+    batch_size: int = 128,
+    workers: int | None = None,
+    stop: Stop = never,
+    placement: Placement = ONE,
+) -> Predictions: ...
+
+
+@overload
+def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray: ...
+
+
+def predict(model: Any, *arguments: Any, **options: Any) -> Any:
+    """Predict the classes of images.
+
+    With a `Pretrained`, `predict(pretrained, images)` returns `Predictions`: labels and probabilities. `images` are a
+    path (an image file, a folder of them, a pattern such as `*.jpg`, an array file: `tlx.data.Pictures`), an array of
+    integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W, C), a list of such paths or arrays, or a source;
+    all go through the model's preprocessing. The options are those of `tlx.evaluate`.
+
+    In pieces, `predict(model, variables, images, batch_size=128)` returns the probabilities (N, C) float32 of images
+    that are preprocessed already, (N, H, W, C) of floats, N at least 1.
+
+    Raise `DataError` for files that cannot be read, listing them, for floats of unknown scale where pixels are
+    expected and integers where preprocessed images are, and `ConfigError` for a model without a head.
+
+    >>> import tlx
+    >>> digits = tlx.load("mlp-mnist")
+    >>> predict(digits, np.zeros((28, 28), np.uint8)).labels
+    ('4',)
+    """
+    if isinstance(model, Pretrained):
+        return _predictions(model, *arguments, **options)
+    return predict_arrays(model, *arguments, **options)
+
+
+def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predictions:
+    if not pretrained.classes:
+        raise ConfigError(f"{pretrained.name}: has no head, so it names no classes: give it one (with_head)")
+    source, names = _source_of(images)
+    whole = (pretrained.model, pretrained.variables, source, pretrained.preprocess)
+    probabilities = evaluate(*whole, **options).probabilities
+    if faults := list(getattr(source, "faults", {}).values()):
+        if len(source) == 1:
+            raise DataError(faults[0])
+        listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise DataError(f"{len(faults)} of {len(source)} images cannot be read: {listed}")
+    return Predictions(names, pretrained.classes, probabilities)
+
+
+def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:
+    """Return the images as a source, and what they are called."""
+    if isinstance(images, str | os.PathLike):
+        images = [images]
+    if isinstance(images, Iterable) and not hasattr(images, "__array__") and not hasattr(images, "classes"):
+        images = list(images)
+        if images and all(isinstance(each, str | os.PathLike) for each in images):
+            pictures = Pictures(map(os.fspath, images))
+            return pictures, pictures.names
+        if not images or any(isinstance(each, str | os.PathLike) for each in images):
+            raise DataError("images: expected paths or arrays, all of one kind, and at least one")
+        images = _Listed([_one(each, index) for index, each in enumerate(images)])
+    elif not hasattr(images, "classes"):
+        images = _array_source(_array(images, "images"))
+    names = getattr(images, "names", None) or tuple(map(str, range(len(images))))
+    return images, names
+
+
+class _Listed:
+    """Images of different sizes in memory, as a source without labels."""
+
+    classes = ("",)
+
+    def __init__(self, images: list[np.ndarray]) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Any:
+        return {"image": self._images[index], "label": 0}
+
+
+def _one(image: Any, index: int) -> np.ndarray:
+    """Check one of a list of images."""
+    array = _array(image, f"images[{index}]")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
+        raise DataError(f"images[{index}]: shape {array.shape}, expected (H, W) or (H, W, C) with 1, 3 or 4 channels")
+    return _pixels(array[None], f"images[{index}]").images[0]
+
+
+def _array(image: Any, name: str) -> np.ndarray:
+    mode = getattr(image, "mode", None)  # of Pillow's
+    if mode not in (None, "L", "RGB", "RGBA"):
+        raise DataError(f"{name}: an image of mode {mode!r}, expected L, RGB or RGBA: call convert('RGB')")
+    return as_array(image, name)
+
+
+def _array_source(array: np.ndarray) -> ArraySource:
+    if array.ndim not in (2, 3, 4):
+        raise DataError(f"images: shape {array.shape}, expected (H, W), (H, W, C), (N, H, W) or (N, H, W, C)")
+    one = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)
+    return _pixels(array[None] if one else array, "images")
+
+
+def _pixels(array: np.ndarray, name: str) -> ArraySource:
+    if array.dtype.kind == "f":
+        raise DataError(
+            f"{name}: type {array.dtype}, expected integers from 0 to 255: convert them, or call "
+            "predict(model, variables, images) where they are preprocessed already"
+        )
+    return ArraySource(array, np.zeros(len(array), np.int32), images_name=name)
