@@ -1,6 +1,7 @@
 """A checkpoint gives back what was saved, or is refused."""
 
 import concurrent.futures
+import json
 import os
 import shutil
 import threading
@@ -15,7 +16,8 @@ from toys import PLAIN
 import tlx
 from tlx.errors import CheckpointError, StorageError
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.snapshot import Best, Snapshot
+from tlx.training.manifest import write_manifest
+from tlx.training.snapshot import FORMAT, Best, Snapshot
 from tlx.tree import flatten
 
 
@@ -235,6 +237,55 @@ def test_where_all_are_damaged_none_is_read_and_none_removed(copy):
         read(copy)
     assert stop.value.exit_code == 5
     assert names(copy) == ["1", "2"]
+
+
+def rewritten(where, *left_out, **changes):
+    """Change what a checkpoint says of itself, as whoever wrote it might have."""
+    plain = {**json.loads((where / "progress.json").read_text()), **changes}
+    kept = {key: value for key, value in plain.items() if key not in left_out}
+    (where / "progress.json").write_text(json.dumps(kept))
+    (where / "manifest.json").unlink()
+    write_manifest(where)
+
+
+def test_one_of_another_run_is_refused_by_both_names_and_none_taken_in_its_place(copy):
+    rewritten(copy / "2", run="theirs/checkpoints", directory="/somewhere/else")
+    fault = "2: a checkpoint of another run, theirs/checkpoints, written in /somewhere/else, and this run is ours/check"
+    with pytest.raises(CheckpointError, match=fault) as stop:
+        Checkpoints(copy, run="ours/checkpoints").latest()
+    assert stop.value.exit_code == 5
+    assert names(copy) == ["1", "2"]
+    assert Checkpoints(copy, run="theirs/checkpoints").latest().epoch == 2
+    assert Checkpoints(copy).latest().epoch == 2  # who names no run is told of none
+
+
+def test_its_own_run_reads_what_it_saved(tmp_path):
+    for epoch in (1, 2):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", run="ours")
+        before = checkpoints.latest()
+        assert (before and before.epoch) == (None if epoch == 1 else 1)
+        checkpoints.save(snapshot(epoch=epoch))
+        checkpoints.close()
+
+
+def test_a_newer_format_is_refused_by_its_number(copy):
+    rewritten(copy / "2", format=99)
+    with pytest.raises(CheckpointError, match="2: a checkpoint of format 99, and this version of tlx reads formats up"):
+        read(copy)
+
+
+def test_an_older_format_is_read_and_its_epoch_begins_anew(copy):
+    rewritten(copy / "2", "format", "history")
+    found = read(copy)
+    assert (found.epoch, found.history) == (2, ())
+    assert found.plan != snapshot().plan
+
+
+def test_a_digit_of_the_format_that_flipped_is_damage(copy, caplog):
+    text = (copy / "2" / "progress.json").read_text()
+    assert f'"format": {FORMAT}' in text
+    (copy / "2" / "progress.json").write_text(text.replace(f'"format": {FORMAT}', '"format": 6'))
+    assert_passed_over(copy, caplog)
 
 
 def test_a_damaged_one_goes_when_the_next_is_saved(copy):

@@ -16,7 +16,8 @@ fcntl = pytest.importorskip("fcntl")
 HOLD = """
 import pathlib, sys
 from tlx.training.lock import locked
-with locked(pathlib.Path(sys.argv[1])):
+with locked(pathlib.Path(sys.argv[1])) as sign:
+    sign()
     print("held", flush=True)
     sys.stdin.read()
 """

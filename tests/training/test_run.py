@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tlx.training import Loss, Run, evaluate_run
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.lock import locked
 from tlx.training.log import JsonLines
+from tlx.training.run_directory import entered
 from tlx.tree import unflatten
 
 DATA = {"labels_per_class": 5}
@@ -79,7 +81,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
             "compare_scratch",
             "versions",
         ),
-        "command",
+        *("command", "identity"),
     }
     assert described["data"] == {
         "source": "digits",
@@ -408,6 +410,31 @@ def test_two_processes_do_not_write_one_run(tmp_path):
         finetune_toy(path)
     assert [entry.name for entry in path.iterdir()] == [".lock"]
     finetune_toy(path, compare_scratch=False)
+
+
+def test_checkpoints_of_another_run_are_refused(finished, tmp_path):
+    """Also where its model has the same shapes; those of a run that was begun alike are as good as one's own."""
+    copy = shutil.copytree(finished, tmp_path / "run")
+    (copy / "result.json").unlink()
+    identity = json.loads((copy / "run.json").read_text())["identity"]
+    shutil.rmtree(copy / "checkpoints")
+    shutil.copytree(copy / "scratch", copy / "checkpoints")
+    with pytest.raises(CheckpointError, match=f"of another run, {identity}/scratch, .* is {identity}/checkpoints"):
+        finetune_toy(copy, resume=True)
+
+
+def test_other_versions_than_a_run_was_begun_with_are_told_of(finished, tmp_path, caplog):
+    copy = shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "scratch"))
+    described = json.loads((copy / "run.json").read_text())
+    described["versions"] |= {"tlx-jax": "0.0.1", "jax": "0.1"}
+    (copy / "run.json").write_text(json.dumps(described))
+    description = {**described, "versions": json.loads((finished / "run.json").read_text())["versions"]}
+    with entered(copy, description, None, True, ()) as done:  # which is said of what is still to come only
+        assert (done, caplog.text) == (True, "")
+    (copy / "result.json").unlink()
+    with entered(copy, description, None, True, ()) as done:
+        assert not done
+    assert re.search(r"run: begun with other versions \(tlx-jax 0.0.1 -> .*, jax 0.1 -> .*\): it may", caplog.text)
 
 
 def test_changed_examples_are_noticed_though_the_source_has_one_name(finished, tmp_path):

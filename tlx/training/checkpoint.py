@@ -21,7 +21,7 @@ from tlx import hosts
 from tlx.errors import CheckpointError, StorageError, WeightsError
 from tlx.files import forget_tree, home, sync, sync_tree
 from tlx.training.manifest import check_manifest, write_manifest
-from tlx.training.snapshot import Snapshot, pack, unpack
+from tlx.training.snapshot import FORMAT, Snapshot, pack, unpack
 from tlx.tree.cast import to_jax_types
 from tlx.tree.paths import Tree
 
@@ -33,6 +33,10 @@ PATIENCE = 600  # seconds that a process waits for the others to have written
 _meetings = itertools.count()
 
 
+class _NotOurs(CheckpointError):
+    """A checkpoint that is whole, but not to go on from: unlike a damaged one, none is taken in its place."""
+
+
 class Checkpoints:
     """The checkpoints of one run, in one directory, numbered as they are saved; the last two are kept.
 
@@ -42,20 +46,25 @@ class Checkpoints:
     back from there and renamed; only then does an older one go. One is due when the last was begun `every` seconds
     ago; by default ten, or more where saving would take more than a fiftieth of the time; or after so many `steps`.
 
+    `run` names the run that they are of, and is saved with them: those of another run are refused, as are those of a
+    format that is newer than this version's (`tlx.training.snapshot.FORMAT`).
+
     Processes that train together (`tlx.join_hosts`) write one checkpoint in one directory that all of them see; any
     number of them, on any devices, can read it.
     """
 
-    def __init__(self, directory: Path, every: float | None = None, *, steps: int | None = None) -> None:
-        self.directory, self.every, self.steps = home(directory), every, steps
+    def __init__(
+        self, directory: str | Path, every: float | None = None, *, steps: int | None = None, run: str | None = None
+    ) -> None:
+        self.directory, self.every, self.steps, self.run = home(directory), every, steps, run
         self._begun, self._since, self._lasted = time.monotonic(), 0, 0.0
         self._damaged: set[int] = set()
         self._poll = hosts.Poll()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-checkpoint")
         self._saving: Future[None] | None = None
-        with _storage_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            sync(directory.parent)
+        with _storage_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            sync(self.directory.parent)
 
     def due(self, steps: int) -> bool:
         """Tell, after so many more steps, whether to save now; raise `StorageError` where the last could not be."""
@@ -81,6 +90,7 @@ class Checkpoints:
         self._begun, self._since = time.monotonic(), 0
         taken = {id(leaf) for leaf in jax.tree.leaves(donated)}
         arrays, plain = pack(snapshot)
+        plain |= {"run": self.run, "directory": str(self.directory.absolute())}
         held = jax.tree.map(lambda leaf: _copied(leaf) if id(leaf) in taken else leaf, arrays)
         self._saving = self._pool.submit(self._write, held, plain)
 
@@ -129,7 +139,7 @@ class Checkpoints:
         """Read the last checkpoint that is whole, or return None where there is none at all.
 
         A damaged one is passed over, with a warning in the log `tlx`, and goes when the next one is saved. Raise
-        `CheckpointError` where all are damaged; then all stay.
+        `CheckpointError` where all are damaged, and where one is of another run or a newer format; then all stay.
         """
         self.wait()
         found: dict[int, Snapshot] = {}
@@ -144,6 +154,8 @@ class Checkpoints:
         for number in sorted(self._numbers(), reverse=True):
             try:
                 found[number] = self._read(self.directory / str(number))
+            except _NotOurs:
+                raise
             except CheckpointError as error:
                 logging.getLogger("tlx").warning("tlx: %s", error)
                 self._damaged.add(number)
@@ -163,11 +175,26 @@ class Checkpoints:
             raise CheckpointError(f"{where}: {damage.format(error)}") from error
         except OSError as error:  # which another attempt may read: nothing is said against the checkpoint
             raise StorageError(f"{where}: cannot be read ({error.strerror}): mend the rights or the disk") from error
+        self._check_ours(where, progress)
         try:
             arrays = to_jax_types(_restore(where / ARRAYS))
         except WeightsError as error:
             raise CheckpointError(f"{where}: {error}") from error
         return unpack(jax.device_put(arrays), progress)
+
+    def _check_ours(self, where: Path, progress: dict[str, Any]) -> None:
+        """Raise `_NotOurs` for a whole checkpoint that another run or a newer version of tlx wrote."""
+        if progress.get("format", 1) > FORMAT:
+            raise _NotOurs(
+                f"{where}: a checkpoint of format {progress['format']}, and this version of tlx reads formats up to "
+                f"{FORMAT}: go on with the version that wrote it, or a later one"
+            )
+        theirs = progress.get("run")
+        if self.run is not None and theirs not in (None, self.run):
+            raise _NotOurs(
+                f"{where}: a checkpoint of another run, {theirs}, written in {progress.get('directory')}, and this run "
+                f"is {self.run}: put its own checkpoints back, or begin anew in another directory"
+            )
 
     def close(self) -> None:
         """Wait until what was last begun is saved, and save no more."""

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tlx.errors import StorageError
@@ -16,27 +17,27 @@ _AGAIN = 0.1  # seconds, far longer than `check_unlocked` holds a lock
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[Callable[[], None]]:
     """Hold a directory for this process, and raise `StorageError` where another one holds it, naming that one.
 
-    What is locked, by the kernel (flock), is a file, `.lock`, that says which process holds it: one that died holds
-    nothing, whatever the file says, and network file systems that know such locks know them of files. Where platform or
-    file system have none, the log `tlx` warns.
+    What is locked, by the kernel (flock), is a file, `.lock`, so that a process that died holds nothing, and network
+    file systems that know such locks know them of files. Who is to write calls what comes with the context, which notes
+    process and host in the file. Where platform or file system have no locks, the log `tlx` warns.
 
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
-    ...     pass
+    >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)) as sign:
+    ...     sign()
     """
     try:
         import fcntl
     except ImportError:
         logging.getLogger("tlx").warning("tlx: %s: is not locked, which this platform cannot", directory)
-        yield
+        yield _sign_nothing
         return
     try:
         opened = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:  # it cannot be written, so that nobody will; who tries will tell
-        yield
+        yield _sign_nothing
         return
     try:
         try:
@@ -51,12 +52,19 @@ def locked(directory: Path) -> Iterator[None]:
             logging.getLogger("tlx").warning(
                 "tlx: %s: is not locked, which its file system cannot (%s)", directory, error
             )
-        with contextlib.suppress(OSError):  # on a full disk a lock is a lock all the same
-            os.truncate(opened, 0)
-            os.pwrite(opened, f"{os.getpid()} {socket.gethostname()}\n".encode("utf-8", "replace"), 0)
-        yield
+        yield functools.partial(_note, opened, f"{os.getpid()} {socket.gethostname()}\n")
     finally:
         os.close(opened)
+
+
+def _note(opened: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # on a full disk a lock is a lock all the same
+        os.truncate(opened, 0)
+        os.pwrite(opened, text.encode("utf-8", "replace"), 0)
+
+
+def _sign_nothing() -> None:
+    pass
 
 
 def check_unlocked(directory: Path) -> None:

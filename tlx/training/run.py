@@ -36,7 +36,18 @@ from tlx.training.loop import Fit, check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel
-from tlx.training.run_directory import CONFIG, EVALUATION, EXPORT, METRICS, REPORT, RESULT, RUN, entered, read_json
+from tlx.training.run_directory import (
+    CONFIG,
+    EVALUATION,
+    EXPORT,
+    METRICS,
+    REPORT,
+    RESULT,
+    RUN,
+    entered,
+    identity_of,
+    read_json,
+)
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
@@ -336,7 +347,7 @@ class _Trainer:
 
     def train(self, recipe: Recipe, name: str, folder: str) -> tuple[Fit, Evaluation]:
         model, data, preprocess = build_model(self.start.config), self.data, self.start.preprocess
-        checkpoints = Checkpoints(self.out / folder, self.checkpoint_every)
+        checkpoints = Checkpoints(self.out / folder, self.checkpoint_every, run=f"{identity_of(self.out)}/{folder}")
         snapshot = checkpoints.latest()
         done = sum(record["epochs"] for record in snapshot.records) + snapshot.epoch if snapshot else 0
         del snapshot  # as much as the model and its optimizer, on the device

@@ -1,7 +1,9 @@
 """A run's directory: what is in it, who writes it, and whether a run that is there is the one to go on with."""
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "
 EXPORT = "export"
 REPORT = "report.html"  # of `tlx.write_report`
 _BEGUN = {LOCK, CONFIG, f"{CONFIG}.partial", f"{RUN}.partial"}  # what a run killed as it began may leave
-_MAY_DIFFER = ("versions", "notes", "command", "changes")
+_MAY_DIFFER = ("versions", "notes", "command", "changes", "identity")
 
 
 @contextlib.contextmanager
@@ -44,8 +46,11 @@ def entered(
             raise StorageError(f"{out}: cannot be made ({error.strerror}): name another directory") from error
     check_unlocked(out)  # first, for what is there may be changing
     _check_own(out, resume)
-    with locked(out):
-        yield _enter(out, description, config, resume, allow)
+    with locked(out) as sign:
+        finished = _enter(out, description, config, resume, allow)
+        if not finished:
+            sign()
+        yield finished
 
 
 def _check_own(out: Path, resume: bool) -> None:
@@ -65,7 +70,8 @@ def _enter(
     described = json.loads(json.dumps(description))
     if resume and os.path.exists(out / RUN):
         older = {"cache": described["cache"], "keep_head": False, "accumulate": 1, "ema": None}  # versions without them
-        kept = {**older, **read_json(out / RUN)}
+        written = read_json(out / RUN)
+        kept = {**older, **written}
         before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))
         allowed = dict(_differences(before, now))
         changes = {place: allowed.pop(place) for place in list(allowed) if not _allowed(place, allow)}
@@ -76,11 +82,40 @@ def _enter(
                 f"name (--allow {' '.join(dict.fromkeys(place.partition('/')[0] for place in changes))})"
             )
         finished = (out / RESULT).exists()
+        if not finished:
+            _tell_versions(out, kept.get("versions"), described["versions"])
         if allowed and not finished:
-            _describe(out, {**description, "changes": [*kept.get("changes", []), allowed]}, config)
+            more = {"identity": _identity(written), "changes": [*kept.get("changes", []), allowed]}
+            _describe(out, {**description, **more}, config)
         return finished
-    _describe(out, description, config)
+    _describe(out, {**description, "identity": _identity(described)}, config)
     return False
+
+
+def _identity(described: Mapping[str, Any]) -> str:
+    """Return what a run is known by: a hash of its first description, which an allowed change leaves as it is.
+
+    Two runs that were begun alike share it, and come to the same bits.
+    """
+    if "identity" in described:
+        return str(described["identity"])
+    plain = {key: value for key, value in described.items() if key not in _MAY_DIFFER}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity_of(out: Path) -> str:
+    """Return the identity of the run in a directory, by which its checkpoints know it."""
+    return _identity(read_json(out / RUN))
+
+
+def _tell_versions(out: Path, before: Any, now: Mapping[str, str]) -> None:
+    """Warn where a run goes on with other versions of tlx or its libraries than it was begun with."""
+    older: Mapping[str, str] = before if isinstance(before, dict) else {}
+    changes = [f"{name} {older[name]} -> {now[name]}" for name in now if name in older and older[name] != now[name]]
+    if changes:
+        logging.getLogger("tlx").warning(
+            "tlx: %s: begun with other versions (%s): it may come to other bits", out, ", ".join(changes)
+        )
 
 
 def _describe(out: Path, description: Mapping[str, Any], config: Mapping[str, Any] | None) -> None:

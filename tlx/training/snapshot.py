@@ -52,6 +52,9 @@ class Snapshot:
     history: tuple[dict[str, Any], ...] = ()
 
 
+FORMAT = 2
+"""What checkpoints are written in. 1, which had no number: no history, and `sha256` without stored statistics."""
+
 _PLAIN = (
     "phase",
     "epoch",
@@ -79,7 +82,8 @@ def pack(snapshot: Snapshot) -> tuple[Tree, dict[str, Any]]:
     >>> plain["ages"]
     {'head/bias': 5}
     """
-    plain: dict[str, Any] = {name: getattr(snapshot, name) for name in _PLAIN} | {"ages": _ages(snapshot.memory)}
+    plain: dict[str, Any] = {"format": FORMAT, **{name: getattr(snapshot, name) for name in _PLAIN}}
+    plain["ages"] = _ages(snapshot.memory)
     arrays = {"variables": snapshot.variables, "memory": _slots(snapshot.memory)}
     if (best := snapshot.best) is not None:
         plain["best"] = {name: getattr(best, name) for name in _BEST} | {"ages": _ages(best.memory)}
@@ -104,7 +108,9 @@ def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
             batch_stats=tree["batch_stats"],
             memory=_memory(tree["memory"], plain["best"]["ages"]),
         )
-    plain = {"history": (), **plain}  # versions without it
+    plain = {"format": 1, "history": (), **plain}
+    if plain["format"] < FORMAT and plain["plan"] is not None:
+        plain["plan"] = f"format {plain['format']}"  # no plan of today: the epoch begins anew, with a hash of today
     found: dict[str, Any] = {name: plain[name] for name in _PLAIN}
     lists = ("totals", "key", "records", "history")
     found |= {name: tuple(found[name]) for name in lists if found[name] is not None}
