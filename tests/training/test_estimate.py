@@ -8,10 +8,14 @@ import sys
 import pytest
 
 import tlx
+from tlx.cli.finetune import Finetune
 from tlx.cli.main import main
+from tlx.cli.options import parse
 from tlx.errors import ConfigError
+from tlx.models import leaf_shapes
 from tlx.recipes import finetune as two_phases
 from tlx.training.estimate import Estimate, PhaseEstimate, estimate
+from tlx.tree import flatten
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def test_totals():
 
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
-        main(["finetune", "--dry-run", "--base", "mlp-mnist", *arguments])
+        main(["finetune", "--dry-run", *(() if "--base" in arguments else ("--base", "mlp-mnist")), *arguments])
     return stop.value.code or 0, capsys.readouterr()
 
 
@@ -115,3 +119,35 @@ def test_the_command_fails_where_it_does_not_fit(capsys, monkeypatch):
     code, said = run(capsys)
     assert code == 6
     assert "are needed on a device and 1 kB are there: lower --batch-size" in said.err
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLX_OFFLINE", "1")
+    monkeypatch.setenv("TLX_CACHE", str(tmp_path))
+
+
+def test_a_published_base_is_estimated_without_its_weights(capsys, offline, monkeypatch):
+    phase = PhaseEstimate("head", 1, 10, None, "", memory=5, seconds=None, reading=None, before=1.0)
+    monkeypatch.setattr(tlx, "estimate", lambda base, *_, **__: Estimate(base.name, 1, 5, (phase,)))
+    few = ("--labels-per-class", "2", "--recipe", "probe", "--batch-size", "8", "--input-size", "8", "8", "--json")
+    code, said = run(capsys, "--base", "cifar/resnet20", *few)
+    assert code == 0
+    assert json.loads(said.out)["device"] == "cifar/resnet20"
+    with pytest.raises(SystemExit) as stop:
+        main(["finetune", "--base", "cifar/resnet20", *few])
+    assert stop.value.code == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "classes", "last", "dtype"),
+    [
+        (("--base", "keras/vgg16"), 1000, "block5_pool", "float32"),
+        (("--base", "cifar/resnet32", "--until", "block2_1"), 0, "block2_1", "float32"),
+        (("--base", "cifar/resnet32", "--dtype", "bfloat16"), 10, "block3_5", "bfloat16"),
+    ],
+)
+def test_shapes_alone_are_as_the_options_say(offline, arguments, classes, last, dtype):
+    base = parse(Finetune, "tlx finetune", [*arguments, "--dry-run"]).load_base()
+    assert (base.config.classes, base.model.base.stage_names[-1], base.config.dtype) == (classes, last, dtype)
+    assert {path: leaf.shape for path, leaf in flatten(base.variables).items()} == leaf_shapes(base.config)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
@@ -15,6 +15,9 @@ from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
 from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
+
+if TYPE_CHECKING:
+    from tlx.presets import Pretrained
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
 HOSTS = ("coordinator", "processes", "process")
@@ -185,6 +188,15 @@ class Finetune(TransferOptions):
         if not config.is_file():
             raise CheckpointError(f"{out}: no run of tlx finetune was begun there (config.yaml is missing)")
         return ["--config", str(config), *arguments]
+
+    def base_as_named(self) -> "Pretrained":
+        from tlx.presets.load import is_published
+        from tlx.presets.published import blank_published
+
+        if not self.dry_run or self.weights is not None or not is_published(self.base_name):
+            return super().base_as_named()
+        base = blank_published(self.base_name, until=self.until)  # shapes tell what a run takes: nothing is fetched
+        return base if self.dtype is None else replace(base, config=replace(base.config, dtype=self.dtype))
 
     def context(self) -> AbstractContextManager[Any]:
         if self.coordinator is not None:

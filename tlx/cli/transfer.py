@@ -106,10 +106,14 @@ class TransferOptions(PictureOptions):
     def load_base(self) -> "Pretrained":
         """Load the base, for pictures of --input-size."""
         doing(f"loading {self.base_name}")
+        base = self.base_as_named()
+        return base if self.input_size is None else base.without_head().with_input(self.input_size)
+
+    def base_as_named(self) -> "Pretrained":
+        """Load the base, for images of its own size."""
         import tlx
 
-        base = tlx.load(self.base_name, self.weights, until=self.until, dtype=self.dtype)
-        return base if self.input_size is None else base.without_head().with_input(self.input_size)
+        return tlx.load(self.base_name, self.weights, until=self.until, dtype=self.dtype)
 
     def load_data(self, preprocess: "Preprocess") -> "Data":
         """Load the data that the options name; an image of a shape that `preprocess` does not take is bad."""

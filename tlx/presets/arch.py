@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tlx.convert.rules import Table
 from tlx.convert.tables import TABLES, table_of
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, suggestion
 from tlx.models.installed import load_installed
-from tlx.models.registry import ModelConfig
+from tlx.models.registry import ModelConfig, architecture_named
 from tlx.presets.catalogue import Published, class_names, published, published_names
 from tlx.presets.hub import Url
 from tlx.presets.own import OWN, Own
@@ -40,9 +41,27 @@ class Arch:
         return None if self.preprocess is None else (self.preprocess.height, self.preprocess.width)
 
     @property
+    def seen(self) -> Preprocess:
+        """How its networks see images; raise `ConfigError` where nothing says so."""
+        if self.preprocess is None:
+            raise ConfigError(
+                f"{self.name}: nothing says how it sees images: give preprocess= (--preprocess FILE), or register it so"
+            )
+        return self.preprocess
+
+    @property
     def tag(self) -> str:
         """Which of a source's sets of weights for the architecture it is: 'imagenet1k_v2', say, or ''."""
         return self.entry.name.partition(".")[2] if self.entry else ""
+
+    def config(self, until: str | None = None) -> ModelConfig:
+        """Return the configuration of the model before any file is there: with its head, or cut and without one."""
+        table, seen = self.table, self.seen
+        head: dict[str, Any] = {"classes": table.classes, "hidden": table.hidden, "pool": table.pool}
+        if until is not None:
+            head = {"classes": 0, "pool": architecture_named(table.architecture).pool}
+        shape = (seen.height, seen.width, seen.channels)
+        return ModelConfig(table.architecture, input_shape=shape, until=until, **head)
 
 
 def arch_named(name: str) -> Arch:
@@ -112,8 +131,7 @@ def config_of(entry: Published) -> ModelConfig:
     >>> config_of(published("keras/resnet50")).input_shape
     (224, 224, 3)
     """
-    table, size = entry_table(entry), (entry.preprocess.height, entry.preprocess.width)
-    return ModelConfig(entry.architecture, table.classes, (*size, 3), hidden=table.hidden, pool=table.pool)
+    return _arch_of(entry).config()
 
 
 def named_arch(name: str) -> Arch:

@@ -144,7 +144,7 @@ def fetch(location: Location, *, progress: bool = True) -> Path:
     >>> import tempfile, unittest.mock
     >>> published = Url("https://tlx.example/a.bin", sha256=hashlib.sha256(b"content").hexdigest())
     >>> with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.dict(os.environ, TLX_CACHE=folder):
-    ...     cached_path(published).parent.mkdir()
+    ...     cached_path(published).parent.mkdir(parents=True)
     ...     _ = cached_path(published).write_bytes(b"content")  # by hand, as where there is no network
     ...     fetch(published).read_bytes()
     b'content'

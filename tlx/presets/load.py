@@ -10,6 +10,7 @@ from tlx.files import home
 from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
 from tlx.presets.catalogue import published_names
+from tlx.presets.own import own_names
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import load_published
 
@@ -75,6 +76,9 @@ def load(
 
 
 def is_published(name: str | Path) -> bool:
-    """Tell whether a name is meant as that of a published model: it begins with a source, and no folder has it."""
-    sources = {published.partition("/")[0] for published in published_names()}
+    """Tell whether a name is meant as that of a published model: it begins with a source, and no folder has it.
+
+    So is the name of a registered table (`register_architecture`), whose weights are a file's.
+    """
+    sources = {known.partition("/")[0] for known in (*published_names(), *own_names())}
     return "/" in str(name) and str(name).partition("/")[0] in sources and not os.path.isdir(name)

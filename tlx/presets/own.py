@@ -10,6 +10,7 @@ from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
 from tlx.models.base import Base
 from tlx.models.head import Pool
+from tlx.models.installed import load_installed
 from tlx.models.registry import Architecture, Build, register
 from tlx.tree.paths import quote
 
@@ -24,6 +25,12 @@ class Own:
 
 OWN: dict[str, Own] = {}
 """What was registered with a table, by the table's name."""
+
+
+def own_names() -> tuple[str, ...]:
+    """Name the registered tables, those of installed packages included."""
+    load_installed()
+    return tuple(OWN)
 
 
 def register_architecture(

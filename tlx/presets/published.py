@@ -14,7 +14,7 @@ from tlx.convert.plan import Plan, make_plan
 from tlx.convert.read import open_weights
 from tlx.convert.source import Source
 from tlx.errors import ConfigError
-from tlx.models.registry import ModelConfig, architecture_named, init_variables
+from tlx.models.registry import init_variables
 from tlx.presets.arch import Arch, named_arch
 from tlx.presets.hub import fetch
 from tlx.presets.hub_config import hub_config
@@ -51,20 +51,19 @@ def load_published(
 
 
 def blank_published(name: str, *, until: str | None = None) -> Pretrained:
-    """Return a published model with zeros in place of its weights: what shapes alone can tell, without a file.
+    """Return a published model with zeros for weights: all that shapes alone can tell, without a file or a network.
 
-    >>> blank_published("keras/mobilenet_v2").stages[-1]
-    'head_conv'
+    Raise `ConfigError` for an unknown name or stage.
+
+    >>> blank_published("keras/mobilenet_v2").variables["params"]["head"]["logits"]["kernel"].shape
+    (1280, 1000)
     """
     known = named_arch(name)
-    if known.preprocess is None:
-        raise ConfigError(f"{name}: nothing says how it sees images: register it with preprocess=")
-    table, pool = known.table, architecture_named(known.table.architecture).pool
-    shape = (known.preprocess.height, known.preprocess.width, known.preprocess.channels)
-    config = ModelConfig(table.architecture, 0, shape, pool=pool, until=until)
+    config = known.config(until)
     leaves = jax.eval_shape(functools.partial(init_variables, config))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), leaves)
-    return Pretrained(known.name, config, zeros, known.preprocess, ())
+    names = known.classes if len(known.classes) == config.classes else _numbered(config.classes)
+    return Pretrained(known.name, config, zeros, known.seen, names)
 
 
 def describe(known: Arch, plan: Plan, source: Source, stated: Stated = UNSTATED) -> Pretrained:
@@ -77,11 +76,7 @@ def describe(known: Arch, plan: Plan, source: Source, stated: Stated = UNSTATED)
     config, fresh_head = plan.config, any(path.startswith("params/head/") for path in plan.fresh)
     check_stated(stated, source.path, config, fresh_head=fresh_head)
     is_published = config.classes in (0, len(known.classes)) and not fresh_head and not known.assumed
-    preprocess = stated.preprocess or known.preprocess
-    if preprocess is None:
-        raise ConfigError(
-            f"{known.name}: nothing says how it sees images: give preprocess= (--preprocess FILE), or register it so"
-        )
+    preprocess = stated.preprocess or known.seen
     card: dict[str, Any] = {
         "description": f"{source.path.name} ({source.format}), converted by the table {plan.table.name}",
         "source": known.name if is_published else source.path.name,
@@ -92,6 +87,10 @@ def describe(known: Arch, plan: Plan, source: Source, stated: Stated = UNSTATED)
     names = known.classes if is_published and config.classes else ()
     if stated.classes and config.classes and not (fresh_head and stated.of_the_file):
         names, card["class names"] = stated.classes, stated.classes_by
-    names = names or tuple(f"class {index}" for index in range(config.classes))
+    names = names or _numbered(config.classes)
     name = known.name if is_published else source.path.stem
     return Pretrained(name, config, {}, fit_preprocess(preprocess, config.input_shape), names, card)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {index}" for index in range(count))

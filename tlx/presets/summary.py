@@ -13,9 +13,8 @@ from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
 from tlx.errors import CheckpointError, ConfigError
 from tlx.models.registry import init_variables
-from tlx.presets.arch import config_of
+from tlx.presets.arch import named_arch
 from tlx.presets.bundle import load_bundle
-from tlx.presets.catalogue import published
 from tlx.tree.labels import FROZEN, label_tree
 from tlx.tree.paths import quote
 from tlx.tree.summary import Row, Summary, stage_of, summarize
@@ -66,9 +65,10 @@ def summarize_published(name: str) -> tuple[Summary, dict[str, Any]]:
     >>> summarize_published("keras/resnet50")[0].totals()["base"]
     23587712
     """
-    entry = published(name)
-    variables = jax.eval_shape(functools.partial(init_variables, config_of(entry)))
-    return summarize(variables), {"name": entry.name, "architecture": entry.architecture, "licence": entry.licence}
+    known = named_arch(name)
+    variables = jax.eval_shape(functools.partial(init_variables, known.config()))
+    more = {"name": known.name, "architecture": known.table.architecture, "licence": known.card.get("licence")}
+    return summarize(variables), more
 
 
 def _row(tensor: Tensor) -> Row:
