@@ -9,6 +9,7 @@ from hypothesis import settings
 
 # Nothing that a test compiles is kept: tests kill processes, and a user's cache is none of theirs.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+os.environ["TLX_PROGRESS"] = "off"  # what a busy machine makes slow is not to be in what tests compare
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script starts in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("tlx", deadline=None)  # the first example of a test may import or compile

@@ -17,6 +17,7 @@ BELOW = {
     "files": {"errors"},
     "stop": {"errors"},
     "progress": set(),
+    "places": set(),
     "version": set(),
     "hosts": {"errors"},
     "table": set(),
@@ -29,9 +30,9 @@ BELOW = {
     "presets": {"convert", "data", "models", "tree", "table", "files", "progress", "errors"},
     "training": {
         *("optim", "data", "models", "presets", "recipes", "tree"),
-        *("table", "files", "stop", "progress", "hosts", "version", "errors"),
+        *("table", "files", "stop", "progress", "places", "hosts", "version", "errors"),
     },
-    "analysis": {"files", "errors"},
+    "analysis": {"files", "places", "errors"},
     "cli": {
         "training",
         "presets",

@@ -1,5 +1,6 @@
 """What takes long is named on standard error, what is quick leaves no trace, and the library alone says nothing."""
 
+import threading
 import time
 from itertools import pairwise
 
@@ -52,9 +53,14 @@ def test_nothing_is_written_of_nothing():
     assert work.due(100.0) == ""
 
 
-def test_lines_go_to_standard_error(capsys, monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.delenv("TLX_PROGRESS")
     monkeypatch.setattr(progress, "FIRST", 0.0)
     monkeypatch.setattr(progress, "_TICK", 0.001)
+
+
+def test_lines_go_to_standard_error(capsys, impatient):
     told = []
     with lines():
         doing("compiling")
@@ -62,9 +68,15 @@ def test_lines_go_to_standard_error(capsys, monkeypatch):
     assert (told[-1].out, told[-1].err) == ("", "tlx: compiling (0 s)\n")
 
 
-def test_a_closed_standard_error_is_no_fault(monkeypatch):
-    monkeypatch.setattr(progress, "FIRST", 0.0)
-    monkeypatch.setattr(progress, "_TICK", 0.001)
+def test_the_environment_turns_them_off(impatient, monkeypatch):
+    monkeypatch.setenv("TLX_PROGRESS", "off")
+    before = threading.active_count()
+    with lines():
+        doing("compiling")
+        assert threading.active_count() == before
+
+
+def test_a_closed_standard_error_is_no_fault(monkeypatch, impatient):
     written = []
 
     class Closed:

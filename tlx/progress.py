@@ -1,6 +1,7 @@
 """Progress: what is being done, reported to whoever listens."""
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -75,9 +76,10 @@ def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 def lines() -> Iterator[None]:
     """Within this context, write a line on standard error about whatever takes longer than a few seconds.
 
-    Work that is quick leaves no trace. Where somebody listens already, nothing changes.
+    Work that is quick leaves no trace. Nothing changes where somebody listens already, or where the environment has
+    TLX_PROGRESS=off.
     """
-    if _listener.get() is not None:
+    if _listener.get() is not None or os.environ.get("TLX_PROGRESS") == "off":
         yield
         return
     writer, stop = Lines(time.monotonic()), threading.Event()

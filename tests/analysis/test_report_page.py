@@ -1,6 +1,7 @@
 """The report: what a run did is on the page, the page needs nothing else, and no name gets out of its place."""
 
 import base64
+import hashlib
 import io
 import math
 import os
@@ -310,7 +311,7 @@ def test_the_mistakes_as_pictures(make_run: MakeRun, picture: tuple[int, ...]) -
         assert shown.attributes["alt"] == f"Test example {index}: {label}, taken for {predicted}"
         assert heat.attributes["alt"] == f"What spoke for {predicted}"
         sure, truth = arrays["confidence"][index], np.exp(-arrays["loss"][index])
-        assert figure.text == f"{predicted}{sure:.0%} is {label}{truth:.0%} pictures/{index}.png"
+        assert figure.text == f"said {predicted}{sure:.0%} right: {label}{truth:.0%} pictures/{index}.png"
         if picture[0] == 400:  # noise does not fit into a small PNG
             assert [(kind, pixels.shape) for kind, pixels in map(decoded, (shown, heat))] == [
                 ("jpeg", (192, 144, 3))
@@ -402,7 +403,7 @@ def test_how_to_repeat_it(make_page: MakePage) -> None:
     assert facts["batch size"] == "32"
     assert facts["units"] == "64"
     summaries = [details.find("summary")[0].text for details in section.find("details")]
-    assert summaries == ["config.yaml", "The phases as planned"]
+    assert summaries == ["config.yaml, without the folders above its files", "The phases as planned"]
     assert section.find("details")[0].find("pre")[0].text == "base: cnn-mnist data: digits"
 
 
@@ -589,3 +590,48 @@ def test_data_names() -> None:
     assert data_name("npz:some/arrays.npz") == "arrays.npz"
     assert data_name("tfds:emnist/letters") == "tfds:emnist/letters"
     assert data_name("idx:") == "idx:"
+
+
+def test_what_was_left_out_is_listed(make_page: MakePage) -> None:
+    lines = [f"cats/{number}.jpg: cut short" for number in range(3)]
+    section = make_page(run={"skipped": [*lines, HOSTILE[0]]}).section("left-out")
+    assert [item.text for item in section.find("li")] == [*lines, HOSTILE[0]]
+    assert section.find("summary")[0].text == "4 bad images, which nothing was trained or tested on"
+    many = make_page(run={"skipped": lines * 100}, directory="many").section("left-out").find("li")
+    assert len(many) == 201
+    assert many[-1].text == "and 100 more (skipped in run.json)"
+    assert "What was left out" not in make_page(directory="none").source
+
+
+def test_how_to_use_it(make_page: MakePage) -> None:
+    section = make_page(directory="it's mine").section("use")
+    command, code = section.find("pre")
+    assert command.text == "tlx predict 'it'\"'\"'s mine' photos/"
+    assert 'tlx.load("it\'s mine")' in code.text
+
+
+def test_the_size_of_the_export(make_run: MakeRun) -> None:
+    path = make_run()
+    assert "a file of" not in write_report(path).read_text(encoding="utf-8")
+    (path / "export").mkdir()
+    (path / "export/model.safetensors").write_bytes(bytes(374_000))
+    assert "a file of 0.4\N{NO-BREAK SPACE}MB" in write_report(path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"),
+    [(hashlib.sha256().hexdigest(), "not recorded"), (None, "not recorded"), ("ab" * 32, "✓ unchanged abababab")],
+)
+def test_a_hash_of_nothing_is_no_proof(make_page: MakePage, digest: str | None, said: str) -> None:
+    hashes = {"frozen_sha256_before": digest, "frozen_sha256_after": digest}
+    phase = {"name": "all", "trainable": 5, "frozen": 3, **hashes}
+    page = make_page(result={"phases": [phase], "scratch": None})
+    assert rows(page.section("phases").find("table", class_="phases")[0])[0][-1] == said
+
+
+def test_a_phase_that_bettered_nothing_is_named(make_page: MakePage) -> None:
+    phases = [{"name": name, "trainable": 5, "frozen": 3, "epochs": 2, "best_epoch": 0} for name in ("head", "all")]
+    page = make_page(result={"phases": phases}).source
+    assert "Phase <bdi>all</bdi> bettered validation in no epoch" in page
+    assert page.count("bettered validation") == 1  # the first phase has nothing to go back to
+    assert "bettered validation" not in make_page(directory="other").source

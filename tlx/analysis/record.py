@@ -73,7 +73,10 @@ class PhaseRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Hold everything that a run left behind, checked; `scratch` is empty where no baseline was trained."""
+    """Hold everything that a run left behind, checked.
+
+    `scratch` is empty where no baseline was trained; `exported` is the size of the trained model's file in bytes.
+    """
 
     path: Path
     base: str | None
@@ -82,6 +85,7 @@ class RunRecord:
     labels_per_class: int | None
     sizes: Mapping[str, int]
     notes: tuple[str, ...]
+    skipped: tuple[str, ...]
     batch_size: int | None
     seed: int | None
     preprocess: Mapping[str, Any]
@@ -94,6 +98,7 @@ class RunRecord:
     test_examples: int
     scratch_accuracy: float
     seconds: float
+    exported: int | None
     phases: tuple[PhaseRecord, ...]
     scratch: tuple[PhaseRecord, ...]
     metrics: tuple[Epoch, ...]
@@ -133,6 +138,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         labels_per_class=_take(at, data, "labels_per_class", "count", None),
         sizes={part: _take(at, sizes, part, "count", 0) for part in ("train", "validation", "test")},
         notes=_texts(at, run, "notes", []),
+        skipped=_texts(at, run, "skipped", []),
         batch_size=_take(at, run, "batch_size", "count", None),
         seed=_take(at, run, "seed", "integer", None),
         preprocess=_take(at, run, "preprocess", "table", {}),
@@ -145,11 +151,20 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         test_examples=examples,
         scratch_accuracy=_number(of, result, "scratch_accuracy"),
         seconds=_number(of, result, "seconds"),
+        exported=_size(path / "export" / "model.safetensors"),
         phases=_phases(of, _take(of, result, "phases", "list"), at, _take(at, run, "phases", "list")),
         scratch=_phases(of, _take(of, baseline, "phases", "list", []), at, []),
         metrics=_read_metrics(path / "metrics.jsonl"),
         evaluation=evaluation,
     )
+
+
+def _size(path: Path) -> int | None:
+    """Return the size of a file in bytes, or None where it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _fault(path: Path, what: str) -> CheckpointError:

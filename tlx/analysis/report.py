@@ -1,8 +1,10 @@
 """Write a run's report: one HTML page that needs nothing but itself."""
 
+import hashlib
 import json
 import math
 import os
+import shlex
 import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -16,6 +18,7 @@ from tlx.analysis.names import shown
 from tlx.analysis.pictures import data_uri, heat_over
 from tlx.analysis.plots import confusion, curves, reliability
 from tlx.analysis.record import PhaseRecord, RunRecord, read_run
+from tlx.analysis.sharing import shareable
 from tlx.errors import StorageError
 from tlx.files import home
 
@@ -23,12 +26,24 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _OPEN_CLASSES = 15  # as many are listed at once, the rest behind a click
+_MOST_SKIPPED = 200  # bad images that are listed
 _COLOURS = 6  # of trainable labels, in the style sheet: .label-0 and on
+NOTHING = hashlib.sha256().hexdigest()  # what older runs recorded where nothing was hashed
+USAGE = """\
+import numpy as np
+import tlx
+
+model, images = tlx.load({run}), tlx.data.Pictures(["photos/"])
+parts = tlx.training.probabilities(model.model, model.variables, images, model.preprocess)
+for path, row in zip(images.names, np.concatenate(list(parts))):
+    print(path, model.classes[row.argmax()], f"{{row.max():.1%}}")"""
 _QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
 
 
 def write_report(run_dir: str | os.PathLike[str]) -> Path:
     """Read a run and write `report.html` into its directory, whole or not at all; return its path.
+
+    The page may be shared: it names files and data without the folders above them (`tlx.analysis.sharing`).
 
     Raises what `read_run` raises, and `StorageError` where the page cannot be written.
 
@@ -38,7 +53,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     tlx.errors.CheckpointError: no/such/run: no such run directory; give the directory that `tlx finetune` wrote
     """
     path = home(run_dir) / "report.html"
-    page = render(read_run(run_dir)).encode("utf-8")
+    page = render(shareable(read_run(run_dir))).encode("utf-8")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         try:
@@ -82,6 +97,11 @@ def render(run: RunRecord) -> str:
             calibration=_calibration(labels == predicted, evaluation.confidence),
             map=_feature_map(run),
             mistakes=_mistakes(run),
+            most_skipped=_MOST_SKIPPED,
+            predict=f"tlx predict {shlex.quote(run.path.name)} photos/",
+            unbettered=_unbettered(run.phases),
+            usage=USAGE.format(run=json.dumps(run.path.name)),
+            nothing=NOTHING,
             plan=json.dumps([dict(phase.plan) for phase in run.phases], indent=2, ensure_ascii=False),
         )
     )
@@ -120,6 +140,7 @@ def _environment() -> "Environment":
         group=_group,
         whole=_whole,
         lines=_lines,
+        size=_size,
     )
     return environment
 
@@ -214,6 +235,15 @@ def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
             zip(evaluation.mistakes.tolist(), evaluation.mistake_images, strict=True)
         )
     ]
+
+
+def _unbettered(phases: tuple[PhaseRecord, ...]) -> list[PhaseRecord]:
+    """List the phases that ended with the weights which they began with, since no epoch of theirs was better."""
+    return [phase for phase in phases[1:] if phase.best_epoch == 0]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f}\N{NO-BREAK SPACE}MB" if count >= 1e5 else f"{count / 1e3:.1f}\N{NO-BREAK SPACE}kB"
 
 
 def _lines(text: str) -> str:

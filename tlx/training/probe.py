@@ -12,6 +12,7 @@ from tlx.data import Data, Feed, Preprocess, check_data, check_shapes, labels_of
 from tlx.data.source import Source, digests_of
 from tlx.errors import check_choice
 from tlx.models.head import Pool
+from tlx.places import public_source
 from tlx.presets.pretrained import Pretrained
 from tlx.training.activations import batch_of, compute
 from tlx.training.cache import ActivationCache, Cache, Part
@@ -172,7 +173,7 @@ def linear_probe(
     probe = Probe(replace(start, variables=variables, name=f"{base.name}-probe"), method, swept.fits, activations)
     card = {
         "description": f"{base.name} with a linear head fitted to its features ({method}, l2 {probe.chosen.l2:g})",
-        "data": f"{data.spec.source if data.spec else 'in memory'}, {len(data.train)} training examples",
+        "data": f"{public_source(data.spec.source) if data.spec else 'in memory'}, {len(data.train)} training examples",
         "accuracy": f"{probe.test_accuracy:.4f} on {len(data.test)} test images",
         "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
     }

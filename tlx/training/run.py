@@ -19,6 +19,7 @@ from tlx.files import home, write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.phases import Phase, Recipe, to_plain
+from tlx.places import public_source
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing, lines
@@ -268,13 +269,21 @@ def _run(
     name = f"{base.name}-{out.name}"
     card = {
         "description": f"{base.name} transferred by the phases {', '.join(phase.name for phase in recipe)}",
-        "data": str(result["data"]),
+        "data": _data_card(data),
         "accuracy": f"{scores.accuracy:.4f} on {len(data.test)} test images",
         "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
     }
     trained = replace(start, variables=transfer.variables, name=name, card=card)
     hosts.of_first(lambda: _write(trainer, trained, scores, result))
     return Run(out, result)
+
+
+def _data_card(data: Data) -> str:
+    """Say in a line what was trained on, without the folders of the machine."""
+    source = public_source(data.spec.source) if data.spec else "arrays in memory"
+    few = f", at most {data.spec.labels_per_class} a class" if data.spec and data.spec.labels_per_class else ""
+    sizes = f"{len(data.train)} images to train on, {len(data.validation)} to validate and {len(data.test)} to test"
+    return f"{source}: {len(data.classes)} classes, {sizes}{few}"
 
 
 def _write(trainer: "_Trainer", trained: Pretrained, scores: Evaluation, result: Mapping[str, Any]) -> None:
