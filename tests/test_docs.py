@@ -170,6 +170,12 @@ def test_the_page_on_data_does_what_it_says(capsys: pytest.CaptureFixture[str]) 
         assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
+def test_the_page_on_commands_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    ((_, code),) = blocks(ROOT / "docs" / "commands.md", "python")
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == code.rpartition("# ")[2].strip()
+
+
 # Probes
 
 

@@ -78,7 +78,7 @@ def test_flags_win_over_the_config_file(call, tmp_path):
     called = call("finetune", "--config", config, "--head-epochs", 1, "--out", tmp_path / "run", "--json")
     assert called.code == 0
     stored = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
-    assert (stored["head_epochs"], stored["hidden"], stored["head_rate"]) == (1, [6, 5], 0.01)
+    assert (stored["head_epochs"], stored["hidden"], stored["head_rate"]) == (1, [6, 5], [0.01])
     phase = json.loads((tmp_path / "run/run.json").read_text())["phases"][0]
     assert phase["groups"]["head"]["optimizer"] == {"kind": "Sgd", "momentum": 0.5, "nesterov": False}
 

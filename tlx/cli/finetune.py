@@ -1,16 +1,15 @@
 """`tlx finetune`: transfer a pretrained base to other data."""
 
-import math
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
-from tlx.cli.transfer import TransferOptions
+from tlx.cli.recipe import RecipeOptions
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
 from tlx.progress import doing, listening
@@ -26,7 +25,7 @@ SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs litt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(TransferOptions):
+class Finetune(RecipeOptions):
     """Transfer a pretrained base to other data: new head, frozen base, then as the recipe says.
 
     Without options it takes `cnn-mnist` to the digits of scikit-learn with ten labels a class.
@@ -47,15 +46,13 @@ class Finetune(TransferOptions):
             *("flip", "flip_vertical", "crop", "rotate", "brightness", "contrast", "saturation", "hue"),
             *("randaugment", "erase", "mixup", "cutmix", "cache_views"),
         ),
-        **TransferOptions.GROUPS,
+        **RecipeOptions.GROUPS,
         "model": ("hidden", "dropout", "pool", "keep_head", "until", "dtype", "ema"),
         "memory and devices": ("accumulate", "remat", "devices", "parallel", "shard", "sync_norms"),
         "several processes": ("coordinator", "processes", "process"),
         "checkpoints": ("checkpoint_every", "allow"),
     }
 
-    recipe: Literal["probe", "finetune", "gradual", "full", "scratch"] = "finetune"
-    """probe: head alone. finetune: head, then base with it. gradual: stage by stage. full: all. scratch: all, fresh."""
     out: str | None = None
     """The run's directory; by default a new one under runs/."""
     resume: bool = False
@@ -73,46 +70,8 @@ class Finetune(TransferOptions):
     dropout: float = 0.0
     """The rate of dropout in the head."""
 
-    head_epochs: int = 30
-    """Epochs of the head alone."""
-    base_epochs: int = 30
-    """Epochs with the base; with gradual, epochs of each further stage. full and scratch train for both together."""
-    head_rate: float = 1e-3
-    """The head's learning rate."""
-    base_rate: float | None = None
-    """The base's learning rate; by default 1e-4 where the model has under a million parameters, else 1e-5."""
-    thaw_from: str | None = None
-    """With finetune: the lowest stage to train; by default all do."""
-    layer_decay: float = 1.0
-    """The factor by which the rate falls with each stage below the top."""
-    norms: Literal["stored", "batch"] = "stored"
-    """Which statistics the base's batch norms use while it trains: those that came with it, or each batch's."""
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    """What turns gradients into updates."""
-    momentum: float | None = None
-    """With sgd: by default 0.9."""
-    weight_decay: float = 0.0
-    """Never on biases and the scales of norms."""
-    clip_norm: float | None = None
-    """The largest norm of a group's gradient."""
-    schedule: Literal["constant", "cosine", "linear", "step", "exponential", "inverse-time"] = "constant"
-    """How the rate runs through a phase."""
-    warmup: int | None = None
-    """With cosine and linear: steps in which the rate rises from zero."""
-    end: float | None = None
-    """With cosine and linear: the share of the rate that is left at the end."""
-    every: int | None = None
-    """With step and exponential: after how many steps the rate is multiplied by --factor."""
-    factor: float | None = None
-    """With step and exponential: what the rate is multiplied by every --every steps."""
-    decay: float | None = None
-    """With inverse-time: the rate is divided by 1 + decay * step."""
     batch_size: int | None = None
     """By default a twentieth of the training examples, but at least 20 and at most 128."""
-    patience: int | None = 5
-    """Stop a phase after so many epochs without a better --monitor, and take its best weights; None: never."""
-    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
-    """What makes one epoch better than another."""
     label_smoothing: float = 0.0
     """The share of each label that is spread over all classes: 0.1, say."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -342,71 +301,6 @@ class Finetune(TransferOptions):
         weights = None if self.weights is None else str(home(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)
         return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
-
-    def build_recipe(self, stages: tuple[str, ...], base_rate: float) -> Any:
-        """Build the recipe that the options describe, for a base with these stages and that rate by default."""
-        from tlx import recipes
-
-        head, base = (
-            self._group("head-rate", self.head_rate),
-            self._group("base-rate", base_rate if self.base_rate is None else self.base_rate),
-        )
-        phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
-        both = self.head_epochs + self.base_epochs
-        if self.thaw_from is not None and self.recipe != "finetune":
-            raise ConfigError(f"--thaw-from goes with --recipe finetune, not {self.recipe}")
-        if self.layer_decay != 1.0 and self.recipe in ("probe", "scratch"):
-            raise ConfigError(f"--layer-decay does not go with --recipe {self.recipe}")
-        match self.recipe:
-            case "probe":
-                return recipes.probe(stages, epochs=self.head_epochs, head=head, **phase)
-            case "scratch":
-                return recipes.scratch(stages, epochs=both, group=head, **phase)
-        phase |= {"head": head, "base": base, "layer_decay": self.layer_decay, "norms": self.norms}
-        match self.recipe:
-            case "finetune":
-                phase |= {"head_epochs": self.head_epochs, "base_epochs": self.base_epochs}
-                return recipes.finetune(stages, thaw_from=self.thaw_from, **phase)
-            case "gradual":
-                return recipes.gradual(stages, head_epochs=self.head_epochs, stage_epochs=self.base_epochs, **phase)
-        return recipes.full(stages, epochs=both, **phase)
-
-    def _group(self, option: str, rate: float) -> Any:
-        """Build the group that trains at `rate`; raise `ConfigError` for options that the choices do not know."""
-        from tlx import optim
-
-        if not (math.isfinite(rate) and rate > 0):
-            raise ConfigError(f"--{option}: the learning rate must be a finite number above 0, not {rate}")
-        schedules = {
-            "constant": (optim.Constant, ()),
-            "cosine": (optim.Cosine, ("warmup", "end")),
-            "linear": (optim.Linear, ("warmup", "end")),
-            "step": (optim.Step, ("every", "factor")),
-            "exponential": (optim.Exponential, ("every", "factor")),
-            "inverse-time": (optim.InverseTime, ("decay",)),
-        }
-        optimizers = {"sgd": (optim.Sgd, ("momentum",)), "adam": (optim.Adam, ()), "adamw": (optim.AdamW, ())}
-        return optim.Group(
-            schedule=self._choose("schedule", schedules, rate=rate),
-            optimizer=self._choose("optimizer", optimizers),
-            weight_decay=self.weight_decay,
-            clip_norm=self.clip_norm,
-        )
-
-    def _choose(self, option: str, table: dict[str, tuple[Any, tuple[str, ...]]], **values: Any) -> Any:
-        """Build what an option names, from the further options that belong to that choice."""
-        choice = getattr(self, option)
-        kind, own = table[choice]
-        foreign = {name for _, names in table.values() for name in names} - set(own)
-        for name in sorted(foreign):
-            if getattr(self, name) is not None:
-                raise ConfigError(f"--{name} does not go with --{option} {choice}")
-        given = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        needed = {field.name for field in fields(kind) if field.default is field.default_factory}
-        missing = sorted(needed - set(values) - set(given))
-        if missing:
-            raise ConfigError(f"--{option} {choice} needs --{missing[0]}")
-        return kind(**values, **given)
 
 
 def _is_small(model: Any) -> bool:

@@ -203,6 +203,8 @@ def _as_flags(field: "dataclasses.Field[Any]", value: Any, path: Path) -> list[s
         if not isinstance(value, bool):
             raise ConfigError(f"{path}: {field.name} must be true or false, not {value!r}")
         return [_flag(field)] if value != field.default else []
+    if value is None and field.default == ():  # as files have it from when such an option took one value or none
+        return []
     values = value if isinstance(value, list) else [value]
     if any(isinstance(item, dict | list) for item in values):
         raise ConfigError(f"{path}: {field.name} must be a single value or a flat list")
