@@ -210,3 +210,23 @@ def test_a_verification_is_written_down(made):
     }
     assert describe(None) is None
     assert replace(found, differences=found.differences[:1]).first is None
+
+
+def test_one_of_another_head_than_the_published_one_holds(tmp_path):
+    """As of a checkpoint of Lightning: base and head under names of their own."""
+
+    def change(tensors):
+        for name in list(tensors):
+            each = tensors.pop(name)
+            new = f"net.{name}" if not name.startswith("linear") else f"classifier.2{name.removeprefix('linear')}"
+            tensors[new] = replace(each, name=new)
+
+    done = convert_weights(write(tmp_path / "a.ckpt", change), tmp_path / "made")
+    assert (done.prefix, done.head) == ("net.", "read from classifier.2, after 'average' pooling")
+    certificate = read_certificate(done.certificate)
+    assert certificate["head"] == [{"kind": "dense", "source": "classifier.2", "target": "head/logits"}]
+    assert check(tmp_path / "made").proven == 97
+    with pytest.raises(WeightsError, match="'params/head/logits/bias is not what cifar/resnet20 says'"):
+        check(tmp_path / "made", edit=lambda c: c["head"][0].update(source="other"))
+    with pytest.raises(WeightsError, match="cannot be read as a certificate"):
+        check(tmp_path / "made", edit=lambda c: c["head"][0].update(kind="other"))

@@ -4,13 +4,15 @@ import pytest
 from sources import (
     as_keras_3,
     changed,
+    config_for,
     lazy,
     renamed,
     source_of,
     with_numbered_layers,
 )
 
-from tlx.convert import TABLES, identify
+from tlx.convert import TABLES, identify, make_plan
+from tlx.models.registry import feature_shape
 from tlx.presets.arch import arch_named, config_of
 
 
@@ -88,6 +90,30 @@ def test_what_is_of_no_architecture_is_named_nothing():
     assert identify(none) == ()
     assert identify(replace(none, tensors={})) == ()
     assert identify(renamed(source_of(TABLES["cifar/resnet20"]), lambda n: f"x{n}")) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "head"),
+    [
+        ("fastai/resnet18", "0.", "1.8"),
+        ("fastai/resnet18", "", "10"),
+        ("fastai/vgg11_bn", "0.0.", "1.8"),
+        ("transformers/resnet50", "resnet.", "classifier.1"),
+        ("transformers/mobilenet_v2", "mobilenet_v2.", "classifier"),
+        ("torchvision/resnet18", "model.net.", "model.head"),
+        ("torchvision/mobilenet_v2", "_orig_mod.module.", "_orig_mod.module.classifier.1"),
+    ],
+)
+def test_the_same_networks_under_the_names_of_other_libraries(name, prefix, head):
+    """As fastai's, transformers' and Lightning's networks name them: the head beside the base."""
+    base = renamed(source_of(TABLES[name], config_for(TABLES[name], classes=0)), lambda n: prefix + n)
+    features = feature_shape(config_for(TABLES[name], classes=0))[-1]
+    own = {f"{head}.weight": (5, features), f"{head}.bias": (5,)}
+    source = changed(base, lambda tensors: tensors.update({n: lazy(n, shape) for n, shape in own.items()}))
+    found = identify(source)[0]
+    assert (found.table.name, found.is_complete, found.prefixes) == (name, True, (prefix,))
+    plan = make_plan(source, TABLES[name])
+    assert (plan.config.classes, plan.coverage) == (5, 1)
 
 
 def test_nothing_is_read():

@@ -27,9 +27,6 @@ def arrays(source):
         (["conv/kernel:0", "conv/bias:0"], ["conv/kernel", "conv/bias"]),
         (["kernel", "bias"], ["conv/kernel", "conv/bias"]),
         (["conv_W_1:0", "conv_b_1:0"], ["conv/conv_W_1", "conv/conv_b_1"]),
-        (["a/kernel:0", "b/kernel:0"], ["conv/a/kernel", "conv/b/kernel"]),
-        (["m/a/x/kernel", "m/b/x/kernel", "m/b/x/bias"], ["conv/a/x/kernel", "conv/b/x/kernel", "conv/b/x/bias"]),
-        (["kernel", "a/kernel"], ["conv/kernel", "conv/a/kernel"]),
     ],
 )
 def test_a_weight_is_named_by_as_many_parts_as_tell_it_apart(tmp_path, weights, names):
@@ -38,6 +35,26 @@ def test_a_weight_is_named_by_as_many_parts_as_tell_it_apart(tmp_path, weights, 
     assert list(source.tensors) == names
     assert [array[0] for array in arrays(source).values()] == list(range(len(weights)))
     assert source.layers == (Layer("conv", "", tuple(names)),)
+
+
+@pytest.mark.parametrize(
+    ("weights", "layers"),
+    [
+        (["a/kernel", "b/kernel", "a/mean"], {"a": ["a/kernel", "a/mean"], "b": ["b/kernel"]}),
+        (["m/a/kernel:0", "m/b/kernel:0"], {"a": ["a/kernel"], "b": ["b/kernel"]}),
+        (["m/a/x/kernel", "m/b/x/kernel"], {"inner/a/x": ["a/x/kernel"], "inner/b/x": ["b/x/kernel"]}),
+        (["kernel", "a/kernel"], {"inner": ["kernel"], "a": ["a/kernel"]}),
+        (["out/kernel", "a/kernel"], {"inner/out": ["out/kernel"], "a": ["a/kernel"]}),
+    ],
+)
+def test_the_layers_of_a_model_within_the_model_stand_for_themselves(tmp_path, weights, layers):
+    """Keras keeps such a model as one layer, with trainable weights first."""
+    content = {"inner": dict.fromkeys(weights, BIAS), "out": {"out/kernel": BIAS}}
+    source = open_weights(legacy_h5(tmp_path / "a.h5", content))
+    assert [layer.name for layer in source.layers] == [*layers, "out"]
+    assert [list(layer.tensors) for layer in source.layers[:-1]] == [
+        [f"inner/{n}" for n in own] for own in layers.values()
+    ]
 
 
 def test_layers_are_in_the_models_order_and_only_those_with_weights(tmp_path):

@@ -14,7 +14,7 @@ from sources import (
     with_numbered_layers,
 )
 
-from tlx.convert import TABLES, make_plan
+from tlx.convert import TABLES, identify, make_plan
 from tlx.errors import ConfigError, WeightsError
 from tlx.models import leaf_shapes
 
@@ -122,23 +122,52 @@ def test_names_may_stand_below_a_prefix(prefix, told):
     assert plan.matches[0].tensor.name.startswith(prefix)
 
 
-def test_two_models_in_one_file_ask_for_the_prefix():
-    plain, other = source_of(CIFAR), renamed(source_of(CIFAR), lambda name: f"model.{name}")
-    both = replace(plain, tensors={**plain.tensors, **other.tensors})
-    with pytest.raises(WeightsError, match=r"several times, under '', 'model\.': choose with --prefix"):
-        make_plan(both, CIFAR)
-    plan = make_plan(both, CIFAR, prefix="model.", ignored=["conv1", "bn1", "layer*", "linear"])
-    assert all(match.tensor.name.startswith("model.") for match in plan.matches)
+def both(first, second, counters=True):
+    """Return a file that holds the network twice, below two prefixes."""
+    one, other = (renamed(source_of(CIFAR, counters=counters), lambda name, p=p: p + name) for p in (first, second))
+    return replace(one, tensors={**one.tensors, **other.tensors})
 
 
-def test_the_average_of_a_model_beside_it_is_no_use_unless_ignored():
-    plain = renamed(source_of(CIFAR), lambda name: f"state_dict.{name}")
-    average = renamed(source_of(CIFAR, counters=False), lambda name: f"ema.{name}")
-    both = replace(plain, tensors={**plain.tensors, **average.tensors})
-    with pytest.raises(WeightsError, match=r"\d+ tensors have no use: 'ema\."):
-        make_plan(both, CIFAR)
-    assert make_plan(both, CIFAR, ignored=["ema"]).prefix == "state_dict."
-    assert make_plan(both, CIFAR, prefix="ema.", ignored=["state_dict"]).prefix == "ema."
+TWICE = [
+    ("model.", "model_ema.module.", "model", "model_ema"),
+    ("state_dict.", "state_dict_ema.", "state_dict", "state_dict_ema."),
+    ("module.encoder_q.", "module.encoder_k.", "module.encoder_q", "module.encoder_k"),
+    ("", "model.", "", "model"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "one", "other"), TWICE)
+def test_a_network_that_is_there_twice_is_chosen_by_prefix(first, second, one, other):
+    source = both(first, second)
+    with pytest.raises(WeightsError, match=r"holds cifar/resnet20 2 times, under .*choose one \(tlx convert --prefix"):
+        make_plan(source, CIFAR)
+    for prefix, start, left in ((one, first, second), (other, second, first)):
+        plan = make_plan(source, CIFAR, prefix=prefix)
+        assert (plan.prefix, plan.copies, plan.coverage) == (start, (left,), 1)
+        assert all(match.tensor.name.startswith(start) for match in plan.matches)
+        reasons = {unused.source: unused.reason for unused in plan.ignored}
+        assert f"once more, under {left!r}" in reasons[f"{left}conv1.weight"]
+        assert not any(unused.kept for unused in plan.ignored if not unused.source.startswith(start))
+
+
+def test_the_message_names_both_copies():
+    with pytest.raises(WeightsError, match=r"--prefix model or --prefix model_ema\.module"):
+        make_plan(both("model.", "model_ema.module."), CIFAR)
+    (found,) = identify(both("model.", "model_ema.module."))
+    assert found.prefixes == ("model.", "model_ema.module.")
+
+
+def test_a_copy_that_is_ignored_needs_no_choice():
+    assert make_plan(both("state_dict.", "ema."), CIFAR, ignored=["ema"]).prefix == "state_dict."
+
+
+def test_any_prefix_is_found():
+    source = renamed(source_of(CIFAR), lambda name: f"wrapped.feature_extractor.{name}")
+    for prefix in (None, "wrapped", "wrapped.feature_extractor", "wrapped.feature_extractor."):
+        assert make_plan(source, CIFAR, prefix=prefix).prefix == "wrapped.feature_extractor."
+        assert [each.table.name for each in identify(source, prefix)] == ["cifar/resnet20"]
+    with pytest.raises(WeightsError, match=r"'feature_extractor\.': did you mean 'wrapped\.feature_extractor\.'\?"):
+        make_plan(source, CIFAR, prefix="feature_extractor")
 
 
 def test_the_state_of_training_is_listed_and_not_kept():

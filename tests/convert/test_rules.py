@@ -91,7 +91,7 @@ def test_a_keras_table_lists_the_layers_that_own_weights(name):
     assert set(table.layers) == owners
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [name for name, table in TABLES.items() if table.stages])
 def test_a_stage_stands_beside_one_module_of_its_own(name):
     table = TABLES[name]
     nodes = [table.node_of(stage) for stage in build_model(config_for(table)).base.stage_names]
@@ -102,7 +102,9 @@ def test_a_stage_stands_beside_one_module_of_its_own(name):
 
 
 def test_the_catalogue():
-    assert {name.partition("/")[0] for name in TABLES} == {"keras", "torchvision", "timm", "cifar"}
+    assert {name.partition("/")[0] for name in TABLES} == {
+        *("keras", "torchvision", "timm", "cifar", "fastai", "transformers")
+    }
     assert {table.architecture for table in TABLES.values()} == ARCHITECTURES.keys() - {"mlp", "cnn"}
     assert all(table.name == name for name, table in TABLES.items())
     for table in TABLES.values():

@@ -65,7 +65,7 @@ class Convert(Command):
     input_size: tuple[int, int] | None = None
     """Height and width of the pictures, where a head's size depends on them; by default as published."""
     prefix: str | None = None
-    """What stands before the names of PyTorch's tensors, where several would do."""
+    """Below which of PyTorch's names to look, where a file holds the network several times: 'model_ema', for one."""
     ignore: tuple[str, ...] = ()
     """Patterns of tensors to leave out, such as 'optimizer/**' ('.' in names is '/')."""
     fresh: tuple[str, ...] = ()
@@ -96,6 +96,8 @@ class Convert(Command):
                     "class_names": done.class_names,
                     "matched_by": done.matched_by,
                     "prefix": done.prefix,
+                    "copies": list(done.copies),
+                    "head": done.head,
                     "verification": {each.stage: each.relative for each in differences} if differences else None,
                 }
             )
@@ -104,8 +106,11 @@ class Convert(Command):
         print(f"preprocessing {done.preprocessing}")
         if done.class_names:
             print(f"class names {done.class_names}")
-        if done.prefix:
-            print(f"below the prefix {done.prefix!r}")
+        if done.prefix or done.copies:
+            others = f", not {', '.join(map(repr, done.copies))}" if done.copies else ""
+            print(f"below the prefix {done.prefix!r}{others}")
+        if done.head:
+            print(f"head {done.head}")
         if done.matched_by == "position":
             print("layers matched by position, as Keras loads weights: the file has other names for them")
         if done.fresh:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tlx.convert.heads import with_head
 from tlx.convert.leaves import Conversion, LeafProof, sha256
 from tlx.convert.plan import FLOATS
-from tlx.convert.rules import resolve
+from tlx.convert.rules import KINDS, Row, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.tables import TABLES
 from tlx.convert.transforms import TRANSFORMS, inverse
@@ -34,8 +35,9 @@ def write_certificate(
     """Describe a finished conversion as plain data: the content of `certificate.json`.
 
     `leaves` holds for every path the source's tensor, its type, the transform, the cast, and the SHA-256 of the bytes
-    of both; `ignored` the tensors without use and why, `kept_sha256` the hash of the file of those that are part of the
-    network; `fresh` the leaves without a tensor; `coverage` the share of leaves that have one.
+    of both; `head` the table's rows for a head that is not the published one; `ignored` the tensors without use and
+    why, `kept_sha256` the hash of the file of those that are part of the network; `fresh` the leaves without a tensor;
+    `coverage` the share of leaves that have one.
     """
     plan = conversion.plan
     return {
@@ -49,6 +51,7 @@ def write_certificate(
             "files": {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files},
         },
         "prefix": plan.prefix,
+        "head": [asdict(row) for row in plan.head_rows],
         "matched_by": plan.matched_by,
         "coverage": plan.coverage,
         "leaves": {path: asdict(proof) for path, proof in conversion.proofs.items()},
@@ -87,6 +90,8 @@ def read_certificate(path: Path) -> dict[str, Any]:
         for proof in (LeafProof(**fields) for fields in found["leaves"].values()):
             if proof.transform not in TRANSFORMS or (proof.cast in EXACT and proof.dtype not in FLOATS):
                 raise ValueError("a leaf with a transform or a type that tlx does not know")
+        if any(row.kind not in {**KINDS["torch"], **KINDS["keras"]} for row in _head_rows(found)):
+            raise ValueError("a head with a kind of row that tlx does not know")
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read as a certificate ({error}): convert the source again") from error
     return found
@@ -137,13 +142,19 @@ def _strange_proofs(certificate: Mapping[str, Any], config: ModelConfig) -> list
     table, proofs = TABLES.get(certificate["table"]), certificate["leaves"]
     if table is None or table.architecture != config.architecture:
         return sorted(proofs)
-    wanted, strange = resolve(table, leaf_shapes(config)), []
+    rows = _head_rows(certificate)
+    wanted, strange = resolve(with_head(table, rows), leaf_shapes(config)), []
     for path, proof in sorted(proofs.items()):
         name, rule = wanted.get(path, ("", None))
-        own_name = table.dialect == "keras" or proof["source"] == certificate["prefix"] + name  # Keras's names vary
+        start = "" if rows and path.startswith("params/head/") else certificate["prefix"]
+        own_name = table.dialect == "keras" or proof["source"] == start + name  # Keras's names vary
         if rule is None or proof["transform"] != rule.transform or not own_name:
             strange.append(path)
     return strange
+
+
+def _head_rows(certificate: Mapping[str, Any]) -> tuple[Row, ...]:
+    return tuple(Row(**row) for row in certificate.get("head", ()))
 
 
 def _source_sha256(leaf: np.ndarray, transform: str, dtype: str) -> str | None:

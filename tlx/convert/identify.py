@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlx.convert.names import prefixes
+from tlx.convert.names import is_dense, prefixes, with_dot
 from tlx.convert.plan import BESIDE, Survey, survey
-from tlx.convert.rules import Table
+from tlx.convert.rules import KINDS, Table
 from tlx.convert.source import Source
 from tlx.convert.tables import TABLES
 from tlx.errors import WeightsError
@@ -22,13 +22,15 @@ MAX_MODULES = 5_000  # more than any network of the tables has
 class Candidate:
     """A table that a file may have been written by: how many tensors it has, lacks, and has that do not fit.
 
-    `misfits` are tensors that the table has no use for, or that have another shape than it expects.
+    `misfits` are tensors that the table has no use for, or that have another shape than it expects. `prefixes` stand
+    before the names of the base, each where the file holds it once.
     """
 
     table: Table
     matched: int
     missing: int
     misfits: int
+    prefixes: tuple[str, ...] = ("",)
 
     @property
     def is_complete(self) -> bool:
@@ -56,35 +58,54 @@ def identify(source: Source, prefix: str | None = None, ignored: Sequence[str] =
                 continue
             found += [candidate] if candidate.matched > candidate.misfits else []
     complete = [candidate for candidate in found if candidate.is_complete]
+    shortest = min((len(candidate.prefixes[0]) for candidate in complete), default=0)  # 'features.' may be of the names
+    complete = [candidate for candidate in complete if len(candidate.prefixes[0]) == shortest]
     return tuple(complete or sorted(found, key=lambda each: (each.misfits, each.missing)))
 
 
 def _candidate(found: Survey) -> Candidate:
     matched, misfits = len(found.plan.matches), len(found.unused) + len(found.faults)
-    return Candidate(found.plan.table, matched, len(found.missing), misfits)
+    prefixes = (found.plan.prefix, *found.plan.copies)
+    return Candidate(TABLES[found.plan.table.name], matched, len(found.missing), misfits, prefixes)
 
 
 def _score(source: Source, table: Table, prefix: str | None, ignored: set[str]) -> tuple[int, int] | None:
     """Count the modules that a table does not know, and the stages that a source does not have: cheap, but rough."""
     if (table.dialect == "keras") != bool(source.layers):
         return None
-    stages = {name for name in architecture_named(table.architecture).build().stage_names if "pool" not in name}
+    order = architecture_named(table.architecture).build().stage_names
+    stages = {name for name in order if "pool" not in name}
     if source.layers:
-        whole, body = len(table.layers), len(table.layers) - len(table.hidden) - 1
-        if len(source.layers) in (whole, body) and any(layer.name not in table.layers for layer in source.layers):
+        layers = [layer.name for layer in source.layers if not is_dense(source, layer)]
+        body = len(table.layers) - len(table.hidden) - 1
+        if len(layers) == body and any(name not in table.layers for name in layers):
             return 0, 0  # names that Keras made up: position decides
-        starts, names = [""], [f"{layer.name}/" for layer in source.layers]
-    else:
-        names = [name for name in source.tensors if name not in ignored and not _is_beside(name, table)]
-        starts = prefixes(names) if prefix is None else [prefix]
+        return _foreign([f"{name}/" for name in layers], "", table, stages)
+    names = [name for name in source.tensors if name not in ignored and not _is_beside(name, table)]
+    if prefix is not None:
+        names = [name for name in names if name.startswith(with_dot(prefix))]
+    starts = prefixes(names, _first_names(table, order[0]))
     return min((_foreign(names, start, table, stages) for start in starts), key=lambda found: (found[1], found[0]))
 
 
+def _first_names(table: Table, stage: str) -> list[str]:
+    """Name the tensors of a table's first stage."""
+    names = []
+    for path in (f"base/{stage}", f"base/{stage}/conv", f"base/{stage}/conv_norm"):
+        for row in table.rows:
+            module = row.source_of(path)
+            if module is not None:
+                names += [f"{module}.{rule.source}" for rule in KINDS[table.dialect][row.kind]]
+    return names
+
+
 def _foreign(names: Sequence[str], start: str, table: Table, stages: set[str]) -> tuple[int, int]:
-    """Count the modules below `start` that a table does not know, and its stages that no module is of."""
+    """Count the modules below `start` that a table does not know, heads apart, and its stages that no module is of."""
     modules = {re.split(r"[/.](?=[^/.]*$)", name.removeprefix(start))[0] for name in names if name.startswith(start)}
     if len(modules) > MAX_MODULES:
         return len(modules), len(stages)
+    roots = {row.source.split(".")[0] for row in table.rows if row.target.startswith("head/")}
+    modules = {module for module in modules if module.split(".")[0] not in roots}
     targets = [next(filter(None, (row.target_of(module) for row in table.rows)), None) for module in modules]
     return targets.count(None), len(stages - {stage_of(f"{target}/kernel") for target in targets if target})
 

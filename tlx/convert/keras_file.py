@@ -8,8 +8,9 @@ import re
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ class _Temporary:
 def _legacy(file: RegularFile, tree: Tree, root: tuple[str, ...], config: Mapping[str, Any]) -> Source:
     """Name a tensor `layer/weight`, with as many last parts of the weight's name as tell a layer's weights apart.
 
-    A convolution has `block1_conv1/kernel`, a model within the model `vgg16/block1_conv1/kernel`.
+    A convolution has `block1_conv1/kernel`, a model within the model `vgg16/block1_conv1/kernel`. Such a model is one
+    group in the file, its trainable weights before all others: here its layers stand among the layers of the outer one.
     """
     where = shown(file.path)
     tensors: dict[str, Tensor] = {}
@@ -111,13 +113,29 @@ def _legacy(file: RegularFile, tree: Tree, root: tuple[str, ...], config: Mappin
                     f"{where}: tensor '{shown('/'.join(path))}' is announced but not there; fetch the file again"
                 )
             used.add(path)
-        labels = [f"{layer}/{weight}" for weight in _shortest(weights)]
-        if weights:
-            layers.append(Layer(layer, "", tuple(labels)))
+        short = _shortest(weights)
+        labels = [f"{layer}/{weight}" for weight in short]
+        layers += _own_layers(layer, short)
         for label, path in zip(labels, paths, strict=True):
             _add(tensors, label, tree.datasets[path], where)
     others = tuple("/".join(path) for path in tree.datasets if path not in used)
-    return Source(file.path, "keras-h5", tensors, tuple(layers), config, others, (file.path,))
+    return Source(file.path, "keras-h5", tensors, _as_called(layers, set(names)), config, others, (file.path,))
+
+
+def _own_layers(group: str, weights: Sequence[str]) -> list[Layer]:
+    """List the layers that own the weights of a group: itself, or each layer of a model within the model."""
+    owners: dict[str, list[str]] = {}
+    for weight in weights:
+        owners.setdefault(weight.rpartition("/")[0], []).append(f"{group}/{weight}")
+    return [Layer(f"{group}/{owner}" if owner else group, "", tuple(own)) for owner, own in owners.items()]
+
+
+def _as_called(layers: Sequence[Layer], groups: Collection[str]) -> tuple[Layer, ...]:
+    """Call the layers of a model within the model by their own names, where no two layers share one."""
+    own = [layer.name if layer.name in groups else layer.name.rpartition("/")[2] for layer in layers]
+    shared = Counter(own)
+    pairs = zip(layers, own, strict=True)
+    return tuple(replace(layer, name=name) if shared[name] == 1 else layer for layer, name in pairs)
 
 
 def _shortest(weights: Sequence[str]) -> list[str]:

@@ -2,26 +2,31 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tlx.convert.names import Expected, MatchedBy, find_names
-from tlx.convert.rules import Ignored, Table, resolve
+from tlx.convert.heads import find_head
+from tlx.convert.names import Expected, MatchedBy, Named, find_names
+from tlx.convert.rules import Ignored, Row, Table, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.transforms import leaf_shape
 from tlx.errors import WeightsError
-from tlx.models.registry import ModelConfig, architecture_named, build_model, leaf_shapes
+from tlx.models.registry import ModelConfig, architecture_named, build_model, feature_shape, leaf_shapes
 from tlx.tree.paths import quote, select
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 BESIDE = (  # what stands beside a model's weights
     Ignored(r"(.*\.)?num_batches_tracked", "a counter of batches, of no use in inference"),
     Ignored(
-        r"(optimizer|optim|optimizers|optimizer_states?|optimizer_state_dict)\..*",
+        r"(optimizer|opt|optim|optimizers|optimizer_states?|optimizer_state_dict)\..*",
         "the state of an optimizer",
         kept=False,
     ),
-    Ignored(r"(lr_)?schedulers?\..*|(scaler|amp|callbacks|loops)\..*", "the state of a training loop", kept=False),
+    Ignored(
+        r"(lr_)?schedulers?\..*|((amp_|grad_)?scaler|amp|callbacks|loops)\..*",
+        "the state of a training loop",
+        kept=False,
+    ),
 )
 
 
@@ -56,7 +61,9 @@ class Plan:
 
     `config` describes the model that the source fills: classes and input channels are the source's own, and there are 0
     classes (no head) where it has none. `ignored` are the tensors without use, each with the reason; `fresh` the leaves
-    that stay as initialised; `prefix` what stood before every name; `matched_by` says how Keras's layers were found.
+    that stay as initialised; `prefix` what stood before the names of the base, `copies` the prefixes under which the
+    file holds it again; `matched_by` says how Keras's layers were found. `table` reads the file's own head, by
+    `head_rows` where that is not the published one, and `head` says what was taken for it.
     """
 
     table: Table
@@ -66,6 +73,9 @@ class Plan:
     fresh: tuple[str, ...]
     prefix: str
     matched_by: MatchedBy
+    copies: tuple[str, ...] = ()
+    head_rows: tuple[Row, ...] = ()
+    head: str = ""
 
     @property
     def coverage(self) -> float:
@@ -75,9 +85,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Survey:
-    """How a source and a table fit: a plan, and what speaks against it."""
+    """How a source and a table fit: a plan, and what speaks against it.
+
+    It is `ambiguous` where the source holds the base several times, and nobody chose.
+    """
 
     plan: Plan
+    ambiguous: bool
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     faults: tuple[str, ...]
@@ -118,45 +132,55 @@ def survey(
     fresh: Sequence[str] = (),
 ) -> Survey:
     """Match as `make_plan` does, and return what does not fit instead of raising it."""
-    full = ModelConfig(
-        table.architecture,
-        table.classes,
-        (*(input_size or architecture_named(table.architecture).input_shape[:2]), 3),
-        hidden=table.hidden,
-        pool=table.pool,
-    )
-    expected = resolve(table, leaf_shapes(full))
-    named = find_names(source, table, expected, prefix)
-    config = _fit_config(full, expected, named.tensors, until, head)
+    size = input_size or architecture_named(table.architecture).input_shape[:2]
+    bare = ModelConfig(table.architecture, 0, (*size, 3))
+    by_path = {name.replace(".", "/"): name for name in source.tensors}
+    left_out = {by_path[path] for path in select(ignored, by_path)} if ignored else set()
+    named = find_names(source, table, body := resolve(table, leaf_shapes(bare)), prefix, left_out)
+    own = find_head(source, table, named, feature_shape(bare), left_out)
+    table, tensors = own.table, own.tensors
+    full = replace(bare, classes=table.classes, hidden=table.hidden, pool=table.pool)
+    expected = body if own.left else resolve(table, leaf_shapes(full))
+    config = _fit_config(full, expected, tensors, until, head)
     shapes = leaf_shapes(config)
     below = {path.partition("/")[2]: path for path in shapes}
     stay_fresh = {below[path] for path in select(fresh, below)} if fresh else set()
-    left_out = set(select(ignored, (name.replace(".", "/") for name in source.tensors))) if ignored else set()
 
     filled, faults, missing = [], [], []
     for path, (name, rule) in resolve(table, shapes).items():
         if path in stay_fresh:
             continue
-        if name not in named.tensors or named.tensors[name].name.replace(".", "/") in left_out:
+        if name not in tensors or tensors[name].name in left_out:
             missing.append(name)
             continue
-        match = Match(path, shapes[path], named.tensors[name], rule.transform)
+        match = Match(path, shapes[path], tensors[name], rule.transform)
         filled.append(match)
         faults += _faults(match)
     taken = {match.tensor.name for match in filled}
-    names = {tensor.name: name for name, tensor in named.tensors.items()}
+    names = {tensor.name: name for name, tensor in tensors.items()}
     paths = {name: path for path, (name, _) in expected.items()}
+    reasons = dict.fromkeys(own.left, own.reason) | dict.fromkeys(left_out, "as asked for")
     dropped, unused = [], []
     for tensor in source.tensors:
         if tensor not in taken:
             leaf = paths.get(names.get(tensor, ""))
-            found = Unused(tensor, "its leaf stays fresh") if leaf in stay_fresh else None
-            if tensor.replace(".", "/") in left_out:
-                found = Unused(tensor, "as asked for")
-            found = found or _unused(tensor, leaf, table, named.prefix, until)
+            why = reasons.get(tensor) or ("its leaf stays fresh" if leaf in stay_fresh else "")
+            found = Unused(tensor, why) if why else _unused(tensor, leaf, table, named, paths, until)
             dropped.append(found) if found else unused.append(tensor)
-    plan = Plan(table, config, tuple(filled), tuple(dropped), tuple(sorted(stay_fresh)), named.prefix, named.by)
-    return Survey(plan, tuple(missing), tuple(unused), tuple(faults))
+    has_head = config.classes > 0
+    plan = Plan(
+        table,
+        config,
+        tuple(filled),
+        tuple(dropped),
+        tuple(sorted(stay_fresh)),
+        named.prefix,
+        named.by,
+        named.copies,
+        own.rows if has_head else (),
+        own.describe() if has_head or own.left else "",
+    )
+    return Survey(plan, named.ambiguous, tuple(missing), tuple(unused), tuple(faults))
 
 
 def _fit_config(
@@ -190,11 +214,17 @@ def _faults(match: Match) -> list[str]:
     return [f"{name!r} has shape {tensor.shape}, which makes {made or 'nothing'} where {match.path!r} is {match.shape}"]
 
 
-def _unused(tensor: str, path: str | None, table: Table, prefix: str, until: str | None) -> Unused | None:
+def _unused(
+    tensor: str, path: str | None, table: Table, named: Named, paths: Collection[str], until: str | None
+) -> Unused | None:
     """Say why a tensor that fills no leaf is of no use, or None where nobody said so; `path` is its leaf's."""
+    for copy in named.copies:
+        is_below_chosen = tensor.startswith(named.prefix) and len(named.prefix) >= len(copy)
+        if tensor.startswith(copy) and not is_below_chosen and (copy or tensor in paths):
+            return Unused(tensor, f"of the same network once more, under {copy!r}")
     for rule in (*table.ignored, *BESIDE):
         if re.fullmatch(f"(.*\\.)?({rule.pattern})", tensor):
-            return Unused(tensor, rule.reason, rule.kept and tensor.startswith(prefix) and until is None)
+            return Unused(tensor, rule.reason, rule.kept and tensor.startswith(named.prefix) and until is None)
     if path is None:
         return None
     if path.startswith("params/head/"):
@@ -205,7 +235,14 @@ def _unused(tensor: str, path: str | None, table: Table, prefix: str, until: str
 def _refuse(source: Source, survey: Survey) -> None:
     """Raise `WeightsError` with everything that speaks against a plan."""
     table, faults = survey.plan.table, list(survey.faults)
-    if not survey.plan.matches:
+    if survey.ambiguous:
+        places = [start.removesuffix(".") for start in (survey.plan.prefix, *survey.plan.copies)]
+        options = " or ".join(f"--prefix {place or repr('')}" for place in places[:6])
+        raise WeightsError(
+            f"{source.path}: holds {table.name} {len(places)} times, under {quote(places, 6)}: choose one (tlx convert "
+            f"{options})"
+        )
+    if not any("/base/" in match.path for match in survey.plan.matches):
         raise WeightsError(
             f"{source.path}: no tensor of {table.name} is in it: it holds {quote(source.tensors, 6)}; "
             "name what it is with --arch"

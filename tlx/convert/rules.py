@@ -107,7 +107,8 @@ class Table:
 
     `hidden` and `pool` describe the head that it is published with, `classes` its outputs. `layers` are Keras's layers
     that own weights, in the order of its model. `stages` names the reference's module whose output each stage's equals
-    (rows as above, without a kind), `reference` what builds it.
+    (rows as above, without a kind), `reference` what builds it. `sees_like` names the published weights whose
+    preprocessing is assumed where the source has published none.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Table:
     classes: int = 1000
     ignored: tuple[Ignored, ...] = ()
     layers: tuple[str, ...] = ()
+    sees_like: str = ""
 
     def __post_init__(self) -> None:
         check_choice("dialect", self.dialect, tuple(KINDS))

@@ -233,6 +233,15 @@ def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     return MappingProxyType({path: tuple(leaf.shape) for path, leaf in flatten(tree).items()})
 
 
+def feature_shape(config: ModelConfig) -> tuple[int, ...]:
+    """Return the shape of the features that a base leaves for one example, without making any.
+
+    >>> feature_shape(ModelConfig("resnet18", 0, (224, 224, 3)))
+    (7, 7, 512)
+    """
+    return _traced_base(build_model(config).base, config.input_shape)[0].shape[1:]
+
+
 @functools.lru_cache(maxsize=256)  # by the module, not by its name, which may come to mean another
 def _traced_base(base: Base, input_shape: tuple[int, int, int]) -> tuple[jax.ShapeDtypeStruct, Tree]:
     """Trace a base, which is what takes time, once for all heads: return its features and its variables as shapes."""

@@ -79,6 +79,8 @@ def arch_named(name: str) -> Arch:
         entries = _entries_of(TABLES[name])
         if entries:
             return _arch_of(entries[0])
+        if TABLES[name].sees_like:
+            return replace(_arch_of(published(TABLES[name].sees_like)), table=TABLES[name], assumed=True)
         own = OWN.get(name, Own())
         return Arch(TABLES[name], name, own.preprocess, own.classes)
     try:

@@ -41,8 +41,10 @@ class Converted:
 
     `arch` names the table; `ignored` are the source's tensors without use, each with the reason, `fresh` the leaves
     without a tensor, `coverage` the share of leaves with one. `preprocessing` says whose it is, and 'assumed' where
-    that is not sure; `class_names` whose they are, where the folder of the source or the caller names them. `notes` are
-    what should be said of the source beside that. `certificate` and `verification` are None where none was made.
+    that is not sure; `class_names` whose they are, where the folder of the source or the caller names them. `prefix`
+    stood before the names of the base, `copies` before those of the same base once more; `head` says what was taken for
+    a head that is not the published one. `notes` are what should be said of the source beside that. `certificate` and
+    `verification` are None where none was made.
     """
 
     path: Path
@@ -54,6 +56,8 @@ class Converted:
     verification: Verification | None = None
     matched_by: str = "name"
     prefix: str = ""
+    copies: tuple[str, ...] = ()
+    head: str = ""
     preprocessing: str = ""
     class_names: str = ""
     notes: tuple[str, ...] = ()
@@ -115,8 +119,6 @@ def convert_weights(
         input_size=input_size,
     )
     graph = read_graph(opened)
-    if graph is not None and head and until is None:
-        check_graph(opened, graph, known.table)
     try:
         plan = make_plan(
             opened,
@@ -135,6 +137,10 @@ def convert_weights(
         raise WeightsError(
             f"{error} ({said.where} says what it is: name another --arch, or --no-hub-config)"
         ) from error
+    if graph is not None and plan.config.classes:
+        check_graph(opened, graph, plan.table, stated.preprocess or known.preprocess)
+    if compare and plan.head_rows:
+        raise ConfigError(f"the head is not that of {known.table.name}: --verify compares the base alone (--no-head)")
     allowed = {"allow_nonfinite": allow_nonfinite, "allow_negative_variance": allow_negative_variance}
     conversion = Conversion(plan, str(opened.path), allow_nonfinite, allow_negative_variance, seed)
     described = describe(known, plan, opened, stated)
@@ -165,6 +171,8 @@ def convert_weights(
         verification=verification[0] if compare else None,
         matched_by=plan.matched_by,
         prefix=plan.prefix,
+        copies=plan.copies,
+        head=plan.head,
         preprocessing=str(described.card["preprocessing"]),
         class_names=str(described.card.get("class names", "")),
         notes=hub.notes,

@@ -42,10 +42,10 @@ def load_published(
     hub = hub_config(Path(weights), source)
     known, stated = settle(known, hub, source.path, named=True)
     graph = read_graph(source)
-    if graph is not None and head and until is None:
-        check_graph(source, graph, known.table)
     size = stated.size or (graph and graph.input_size) or known.size
     plan = make_plan(source, known.table, input_size=size, until=until, head=head)
+    if graph is not None and plan.config.classes:
+        check_graph(source, graph, plan.table, stated.preprocess or known.preprocess)
     described = describe(known, plan, source, stated)
     return replace(described, variables=Conversion(plan, str(source.path)).variables())
 
@@ -75,7 +75,8 @@ def describe(known: Arch, plan: Plan, source: Source, stated: Stated = UNSTATED)
     """
     config, fresh_head = plan.config, any(path.startswith("params/head/") for path in plan.fresh)
     check_stated(stated, source.path, config, fresh_head=fresh_head)
-    is_published = config.classes in (0, len(known.classes)) and not fresh_head and not known.assumed
+    own_head = config.classes in (0, len(known.classes)) and not plan.head_rows and not fresh_head
+    is_published = own_head and not known.assumed
     preprocess = stated.preprocess or known.seen
     card: dict[str, Any] = {
         "description": f"{source.path.name} ({source.format}), converted by the table {plan.table.name}",

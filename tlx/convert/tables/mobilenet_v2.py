@@ -1,4 +1,4 @@
-"""MobileNet V2 as Keras, torchvision and timm write it."""
+"""MobileNet V2 as Keras, torchvision, timm and transformers write it."""
 
 from tlx.convert.rules import Row, Table
 from tlx.models.mobilenet_v2 import GROUPS
@@ -90,4 +90,24 @@ def _timm() -> Table:
     )
 
 
-TABLES = (_keras(), _torchvision(), _timm())
+def _transformers() -> Table:
+    """Read Google's weights, which transformers pads as TensorFlow does by default: the network is Keras's."""
+    parts = (("expand_1x1", "expand"), ("conv_3x3", "depthwise"), ("reduce_1x1", "project"))
+    places = [("conv_stem.first_conv", "base/stem/conv"), ("conv_1x1", "base/top/conv")]
+    places += [(f"conv_stem.{theirs}", f"base/block0/{own}") for theirs, own in parts[1:]]
+    places += [(f"layer.{{i-1}}.{theirs}", f"base/block{{i}}/{own}") for theirs, own in parts]
+    rows = [Row("conv", f"{theirs}.convolution", own) for theirs, own in places]
+    rows += [Row("norm", f"{theirs}.normalization", f"{own}_norm") for theirs, own in places]
+    return Table(
+        "transformers/mobilenet_v2",
+        "mobilenet_v2_keras",
+        "torch",
+        (*rows, Row("dense", "classifier", "head/logits")),
+        reference="",
+        stages=(),
+        classes=1001,
+        sees_like="keras/mobilenet_v2",
+    )
+
+
+TABLES = (_keras(), _torchvision(), _timm(), _transformers())

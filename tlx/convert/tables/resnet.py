@@ -1,4 +1,4 @@
-"""ResNet as Keras, torchvision, timm and pytorch_resnet_cifar10 write it."""
+"""ResNet as Keras, torchvision, timm, pytorch_resnet_cifar10, fastai and transformers write it."""
 
 from tlx.convert.rules import Row, Table
 from tlx.models.resnet import BASIC, BLOCKS
@@ -19,6 +19,26 @@ BLOCK_ROWS = (
     Row("norm", "layer{g}.{i}.downsample.1", "base/block{g}_{i+1}/shortcut_norm"),
     Row("conv", "conv1", "base/stem/conv"),
     Row("norm", "bn1", "base/stem/conv_norm"),
+)
+# fastai, as others, puts the children of torchvision's network into a Sequential: relu and maxpool are 2 and 3.
+NUMBERED_ROWS = (
+    Row("conv", "{g+3}.{i}.conv{n}", "base/block{g}_{i+1}/conv{n}"),
+    Row("norm", "{g+3}.{i}.bn{n}", "base/block{g}_{i+1}/conv{n}_norm"),
+    Row("conv", "{g+3}.{i}.downsample.0", "base/block{g}_{i+1}/shortcut"),
+    Row("norm", "{g+3}.{i}.downsample.1", "base/block{g}_{i+1}/shortcut_norm"),
+    Row("conv", "0", "base/stem/conv"),
+    Row("norm", "1", "base/stem/conv_norm"),
+    Row("dense", "10", "head/logits"),
+)
+_BLOCK, _STEM = "encoder.stages.{g-1}.layers.{i}", "embedder.embedder"
+TRANSFORMERS_ROWS = (
+    Row("conv", f"{_BLOCK}.layer.{{n-1}}.convolution", "base/block{g}_{i+1}/conv{n}"),
+    Row("norm", f"{_BLOCK}.layer.{{n-1}}.normalization", "base/block{g}_{i+1}/conv{n}_norm"),
+    Row("conv", f"{_BLOCK}.shortcut.convolution", "base/block{g}_{i+1}/shortcut"),
+    Row("norm", f"{_BLOCK}.shortcut.normalization", "base/block{g}_{i+1}/shortcut_norm"),
+    Row("conv", f"{_STEM}.convolution", "base/stem/conv"),
+    Row("norm", f"{_STEM}.normalization", "base/stem/conv_norm"),
+    Row("dense", "classifier.1", "head/logits"),
 )
 
 
@@ -55,6 +75,10 @@ def _torch(source: str, variant: str) -> Table:
     )
 
 
+def _renamed(source: str, variant: str, rows: tuple[Row, ...], sees_like: str) -> Table:
+    return Table(f"{source}/{variant}", variant, "torch", rows, reference="", stages=(), sees_like=sees_like)
+
+
 def _cifar(depth: int) -> Table:
     return Table(
         f"cifar/resnet{depth}",
@@ -71,4 +95,6 @@ TABLES = (
     *(_keras(variant) for variant in BLOCKS if variant not in BASIC),
     *(_torch(source, variant) for source in ("torchvision", "timm") for variant in BLOCKS),
     *(_cifar(depth) for depth in (20, 32, 44, 56)),
+    *(_renamed("fastai", variant, NUMBERED_ROWS, f"torchvision/{variant}") for variant in BLOCKS),
+    *(_renamed("transformers", variant, TRANSFORMERS_ROWS, f"timm/{variant}.gluon_in1k") for variant in BLOCKS),
 )

@@ -1,4 +1,6 @@
-"""VGG as Keras, torchvision and timm write it."""
+"""VGG as Keras, torchvision, timm and fastai write it."""
+
+from dataclasses import replace
 
 from tlx.convert.rules import Row, Table
 from tlx.models.vgg import BLOCKS
@@ -65,8 +67,17 @@ def _torch(source: str, variant: str, norm: bool) -> Table:
     )
 
 
+def _fastai(variant: str, norm: bool) -> Table:
+    """Number the modules as torchvision's `features` alone does, which fastai puts into a Sequential."""
+    table = _torch("torchvision", variant, norm)
+    rows = tuple(replace(row, source=row.source.removeprefix("features.")) for row in table.rows)
+    name = table.name.replace("torchvision/", "fastai/")
+    return replace(table, name=name, rows=rows, reference="", stages=(), sees_like=table.name)
+
+
 TABLES = (
     _keras("vgg16"),
     _keras("vgg19"),
     *(_torch(source, name, norm) for source in ("torchvision", "timm") for name in BLOCKS for norm in (False, True)),
+    *(_fastai(name, norm) for name in BLOCKS for norm in (False, True)),
 )
