@@ -1,6 +1,6 @@
 import pytest
 
-from tlx.data.layout import numbered_note, order_classes
+from tlx.data.layout import notes_on, numbered_note, order_classes
 from tlx.errors import DataError
 
 
@@ -45,3 +45,18 @@ def test_numbers_that_are_not_the_indices_are_noted(classes, note):
 def test_a_long_note_is_cut():
     [note] = numbered_note([str(number + 1) for number in range(40)])
     assert note.endswith("20 has 19, ...")
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (["Cat", "cat", "dog"], ["the classes 'Cat' and 'cat' differ in case only"]),
+        (["STRASSE", "stra\xdfe"], ["the classes 'STRASSE' and 'stra\xdfe' differ in case only"]),
+        (["cat ", "dog"], ["the class 'cat ' begins or ends with a blank"]),
+        (["A", "a", "b"], []),
+        (["1", "3"], ["the classes are numbers"]),
+    ],
+)
+def test_odd_names_are_noted(classes, words):
+    notes = notes_on(classes)
+    assert [note.startswith(word) for note, word in zip(notes, words, strict=True)] == [True] * len(words)

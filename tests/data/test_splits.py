@@ -3,10 +3,11 @@ import hashlib
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from picture_files import write_classes
 
-from tlx.data import ArraySource, DataSpec, labels_of, split_rows
+from tlx.data import ArraySource, DataSpec, labels_of, load_data, split_rows
 from tlx.data.source import Parts
-from tlx.data.splits import split_parts
+from tlx.data.splits import contradictions, split_parts
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(np.array)
 SHARES = st.sampled_from([0.0, 0.1, 0.15, 0.3, 0.5, 0.9])
@@ -93,7 +94,8 @@ def test_duplicates_across_parts_are_counted():
     assert len(data.validation) == 0
     same = ArraySource(np.full((10, 1, 1), 200, np.uint8), [0, 1] * 5)
     notes = split_parts(Parts(same, None, ()), DataSpec(validation=0.25, test=0.4)).notes
-    assert notes == (
+    assert "5 images are equal to one of another class" in notes[0]
+    assert notes[1:] == (
         "2 of 2 validation images are also in training, pixel for pixel",
         "4 of 4 test images are also in training, pixel for pixel",
         "4 of 4 test images are also in validation, pixel for pixel",
@@ -135,3 +137,26 @@ def test_classes_that_a_part_lacks_are_noted():
     notes = split_parts(Parts(train, test, ()), DataSpec(validation=0)).notes
     listed = ", ".join(classes[1:11])
     assert notes == (f"no test image of 11 of 13 classes: {listed}, ...",)
+
+
+def test_equal_images_of_different_classes_are_named(tmp_path):
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1) + 99
+    train = ArraySource(images[[0, 1, 2, 3, 1, 2]], [0, 0, 1, 1, 1, 1], ("a", "b"))
+    test = ArraySource(images[[3, 5, 1]], [0, 1, 0], ("a", "b"))
+    notes = split_parts(Parts(train, test, ()), DataSpec(validation=0)).notes
+    assert notes[0] == (
+        "2 images are equal to one of another class, so that a label is wrong: training row 1 is 'a', training row 4 "
+        "'b'; training row 3 is 'b', test row 0 'a'"
+    )
+    many = ArraySource(np.zeros((9, 1, 1), np.uint8), [0, *[1] * 8], ("a", "b"))
+    [note] = contradictions(Parts(many, None, ()))
+    assert note.startswith("8 images are ")
+    assert note.endswith("training row 5 'b'; and 3 more")
+    assert contradictions(Parts(ArraySource(images, [0] * 20, ("a",)), None, ())) == []
+
+
+def test_files_of_different_classes_are_named_by_path(tmp_path):
+    write_classes(tmp_path)
+    (tmp_path / "dog/copy.png").write_bytes((tmp_path / "cat/0.png").read_bytes())
+    [note] = [note for note in load_data(str(tmp_path)).notes if "another class" in note]
+    assert note.endswith(f"wrong: {tmp_path}/cat/0.png is 'cat', {tmp_path}/dog/copy.png 'dog'")

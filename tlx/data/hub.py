@@ -10,7 +10,7 @@ import numpy as np
 from tlx.data.decode import read_content
 from tlx.data.encoded import EncodedSource
 from tlx.data.files import one_line, shown
-from tlx.data.layout import SPLIT_NAMES, numbered_note, order_classes
+from tlx.data.layout import SPLIT_NAMES, notes_on, order_classes
 from tlx.data.screen import screen
 from tlx.data.source import PARTS, Parts, Request
 from tlx.data.validate import check_classes, check_label_texts, check_labels
@@ -45,7 +45,7 @@ def read_hub(request: Request) -> Parts:
     assert classes is not None
     screened = screen(sources, request.skip_bad, preprocess=request.preprocess, progress=request.progress)
     found = screened.sources
-    notes = (*unused, *screened.notes, *numbered_note(classes))
+    notes = (*unused, *screened.notes, *notes_on(classes))
     return Parts(found["train"], found.get("test"), notes, found.get("validation"), screened.skipped)
 
 
@@ -53,7 +53,7 @@ def _tables(datasets: Any, request: Request, place: str) -> tuple[dict[str, Any]
     """Open the splits by part, and note those that are not used."""
     asked = request.splits()
     try:
-        if os.path.isdir(home(request.where)):
+        if home(request.where).is_dir():
             found = datasets.load_from_disk(str(home(request.where)))
             if asked:
                 raise DataError(f"{place}: splits of a saved folder cannot be named; they are found by their names")

@@ -80,10 +80,32 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
     return Parts(
         found["train"],
         found.get("test"),
-        (*notes, *screened.notes, *numbered_note(classes)),
+        (*notes, *screened.notes, *notes_on(classes)),
         found.get("validation"),
         screened.skipped,
     )
+
+
+def notes_on(classes: Sequence[str]) -> list[str]:
+    """Say what is odd about the names of classes: numbers, names that differ in case only, blanks at their ends.
+
+    Names of one letter may differ in case: those of letters do.
+
+    >>> notes_on(["Cat", "cat"]), notes_on(["A", "a"])
+    (["the classes 'Cat' and 'cat' differ in case only; if they are one class, give it one name"], [])
+    """
+    notes = numbered_note(classes)
+    folded: dict[str, str] = {}
+    for name in classes:
+        other = folded.setdefault(name.casefold(), name)
+        if other != name and len(name) > 1:
+            notes.append(
+                f"the classes {shown(other)!r} and {shown(name)!r} differ in case only; if they are one class, give it "
+                "one name"
+            )
+        if name != name.strip():
+            notes.append(f"the class {shown(name)!r} begins or ends with a blank, which belongs to its name")
+    return notes
 
 
 def numbered_note(classes: Sequence[str]) -> list[str]:

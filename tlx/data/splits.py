@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tlx.data.files import shown
-from tlx.data.source import ArraySource, Data, DataSpec, Parts, Source, Subset, digests_of, labels_of
+from tlx.data.source import ArraySource, Data, DataSpec, Parts, Source, Subset, digests_of, labels_of, names_of
 
+_PAIRS = 5  # contradictions that are named
 _DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255
 
 
@@ -70,7 +71,8 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
 
     The test and validation sets are the source's own where it has them; else they are split off training. Images
     of validation or test that are also in training, those of test that are also in validation (pixel for pixel, or byte
-    for byte), and classes of which a part has no example are noted. `Data.spec` is `spec`.
+    for byte), equal images of different classes, and classes of which a part has no example are noted. `Data.spec` is
+    `spec`.
 
     >>> images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1)
     >>> data = split_parts(Parts(ArraySource(images, [0, 1] * 10), None, ()), DataSpec(validation=0.2))
@@ -98,6 +100,7 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     if spec.labels_per_class is not None:
         counts = f"{len(train)} for training, {len(validation)} for validation"
         notes.append(f"at most {spec.labels_per_class} labels a class: {counts}")
+    notes += contradictions(parts)
     seen = {"training": {digests[row] for row in rows.train}}
     held_out: tuple[tuple[str, Source], ...] = (("validation", validation), ("test", test))
     for name, part in held_out:
@@ -112,6 +115,37 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
             listed = ", ".join(shown(part.classes[i]) for i in absent[:10]) + (", ..." if len(absent) > 10 else "")
             notes.append(f"no {name} image of {len(absent)} of {len(part.classes)} classes: {listed}")
     return Data(train, validation, test, parts.train.classes, spec, tuple(notes), parts.skipped)
+
+
+def contradictions(parts: Parts) -> list[str]:
+    """Name equal images of different classes, of which one label must be wrong, in at most one note.
+
+    >>> [note] = contradictions(Parts(ArraySource(np.zeros((2, 1, 1), np.uint8), [0, 1], ("cat", "dog")), None, ()))
+    >>> note.partition(": ")[2]
+    "training row 0 is 'cat', training row 1 'dog'"
+    """
+    first: dict[bytes, tuple[int, str, int]] = {}  # of each image: its label, its part and its row there
+    found = []
+    own = {"training": parts.train, "validation": parts.validation, "test": parts.test}
+    sources = {part: source for part, source in own.items() if source is not None}
+    for part, source in sources.items():
+        for row, (digest, label) in enumerate(zip(digests_of(source), labels_of(source).tolist(), strict=True)):
+            before = first.setdefault(digest, (label, part, row))
+            if before[0] != label:
+                found.append((before, (label, part, row)))
+    if not found:
+        return []
+
+    def describe(label: int, part: str, row: int) -> tuple[str, str]:
+        names = names_of(sources[part])
+        return f"{part} row {row}" if names is None else shown(names[row]), shown(parts.train.classes[label])
+
+    said = []
+    for one, other in found[:_PAIRS]:
+        (name, label), (name_of_other, label_of_other) = describe(*one), describe(*other)
+        said.append(f"{name} is {label!r}, {name_of_other} {label_of_other!r}")
+    more = f"; and {len(found) - _PAIRS} more" if len(found) > _PAIRS else ""
+    return [f"{len(found)} images are equal to one of another class, so that a label is wrong: {'; '.join(said)}{more}"]
 
 
 def _capped(source: Source, spec: DataSpec) -> Source:
