@@ -46,6 +46,16 @@ JSONL = "".join(json.dumps(dict(zip(("path", "label", "split"), row, strict=True
         ("list.csv", CSV.replace("\n", "\n\n").replace("0.png", '"0.png"')),
         ("list.CSV", CSV.rstrip("\n")),
         ("list.tsv", CSV.replace(",", "\t")),
+        ("list.csv", CSV.replace(",", ";")),
+        ("list.csv", CSV.replace(",", "\t")),
+        ("list.tsv", CSV),
+        ("list.csv", "sep=;\r\n" + CSV.replace(",", ";")),
+        ("list.csv", "\n\n" + CSV),
+        ("list.csv", CSV.encode("utf-16")),
+        ("list.csv", ("\ufeff" + CSV.replace(",", "\t")).encode("utf-16-be")),
+        ("list.csv", CSV.replace("path,label,split", " Path, LABEL ,Split")),
+        ("list.csv", '"path";"label";"split"\n' + CSV.partition("\n")[2].replace(",", ";")),
+        ("list.jsonl", JSONL.encode("utf-16")),
         ("list.jsonl", JSONL),
         ("list.jsonl", "\ufeff" + JSONL.replace("\n", "\r\n\n")),
         ("list.jsonl", JSONL.replace('""', "null")),
@@ -58,6 +68,36 @@ def test_rows_of_every_format(read, folder, name, content):
     assert [labels_of(part).tolist() for part in (parts.train, parts.validation, parts.test)] == [[0, 1], [0], [1]]
     assert parts.notes == ()
     assert load_data(str(folder / name)).spec.source == f"manifest:{folder}/{name}"
+
+
+def test_other_names_of_columns_are_taken_and_noted(read, folder):
+    for name, content in {
+        "a.csv": "id|File Name|class\n1|0.png|cat\n2|1.png|dog\n",
+        "a.jsonl": '{"id": 1, "file_name": "0.png", "class": "cat"}\n{"class": "dog", "file_name": "1.png", "id": 2}\n',
+    }.items():
+        parts = read(content, name)
+        assert (parts.train.classes, len(parts.train)) == (("cat", "dog"), 2)
+        taken = "File Name" if name == "a.csv" else "file_name"
+        assert parts.notes == (
+            f"{folder}/{name}: the column {taken!r} is taken for the path, 'class' is taken for the label",
+            f"{folder}/{name}: columns not used: id",
+        )
+    parts = read("file,path,label\n9.png,0.png,cat\n9.png,1.png,dog\n")
+    assert parts.notes == (f"{folder}/list.csv: columns not used: file",)
+
+
+def test_backslashes_of_windows_are_slashes_where_no_file_is_called_so(read, folder):
+    (folder / "sub").mkdir()
+    (folder / "sub/2.png").write_bytes(CONTENTS[2])
+    (folder / "a\\3.png").write_bytes(CONTENTS[3])
+    parts = read("path,label\nsub\\2.png,cat\n.\\1.png,cat\na\\3.png,dog\n")
+    assert parts.train.names == (f"{folder}/sub/2.png", f"{folder}/./1.png", f"{folder}/a\\3.png")
+    assert parts.notes == (f"{folder}/list.csv: the backslashes of 2 paths are taken for slashes",)
+
+
+def test_lines_are_counted_with_quoted_breaks_and_blank_ones(read, refuses):
+    with refuses(DataError, "line 6 has no label"):
+        read('path,label\n\n0.png,"a\nb, c"\n\n1.png,\n')
 
 
 def test_absolute_paths_and_whole_numbers_and_columns_that_nobody_knows(read, folder):
@@ -84,7 +124,14 @@ def with_row(row, header="path,label,split,sha256"):
 
 WRONG_TABLES = [
     (b"", "names no column path and no label; begin it with path,label"),
-    ("file,label\n0.png,cat\n", "names no column path; begin"),
+    ("where,label\n0.png,cat\n", "names no column path; begin"),
+    ("0.png,cat\n1.png,dog\n", "names no column path and no label; begin it with path,label"),
+    ("file,image,label\n0.png,0.png,cat\n", "of the columns 'file' and 'image', which is the path? Call it path"),
+    ("Path,path,label\n0.png,1.png,cat\n", "a column is named twice in its first line, path; rename one"),
+    (with_row("C:\\a\\2.png,cat,,"), "line 4: C:\\a\\2.png is a path of Windows; make it relative"),
+    (with_row("https://a.org/2.png,cat,,"), "line 4: https://a.org/2.png is an address; fetch the image"),
+    (CSV.encode("utf-16-le"), "line 1 has a NUL character; save the file as UTF-8 text"),
+    ("\ufeffpath,label\n0.png,cat\n".encode("utf-16-le") + b"\xd8", "line 3 is not UTF-16; save the file as UTF-8"),
     ("path,label,path\n", "a column is named twice"),
     ("path,label\n", "no images to train on"),
     (with_row("2.png,,,"), "line 4 has no label"),
@@ -102,7 +149,6 @@ WRONG_TABLES = [
     (with_row("x" * (1 << 20) + ",cat,,"), "line 4 is longer than 1,048,576 bytes; is it a manifest?"),
     (with_row("2.png,caf\xe9,,").encode("latin-1"), "line 4 is not UTF-8; save the file as UTF-8"),
     (with_row("2.png,c\0t,,"), "line 4 has a NUL character"),
-    (CSV.encode("utf-16"), "line 1 is not UTF-8"),
     (b"\xff\xd8\xff", "line 1 is not UTF-8"),
 ]
 
