@@ -47,7 +47,7 @@ def write_features(task: str, file: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         if task == "letters47":
-            base, data = tlx.load("cnn-mnist"), tlx.load_data(f"idx:{DATA / 'letters47'}")
+            base, data = tlx.load("cnn-mnist"), tlx.load_data(f"idx:{DATA / 'letters47'}", validation=0.15)
         else:
             zipfile.ZipFile(DATA / "flowers.zip").extractall(folder)
             base = tlx.load("keras/mobilenet_v2", WEIGHTS)

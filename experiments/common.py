@@ -30,7 +30,7 @@ class Options:
     def load(self, name: str) -> Data:
         """Load the data set `name` of tfds, or the idx folder."""
         source = f"tfds:{name}" if self.data == "tfds" else self.data
-        return load_data(source, seed=self.seed, labels_per_class=self.labels_per_class)
+        return load_data(source, seed=self.seed, labels_per_class=self.labels_per_class, validation=0.15)
 
 
 def start(main: Callable[[AnyOptions], Run | None]) -> None:

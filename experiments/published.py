@@ -41,6 +41,7 @@ class Options:
             self.data,
             seed=self.seed,
             labels_per_class=self.labels_per_class,
+            validation=0.15,
             train_split=self.train_split,
             validation_split=self.validation_split,
             test_split=self.test_split,

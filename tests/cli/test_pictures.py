@@ -189,7 +189,7 @@ def test_every_kind_of_good_picture(finetune, call, tmp_path):
         "3 images have several frames, of which the first is taken",
         "1 images are transparent in part, and laid on black",
     )
-    assert run["notes"] == list(told)
+    assert run["notes"][:2] == list(told)
     assert [note for note in told if f"tlx: {note}\n" not in called.err] == []
     called = call("predict", "mlp-mnist", *(tmp_path / "data/dog" / name for name in good), "--json")
     assert [found["path"] for found in called.json["predictions"]] == [f"{tmp_path}/data/dog/{name}" for name in good]
@@ -308,6 +308,25 @@ def test_folders_that_cannot_be_trained_on(refused, tmp_path, classes, words):
     line = refused(4, "finetune", *options, "--data", tmp_path / "data", "--out", tmp_path / "run")
     assert words in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("count", "told"), [(2, "no class has three images, so none is kept for validation"), (3, "")])
+def test_the_smallest_folders_train_with_the_default_batch(call, tmp_path, monkeypatch, count, told):
+    monkeypatch.setattr(tlx, "write_report", lambda path: None)
+    write_classes(tmp_path / "data", {"cat": count, "dog": count})
+    called = call("finetune", *QUICK[:-2], "--data", tmp_path / "data", "--out", tmp_path / "run", "--json")
+    assert (called.code, told in called.err) == (0, True)
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert run["sizes"] == {"train": 2, "validation": 2 * (count == 3), "test": 2}
+    assert run["batch_size"] == 2
+    assert any("kept from training: 2 for testing (--test)" in note for note in run["notes"])
+
+
+def test_a_folder_of_one_image_a_class_names_the_options(refused, tmp_path):
+    write_classes(tmp_path / "data", {"cat": 1, "dog": 1})
+    line = refused(4, "finetune", *QUICK[:-2], "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert "no test images, of 2 in all; a class gives one to testing where it has two or more" in line
+    assert "(--train-split, --test-split)" in line
 
 
 def test_links_are_followed_but_not_in_a_circle(finetune, call, tmp_path, pets):

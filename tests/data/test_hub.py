@@ -48,7 +48,7 @@ def test_splits_are_found_by_name_and_classes_come_from_the_features(saved):
 
 def test_a_table_alone_is_split(saved):
     data = load_data(saved(table().select(range(20)).shuffle(seed=0)))
-    assert [len(part) for part in (data.train, data.validation, data.test)] == [12, 2, 6]
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [12, 4, 4]
 
 
 def test_a_test_set_that_numbers_its_classes_otherwise(saved, refuses):

@@ -71,7 +71,7 @@ def test_validation_without_a_class_is_noted_and_one_with_an_extra_class_is_refu
     write_classes(tmp_path / "train", ["ant", "bee", "cat"])
     write_classes(tmp_path / "val", {"cat": 2, "ant": 2}, seed=1)
     data = load_data(str(tmp_path))
-    assert data.notes == ("no validation image of 1 of 3 classes: bee",)
+    assert data.notes[0] == "no validation image of 1 of 3 classes: bee"
     assert labels_of(data.validation).tolist() == [0, 0, 2, 2]  # training's indices
     write_classes(tmp_path / "test", ["bee", "eel", "fly"])
     with refuses(DataError, f"{tmp_path}/test/eel: test has the class 'eel', which training has not (nor 1 more)"):

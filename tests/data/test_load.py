@@ -7,6 +7,7 @@ from picture_files import write_classes
 from tlx.data import (
     ArraySource,
     Data,
+    DataSpec,
     Subset,
     check_data,
     data_from_arrays,
@@ -54,16 +55,61 @@ def test_the_spec_says_how_to_have_the_same_data_again():
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("mnist", "unknown kind 'mnist'"),
-        ("ids:x", "did you mean 'idx'"),
+        ("ids:x", "unknown kind 'ids', did you mean 'idx'?; the kinds are digits, folder:DIR"),
+        ("Digits", "did you mean 'digits'?"),
+        ("mnist", "unknown kind 'mnist', did you mean 'idx'?"),
+        ("IDX:x", "did you mean 'idx'?"),
+        ("dir:photos", "did you mean 'folder'?"),
+        ("csv:a.txt", "did you mean 'manifest'?"),
+        ("huggingface:a/b", "did you mean 'hf'?"),
+        ("zzz:x", "unknown kind 'zzz'; the kinds"),
         ("", "idx:DIR"),
         ("digits:x", "take no path"),
-        ("zzz", "'zzz'; the kinds"),
     ],
 )
-def test_an_unknown_source_names_the_nearest(source, words, refuses):
+def test_an_unknown_kind_names_the_nearest(source, words, refuses):
     with refuses(ConfigError, words):
         load_data(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("fotos", "fotos: no such folder or kind of data, did you mean photos?; the kinds are digits, folder:DIR"),
+        ("zzz", "zzz: no such folder or kind of data; the kinds are"),
+        ("photos/rosse", "photos/rosse: no such folder, did you mean {here}/photos/roses?; check the path"),
+        ("folder:foto", "foto: no such folder, did you mean {here}/photos?"),
+        ("folders.csv", "folders.csv: no such file, did you mean {here}/flowers.csv or {here}/flowers.json?"),
+        ("https://a.org/photos.zip", "an address; tlx downloads no data: fetch it, unpack it and name the folder"),
+        ("folder:flowers.csv", "a file and no folder; name the folder, or a manifest as manifest:FILE"),
+        ("manifest:photos", "photos: a folder and no file; say folder:{here}/photos"),
+        ("flowers.json", "flowers.json: a file of no known suffix; expected a folder or .csv, .tsv, .jsonl, .npz"),
+        ("C:\\photos", "C:\\photos: no such folder"),
+        ("D:/photos", "D:/photos: no such folder"),
+        ("C:\\photos\\a.csv", "C:\\photos\\a.csv: no such file"),
+    ],
+)
+def test_what_is_not_there_names_what_is_like_it(tmp_path, monkeypatch, source, words, refuses):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos/roses").mkdir(parents=True)
+    (tmp_path / "flowers.csv").write_text("path,label\n")
+    (tmp_path / "flowers.json").write_text("[]")
+    with refuses(DataError, words.format(here=tmp_path)):
+        load_data(source)
+
+
+def test_by_default_a_fifth_is_tested_on_and_a_fifth_of_the_rest_validated_on(tmp_path):
+    data = load_data(str(write_classes(tmp_path, {"cat": 40, "dog": 40, "eel": 2, "fly": 1, "gnu": 3})))
+    counts = [np.bincount(labels_of(part), minlength=5).tolist() for part in (data.train, data.validation, data.test)]
+    assert counts == [[26, 26, 1, 1, 1], [6, 6, 0, 0, 1], [8, 8, 1, 0, 1]]
+    assert (data.spec.validation, data.spec.test) == (0.2, 0.2)
+    assert (
+        data.notes[-1]
+        == "of 86 examples, kept from training: 18 for testing (--test), 13 for validation (--validation)"
+    )
+    assert load_data("digits").spec == DataSpec("digits", labels_per_class=10, validation=0.15, test=0.3)
+    none = load_data(str(tmp_path), test=0.0, validation=0.0)
+    assert (len(none.train), [note for note in none.notes if "kept" in note]) == (86, [])
 
 
 def test_a_missing_path_is_a_data_error(tmp_path, refuses):
@@ -118,8 +164,9 @@ def arrays(labels, classes=("a", "b"), **options):
         (arrays([0] * 9, ("a",)), 1, "only one class, 'a'"),
         (arrays([1] * 9), 1, "only one class, 'b'"),
         (arrays([0, 2] * 9, ("a", "b", "c")), 1, "no training image: 'b'"),
-        (arrays([0, 1] * 9), 11, "10 training images are fewer than a batch of 11"),
-        (arrays([0, 1] * 9, test=0.0), 4, "no test images"),
+        (arrays([0, 1] * 9), 13, "12 training images are fewer than a batch of 13; lower batch_size (--batch-size)"),
+        (arrays([0, 1] * 9, test=0.0), 4, "no test images, of 18 in all"),
+        (arrays([0, 1]), 1, "no test images, of 2 in all; a class gives one to testing where it has two or more"),
     ],
 )
 def test_data_that_cannot_be_trained_on(data, batch_size, words, refuses):
@@ -152,7 +199,7 @@ def test_the_fingerprint_sees_every_change():
         of(classes=("a", "c")),
         of(seed=1),
         of(validation=0.3),
-        of(test=0.2),
+        of(test=0.3),
         of(labels_per_class=3),
         of(images=IMAGES.reshape(20, 2, 1).repeat(2, axis=0)),
         of(images=IMAGES.astype(np.float32), value_range=(0, 255)),
@@ -169,8 +216,8 @@ def test_real_mnist_and_letters(shared_data):
     assert any("test images are also in training" in note for note in letters.notes)
     mnist = load_data(f"idx:{os.path.relpath(shared_data / 'mnist')}{os.sep}")
     check_data(mnist, 128)
-    assert [len(part) for part in (mnist.train, mnist.validation, mnist.test)] == [51_000, 9_000, 10_000]
-    assert mnist.notes == ()
+    assert [len(part) for part in (mnist.train, mnist.validation, mnist.test)] == [48_000, 12_000, 10_000]
+    assert mnist.notes == ("of 60000 examples, kept from training: 12000 for validation (--validation)",)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +274,7 @@ class Squares:
 
 def test_sources_of_ones_own():
     data = data_from_sources(Squares())
-    assert [len(part) for part in (data.train, data.validation, data.test)] == [12, 2, 6]
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [12, 4, 4]
     assert (data.spec, data.classes) == (None, ("dark", "bright"))
     check_data(data, 12)
     given = data_from_sources(Squares(), Squares(7), Squares(9), labels_per_class=3)

@@ -112,7 +112,7 @@ def test_duplicates_across_parts_are_counted():
 def test_notes_say_what_a_cap_left_and_what_is_dark():
     images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1) % 17
     data = split_parts(Parts(ArraySource(images, np.arange(20) % 2), None, ()), DataSpec(labels_per_class=2))
-    assert "at most 2 labels a class: 4 for training, 2 for validation" in data.notes
+    assert "at most 2 labels a class: 4 for training, 4 for validation" in data.notes
     assert any("brightest pixel is 16" in note and "value_range" in note for note in data.notes)
 
 

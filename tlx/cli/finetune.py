@@ -71,7 +71,7 @@ class Finetune(RecipeOptions):
     """The rate of dropout in the head."""
 
     batch_size: int | None = None
-    """By default a twentieth of the training examples, but at least 20 and at most 128."""
+    """By default a twentieth of the training examples, but at least 20 (all, where they are fewer) and at most 128."""
     label_smoothing: float = 0.0
     """The share of each label that is spread over all classes: 0.1, say."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -196,6 +196,10 @@ class Finetune(RecipeOptions):
         augment, mix = tlx.Augment(**self.given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
         augment.check(preprocess)
         data = self.load_data(preprocess)
+        if self.patience is not None and not len(data.validation) and data.spec and data.spec.validation:
+            unstopped = "no class has three images, so none is kept for validation, and no phase stops early"
+            data = replace(data, notes=(*data.notes, unstopped))
+            recipe = tuple(replace(phase, patience=None) for phase in recipe)
         for note in self.check_suits(data, preprocess) if is_first() else ():
             print(f"tlx: {note}", file=sys.stderr)
         weighted = self.class_weights == "balanced"
@@ -282,8 +286,9 @@ class Finetune(RecipeOptions):
 
     def _batch_of(self, count: int) -> int:
         """Choose how many of so many examples make a batch: a number that --accumulate divides."""
-        size, parts = min(max(count // 20, 20), 128), max(self.accumulate, 1)
-        return -(-size // parts) * parts
+        from tlx.training.run import default_batch_size
+
+        return default_batch_size(count, self.accumulate, min(max(count // 20, 20), 128))
 
     def _compares(self, base: Any) -> bool:
         """Tell whether a model from scratch is trained beside."""

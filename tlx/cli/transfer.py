@@ -61,10 +61,11 @@ class TransferOptions(PictureOptions):
 
     labels_per_class: int | None = None
     """How many labels a class training and validation may use; by default all (10 for digits)."""
-    validation: float = 0.15
-    """The share of the training examples kept for validation where the data have no validation set."""
-    test: float = 0.3
-    """The share kept for testing where the data have no test set."""
+    validation: float | None = None
+    """The share of the training examples kept for validation where the data have no validation set; by default 0.2
+    (0.15 for digits)."""
+    test: float | None = None
+    """The share kept for testing before that, where the data have no test set; by default 0.2 (0.3 for digits)."""
     train_split: str | None = None
     """What to train on of the data: a folder, a split of a manifest, or a slice such as train[10%:] (tfds, hf)."""
     validation_split: str | None = None

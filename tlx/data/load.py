@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from tlx.data.files import shown
-from tlx.data.hub import read_hub
-from tlx.data.idx_folder import read_idx_folder
-from tlx.data.image_folder import read_image_folder
-from tlx.data.manifest import read_manifest
-from tlx.data.npz import read_npz_examples
+from tlx.data.kinds import KINDS, check_place, kind_of
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import (
+    TEST,
+    VALIDATION,
     ArraySource,
     Data,
     DataSpec,
@@ -31,55 +28,9 @@ from tlx.data.source import (
     shapes_of,
 )
 from tlx.data.splits import split_parts
-from tlx.data.tfds import read_tfds
 from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
-
-
-def read_digits(where: str = "") -> Parts:
-    """Read scikit-learn's embedded digits: 1,797 images of 8 x 8, their 17 levels spread over 0..255 in uint8."""
-    if where:
-        raise ConfigError(f"digits:{where!r}: digits come with scikit-learn and take no path; say digits")
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return Parts(ArraySource(np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target), None, ())
-
-
-class Kind(NamedTuple):
-    """Say how a kind of source is read, what stands after its colon, and how many labels a class it has by default."""
-
-    read: Callable[[Request], Parts]
-    where: str = ""
-    is_path: bool = False
-    labels_per_class: int | None = None
-
-
-def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
-    """Make a reader of one place into one of requests that name neither splits nor bad pictures."""
-
-    def of_request(request: Request) -> Parts:
-        if request.splits() or request.skip_bad:
-            raise ConfigError(
-                f"{shown(request.where) or 'digits'}: has neither named splits nor picture files; leave out "
-                "train_split, validation_split, test_split and skip_bad"
-            )
-        return read(request.where)
-
-    return of_request
-
-
-KINDS = {
-    "digits": Kind(_whole(read_digits), labels_per_class=10),
-    "folder": Kind(read_image_folder, "DIR", is_path=True),
-    "manifest": Kind(read_manifest, "FILE", is_path=True),
-    "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", is_path=True),
-    "npz": Kind(_whole(read_npz_examples), "FILE", is_path=True),
-    "tfds": Kind(read_tfds, "NAME"),
-    "hf": Kind(read_hub, "NAME[@CONFIG]"),
-}
-_BY_SUFFIX = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".npz": "npz"}
 
 
 def load_data(
@@ -87,8 +38,8 @@ def load_data(
     *,
     seed: int = 0,
     labels_per_class: int | None = None,
-    validation: float = 0.15,
-    test: float = 0.3,
+    validation: float | None = None,
+    test: float | None = None,
     train_split: str | None = None,
     validation_split: str | None = None,
     test_split: str | None = None,
@@ -105,12 +56,18 @@ def load_data(
 
     `labels_per_class` caps training and validation at that many a class, so that no label beyond them is used; None
     means all of them, but 10 for digits, as the notes and `Data.spec` say (a number above what there is takes all).
+
     `validation` and `test` are shares of the training examples, and count only where the source has no such part of
-    its own. `train_split`, `validation_split` and `test_split` name the parts: folders, the splits of a manifest, or
-    slices such as "train[:10%]" with tfds and hf. Of image files each is looked at once; `skip_bad` is the share that
-    may be bad (`Data.skipped` lists them), and `progress` shows a bar. With `preprocess`, mostly that of the base, an
-    image whose shape it does not take counts as bad; else `tlx.finetune` refuses it. A class folder that holds no
-    images is refused, or left out and noted where `empty_classes` is "skip".
+    its own. By default a fifth of each class is set apart for testing and a fifth of the rest for validation (0.3 and
+    0.15 for digits); training, testing and validation, in this order, get at least one example of a class.
+    `train_split`, `validation_split` and `test_split` name the parts: folders, the splits of a manifest, or slices such
+    as "train[:10%]" with tfds and hf.
+
+    Of image files each is looked at once; `skip_bad` is the share that may be bad (`Data.skipped` lists them), and
+    `progress` shows a bar. With `preprocess`, mostly that of the base, an image whose shape it does not take counts as
+    bad; else `tlx.finetune` refuses it. A class folder that holds no images is refused, or left out and noted where
+    `empty_classes` is "skip".
+
     Raises `ConfigError` for an unknown source or a bad number and `DataError` or `UnsafeFileError` for bad files.
 
     >>> data = load_data("digits", labels_per_class=5)
@@ -119,30 +76,36 @@ def load_data(
     """
     splits = (train_split, validation_split, test_split)
     spec = DataSpec(source, seed, labels_per_class, validation, test, *splits, skip_bad, empty_classes)
-    name, _, where = source.partition(":")
-    if name not in KINDS:
-        name, where = _kind_of_path(source) or name, source
-    if name not in KINDS:
-        nearest = "".join(f", did you mean {kind!r}?" for kind in difflib.get_close_matches(name, KINDS, 1))
-        forms = ", ".join(f"{key}:{kind.where}" if kind.where else key for key, kind in KINDS.items())
-        raise ConfigError(f"source: unknown kind {name!r}{nearest}; the kinds are {forms}")
+    name, where = kind_of(source)
     kind = KINDS[name]
-    if kind.is_path and where:  # so that the run can be tested again from another directory
+    if kind.path and where:  # so that the run can be tested again from another directory
         where = os.path.abspath(home(where))
         spec = replace(spec, source=f"{name}:{where}")
-    if labels_per_class is None:
-        spec = replace(spec, labels_per_class=kind.labels_per_class)
+    spec = replace(
+        spec,
+        labels_per_class=kind.labels_per_class if labels_per_class is None else labels_per_class,
+        validation=kind.validation if validation is None else validation,
+        test=kind.test if test is None else test,
+    )
     if empty_classes != "refuse" and name != "folder":
         raise ConfigError(f"empty_classes: {empty_classes!r} is for folders, and not for {name}; leave it out")
-    return split_parts(kind.read(Request(where, *splits, skip_bad, empty_classes, preprocess, progress)), spec)
+    try:
+        parts = kind.read(Request(where, *splits, skip_bad, empty_classes, preprocess, progress))
+    except DataError:
+        check_place(name, where)  # says it better where nothing is there
+        raise
+    data = split_parts(parts, spec)
+    return replace(data, notes=(*data.notes, *_kept(parts, data)))
 
 
-def _kind_of_path(source: str) -> str | None:
-    """Return the kind of a path that is given without one; None for what is no path."""
-    suffix = os.path.splitext(source)[1].lower()
-    if suffix in _BY_SUFFIX:
-        return _BY_SUFFIX[suffix]
-    return "folder" if os.sep in source or os.path.isdir(home(source)) else None
+def _kept(parts: Parts, data: Data) -> list[str]:
+    """Say how many examples are kept from training where the user did not say which."""
+    kept = [
+        f"{len(part)} for {name} (--{name.removesuffix('ing')})"
+        for name, own, part in (("testing", parts.test, data.test), ("validation", parts.validation, data.validation))
+        if own is None and len(part)
+    ]
+    return [f"of {len(parts.train)} examples, kept from training: {', '.join(kept)}"] if kept else []
 
 
 def data_from_sources(
@@ -152,8 +115,8 @@ def data_from_sources(
     *,
     seed: int = 0,
     labels_per_class: int | None = None,
-    validation_share: float = 0.15,
-    test_share: float = 0.3,
+    validation_share: float = VALIDATION,
+    test_share: float = TEST,
 ) -> Data:
     """Make the data of a run from sources of your own (`Source`); what is None is split off `train` by its share.
 
@@ -168,7 +131,7 @@ def data_from_sources(
     ...         return {"image": np.full((8, 8), 12 * index, np.uint8), "label": index // 10}
     >>> data = data_from_sources(Squares())
     >>> len(data.train), len(data.validation), len(data.test)
-    (12, 2, 6)
+    (12, 4, 4)
     """
     spec = DataSpec("sources", seed, labels_per_class, validation_share, test_share)
     for name, part in (("train", train), ("validation", validation), ("test", test)):
@@ -190,8 +153,8 @@ def data_from_arrays(
     value_range: tuple[float, float] | None = None,
     seed: int = 0,
     labels_per_class: int | None = None,
-    validation: float = 0.15,
-    test: float = 0.3,
+    validation: float = VALIDATION,
+    test: float = TEST,
 ) -> Data:
     """Split images (N, H, W[, C]) and labels (N,) in memory as `load_data` does; `Data.spec` is None.
 
@@ -201,7 +164,7 @@ def data_from_arrays(
     >>> images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
     >>> data = data_from_arrays(images, np.arange(40) % 2, labels_per_class=3)
     >>> len(data.train), len(data.validation), len(data.test)
-    (6, 4, 12)
+    (6, 6, 8)
     """
     spec = DataSpec("arrays", seed, labels_per_class, validation, test)
     if (test_images is None) != (test_labels is None):
@@ -232,7 +195,11 @@ def check_data(data: Data, batch_size: int) -> None:
     """
     for name, part in (("training", data.train), ("test", data.test)):
         if not len(part):
-            raise DataError(f"data: no {name} images; give more images or change the shares kept for testing")
+            raise DataError(
+                f"data: no {name} images, of {sum(map(len, (data.train, data.validation, data.test)))} in all; a class "
+                "gives one to testing where it has two or more and the share (--test, --validation) is above 0: add "
+                "images, change the shares, or name a set (--train-split, --test-split)"
+            )
     counts = np.bincount(labels_of(data.train), minlength=len(data.classes))
     absent = [data.classes[i] for i in np.flatnonzero(counts == 0)]
     if len(absent) == len(data.classes) - 1:
@@ -244,7 +211,8 @@ def check_data(data: Data, batch_size: int) -> None:
         raise DataError(f"data: {len(absent)} classes have no training image: {listed}; add some or leave them out")
     if len(data.train) < batch_size:
         raise DataError(
-            f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size"
+            f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size "
+            "(--batch-size)"
         )
 
 

@@ -300,6 +300,7 @@ def digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(f"{image.dtype.str}{image.shape}".encode() + image.tobytes()).digest()
 
 
+VALIDATION, TEST = 0.2, 0.2  # by default: of each class a fifth for testing, and a fifth of the rest
 EMPTY_CLASSES = ("refuse", "skip")
 
 
@@ -308,21 +309,22 @@ class DataSpec:
     """Say which examples a run uses, so that they can be had again.
 
     `source` is what `load_data` takes; `labels_per_class` caps training and validation at that many a class;
-    `validation` and `test` are the shares of the training examples kept for these where the source has no such part;
+    `validation` and `test` are the shares of the training examples kept for these where the source has no such part
+    (None: as `load_data` takes them of that kind);
     `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the images
     that may be bad and are left out; `empty_classes` says whether a class folder without images is refused ("refuse")
     or left out and noted ("skip"). Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer than one
     label a class, and for one name for two parts.
 
-    >>> DataSpec("idx:mnist", labels_per_class=5).validation
-    0.15
+    >>> DataSpec("idx:mnist", validation=0.1).labels_per_class is None
+    True
     """
 
     source: str = "digits"
     seed: int = 0
     labels_per_class: int | None = None
-    validation: float = 0.15
-    test: float = 0.3
+    validation: float | None = None
+    test: float | None = None
     train_split: str | None = None
     validation_split: str | None = None
     test_split: str | None = None
@@ -339,6 +341,8 @@ class DataSpec:
             raise ConfigError(f"labels_per_class: {cap!r} is not an integer of 1 or more, nor None")
         for name in ("validation", "test", "skip_bad"):
             share = getattr(self, name)
+            if share is None and name != "skip_bad":
+                continue
             number = isinstance(share, (int, float)) and not isinstance(share, bool)
             if not (number and math.isfinite(share) and 0 <= share < 1):
                 raise ConfigError(f"{name}: {share!r} is not a share from 0 up to (not including) 1")

@@ -9,7 +9,19 @@ from typing import NamedTuple
 import numpy as np
 
 from tlx.data.files import shown
-from tlx.data.source import ArraySource, Data, DataSpec, Parts, Source, Subset, digests_of, labels_of, names_of
+from tlx.data.source import (
+    TEST,
+    VALIDATION,
+    ArraySource,
+    Data,
+    DataSpec,
+    Parts,
+    Source,
+    Subset,
+    digests_of,
+    labels_of,
+    names_of,
+)
 
 _PAIRS = 5  # contradictions that are named
 _DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255
@@ -28,14 +40,15 @@ def split_rows(
     digests: Sequence[bytes],
     *,
     seed: int = 0,
-    validation: float = 0.15,
+    validation: float = VALIDATION,
     test: float = 0.0,
     labels_per_class: int | None = None,
 ) -> Split:
     """Divide rows class by class, in the order of SHA-256(seed, image digest).
 
     A class of n rows gives round(test * n) to the test part, round(validation * rest) of what is left to validation
-    and the rest to training, which always keeps at least one; then training and validation keep at most
+    and the rest to training. Training always keeps at least one; then testing and validation, in this order, get at
+    least one, if their shares are above 0. Then training and validation keep at most
     `labels_per_class`. The parts depend on the examples and the seed, not on the order of the rows, and fewer labels a
     class are always among more labels a class.
 
@@ -77,15 +90,15 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     >>> images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1)
     >>> data = split_parts(Parts(ArraySource(images, [0, 1] * 10), None, ()), DataSpec(validation=0.2))
     >>> len(data.train), len(data.validation), len(data.test)
-    (12, 2, 6)
+    (12, 4, 4)
     """
     digests = digests_of(parts.train)
     rows = split_rows(
         labels_of(parts.train),
         digests,
         seed=spec.seed,
-        validation=0.0 if parts.validation is not None else spec.validation,
-        test=0.0 if parts.test is not None else spec.test,
+        validation=0.0 if parts.validation is not None else VALIDATION if spec.validation is None else spec.validation,
+        test=0.0 if parts.test is not None else TEST if spec.test is None else spec.test,
         labels_per_class=spec.labels_per_class,
     )
     train = Subset(parts.train, rows.train)
@@ -159,4 +172,4 @@ def _capped(source: Source, spec: DataSpec) -> Source:
 
 
 def _share(count: int, share: float) -> int:
-    return max(0, min(int(count * share + 0.5), count - 1))
+    return max(0, min(max(int(count * share + 0.5), int(share > 0)), count - 1))

@@ -108,6 +108,17 @@ class Run:
         return load_bundle(self.path / EXPORT)
 
 
+def default_batch_size(examples: int, accumulate: int = 1, largest: int = 32) -> int:
+    """Return `largest`, or as many as there are examples where these are fewer, so that `accumulate` divides it.
+
+    >>> default_batch_size(1000), default_batch_size(10), default_batch_size(10, accumulate=4)
+    (32, 10, 8)
+    """
+    parts = max(accumulate, 1) if isinstance(accumulate, int) else 1  # `check_economy` refuses what it cannot be
+    size = -(-largest // parts) * parts
+    return size if size <= examples else max(examples // parts * parts, parts)
+
+
 @hosts.lost_hosts()
 def finetune(
     base: Pretrained,
@@ -120,7 +131,7 @@ def finetune(
     dropout: float = 0.0,
     keep_head: bool = False,
     preprocess: Preprocess | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seed: int = 0,
     loss: Loss | None = None,
     augment: Augment | None = None,
@@ -145,8 +156,9 @@ def finetune(
 
     `hidden`, `pool` and `dropout` shape the head (`tlx.models.Head`); with `keep_head` training begins with the base's
     own one, which must know the data's classes in their order, as after `tlx.linear_probe`. `preprocess` replaces the
-    base's own; `augment`, `mix`, `balanced` and `workers` say how training pictures are fed, `accumulate` and `remat`
-    spare memory, `ema` averages the weights (`tlx.fit`), and `cache` says whether and where the activations of frozen
+    base's own; `batch_size` is 32 by default, or all the training examples where they are fewer; `augment`, `mix`,
+    `balanced` and `workers` say how training pictures are fed, `accumulate` and `remat` spare memory, `ema` averages
+    the weights (`tlx.fit`), and `cache` says whether and where the activations of frozen
     stages are kept (`tlx.Cache`), and `parallel` on which devices it trains (`tlx.Parallel`). With `compare_scratch`
     the same model is trained from fresh weights for as many epochs and tested beside. The directory `out` takes
     everything: a description, metrics, checkpoints, test results, the trained model under `export/`, and `config`, if
@@ -177,6 +189,7 @@ def finetune(
     placement = (parallel or Parallel()).placement()
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
+    batch_size = default_batch_size(len(data.train), accumulate) if batch_size is None else batch_size
     check_data(data, batch_size)
     check_shapes(data, preprocess or base.preprocess)
     check_economy(batch_size, accumulate, ema)
