@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import yaml
 from cases import assert_same_bits, plain
-from toys import everything_in, finetune_toy, scalars_in, timeless
+from toys import Recorder, everything_in, finetune_toy, scalars_in, timeless
 
 import tlx
 from tlx.data import Preprocess
@@ -570,3 +571,68 @@ def test_arrays_in_memory_are_a_run_that_names_no_source(tmp_path):
     with pytest.raises(ConfigError, match="arrays in memory: name data to evaluate on"):
         evaluate_run(tmp_path / "run")
     assert evaluate_run(tmp_path / "run", data).accuracy == run.test_accuracy
+
+
+# Training on, and what users bring
+
+
+def test_a_finished_run_trains_on_as_if_it_had_not_ended(finished):
+    base, group = tlx.load("mlp-mnist"), Group(Constant(0.05))
+    data = tlx.load_data("digits", labels_per_class=5)
+    recipe = tlx.recipes.finetune(base.stages, head_epochs=2, base_epochs=2, head=group, base=group)
+    more = tlx.recipes.further(base.stages, epochs=1, group=group)
+    whole = tlx.fit(base.with_head(data.classes), (*recipe, *more), data.train, data.validation, batch_size=25)
+    before = everything_in(finished)
+    done = tlx.fit(Run.open(finished).load_fit(), more, data.train, data.validation, batch_size=25)
+    assert_same_bits(done.variables, whole.variables)
+    assert timeless(done.history) == timeless(whole.history)
+    assert timeless(done.phases) == timeless(whole.phases)
+    assert everything_in(finished) == before
+
+
+def test_a_run_without_checkpoints_says_that_its_state_is_gone(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"copy/checkpoints: holds no checkpoint"):
+        Run.open(copy).load_fit()
+
+
+def distances(logits, labels):
+    return ((logits - jax.nn.one_hot(labels, logits.shape[-1])) ** 2).sum(-1)
+
+
+def brighter(image, generator):
+    return np.clip(image + generator.uniform(0, 30), 0, 255).astype(np.uint8)
+
+
+def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
+    class Failing(Recorder):
+        def sync(self):
+            raise RuntimeError("no network")
+
+    logs, base = [Recorder(), Failing()], tlx.load("mlp-mnist")
+    options = {"loss": distances, "augment": brighter, "logs": logs, "compare_scratch": True}
+    run = finetune_toy(tmp_path / "run", recipe=tlx.recipes.probe(base.stages, epochs=1), **options)
+    assert [record["run"] for record in logs[0].records] == ["transfer", "scratch"]
+    assert logs[0].records[:1] == run.history
+    assert len(logs[1].records) == 2
+    assert sum("the log Failing failed in sync (RuntimeError: no network)" in each for each in caplog.messages) == 2
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert described["loss"] == {"kind": "LossFunction", "function": f"{__name__}.distances"}
+    assert described["augment"] == {"function": f"{__name__}.brighter"}
+    assert run.history[0]["loss"] != pytest.approx(run.history[0]["val_loss"], rel=0.1)  # not cross-entropies both
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"loss": "mse"}, "loss: 'mse' is neither"),
+        ({"loss": lambda logits, labels: logits.mean()}, r"loss: .* returns \(\), expected"),
+        ({"augment": lambda image: image}, "augment: .* cannot take an image, uint8"),
+        ({"logs": [print]}, r"logs\[0\]: print has no method"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, option, said):
+    with pytest.raises(ConfigError, match=said):
+        finetune_toy(tmp_path / "run", **option)
+    assert not (tmp_path / "run").exists()

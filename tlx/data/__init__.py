@@ -1,6 +1,7 @@
 """Examples by number, their splits, the preprocess spec, and batches."""
 
 from tlx.data.augment import Augment
+from tlx.data.augment_function import AugmentFunction
 from tlx.data.encoded import EncodedSource, picture_files
 from tlx.data.idx import read_idx
 from tlx.data.load import check_data, check_shapes, data_from_arrays, data_from_sources, fingerprint, load_data
@@ -14,6 +15,7 @@ from tlx.data.splits import Split, split_rows
 __all__ = [
     "ArraySource",
     "Augment",
+    "AugmentFunction",
     "Batch",
     "Data",
     "DataSpec",

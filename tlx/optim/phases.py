@@ -65,4 +65,6 @@ def to_plain(value: Any) -> Any:
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    if callable(value):  # a function of the user's, by its name
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__name__)}"
     return value

@@ -11,6 +11,7 @@ from tlx.training.history import History
 from tlx.training.log import Log
 from tlx.training.loop import fit
 from tlx.training.loss import Loss, balanced_weights
+from tlx.training.loss_function import LossFunction
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel, Placement
 from tlx.training.phase import PhaseRecord
@@ -35,6 +36,7 @@ __all__ = [
     "LinearPath",
     "Log",
     "Loss",
+    "LossFunction",
     "Mix",
     "Parallel",
     "PhaseEstimate",

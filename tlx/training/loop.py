@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ import jax
 
 from tlx import hosts
 from tlx.data.augment import Augment
+from tlx.data.augment_function import AugmentFunction, as_augment
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source
@@ -33,6 +34,7 @@ from tlx.training.fitted import Fit, check_continues
 from tlx.training.history import History
 from tlx.training.log import Log, check_logs, progress_log
 from tlx.training.loss import Loss
+from tlx.training.loss_function import as_loss
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
@@ -54,8 +56,8 @@ def fit(
     *,
     batch_size: int = 32,
     seed: int = 0,
-    loss: Loss | None = None,
-    augment: Augment | None = None,
+    loss: Loss | Callable[..., Any] | None = None,
+    augment: Augment | Callable[..., Any] | None = None,
     mix: Mix | None = None,
     balanced: bool = False,
     workers: int | None = None,
@@ -81,7 +83,9 @@ def fit(
     `checkpoints`, all of a run is saved after a step where
     one is due, and at the end of each phase, and training goes on from the last one that is there, to the same bits as
     if it had never ended. `stop` is asked after every step; when it says so, the run is saved, and ends with
-    `StoppedError` (`tlx.StopOnSignals`). `augment` varies training pictures and `mix` mixes them in pairs; `balanced`
+    `StoppedError` (`tlx.StopOnSignals`). `loss` is a `tlx.Loss`, or a function of logits (B, C) and labels (B,) that
+    returns losses (B,) (`tlx.training.LossFunction`). `augment` (`tlx.Augment`, or a function of an image and a numpy
+    Generator: `tlx.data.AugmentFunction`) varies training pictures and `mix` mixes them in pairs; `balanced`
     draws from all classes equally often; `workers` threads prepare batches (`tlx.data.Feed`). Neither their number nor
     a resume changes any picture. What stages that are frozen make of the pictures is computed once for all epochs and
     kept, as `cache` says (`Cache`).
@@ -176,8 +180,8 @@ def make_task(
     *,
     batch_size: int = 32,
     seed: int = 0,
-    loss: Loss | None = None,
-    augment: Augment | None = None,
+    loss: Loss | Callable[..., Any] | None = None,
+    augment: Augment | Callable[..., Any] | None = None,
     mix: Mix | None = None,
     balanced: bool = False,
     workers: int | None = None,
@@ -191,17 +195,20 @@ def make_task(
 ) -> tuple[Task, ActivationCache]:
     """Put together what `fit` was given, and the cache of its activations; raise as it does before the first step."""
     validation = validation if validation is not None and len(validation) else None
-    feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=augment, pad=True, workers=workers)
-    if augment is not None:
-        augment.check(preprocess)
+    varied, cache = as_augment(augment), cache or Cache()
+    feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=varied, pad=True, workers=workers)
+    if varied is not None:
+        varied.check(preprocess)
+    if isinstance(varied, AugmentFunction) and cache.views and cache.where == "disk":
+        raise ConfigError("cache: views of a function of one's own cannot be known again on a disk: use 'memory'")
     check_economy(batch_size, accumulate, ema)
     check_logs(logs)
     model = rematerialised(model) if remat else model
     stop, placement = _agreed(stop), (parallel or Parallel()).placement()
-    task = Task(model, train, validation, preprocess, feed, loss or Loss(), mix, logs, accumulate, ema, stop, placement)
+    task = Task(model, train, validation, preprocess, feed, as_loss(loss), mix, logs, accumulate, ema, stop, placement)
     check_recipe(recipe, variables, train, validation, batch_size)
     _check_outputs(task, variables)
-    return task, _activation_cache(task, recipe, cache or Cache())
+    return task, _activation_cache(task, recipe, cache)
 
 
 def _agreed(stop: Stop) -> Stop:

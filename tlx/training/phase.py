@@ -27,7 +27,7 @@ from tlx.training.mix import Mix
 from tlx.training.parallel import ONE, Placement
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
-from tlx.training.snapshot import Best, Snapshot
+from tlx.training.snapshot import Best, Snapshot, memory_left
 from tlx.training.state import NEVER, Totals, TrainState, all_finite
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import FROZEN, label_tree, trainable_mask
@@ -366,8 +366,7 @@ class PhaseRun:
             variables = {**variables, "params": params}
             if "batch_stats" in variables:
                 variables["batch_stats"] = best.batch_stats
-            untouched = {path: entry for path, entry in memory.items() if path not in self.ages}
-            memory = {**untouched, **best.memory}
+            memory = memory_left(snapshot)
         variables, memory = whole(variables), whole(memory)  # which the host looks at
         left, summary = best or snapshot, self.summary
         leaves = frozen_leaves(self.task.model, variables, self.labels, self.phase.norms)

@@ -4,7 +4,7 @@ import html
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import quote as quote_url
 from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, check_shapes, load_data
 from tlx.data import fingerprint as data_fingerprint
+from tlx.data.augment_function import as_augment
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice
 from tlx.files import home, write_json
 from tlx.models.head import Pool
@@ -30,14 +31,18 @@ from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import Evaluation, evaluate
+from tlx.training.fitted import Fit
 from tlx.training.history import History, read_history
 from tlx.training.interpret import write_evaluation
 from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, check_logs, progress_log, truncate_lines
-from tlx.training.loop import Fit, check_economy, check_recipe, fit
+from tlx.training.loop import check_economy, check_recipe, fit
 from tlx.training.loss import Loss
+from tlx.training.loss_function import as_loss
 from tlx.training.mix import Mix
 from tlx.training.parallel import Parallel
+from tlx.training.phase import PhaseRecord
 from tlx.training.run_directory import (
+    CHECKPOINTS,
     CONFIG,
     EVALUATION,
     EXPORT,
@@ -50,6 +55,7 @@ from tlx.training.run_directory import (
     read_json,
 )
 from tlx.training.sentinel import MOST_PICTURES, check_inputs
+from tlx.training.snapshot import memory_left
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import quote
@@ -107,6 +113,30 @@ class Run:
         """Load the trained model."""
         return load_bundle(self.path / EXPORT)
 
+    def load_fit(self) -> Fit:
+        """Load the trained model as what `tlx.fit` returned, with its optimizer's state, to train on.
+
+        Raise `CheckpointError` where the run's last checkpoint is gone or damaged.
+
+        `more = tlx.fit(run.load_fit(), tlx.recipes.further(stages), data.train, data.validation)`
+        """
+        trained, folder = self.load(), self.path / CHECKPOINTS
+        run = f"{identity_of(self.path)}/{CHECKPOINTS}"
+        checkpoints = Checkpoints(folder, run=run) if folder.is_dir() else None
+        snapshot = checkpoints.latest() if checkpoints else None
+        if snapshot is None:
+            raise CheckpointError(f"{folder}: holds no checkpoint, and so no state of the optimizer: train from load()")
+        assert checkpoints is not None
+        checkpoints.close()
+        return Fit(
+            variables=trained.variables,
+            phases=tuple(PhaseRecord(**record) for record in self.result["phases"]),
+            history=History({key: record[key] for key in record if key != "run"} for record in self.history),
+            memory=memory_left(snapshot),
+            model=trained.model,
+            preprocess=trained.preprocess,
+        )
+
 
 def default_batch_size(examples: int, accumulate: int = 1, largest: int = 32) -> int:
     """Return `largest`, or as many as there are examples where these are fewer, so that `accumulate` divides it.
@@ -133,8 +163,8 @@ def finetune(
     preprocess: Preprocess | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    loss: Loss | None = None,
-    augment: Augment | None = None,
+    loss: Loss | Callable[..., Any] | None = None,
+    augment: Augment | Callable[..., Any] | None = None,
     mix: Mix | None = None,
     balanced: bool = False,
     workers: int | None = None,
@@ -185,7 +215,8 @@ def finetune(
     [('head', 50, 6316)]
     """
     keep_programs()
-    out, loss, augment, mix, cache = home(out), loss or Loss(), augment or None, mix or None, cache or Cache()
+    out, loss, augment = home(out), as_loss(loss), as_augment(augment) or None
+    mix, cache = mix or None, cache or Cache()
     placement = (parallel or Parallel()).placement()
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
@@ -201,6 +232,8 @@ def finetune(
     start = replace(start, preprocess=preprocess or base.preprocess)
     check_recipe(recipe, start.variables, data.train, data.validation, batch_size)
     doing("looking at the first batch")
+    if augment:
+        augment.check(start.preprocess)
     notes = [*data.notes, *_doubts(start, data.train, seed)]
     doing("fingerprinting the base and the data")
     description = {
@@ -258,7 +291,7 @@ def _run(
         for note in description["notes"]:
             print(f"tlx: {note}", file=sys.stderr)
     try:
-        transfer, scores = trainer.train(recipe, "transfer", "checkpoints")
+        transfer, scores = trainer.train(recipe, "transfer", CHECKPOINTS)
         baseline = trainer.train(same_budget(recipe), "scratch", "scratch") if compare_scratch else None
     except StoppedError as error:
         raise StoppedError(f"{out}: {error}, all is saved: go on with --resume --out {out}") from error

@@ -17,7 +17,7 @@ from tlx.training.lock import LOCK, check_unlocked, locked
 
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"
-EXPORT = "export"
+EXPORT, CHECKPOINTS = "export", "checkpoints"
 REPORT = "report.html"  # of `tlx.write_report`
 _BEGUN = {LOCK, CONFIG, f"{CONFIG}.partial", f"{RUN}.partial"}  # what a run killed as it began may leave
 _MAY_DIFFER = ("versions", "notes", "command", "changes", "identity")

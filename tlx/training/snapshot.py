@@ -52,8 +52,17 @@ class Snapshot:
     history: tuple[dict[str, Any], ...] = ()
 
 
+def memory_left(snapshot: Snapshot) -> Memory:
+    """Return the optimizer's state of the weights that a phase leaves: those of its best epoch, if it kept one."""
+    if snapshot.best is None:
+        return snapshot.memory
+    untouched = {path: entry for path, entry in snapshot.memory.items() if path not in snapshot.best.params}
+    return {**untouched, **snapshot.best.memory}
+
+
 FORMAT = 2
 """What checkpoints are written in. 1, which had no number: no history, and `sha256` without stored statistics."""
+
 
 _PLAIN = (
     "phase",
