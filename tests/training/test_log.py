@@ -11,6 +11,7 @@ from toys import events_in, scalars_in
 
 import tlx
 from tlx.errors import ConfigError, StorageError
+from tlx.progress import listening
 from tlx.training.log import (
     Guarded,
     JsonLines,
@@ -202,7 +203,28 @@ def test_without_widgets_a_notebook_has_a_line_an_epoch(monkeypatch, capsys):
     ]
 
 
-def test_elsewhere_progress_is_a_bar():
+def test_on_a_terminal_progress_is_a_bar(monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     log = progress_log("fit")
     log.close()
     assert isinstance(log, ProgressBar)
+
+
+def test_in_a_file_progress_is_a_plain_line_a_phase(monkeypatch, capsys):
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    heard = []
+    log = progress_log("fit")
+    with listening(lambda *what: heard.append(what)):
+        log.phase("head", 3, 6, 2)
+        log.steps(2)
+        log.epoch(record(2))
+        log.epoch(record(3, loss=0.125, val_accuracy=None))
+        log.phase("all", 3, 6, 0)
+        log.steps(1)
+        log.close()
+        log.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "tlx: fit: head, 4 of 6 steps loss 0.1250",
+        "tlx: fit: all, 1 of 6 steps",
+    ]
+    assert heard == [("training fit: head", 4, 6), ("training fit: all", 1, 6)]

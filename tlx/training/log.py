@@ -196,16 +196,10 @@ class ProgressBar(Log):
 
     def steps(self, count: int) -> None:
         self._progress.advance(self._task, count)
-        if self._progress.console.is_terminal:
-            doing()  # the bar says it
-        else:
-            task = self._progress.tasks[self._task]
-            doing(f"training {task.description}", int(task.completed), int(task.total or 0))
+        doing()  # the bar says it
 
     def epoch(self, record: dict[str, Any]) -> None:
-        shown = {"loss": record["loss"], "val_accuracy": record["val_accuracy"]}
-        note = " ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
-        self._progress.update(self._task, note=note)
+        self._progress.update(self._task, note=_scores(record))
 
     def close(self) -> None:
         self._progress.stop()
@@ -225,15 +219,43 @@ class ProgressLines(Log):
         doing(f"training {self.title}: {self._phase}", self._taken, self._steps)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        scores = [f"{name} {record[name]:.4f}" for name in ("loss", "val_accuracy") if record[name] is not None]
         place = f"{self.title}: {self._phase} {self._taken * self._epochs // self._steps}/{self._epochs}"
-        print(place, *scores, f"{record['seconds']:.1f} s", file=sys.stderr, flush=True)
+        print(place, _scores(record), f"{record['seconds']:.1f} s", file=sys.stderr, flush=True)
+
+
+class PhaseLines(Log):
+    """Write a line a phase on standard error, for a file or a pipe."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self._phase, self._steps, self._taken, self._scores = title, "", 0, 0, ""
+
+    def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
+        self.close()
+        self._phase, self._steps, self._taken, self._scores = name, steps, done, ""
+
+    def steps(self, count: int) -> None:
+        self._taken += count
+        doing(f"training {self.title}: {self._phase}", self._taken, self._steps)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self._scores = _scores(record)
+
+    def close(self) -> None:
+        if self._phase:
+            line = f"tlx: {self.title}: {self._phase}, {self._taken} of {self._steps} steps {self._scores}"
+            print(line.rstrip(), file=sys.stderr, flush=True)
+        self._phase = ""
 
 
 def progress_log(title: str) -> Log:
-    """Return the log that shows progress here: a bar, or lines in a notebook that cannot show widgets."""
+    """Return the log that shows progress here: a bar, or lines in a file or in a notebook that cannot show widgets."""
     from rich.console import Console
 
-    if Console(stderr=True).is_jupyter and find_spec("ipywidgets") is None:
-        return ProgressLines(title)
-    return ProgressBar(title)
+    console = Console(stderr=True)
+    if console.is_jupyter:
+        return ProgressLines(title) if find_spec("ipywidgets") is None else ProgressBar(title)
+    return ProgressBar(title) if console.is_terminal else PhaseLines(title)
+
+
+def _scores(record: dict[str, Any]) -> str:
+    return " ".join(f"{name} {record[name]:.4f}" for name in ("loss", "val_accuracy") if record[name] is not None)
