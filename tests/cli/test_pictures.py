@@ -495,8 +495,8 @@ def test_bad_pictures_alone(refused, tmp_path):
 @pytest.mark.parametrize(
     ("code", "arguments", "words"),
     [
-        (2, ["predict"], "no model: name a run, an export or a preset, then pictures"),
-        (2, ["predict", "--base", "mlp-mnist"], "no pictures: name files or folders after the model"),
+        (2, ["predict"], "no model: name a run, an export or a preset, then images"),
+        (2, ["predict", "--base", "mlp-mnist"], "no images: name files or folders after the model"),
         (2, ["predict", "mlp-mnist", "a.png", "--json", "--format", "csv"], "two forms: give one"),
         (2, ["predict", "mlp-mnist", "a.png", "--workers=-1"], "workers: -1"),
         (2, ["predict", "mlp-mnist", "a.png", "--batch-size", 0], "batch_size: 0"),
@@ -507,6 +507,14 @@ def test_bad_pictures_alone(refused, tmp_path):
         (2, ["embed", "mlp-mnist", "a.png", "--out", "a.npz", "--stage", "hiden1"], "hiden1"),
         (6, ["embed", "mlp-mnist", "a.png", "--out", "no/a.npz"], "no/a.npz: there is no such folder"),
         (2, ["embed", "mlp-mnist", "a.png"], "--out"),
+        (2, ["embed", "mlp-mnist", "a.png", "--data", "pets", "--out", "a.npz"], "pets and a.png: name data or images"),
+        (2, ["embed", "mlp-mnist", "a.png", "--part", "test", "--out", "a.npz"], "--part test goes with --data"),
+        (2, ["embed", "mlp-mnist", "--out", "a.npz"], "no images: name files or folders after the model"),
+        (
+            2,
+            ["embed", "mlp-mnist", "--data", "pets", "--validation", 0, "--part", "validation", "--out", "a.npz"],
+            "no such examples",
+        ),
         (2, ["evaluate", "mlp-mnist", "--data", "pets", "--part", "trian"], "trian"),
         (2, ["evaluate", "mlp-mnist", "--data", "pets", "--top", 0], "--top must be at least 1, not 0"),
         (4, ["evaluate", "mlp-mnist", "--data", "pets"], "2 classes that the model does not know: 'cat', 'dog'"),
@@ -586,6 +594,53 @@ def test_embed_leaves_out_bad_pictures_or_writes_nothing(call, refused, tmp_path
     (found, names), (expected, good) = read_features(out), read_features(tmp_path / "good.npz")
     assert (len(names), names) == (36, good)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet", "safetensors"])
+def test_embed_writes_labels_of_data(call, tmp_path, pets, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="pyarrow is in the extra `parquet`")
+    out = tmp_path / f"a.{suffix}"
+    called = call("embed", "mlp-mnist", "--data", pets, "--out", out, "--json")
+    assert called.json["parts"] == {"train": 24, "validation": 24, "test": 24}
+    found, names = read_features(out)
+    data = tlx.load_data(str(pets))
+    assert names == [name for part in (data.train, data.validation, data.test) for name in part.names]
+    labels, classes, parts = read_labels(out)
+    assert [classes[label] if suffix != "parquet" else label for label in labels] == [
+        Path(name).parent.name for name in names
+    ]
+    assert parts == [part for part in ("train", "validation", "test") for _ in range(24)]
+    call("embed", "mlp-mnist", pets / "test", "--out", tmp_path / "plain.npz")
+    plain, paths = read_features(tmp_path / "plain.npz")
+    np.testing.assert_allclose(found[[names.index(path) for path in paths]], plain, rtol=1e-5, atol=1e-5)
+
+
+def read_labels(path):
+    """Read labels (of Parquet the names of their classes), all classes, and parts."""
+    if path.suffix == ".npz":
+        with np.load(path) as found:
+            assert found["labels"].dtype == np.int32
+            return found["labels"].tolist(), found["classes"].tolist(), found["parts"].tolist()
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(path)
+        assert set(zip(table["label"].to_pylist(), table["class"].to_pylist(), strict=True)) == set(enumerate(CLASSES))
+        return table["class"].to_pylist(), list(CLASSES), table["part"].to_pylist()
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as found:
+        metadata = found.metadata()
+        return found.get_tensor("labels").tolist(), json.loads(metadata["classes"]), json.loads(metadata["parts"])
+
+
+def test_embed_takes_a_part_of_data_without_names(call, tmp_path):
+    called = call("embed", "--base", "mlp-mnist", "--data", "digits", "--part", "validation", "--labels-per-class", 1,
+                  "--out", tmp_path / "a.npz", "--json")  # fmt: skip
+    assert (called.json["rows"], called.json["parts"]) == (10, {"validation": 10})
+    assert read_features(tmp_path / "a.npz")[1] == [f"validation#{number}" for number in range(10)]
+    assert sorted(read_labels(tmp_path / "a.npz")[0]) == list(range(10))
 
 
 @pytest.mark.parametrize("part", ["test", "validation", "train"])

@@ -14,22 +14,27 @@ if TYPE_CHECKING:
 _LISTED = 10
 
 
-def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> "tuple[str, Pretrained, Pictures]":
-    """Load the model that is named by --base or stands first, and find the pictures."""
+def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> "tuple[str, Pretrained, list[str]]":
+    """Load the model that is named by --base or stands first; return its name, the model and what else is named."""
     import tlx
-    from tlx.data import Pictures
 
     if base is None and not inputs:
-        raise ConfigError("no model: name a run, an export or a preset, then pictures")
-    model, *named = inputs if base is None else (base, *inputs)
-    if not named:
-        raise ConfigError("no pictures: name files or folders after the model")
-    doing(f"loading {model}")
-    trained = tlx.load(model, weights)
-    pictures = Pictures(_expanded(named), trained.preprocess)
-    for note in pictures.notes:
+        raise ConfigError("no model: name a run, an export or a preset, then images")
+    name, *others = inputs if base is None else (base, *inputs)
+    doing(f"loading {name}")
+    return name, tlx.load(name, weights), others
+
+
+def find_images(inputs: Sequence[str], trained: "Pretrained") -> "Pictures":
+    """Find the images that a command's arguments stand for."""
+    from tlx.data import Pictures
+
+    if not inputs:
+        raise ConfigError("no images: name files or folders after the model")
+    images = Pictures(_expanded(inputs), trained.preprocess)
+    for note in images.notes:
         print(f"tlx: {note}", file=sys.stderr)
-    return model, trained, pictures
+    return images
 
 
 def _expanded(inputs: Iterable[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import tyro
 
 from tlx.cli.options import PictureOptions, percentage
 from tlx.cli.output import percent, print_json, print_table
-from tlx.cli.pictures import check_faults, open_model
+from tlx.cli.pictures import check_faults, find_images, open_model
 from tlx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Predict(PictureOptions):
         if self.json and self.format != "table":
             raise ConfigError(f"--json and --format {self.format} are two forms: give one")
         allowed = percentage("skip-bad", self.skip_bad)
-        name, trained, pictures = open_model(self.base, self.weights, self.inputs)
+        name, trained, inputs = open_model(self.base, self.weights, self.inputs)
+        pictures = find_images(inputs, trained)
         if not trained.classes:
             raise ConfigError(f"{name}: has no head, so it names no classes: name a model with one")
         preprocess = replace(trained.preprocess, invert=trained.preprocess.invert != self.invert)

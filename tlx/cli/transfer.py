@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tlx.cli.options import PictureOptions, percentage
+from tlx.cli.data_options import DATA_GROUP, DataOptions
 from tlx.errors import ConfigError
 from tlx.progress import doing
 
@@ -18,22 +18,11 @@ DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferOptions(PictureOptions):
+class TransferOptions(DataOptions):
     """What every command understands that takes a base to other data."""
 
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "data": (
-            *(
-                "labels_per_class",
-                "validation",
-                "test",
-                "train_split",
-                "validation_split",
-                "test_split",
-                "empty_classes",
-            ),
-            *("skip_bad", "workers", "seed"),
-        ),
+        "data": (*DATA_GROUP, "skip_bad", "workers"),
         "how the base sees images": ("input_size", "invert", "margin", "interpolation", "grey_to_rgb"),
         "model": ("until", "pool", "dtype"),
         "cache of frozen stages": ("cache", "cache_limit", "cache_dtype"),
@@ -56,24 +45,6 @@ class TransferOptions(PictureOptions):
     """What the model computes in; its parameters are float32 in either. By default as the base says."""
     config: str | None = None
     """A YAML file of these options; flags win over it."""
-    seed: int = 0
-    """Of the split, the order of examples, augmentation and what is initialised."""
-
-    labels_per_class: int | None = None
-    """How many labels a class training and validation may use; by default all (10 for digits)."""
-    validation: float | None = None
-    """The share of the training examples kept for validation where the data have no validation set; by default 0.2
-    (0.15 for digits)."""
-    test: float | None = None
-    """The share kept for testing before that, where the data have no test set; by default 0.2 (0.3 for digits)."""
-    train_split: str | None = None
-    """What to train on of the data: a folder, a split of a manifest, or a slice such as train[10%:] (tfds, hf)."""
-    validation_split: str | None = None
-    """What to validate on, named likewise."""
-    test_split: str | None = None
-    """What to test on, named likewise."""
-    empty_classes: Literal["refuse", "skip"] = "refuse"
-    """What becomes of a class folder that holds no images; skip: it is left out and noted."""
     invert: bool = False
     """Turn black into white: where the base knows light on dark and the data are dark on light."""
     margin: int | None = None
@@ -117,14 +88,8 @@ class TransferOptions(PictureOptions):
         return tlx.load(self.base_name, self.weights, until=self.until, dtype=self.dtype)
 
     def load_data(self, preprocess: "Preprocess") -> "Data":
-        """Load the data that the options name; an image of a shape that `preprocess` does not take is bad."""
-        import tlx
-        from tlx.data import DataSpec
-
-        spec = self.given(DataSpec, "source", "skip_bad")
-        allowed = percentage("skip-bad", self.skip_bad)
-        doing("reading the data")
-        return tlx.load_data(self.data, **spec, skip_bad=allowed, preprocess=preprocess, progress=True)
+        """Load the data that the options name, as `load` does."""
+        return self.load(self.data, preprocess)
 
     def check_suits(self, data: "Data", preprocess: "Preprocess") -> list[str]:
         """Say which base was taken where none was named, and what the base's input loses of the images.

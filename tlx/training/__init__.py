@@ -5,7 +5,7 @@ from tlx.training.checkpoint import Checkpoints
 from tlx.training.estimate import Estimate, PhaseEstimate, estimate
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.features import features, probabilities
-from tlx.training.features_file import check_features_file, write_features
+from tlx.training.features_file import FeatureLabels, check_features_file, write_features
 from tlx.training.fitted import Fit
 from tlx.training.history import History
 from tlx.training.log import Log
@@ -31,6 +31,7 @@ __all__ = [
     "Checkpoints",
     "Estimate",
     "Evaluation",
+    "FeatureLabels",
     "Fit",
     "History",
     "LinearPath",

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,12 +12,24 @@ from tlx.errors import ConfigError, StorageError
 from tlx.files import home, write_bytes
 
 
-def write_features(path: str | os.PathLike[str], features: np.ndarray, names: Sequence[str]) -> None:
+class FeatureLabels(NamedTuple):
+    """What is known of N rows of features: class numbers (N,), the names of the classes, and each row's part."""
+
+    numbers: np.ndarray
+    classes: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+def write_features(
+    path: str | os.PathLike[str], features: np.ndarray, names: Sequence[str], labels: FeatureLabels | None = None
+) -> None:
     """Write features (N, D) float32 and N names, whole or not at all, in the format that the path's suffix says.
 
     .npz holds `features` and `paths` (N,) of text; .parquet the columns `path` and `features` (lists of D); and
-    .safetensors the tensor `features`, with the names as a JSON list in its metadata, under `paths`. Names that are not
-    UTF-8 are escaped in the latter two. Raise `ConfigError` as `check_features_file`, and `StorageError`.
+    .safetensors the tensor `features`, with the names as a JSON list in its metadata, under `paths`. With `labels`,
+    .npz and .safetensors hold `labels` (N,) int32, `classes` and `parts` as well, the latter two in the metadata of
+    .safetensors; .parquet has columns `label`, `class` and `part`. Names that are not UTF-8 are escaped in .parquet
+    and .safetensors. Raise `ConfigError` as `check_features_file`, and `StorageError`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -24,10 +37,12 @@ def write_features(path: str | os.PathLike[str], features: np.ndarray, names: Se
     ...     np.load(folder + "/a.npz")["paths"].tolist()
     ['a.jpg']
     """
-    write_bytes(home(path), check_features_file(path)(features, names))
+    write_bytes(home(path), check_features_file(path)(features, names, labels))
 
 
-def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, Sequence[str]], bytes]:
+def check_features_file(
+    path: str | os.PathLike[str],
+) -> Callable[[np.ndarray, Sequence[str], FeatureLabels | None], bytes]:
     """Return the writer for a path, or say early why it cannot be written.
 
     Raise `ConfigError` for another suffix, and for .parquet without pyarrow, and `StorageError` for a folder that is
@@ -56,28 +71,41 @@ def check_features_file(path: str | os.PathLike[str]) -> Callable[[np.ndarray, S
     return writer
 
 
-def _npz(features: np.ndarray, names: Sequence[str]) -> bytes:
+def _npz(features: np.ndarray, names: Sequence[str], labels: FeatureLabels | None) -> bytes:
     content = io.BytesIO()
-    np.savez(content, features=features, paths=np.array(names, np.str_))
+    arrays: dict[str, Any] = {"features": features, "paths": np.array(names, np.str_)}
+    if labels is not None:
+        arrays["labels"] = labels.numbers.astype(np.int32)
+        arrays["classes"], arrays["parts"] = np.array(labels.classes, np.str_), np.array(labels.parts, np.str_)
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
-def _parquet(features: np.ndarray, names: Sequence[str]) -> bytes:
+def _parquet(features: np.ndarray, names: Sequence[str], labels: FeatureLabels | None) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
     flat = pyarrow.array(features.reshape(-1))
     lists = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
     content = io.BytesIO()
-    table = pyarrow.table({"path": [_escaped(name) for name in names], "features": lists})
+    columns: dict[str, Any] = {"path": [_escaped(name) for name in names], "features": lists}
+    if labels is not None:
+        columns["label"] = pyarrow.array(labels.numbers.astype(np.int32))
+        columns["class"] = [labels.classes[number] for number in labels.numbers.tolist()]
+        columns["part"] = list(labels.parts)
+    table = pyarrow.table(columns)
     pyarrow.parquet.write_table(table, content)
     return content.getvalue()
 
 
-def _safetensors(features: np.ndarray, names: Sequence[str]) -> bytes:
+def _safetensors(features: np.ndarray, names: Sequence[str], labels: FeatureLabels | None) -> bytes:
     from safetensors.numpy import save
 
-    return save({"features": features}, {"paths": json.dumps([_escaped(name) for name in names])})
+    tensors, metadata = {"features": features}, {"paths": json.dumps([_escaped(name) for name in names])}
+    if labels is not None:
+        tensors["labels"] = labels.numbers.astype(np.int32)
+        metadata |= {"classes": json.dumps(labels.classes), "parts": json.dumps(labels.parts)}
+    return save(tensors, metadata)
 
 
 def _escaped(name: str) -> str:

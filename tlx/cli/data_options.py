@@ -1,0 +1,59 @@
+"""Which examples of labelled data a command takes: their split, their number, and what becomes of empty classes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tlx.cli.options import PictureOptions, percentage
+from tlx.progress import doing
+
+if TYPE_CHECKING:
+    from tlx.data import Data, Preprocess
+
+DATA_GROUP = (
+    *("labels_per_class", "validation", "test"),
+    *("train_split", "validation_split", "test_split", "empty_classes", "seed"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(PictureOptions):
+    """What every command understands that takes labelled data apart."""
+
+    seed: int = 0
+    """Of the split, the order of examples, augmentation and what is initialised."""
+    labels_per_class: int | None = None
+    """How many labels a class training and validation may use; by default all (10 for digits)."""
+    validation: float | None = None
+    """The share of the training examples kept for validation where the data have no validation set; by default 0.2
+    (0.15 for digits)."""
+    test: float | None = None
+    """The share kept for testing before that, where the data have no test set; by default 0.2 (0.3 for digits)."""
+    train_split: str | None = None
+    """What to train on of the data: a folder, a split of a manifest, or a slice such as train[10%:] (tfds, hf)."""
+    validation_split: str | None = None
+    """What to validate on, named likewise."""
+    test_split: str | None = None
+    """What to test on, named likewise."""
+    empty_classes: Literal["refuse", "skip"] = "refuse"
+    """What becomes of a class folder that holds no images; skip: it is left out and noted."""
+
+    def load(self, source: str, preprocess: "Preprocess") -> "Data":
+        """Load the data of that name; an image of a shape that `preprocess` does not take is bad."""
+        import tlx
+
+        allowed = percentage("skip-bad", self.skip_bad)
+        doing("reading the data")
+        return tlx.load_data(
+            source,
+            seed=self.seed,
+            labels_per_class=self.labels_per_class,
+            validation=self.validation,
+            test=self.test,
+            train_split=self.train_split,
+            validation_split=self.validation_split,
+            test_split=self.test_split,
+            skip_bad=allowed,
+            empty_classes=self.empty_classes,
+            preprocess=preprocess,
+            progress=True,
+        )
