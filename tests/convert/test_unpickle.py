@@ -1,15 +1,24 @@
+import argparse
+import collections
 import contextlib
+import datetime
+import decimal
+import enum
 import io
 import os
+import pathlib
 import pickle
 import pickletools
 import struct
 import time
+import types
+import uuid
 
+import numpy as np
 import pytest
 from weight_files import EMPTY, NONE, call, mapping, name, number, pickled, row, storage, text
 
-from tlx.convert.pickle_names import Items
+from tlx.convert.pickle_names import Items, Opaque
 from tlx.convert.unpickle import unpickle
 from tlx.errors import UnsafeFileError, WeightsError
 
@@ -51,14 +60,22 @@ def test_bytes_and_sets_are_read(protocol):
         (call(name("builtins", "eval"), text("1")), "builtins.eval"),
         (call(name("__builtin__", "getattr"), text("a"), text("b")), "getattr"),
         (call(name("torch.storage", "_load_from_bytes"), text("")), "torch.storage._load_from_bytes"),
-        (name("argparse", "Namespace") + b")\x81", "argparse.Namespace"),
+        (name("subprocess", "Popen") + row(text("touch canary")) + b"\x81", "subprocess.Popen"),
+        (name("functools", "partial") + row(name("argparse", "Namespace")) + b"\x81", "functools.partial"),
+        (name("argparse", "Namespace") + b")\x81" + text("a") + number(1) + b"s", "sets items of a opaque"),
+        (name("argparse", "Namespace") + text("a") + number(1) + b"s", "sets items of a argparse.Namespace"),
+        (name("argparse", "Namespace") + mapping({}) + b"b", "sets the state of a argparse.Namespace"),
+        (name("numpy", "float64") + TUPLE + b"\x81", "makes a numpy.float64"),
+        (call(name("builtins", "int"), text("7")), "calls a builtins.int"),
+        (b"]" + TUPLE + b"\x81", "makes a list"),
+        (EMPTY + b"2" + row(NONE, mapping({"__class__": name("argparse", "Namespace")})) + b"b", "state of a items"),
         (text("posix") + text("system") + b"\x93", "posix.system"),
         (number(1) + number(2) + b"\x93", "?"),
         (name("torch\x1b[31m", "x"), "\\x1b"),
         (b"(iposix\nsystem\n", "posix.system"),
         (b"(icollections\nOrderedDict\n", "INST"),
         (b"(" + name("collections", "OrderedDict") + b"o", "OBJ"),
-        (name("collections", "OrderedDict") + b")\x81", "NEWOBJ"),
+        (name("collections", "OrderedDict") + b")\x81", "makes a collections.OrderedDict by NEWOBJ"),
         (name("collections", "OrderedDict") + b")}\x92", "NEWOBJ_EX"),
         (b"\x82\x01", "EXT1"),
         (b"\x83\x01\0", "EXT2"),
@@ -91,7 +108,7 @@ def test_the_opcodes_that_are_refused():
             except UnsafeFileError as error:
                 refused |= {opcode.name} if f"uses {opcode.name}," in str(error) else set()
     buffers = {"NEXT_BUFFER", "READONLY_BUFFER"}
-    assert refused == {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PERSID"} | buffers
+    assert refused == {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX", "PERSID"} | buffers
 
 
 @pytest.mark.parametrize(
@@ -196,6 +213,74 @@ def test_deep_nesting_does_not_overflow_the_stack(run_child):
         print("done")
         """
     assert run_child(program).strip() == "done"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+Point = collections.namedtuple("Point", "x")
+
+BESIDE = {
+    "args": argparse.Namespace(lr=0.1, layers=[1, 2], nested=argparse.Namespace(deep=True)),
+    "config": types.SimpleNamespace(a=1),
+    "counts": collections.Counter("aab"),
+    "milestones": collections.defaultdict(list, {"a": [1]}),
+    "recent": collections.deque([1, 2], maxlen=3),
+    "out": pathlib.PurePosixPath("/runs/1"),
+    "path": pathlib.Path("runs"),
+    "when": datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+    "took": datetime.timedelta(seconds=3),
+    "day": datetime.date(2024, 1, 2),
+    "id": uuid.UUID(int=7),
+    "best": np.float64(0.5),
+    "seen": np.int64(7),
+    "means": np.zeros(3),
+    "scale": decimal.Decimal("0.1"),
+    "crop": slice(1, 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "protocol"),
+    [(key, protocol) for key in BESIDE for protocol in (2, 4, 5)] + [("args", 0), ("config", 1)],
+)
+def test_plain_objects_beside_weights_are_read_as_data(key, protocol):
+    """As training scripts keep them: what is no dict or list stands there as one value that holds nothing."""
+    found = dict(read(pickle.dumps({"epoch": 3, key: BESIDE[key], "last": 4}, protocol)))
+    assert (found["epoch"], found["last"]) == (3, 4)
+    if isinstance(BESIDE[key], dict):
+        assert plain(found[key]) == BESIDE[key]
+    elif isinstance(BESIDE[key], collections.deque):
+        assert found[key] == [1, 2]
+    else:
+        assert isinstance(found[key], Opaque)
+        assert vars(found[key]).keys() == {"kind"}
+
+
+@pytest.mark.parametrize("value", [Level.LOW, Point(1), print], ids=str)
+def test_classes_and_functions_of_ones_own_are_refused_with_the_way_out(refuses, value):
+    with refuses(UnsafeFileError, "could run code", "torch.load(FILE, weights_only=False)['state_dict']"):
+        read(pickle.dumps({"a": value}, 2))
+
+
+def test_what_stands_beside_weights_hides_no_call(refuses, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'canary'}",)
+
+    hiding = [
+        argparse.Namespace(a=Evil()),
+        types.SimpleNamespace(a=Evil()),
+        collections.defaultdict(list, a=Evil()),
+        collections.deque([Evil()]),
+        np.array([Evil()]),
+    ]
+    for value in hiding:
+        for protocol in (2, pickle.HIGHEST_PROTOCOL):
+            with refuses(UnsafeFileError, "posix.system"):
+                read(pickle.dumps({"args": value}, protocol))
+    assert not (tmp_path / "canary").exists()
 
 
 def test_nothing_is_run(tmp_path):

@@ -16,7 +16,10 @@ class Items(list[tuple[Any, Any]]):
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """A value whose content does not matter here: a NumPy scalar, a device, a layout."""
+    """A value whose content does not matter here: a NumPy scalar, a device, a namespace of options, a date.
+
+    It stands for the object and holds nothing: what a pickle says of the object's state is dropped.
+    """
 
     kind: str
 
@@ -45,11 +48,15 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A name that a pickle may use: the function that stands in for it, or the type of elements that it names."""
+    """A name that a pickle may use: the function that stands in for it, or the type of elements that it names.
+
+    `is_class` allows the opcode that makes an object without calling its class's `__init__`, too.
+    """
 
     name: str
     build: Callable[..., Any] | None = None
     dtype: str = ""
+    is_class: bool = False
 
 
 def is_count(value: Any) -> bool:
@@ -125,6 +132,26 @@ def _tensor_with_attributes(function: Any, kind: Any, arguments: Any, state: Any
     return _parameter(function.build(*arguments))
 
 
+def _default_items(factory: Any = None, entries: Any = ()) -> Items:
+    """Stand in for defaultdict, whose factory is not kept."""
+    del factory
+    return pairs(entries)
+
+
+def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
+    """Stand in for copyreg._reconstructor, with which the oldest protocols make an object of a class."""
+    del base, state
+    if type(kind) is not Global or not kind.is_class or kind.build is None:
+        raise ValueError("not a class that may be used")
+    return kind.build()
+
+
+def _queue(values: Any = (), longest: Any = None) -> list[Any]:
+    """Stand in for deque."""
+    del longest
+    return _list(values)
+
+
 def _opaque(kind: str) -> Callable[..., Opaque]:
     return lambda *arguments: Opaque(kind)
 
@@ -158,6 +185,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": pairs,
     "builtins.dict": pairs,
     "__builtin__.dict": pairs,
+    "collections.defaultdict": _default_items,
+    "collections.deque": _queue,
+    "copyreg._reconstructor": _reconstructed,
+    "copy_reg._reconstructor": _reconstructed,
     "builtins.list": _list,
     "__builtin__.list": _list,
     "builtins.set": _list,
@@ -184,12 +215,62 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._tensor._rebuild_from_type_v2": _tensor_with_attributes,
 }
+# Plain data that training scripts keep beside the weights. What stands in for a dict is read as one; the others hold
+# options, paths, dates, versions and the like, and are not looked into.
+_MAPPINGS = (
+    "collections.Counter",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "easydict.EasyDict",
+    "addict.addict.Dict",
+    "munch.Munch",
+    "yacs.config.CfgNode",
+    "fvcore.common.config.CfgNode",
+)
+_RECORDS = (
+    *("argparse.Namespace", "types.SimpleNamespace"),
+    *(
+        f"{module}.{kind}"
+        for module in ("pathlib", "pathlib._local")  # the second in Python 3.13
+        for kind in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+    ),
+    *(f"datetime.{kind}" for kind in ("date", "datetime", "time", "timedelta", "timezone")),
+    *("uuid.UUID", "decimal.Decimal", "fractions.Fraction"),
+    *("builtins.slice", "builtins.range", "builtins.bytearray"),
+    *("__builtin__.slice", "__builtin__.xrange", "__builtin__.bytearray"),
+    *(  # an array
+        f"numpy.{module}.{function}"
+        for module in ("core", "_core")
+        for function in ("multiarray._reconstruct", "numeric._frombuffer")
+    ),
+    "torch.torch_version.TorchVersion",
+    "torchvision.transforms.functional.InterpolationMode",
+    "fastcore.foundation.L",
+    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata"),
+    *("omegaconf.base.Metadata", "omegaconf.base.SCMode"),
+    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean", "Enum", "Path")),
+)
+_PLAIN_TYPES = (  # named and not called: what a defaultdict makes, the type of an option, the class of a callback
+    *("builtins.int", "builtins.float", "builtins.str", "builtins.bool", "builtins.object", "builtins.tuple"),
+    *(f"__builtin__.{name}" for name in ("int", "long", "float", "str", "unicode", "bool", "object", "tuple")),
+    *("numpy.ndarray", "numpy.float32", "numpy.float64", "numpy.int32", "numpy.int64", "numpy.bool_", "typing.Any"),
+    *(
+        f"{package}.callbacks.{name}"
+        for package in ("pytorch_lightning", "lightning.pytorch")
+        for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
+    ),
+)
 _NAMES = (
+    *_PLAIN_TYPES,
     *("torch.Tensor", "torch.nn.parameter.Parameter"),
     *(f"torch.{name}" for name in ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric")),
 )
 GLOBALS = {
     **{name: Global(name, build=function) for name, function in _FUNCTIONS.items()},
+    **{name: Global(name, build=pairs, is_class=True) for name in _MAPPINGS},
+    **{name: Global(name, build=_opaque(name), is_class=True) for name in _RECORDS},
     **{name: Global(name) for name in _NAMES},
     **{f"torch.{dtype}": Global(f"torch.{dtype}", dtype=dtype) for dtype in _ELEMENT_TYPES},
     **{

@@ -160,9 +160,9 @@ class _Machine:
     def find(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "?"
         if full not in GLOBALS:
-            cure = "save the state_dict() instead of the model" if "." in full else "do not trust it"
             raise UnsafeFileError(
-                f"{self._where}: asks for {shown(full)}, which could run code; refused (if it is your own file, {cure})"
+                f"{self._where}: asks for {shown(full)}, which could run code; refused (if it is your own file, save "
+                "the state_dict() alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth'))"
             )
         self._push(GLOBALS[full])
 
@@ -182,11 +182,19 @@ class _Machine:
         except (TypeError, ValueError) as error:
             raise self._damaged(f"{function.name} with other arguments than it takes") from error
 
+    def new_object(self) -> None:
+        """Make what stands in for an object of a class that may be used; the class itself is never called."""
+        arguments, kind = self._pop(), self._pop()
+        if not isinstance(kind, Global) or not kind.is_class:
+            raise UnsafeFileError(f"{self._where}: its pickle makes a {_kind(kind)} by NEWOBJ; refused")
+        self._push(kind)
+        self._push(arguments)
+        self.reduce()
+
     def build(self) -> None:
+        """Drop the state of an object: of a dict it is its attributes (a state_dict's _metadata), others are opaque."""
         state, target = self._pop(), self._pop()
-        named = isinstance(target, Items) and type(state) is Items  # the _metadata of a state_dict
-        typed = isinstance(target, Opaque) and target.kind == "numpy.dtype" and type(state) is tuple
-        if not (named or typed):
+        if not isinstance(target, Opaque) and not (isinstance(target, Items) and type(state) is Items):
             raise UnsafeFileError(
                 f"{self._where}: its pickle sets the state of a {_kind(target)}, which could run code; refused"
             )
@@ -346,6 +354,7 @@ _ACTIONS: dict[int, Callable[[_Machine], Any]] = {
         "i": _Machine.instance,
         "\x93": lambda m: m.find(*[m._pop() for _ in range(2)][::-1]),  # STACK_GLOBAL
         "R": _Machine.reduce,
+        "\x81": _Machine.new_object,
         "b": _Machine.build,
         "Q": _Machine.find_persistent,
     }.items()
