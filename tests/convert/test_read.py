@@ -1,4 +1,5 @@
 import gzip
+import io
 import os
 import pickle
 import subprocess
@@ -226,3 +227,86 @@ def test_the_fuzzer_sees_another_file_opened(run_child):
             runpy.run_path(script, run_name="__main__")
         """
     assert "open ('/dev/null'" in run_child(program, ROOT / "experiments" / "fuzz_readers.py")
+
+
+def zipped(*names):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return content.getvalue()
+
+
+UNREAD_FILES = {
+    "m.onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x80\x01" + bytes(200), "ONNX"),
+    "renamed.pth": (b"\x08\x08\x12\x04tf2onnx", "ONNX"),
+    "m.tflite": (b"\x1c\0\0\0TFL3" + bytes(300), "TensorFlow Lite"),
+    "m.msgpack": (b"\x81\xa6params\x81\xa4conv", "msgpack"),
+    "flax_model.bin": (b"\xde\0\x11\xa6params", "msgpack"),
+    "saved_model.pb": (b"\x08\x01\x12\xf0\x04" + bytes(300), "SavedModel"),
+    "frozen.pb": (b"\n\x20\n\x05input", "TensorFlow graph"),
+    "model.ckpt": (b"\0\0\0\0\1\2", "TensorFlow checkpoint"),
+    "scripted.pt": (zipped("m/data.pkl", "m/code/__torch__.py", "m/constants.pkl", "m/version"), "torch.jit.load"),
+    "program.pt2": (zipped("archive_format", "models/model.json"), "torch.export"),
+    "m.pte": (bytes(4) + b"ET12" + bytes(9), "ExecuTorch"),
+    "m.gguf": (b"GGUF\3\0\0\0", "GGUF"),
+    "m.mlmodel": (b"\x08\4\x12\x10", "Core ML"),
+    "m.pdparams": (pickle.dumps({"w": [1.0]}), "PaddlePaddle"),
+    "m.params": (b"\x12\1\0\0\0\0\0\0" + bytes(8), "MXNet"),
+    "m.caffemodel": (b"\n\x05VGG16", "Caffe"),
+    "yolo.weights": (bytes(4) + b"\2" + bytes(15), "Darknet"),
+    "m.xml": (b'<?xml version="1.0"?>\n<net name="m" version="11">', "OpenVINO"),
+    "m.joblib": (pickle.dumps({"w": [1.0]}), "joblib"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD_FILES)
+def test_a_format_that_is_not_read_is_named_with_the_way_out(tmp_path, refuses, name):
+    content, word = UNREAD_FILES[name]
+    (tmp_path / name).write_bytes(content)
+    with refuses(WeightsError, tmp_path / name, word, "which tlx does not read: "):
+        open_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [
+        (["saved_model.pb", "variables/variables.index"], "SavedModel"),
+        (["_METADATA", "d/0"], "Orbax"),
+        (["default/_METADATA", "default/manifest.ocdbt"], "Orbax"),
+        (["Manifest.json", "Data/com.apple.CoreML/model.mlmodel"], "Core ML"),
+        (["model.ckpt-7.index", "model.ckpt-7.data-00000-of-00001"], "TensorFlow checkpoint"),
+        ([".metadata", "__0_0.distcp"], "dcp_to_torch"),
+        (["zero_to_fp32.py", "latest"], "DeepSpeed"),
+        (["saved_model.pb", "weights.h5"], "name the weight file in it: 'weights.h5'"),
+        (["a.pth", "b.pth", "notes.txt"], "name the weight file in it: 'a.pth', 'b.pth'"),
+        (["notes.txt"], "there is none that tlx reads"),
+    ],
+)
+def test_a_folder_that_is_not_read_is_named(tmp_path, refuses, names, word):
+    for name in names:
+        (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "m" / name).write_bytes(b"x")
+    with refuses(WeightsError, tmp_path / "m", word):
+        open_weights(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["a.joblib", "a.ckpt", "a.pdparams", "a.msgpack", "a.onnx", "a.weights"])
+def test_no_name_makes_a_pickle_that_would_run_code_harmless(tmp_path, refuses, name):
+    (tmp_path / name).write_bytes(b"\x80\x02cposix\nsystem\nX\x01\0\0\0x\x85R.")
+    with refuses(UnsafeFileError, "posix.system"):
+        open_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("sklearn.svm", "scikit-learn"),
+        ("fastai.learner", "learn.save"),
+        ("torch.nn.modules", "FILE, weights_only=False)"),
+    ],
+)
+def test_a_pickle_of_a_known_library_is_refused_with_its_way_out(tmp_path, refuses, module, words):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02c" + module.encode() + b"\nThing\n)\x81.")
+    with refuses(UnsafeFileError, f"{module}.Thing", words):
+        open_weights(tmp_path / "a.pkl")

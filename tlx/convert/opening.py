@@ -33,7 +33,6 @@ _TYPES = (
     (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF file"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"GGUF", "a GGUF file (use the safetensors file of the same model)"),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself (run `git lfs pull`)"),
     (b"<?xml", "an XML page"),
     (b"\x80", "perhaps a pickle"),

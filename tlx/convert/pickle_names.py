@@ -283,3 +283,19 @@ GLOBALS = {
         for name in ("torch.UntypedStorage", "torch.storage.UntypedStorage", "torch.storage._UntypedStorage")
     },
 }
+
+_LOAD = "torch.load(FILE, weights_only=False)"
+_MODEL = f"save the state_dict() of the model alone: torch.save({_LOAD}.state_dict(), 'weights.pth')"
+CURES = {
+    "torch.": _MODEL,
+    "torchvision.models.": _MODEL,
+    "timm.models.": _MODEL,
+    "fastai.": "save load_learner(FILE).model.state_dict() with torch.save, or use learn.save's file",
+    "ultralytics.": f"torch.save({_LOAD}['model'].state_dict(), 'weights.pth')",
+    "sklearn.": "it is scikit-learn's and no network: tlx does not read it",
+    "joblib.": "it is joblib's and no network: save arrays with numpy.savez",
+    "jax": "save the arrays with numpy.savez or safetensors.flax.save_file",
+    "flax": "save the arrays with numpy.savez or safetensors.flax.save_file",
+    "": f"save the state_dict() alone: torch.save({_LOAD}['state_dict'], 'weights.pth')",
+}
+"""What to do with a file of one's own that asks for a name that is refused, by how that begins."""

@@ -27,6 +27,7 @@ BESIDE = (  # what stands beside a model's weights
         "the state of a training loop",
         kept=False,
     ),
+    Ignored(r"(criterion|loss|loss_fn)\..*", "the state of a loss", kept=False),
 )
 
 

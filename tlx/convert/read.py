@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tlx.convert.archive import read_directory
@@ -15,10 +16,15 @@ from tlx.convert.safetensors_file import read_safetensors, read_safetensors_inde
 from tlx.convert.source import Source
 from tlx.convert.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from tlx.convert.unpickle import unpickle
+from tlx.convert.unread import unread_file, unread_members
 from tlx.errors import WeightsError
 from tlx.files import home
+from tlx.tree.paths import quote
 
 FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"
+
+SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".th", ".bin", ".ckpt", ".npz", ".tar")
+"""How the names of files that are read usually end."""
 
 _DATA_SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-(?P<count>\d{5})")
 
@@ -56,6 +62,9 @@ def open_weights(path: str | os.PathLike[str]) -> Source:
 
 def _open_zip(file: RegularFile) -> Source:
     members = read_directory(file)
+    unread = unread_members(members)
+    if unread:
+        raise WeightsError(f"{shown(file.path)}: {unread}")
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) == 1:
         return read_torch_zip(file, members, pickles[0])
@@ -74,6 +83,9 @@ def _not_weights(file: RegularFile, head: bytes) -> WeightsError:
         with file.open() as stream:
             unpickle(stream, file.size, where)
         kind = "a pickle"
+    unread = unread_file(file.path.name, head)
+    if unread:
+        return WeightsError(f"{where}: {unread}")
     if file.path.suffix in (".tar", ".pth", ".pt") and kind.startswith("a tar file"):
         kind = "a tar file, as torch.save wrote before 0.1.10 (load and save it with a later PyTorch)"
     if is_table(file):
@@ -91,17 +103,30 @@ def _in_folder(path: Path) -> Path:
         names = sorted(os.listdir(path))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{shown(path)}: cannot be listed; check the path and its permissions") from error
-    if "saved_model.pb" in names:
-        raise WeightsError(
-            f"{shown(path)}: a TensorFlow SavedModel, which is not read; save the model as .h5 or .keras"
-        )
-    for ending in (".safetensors.index.json", ".safetensors"):
+    for ending in (".safetensors.index.json", ".safetensors", "pytorch_model.bin"):
         found = [name for name in names if name.endswith(ending)]
         if len(found) == 1:
             return path / found[0]
         if found:
             break
-    raise WeightsError(f"{shown(path)}: a folder; name the weight file in it")
+    files = [name for name in names if name.lower().endswith(SUFFIXES)]
+    unread = unread_members(names, path.suffix) or unread_members(_deeper(path, names))
+    if unread:
+        beside = f"; or name the weight file in it: {quote(map(shown, files), 6)}" if files else ""
+        raise WeightsError(f"{shown(path)}: {unread}{beside}")
+    there = f": {quote(map(shown, files), 6)}" if files else f", there is none that tlx reads: {FORMATS}"
+    raise WeightsError(f"{shown(path)}: a folder; name the weight file in it{there}")
+
+
+def _deeper(path: Path, names: Sequence[str]) -> list[str]:
+    """List what is in the folders of a folder, as 'folder/name'."""
+    found: list[str] = []
+    for name in names[:1000]:
+        try:
+            found += [f"{name}/{below}" for below in os.listdir(path / name)] if (path / name).is_dir() else []
+        except OSError:
+            continue
+    return found
 
 
 def _refuse_tensorflow(path: Path) -> None:
@@ -126,4 +151,4 @@ def _refuse_tensorflow(path: Path) -> None:
         if isinstance(error, WeightsError):
             raise
         return
-    raise WeightsError(f"{shown(path)}: a TensorFlow checkpoint, which is not read; save the model as .h5 or .keras")
+    raise WeightsError(f"{shown(path)}: {unread_file('checkpoint', b'')}")

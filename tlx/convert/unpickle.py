@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from tlx.convert.opening import one_line, shown
-from tlx.convert.pickle_names import GLOBALS, Global, Items, Opaque, Storage, is_count, pairs
+from tlx.convert.pickle_names import CURES, GLOBALS, Global, Items, Opaque, Storage, is_count, pairs
 from tlx.errors import TlxError, UnsafeFileError, WeightsError
 
 _MAX_STEPS = 5_000_000  # opcodes and copied items: fifty for each tensor of the largest file that is read
@@ -160,9 +160,9 @@ class _Machine:
     def find(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "?"
         if full not in GLOBALS:
+            cure = next((cure for start, cure in CURES.items() if full.startswith(start)), CURES[""])
             raise UnsafeFileError(
-                f"{self._where}: asks for {shown(full)}, which could run code; refused (if it is your own file, save "
-                "the state_dict() alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth'))"
+                f"{self._where}: asks for {shown(full)}, which could run code; refused (if it is your own file, {cure})"
             )
         self._push(GLOBALS[full])
 
