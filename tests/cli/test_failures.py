@@ -25,11 +25,22 @@ def raising(error):
     return fail
 
 
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
         (MemoryError(), 6, "out of memory: lower --batch-size"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 6, "lower --batch-size"),
+        (RuntimeError("std::bad_alloc"), 6, "out of memory: lower --batch-size"),
+        (OSError(12, "Cannot allocate memory"), 6, "out of memory: lower --batch-size"),
+        (ImportError("libx.so: failed to map segment from shared object"), 6, "out of memory"),
+        (RuntimeError("can't start new thread"), 6, "out of memory"),
+        (caused(ValueError("odd"), MemoryError()), 6, "out of memory"),
+        (SystemError("error return without exception set"), 1, "internal error, SystemError"),
         (OSError(28, "No space left on device", "/disk/file"), 6, "/disk/file: No space left on device"),
         (PermissionError(13, "Permission denied", "/root"), 6, "/root: Permission denied"),
         (OSError("odd"), 6, "odd"),
@@ -41,6 +52,28 @@ def raising(error):
 def test_a_fault_on_the_way(refused, monkeypatch, error, code, words):
     monkeypatch.setattr(LOAD, "load_bundle", raising(error))
     assert words in refused(code, "evaluate", "mlp-mnist", "--data", "digits")
+
+
+def limited(monkeypatch, size):
+    monkeypatch.setattr("tlx.cli.memory.address_limit", lambda: size)
+
+
+def test_a_limit_under_which_no_library_loads_is_refused_before_one_is_loaded(refused, monkeypatch):
+    limited(monkeypatch, 1_500_000_000)
+    assert "may map 1.5 GB (ulimit -v)" in refused(6, "evaluate", "mlp-mnist", "--data", "digits")
+
+
+def test_under_a_limit_what_extensions_fail_to_say_is_memory(monkeypatch):
+    limited(monkeypatch, 5_000_000_000)
+    fault = program._explain(SystemError("error return without exception set"))
+    assert (fault.exit_code, str(fault).endswith("; this process may map 5.0 GB (ulimit -v)")) == (6, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on addresses")
+def test_an_abort_under_a_limit_ends_with_the_code_for_memory():
+    code = "import os; from tlx.cli.memory import check_limit; check_limit(); os.abort()"
+    command = f"ulimit -v 90000000; exec {sys.executable} -c '{code}'"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 6
 
 
 def test_debug_shows_where_and_keeps_the_exit_code(call):
@@ -116,7 +149,7 @@ def test_a_place_that_is_read_only_is_told_before_the_work_begins(tmp_path, argu
     command = ["unshare", "-Urm", "sh", "-c", READ_ONLY + command]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr.startswith(f"tlx: {told}")
+    assert done.stderr.splitlines()[-1].startswith(f"tlx: {told}")  # after what took long
     assert done.stderr.count("\n") == 1  # of a run's phases nothing
     assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["empty"]
 

@@ -4,7 +4,7 @@ from cases import CASES, masked_trees
 from hypothesis import given
 
 from tlx.errors import ConfigError
-from tlx.tree import combine, flatten, label_tree, partition, trainable_mask
+from tlx.tree import combine, flatten, label_tree, partition, trainable_mask, unflatten
 
 TREE = {"base": {"conv": {"kernel": 1, "bias": 2}}, "head": {"bias": 3}}
 
@@ -31,6 +31,13 @@ def test_combine_undoes_partition(drawn):
     tree, mask = drawn
     chosen, others = partition(tree, mask)
     assert combine(chosen, others) == tree == combine(others, chosen)
+
+
+def test_empty_subtrees_are_dropped_from_all_trees_alike():
+    tree, mask = {"a": {"w": 1, "none": {}}, "b": {"c": {}}}, {"a": {"w": True}}
+    parts = partition(tree, mask)
+    assert parts == ({"a": {"w": 1}}, {"a": {"w": None}})
+    assert combine(*parts) == combine(tree, {"a": {"w": None}}) == unflatten(flatten(tree)) == {"a": {"w": 1}}
 
 
 @given(masked_trees())

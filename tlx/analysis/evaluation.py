@@ -131,6 +131,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return _LATER | {name: _read_array(path, archive, member, name) for name, member in wanted.items()}
     except TlxError:
         raise
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # zipfile, zlib and numpy's header parser raise whatever the bytes provoke
         reason = " ".join(str(error).split())
         raise _fault(path, f"not a whole NumPy archive ({type(error).__name__}: {reason})") from error

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from tlx.cli import large_pages
+from tlx.cli.memory import check_limit, is_out_of_memory, out_of_memory
 from tlx.cli.options import Command, nearest, parse
 from tlx.cli.streams import drop_output, repair_streams
 from tlx.errors import ConfigError, StorageError, TlxError
@@ -24,7 +25,6 @@ MEANT = {"version": "--version", "train": "finetune", "test": "evaluate", "list"
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the signal, as a shell has it
 INTERRUPTED_LINE = "tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN"
-OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")  # how XLA says it
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,6 +118,8 @@ def _run(arguments: list[str]) -> int:
         meant = f", did you mean {MEANT[name]}?" if name in MEANT else nearest(name, COMMANDS, cutoff=0.5)
         raise ConfigError(f"unknown command {name!r}{meant}: the commands are {', '.join(COMMANDS)}")
     command = parse(_command(name), f"tlx {name}", rest)
+    if [name] in large_pages.COMPUTING:
+        check_limit()
     with lines(), command.context():
         doing("starting")
         command.run()
@@ -140,10 +142,8 @@ def _explain(error: Exception) -> TlxError:
     """Find the line and the exit code for an exception that reached the top."""
     if isinstance(error, TlxError):
         return error
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
-        return StorageError(
-            "out of memory: lower --batch-size, or take it in parts with --accumulate (--dry-run says what is needed)"
-        )
+    if is_out_of_memory(error):
+        return out_of_memory()
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return StorageError(f"{where}{error.strerror or error}: free the disk, mend the rights or name another place")

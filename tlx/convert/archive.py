@@ -115,6 +115,8 @@ def read_directory(file: RegularFile) -> dict[str, Member]:
         try:
             with zipfile.ZipFile(stream) as archive:
                 listed = archive.infolist()
+        except MemoryError:  # says nothing about the file
+            raise
         except Exception as error:  # zipfile raises a dozen kinds on damaged files
             raise WeightsError(f"{name}: damaged zip file ({one_line(error)}); fetch it again") from error
         if len(listed) > MAX_TENSORS:

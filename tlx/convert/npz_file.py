@@ -51,6 +51,8 @@ def _read_header(member: Member, label: str) -> tuple[int, tuple[int, ...], bool
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote
             shape, fortran, dtype = read(header)
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # NumPy's parser of headers raises several kinds
         raise WeightsError(f"{label}: damaged .npy header ({one_line(error)}); fetch the file again") from error
     if dtype.hasobject:

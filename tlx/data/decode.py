@@ -114,6 +114,8 @@ def open_picture(content: bytes, name: str) -> Opened:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(f"{shown(name)}: too large ({one_line(error)}); make it smaller") from error
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # Pillow's plugins raise whatever the bytes provoke
         raise DataError(f"{shown(name)}: cannot be decoded ({one_line(error)}); get or save it again") from error
 

@@ -61,6 +61,8 @@ def _tables(datasets: Any, request: Request, place: str) -> tuple[dict[str, Any]
             found = datasets.load_dataset(name, config or None, split=list(asked.values()) or None)
     except DataError:
         raise
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # datasets raises many kinds, its network libraries more
         raise DataError(
             f"{place}: cannot be had ({one_line(error)}); check the name and the network, or fetch it before"
@@ -89,6 +91,8 @@ def _source(datasets: Any, table: Any, place: str, classes: tuple[str, ...] | No
     label = _column(table, place, datasets.ClassLabel, ("label", "labels"))
     try:
         table = table.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # datasets and pyarrow raise many kinds
         raise DataError(f"{place}: the column {shown(image)} holds no pictures ({one_line(error)})") from error
     feature, values = table.features[label], table[label][:]

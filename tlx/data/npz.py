@@ -52,6 +52,8 @@ def read_npz(
                         others.append(key)
         except TlxError:
             raise
+        except MemoryError:  # says nothing about the file
+            raise
         except Exception as error:  # zipfile and numpy's header parser raise a dozen kinds on damaged files
             kind = "damaged .npz file" if head.startswith(b"PK") else f"not an .npz file but {true_type(head)}"
             raise DataError(f"{name}: {kind} ({one_line(error)}); write it again with numpy.savez") from error

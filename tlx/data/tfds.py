@@ -93,6 +93,8 @@ class TfdsSource:
     def _read(self, examples: Any, index: int) -> Any:
         try:
             return examples[index]
+        except MemoryError:  # says nothing about the file
+            raise
         except Exception as error:  # array_record and the image decoders raise many kinds
             raise DataError(
                 f"{self.name}: row {index} cannot be read ({one_line(error)}); prepare the data set again"
@@ -163,6 +165,8 @@ def _open(read: Callable[[], Any], where: str) -> Any:
     )
     try:
         splits = read()
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # tfds raises many kinds, some with pages of text
         raise DataError(
             f"tfds:{shown(where)}: not prepared as array_record files ({one_line(error)}); {cure}"

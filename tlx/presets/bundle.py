@@ -127,6 +127,8 @@ def load_bundle(path: str | Path) -> Pretrained:
         if not all(isinstance(each, str) for each in classes) or len(set(classes)) != len(classes):
             raise ConfigError("classes must be different strings")
         whole = Pretrained(name, model, template, preprocess, tuple(classes), card)
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # whatever a hand-made configuration makes fail
         raise WeightsError(f"{path / CONFIG}: {_one_line(error)}: not a configuration that tlx wrote") from error
     try:

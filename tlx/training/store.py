@@ -13,6 +13,7 @@ import filelock
 import numpy as np
 
 FILES = {"rows", "parts.jsonl"}
+_GUESSED = 4 << 30  # bytes of memory of a machine that does not say
 
 
 class Rows(Protocol):
@@ -151,7 +152,7 @@ def make_room(folder: Path, key: str, left: int) -> None:
 
 def free_memory() -> int:
     """Return how many bytes of memory can be had without swapping, within the limit of the process's container."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    free = _physical_memory() // 2
     with contextlib.suppress(OSError, StopIteration, ValueError), open("/proc/meminfo") as lines:
         free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10
     with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
@@ -159,3 +160,11 @@ def free_memory() -> int:
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, max(0, limit - used))
     return free
+
+
+def _physical_memory() -> int:
+    """Return how many bytes of memory the machine has, or a guess on a system that does not say, such as Windows."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return _GUESSED

@@ -10,7 +10,9 @@ def partition(tree: Tree, mask: Tree) -> tuple[Tree, Tree]:
     """Split a tree in two by a mask: the leaves where the mask is true, and those where it is false.
 
     Both parts keep the structure of the whole, with None where the other part has the leaf. JAX sees no leaf in None,
-    so a gradient or an optimizer state taken over one part has nothing for the other. The inverse is `combine`.
+    so a gradient or an optimizer state taken over one part has nothing for the other. The inverse is `combine`, but
+    for empty subtrees, which have no leaves and are dropped, as by `flatten`: labels, masks and optimizer states then
+    have one structure, whatever they were made from.
     Raise `ConfigError` where the structures differ or the mask is not boolean (a label is true, 'frozen' included).
     (The algebra is Equinox's, `equinox/_filters.py`.)
 
@@ -27,7 +29,7 @@ def partition(tree: Tree, mask: Tree) -> tuple[Tree, Tree]:
 
 
 def combine(*parts: Tree) -> Tree:
-    """Put the parts of a tree together again; the inverse of `partition`.
+    """Put the parts of a tree together again; the inverse of `partition`, without empty subtrees.
 
     Raise `ConfigError` naming the paths for a leaf that two parts have, or none.
 

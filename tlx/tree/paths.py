@@ -68,7 +68,7 @@ def unflatten(leaves: Mapping[str, Any]) -> Tree:
 def map_with_path(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """Apply `function(path, leaf, *other_leaves)` to every leaf of trees of one structure, None leaves included.
 
-    Raise `ConfigError` naming the paths where the trees differ.
+    Empty subtrees do not come back, as after `flatten`. Raise `ConfigError` naming the paths where the trees differ.
 
     >>> map_with_path(lambda path, leaf: path + "!", {"a": {"b": 1}})
     {'a': {'b': 'a/b!'}}
