@@ -17,7 +17,7 @@ import tlx
 from tlx.errors import CheckpointError, StorageError
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.manifest import write_manifest
-from tlx.training.snapshot import FORMAT, Best, Snapshot
+from tlx.training.snapshot import Best, Snapshot
 from tlx.tree import flatten
 
 
@@ -434,3 +434,16 @@ def test_what_is_read_can_be_trained_on(tmp_path):
     write(tmp_path / "checkpoints", 1)
     found = read(tmp_path / "checkpoints")
     assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(found.variables))
+
+
+def test_what_is_empty_comes_back_empty(tmp_path):
+    """A model without batch norms has no statistics to keep with its best epoch."""
+    memory = {"head/bias": {"age": 3, "mu": jnp.ones(3)}}
+    best = Best(1, 2, 0.1, 0.2, {"head/bias": jnp.ones(3)}, {}, memory)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for snapshot in (Snapshot({"params": {"bias": jnp.ones(3)}}), Snapshot({"params": {}}, memory, best=best)):
+        checkpoints.save(snapshot)
+        found = checkpoints.latest()
+        assert found.memory.keys() == snapshot.memory.keys()
+        assert found.best is None or found.best.batch_stats == {}
+    checkpoints.close()

@@ -209,6 +209,21 @@ class Relabelled:
         return images, self._index[labels]
 
 
+def check_source(source: Any, name: str) -> None:
+    """Raise `DataError` for what is no source of examples: a `Data` of three parts, or something else.
+
+    >>> check_source([1, 2], "source")
+    Traceback (most recent call last):
+        ...
+    tlx.errors.DataError: source: list is no source of examples: it lacks classes
+    """
+    if isinstance(source, Data):
+        raise DataError(f"{name}: a Data has three parts: give one, such as data.train or data.test")
+    missing = [each for each in ("classes", "__len__", "__getitem__") if not hasattr(source, each)]
+    if missing:
+        raise DataError(f"{name}: {type(source).__name__} is no source of examples: it lacks {', '.join(missing)}")
+
+
 def in_memory(source: Source) -> bool:
     """Tell whether the images are an array in memory, so that to gather some is to copy them.
 

@@ -51,6 +51,22 @@ class Phase:
 Recipe = tuple[Phase, ...]
 
 
+def check_phases(recipe: Any) -> None:
+    """Raise `ConfigError` for what is no recipe: a phase alone, none at all, or something else.
+
+    >>> check_phases(())
+    Traceback (most recent call last):
+        ...
+    tlx.errors.ConfigError: recipe: expected at least one tlx.Phase
+    """
+    if isinstance(recipe, Phase):
+        raise ConfigError("recipe: one Phase, expected a tuple: write (phase,)")
+    if not isinstance(recipe, tuple | list) or not all(isinstance(phase, Phase) for phase in recipe):
+        raise ConfigError(f"recipe: {recipe!r:.80}, expected a tuple of tlx.Phase, such as tlx.recipes.probe(stages)")
+    if not recipe:
+        raise ConfigError("recipe: expected at least one tlx.Phase")
+
+
 def to_plain(value: Any) -> Any:
     """Turn phases, groups and schedules into plain data for JSON; a dataclass becomes a dict with its name as 'kind'.
 

@@ -4,7 +4,7 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,11 @@ class Pretrained:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        other = [name for name in self.classes if not isinstance(name, str)]
+        if other:
+            raise ConfigError(
+                f"{self.name}: class names must be strings, not {other[0]!r}: write tuple(map(str, classes))"
+            )
         if len(set(self.classes)) != len(self.classes):
             twice = [name for name, count in Counter(self.classes).items() if count > 1]
             raise ConfigError(f"{self.name}: class names must be different; {quote(twice)} come more than once")
@@ -129,6 +134,10 @@ class Pretrained:
         """
         if isinstance(classes, str):
             raise ConfigError(f"classes: {classes!r} is one string; give a tuple of names")
+        if not isinstance(classes, Iterable):
+            raise ConfigError(f"classes: {type(classes).__name__}, expected a tuple of names, such as data.classes")
+        if isinstance(hidden, int):
+            raise ConfigError(f"hidden: {hidden} is no tuple of sizes: write ({hidden},)")
         classes = tuple(classes)
         config = replace(
             self.config,
@@ -178,6 +187,8 @@ class Pretrained:
         >>> colour.variables["params"]["base"]["conv1"]["kernel"].shape
         (3, 3, 3, 32)
         """
+        if size is not None and not (isinstance(size, Sequence) and len(size) == 2):
+            raise ConfigError(f"size: {size!r} is no (height, width): write ({size}, {size})")
         own = self.config.input_shape
         shape = (*(own[:2] if size is None else size), own[2] if channels is None else channels)
         config = replace(self.config, input_shape=shape)
@@ -202,6 +213,8 @@ def _labels_of(params: Tree, recipe: Any) -> dict[str, Tree]:
         return {}
     if isinstance(recipe, Mapping):
         return {"labels": recipe}
+    if isinstance(recipe, str) or not (isinstance(recipe, Iterable) or hasattr(recipe, "rules")):
+        raise ConfigError(f"recipe: {recipe!r:.80} is none: give one of tlx.recipes, a phase, rules or a label tree")
     phases = [recipe] if hasattr(recipe, "rules") else list(recipe)
     if not all(hasattr(phase, "rules") for phase in phases):
         return {"rules": label_tree(params, phases)}

@@ -2,15 +2,28 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flax.linen as nn
 
+from tlx.data.source import Data
+from tlx.errors import ConfigError
 from tlx.presets.pretrained import Pretrained
 
 Result = TypeVar("Result")
 PIECES = ("model", "variables", "preprocess")
+
+
+def opened(first: Any) -> Any:
+    """Return what has a model, its variables and preprocessing: a `Pretrained`, or a `tlx.Run`'s; others as they are.
+
+    Raise `ConfigError` for a name or a path.
+    """
+    if isinstance(first, str | os.PathLike):
+        raise ConfigError(f"{str(first)!r} is the name of a model: give the model, tlx.load({str(first)!r})")
+    return first.load() if hasattr(first, "load_fit") else first
 
 
 def has_pieces(value: Any) -> bool:
@@ -35,9 +48,13 @@ def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> C
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Result:
-        if not arguments or not has_pieces(arguments[0]):
+        first: Any = opened(arguments[0]) if arguments else None
+        if not has_pieces(first):
             return function(*arguments, **options)
-        first, *rest = arguments
+        rest = arguments[1:]
+        if "train" in others.parameters:  # and so 'validation', the next one
+            pairs = ((each.train, each.validation) if isinstance(each, Data) else (each,) for each in rest)
+            rest = tuple(part for pair in pairs for part in pair)
         given = others.bind(*rest, **options).arguments
         variables = first if isinstance(first, whole) else first.variables
         if "classes" in others.parameters and hasattr(first, "classes"):

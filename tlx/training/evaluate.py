@@ -10,7 +10,7 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import Relabelled, Source
+from tlx.data.source import Relabelled, Source, check_source
 from tlx.errors import ConfigError, DataError
 from tlx.models.compiler import jit
 from tlx.progress import doing
@@ -86,6 +86,7 @@ def evaluate(
     (20, 10)
     """
     keep_programs()
+    check_source(source, "source")
     if classes is not None and tuple(source.classes) != tuple(classes):
         if not classes:
             raise ConfigError("the model has no head to evaluate: give it one (with_head) and train it")

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, batches
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import Source
+from tlx.data.source import Source, check_source
 from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
 from tlx.models.compiler import jit
@@ -73,6 +73,7 @@ def _over(
 ) -> Iterator[np.ndarray]:
     """Apply a jitted function to batches; while one is computed, the next is on its way."""
     keep_programs()
+    check_source(source, "source")
     variables, left = jax.device_put(variables), len(source)
     feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
     waiting = None

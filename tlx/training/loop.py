@@ -15,13 +15,13 @@ from tlx.data.augment import Augment
 from tlx.data.augment_function import AugmentFunction, as_augment
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
-from tlx.data.source import Source
+from tlx.data.source import Source, check_source
 from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError
 from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
 from tlx.optim.memory import Memory
-from tlx.optim.phases import Phase, Recipe, to_plain
+from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
@@ -75,8 +75,9 @@ def fit(
 
     `model` is a Linen module of a staged base and a head (`tlx.models.Classifier`), `variables` its whole tree. A
     `tlx.Pretrained` can take the place of `model`, `variables` and `preprocess`: `fit(pretrained, recipe, train,
-    validation)`. So can what `fit` returned: training then goes on with its weights, its optimizer's state and its
-    count of epochs, as if the phases of both recipes had been those of one; only early stopping forgets what was best.
+    validation)`, or `data` in place of `train, validation`. So can what `fit` returned: training then goes on with its
+    weights, its optimizer's state and its count of epochs, as if the phases of both recipes had been those of one; only
+    early stopping forgets what was best.
 
     Each of `logs` (`tlx.Log`) is told of phases, steps and epochs; what it raises ends the fit. With `progress`, a bar
     for each phase goes to standard error. The optimizer's state is kept by path from phase to phase. With
@@ -112,6 +113,7 @@ def fit(
     """
     keep_programs()
     earlier = variables if isinstance(variables, Fit) else None
+    check_phases(recipe)
     if earlier is not None:
         check_continues(earlier, recipe[0])
         variables = earlier.variables
@@ -194,6 +196,10 @@ def make_task(
     stop: Stop = never,
 ) -> tuple[Task, ActivationCache]:
     """Put together what `fit` was given, and the cache of its activations; raise as it does before the first step."""
+    check_phases(recipe)
+    check_source(train, "train")
+    if validation is not None:
+        check_source(validation, "validation")
     validation = validation if validation is not None and len(validation) else None
     varied, cache = as_augment(augment), cache or Cache()
     feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=varied, pad=True, workers=workers)

@@ -8,12 +8,13 @@ from typing import Any, overload
 import numpy as np
 
 from tlx.data.pictures import Pictures
-from tlx.data.source import ArraySource, Source
+from tlx.data.source import ArraySource, Data, Source, check_source
 from tlx.data.validate import as_array
 from tlx.errors import ConfigError, DataError
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
+from tlx.training.accepts_pretrained import opened
 from tlx.training.evaluate import evaluate, predict_arrays
 from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree, quote
@@ -107,6 +108,7 @@ def predict(model: Any, *arguments: Any, **options: Any) -> Any:
     >>> predict(digits, np.zeros((28, 28), np.uint8)).labels
     ('4',)
     """
+    model = opened(model)
     if isinstance(model, Pretrained):
         return _predictions(model, *arguments, **options)
     return predict_arrays(model, *arguments, **options)
@@ -128,6 +130,8 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
 
 def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:
     """Return the images as a source, and what they are called."""
+    if isinstance(images, Data):
+        check_source(images, "images")
     if isinstance(images, str | os.PathLike):
         images = [images]
     if isinstance(images, Iterable) and not hasattr(images, "__array__") and not hasattr(images, "classes"):

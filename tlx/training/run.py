@@ -19,7 +19,7 @@ from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError,
 from tlx.files import home, write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
-from tlx.optim.phases import Phase, Recipe, to_plain
+from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.places import public_source
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
@@ -214,6 +214,11 @@ def finetune(
     >>> [(phase["name"], phase["trainable"], phase["frozen"]) for phase in run.result["phases"]]
     [('head', 50, 6316)]
     """
+    if not isinstance(base, Pretrained):
+        raise ConfigError(f"base: {base!r:.80} is no tlx.Pretrained: give what tlx.load returns")
+    if not isinstance(data, Data):
+        raise ConfigError(f"data: {data!r:.80} is no tlx.Data: give what tlx.load_data returns")
+    check_phases(recipe)
     keep_programs()
     out, loss, augment = home(out), as_loss(loss), as_augment(augment) or None
     mix, cache = mix or None, cache or Cache()

@@ -1,9 +1,11 @@
 """Casts: change the type of a leaf, and say what its numbers lose by it."""
 
+from typing import Any
+
 import numpy as np
 
 from tlx.errors import WeightsError
-from tlx.tree.paths import Tree, map_with_path, quote
+from tlx.tree.paths import SEPARATOR, Tree, quote
 
 
 def cast(leaf: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, str | None]:
@@ -51,14 +53,15 @@ def to_jax_types(tree: Tree) -> Tree:
 
     faults: list[str] = []
 
-    def as_jax(path: str, leaf: object) -> object:
+    def as_jax(keys: tuple[Any, ...], leaf: object) -> object:
         if not isinstance(leaf, np.ndarray):
             return leaf
         changed, lost = cast(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
+        path = SEPARATOR.join(str(key.key) for key in keys)
         faults.extend([f"{path} ({lost})"] if lost else [])
         return changed
 
-    changed = map_with_path(as_jax, tree)
+    changed = jax.tree_util.tree_map_with_path(as_jax, tree)  # unlike map_with_path, it keeps empty subtrees
     if faults:
         raise WeightsError(f"{quote(faults)}: rescale them, or compute in 64 bits (jax_enable_x64)")
     return changed

@@ -1,0 +1,45 @@
+"""What people give by mistake is answered in a line that says what to write."""
+
+import pytest
+
+import tlx
+from tlx.errors import ConfigError, DataError
+
+BASE, DATA = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
+PROBE = tlx.recipes.probe(BASE.stages, epochs=1)
+START = BASE.with_head(DATA.classes)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: tlx.fit(START, PROBE[0], DATA), r"recipe: one Phase, expected a tuple: write \(phase,\)"),
+        (lambda: tlx.fit(START, (), DATA), "recipe: expected at least one"),
+        (
+            lambda: tlx.fit(START, DATA.train, PROBE, DATA.validation),
+            r"recipe: Subset\(.*expected a tuple",
+        ),
+        (lambda: tlx.fit(START, PROBE, [1, 2], None), "train: list is no source of examples: it lacks classes"),
+        (lambda: tlx.fit(START, PROBE, DATA.train, 0.2), "validation: float is no source"),
+        (lambda: tlx.fit("mlp-mnist", PROBE, DATA), r"give the model, tlx\.load\('mlp-mnist'\)"),
+        (lambda: tlx.evaluate(START, DATA), r"source: a Data has three parts: give one"),
+        (lambda: tlx.evaluate("mlp-mnist", DATA.test), r"tlx\.load\('mlp-mnist'\)"),
+        (lambda: tlx.predict("mlp-mnist", DATA.test), r"tlx\.load\('mlp-mnist'\)"),
+        (lambda: tlx.predict(START, DATA), "images: a Data has three parts"),
+        (lambda: list(tlx.training.features(START, DATA)), "source: a Data has three parts"),
+        (lambda: tlx.finetune("mlp-mnist", DATA, PROBE, out="nowhere"), r"no tlx\.Pretrained: give what tlx\.load"),
+        (lambda: tlx.finetune(BASE, DATA.train, PROBE, out="nowhere"), r"no tlx\.Data: give what tlx\.load_data"),
+        (lambda: tlx.finetune(BASE, DATA, PROBE[0], out="nowhere"), "one Phase, expected a tuple"),
+        (lambda: BASE.with_head(10), r"classes: int, expected a tuple of names, such as data\.classes"),
+        (lambda: BASE.with_head(DATA), "classes: Data, expected a tuple of names"),
+        (lambda: BASE.with_head(range(3)), r"class names must be strings, not 0: write tuple\(map\(str"),
+        (lambda: BASE.with_head(("a", "b"), hidden=64), r"hidden: 64 is no tuple of sizes: write \(64,\)"),
+        (lambda: BASE.with_input(32), r"size: 32 is no \(height, width\): write \(32, 32\)"),
+        (lambda: BASE.summary("probe"), "recipe: 'probe' is none"),
+        (lambda: BASE.summary(3), "recipe: 3 is none"),
+    ],
+)
+def test_a_mistake_is_answered_in_a_line(call, said):
+    with pytest.raises((ConfigError, DataError), match=said) as error:
+        call()
+    assert "\n" not in str(error.value)
