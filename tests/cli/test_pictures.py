@@ -255,7 +255,7 @@ def test_notes_of_a_run_on_a_folder(finetune, tmp_path):
     assert called.code == 0
     assert run["classes"] == [str(number) for number in range(1, 13)]
     assert run["notes"] == [
-        f"{data}: left out 5 hidden or system files",
+        f"{data}: left out 1 hidden folders (train/1/.hidden), 4 hidden or system files",
         "the classes are numbers: class 1 has index 0, 2 has 1, 3 has 2, 4 has 3, 5 has 4, 6 has 5, 7 has 6, 8 has 7, "
         "9 has 8, 10 has 9, 11 has 10, 12 has 11",
         "1 of 5 validation images are also in training, pixel for pixel",
@@ -272,7 +272,10 @@ def test_what_systems_leave_behind_is_not_predicted(call, tmp_path):
         (tmp_path / name).write_bytes(PNG)
     called = call("predict", "mlp-mnist", tmp_path, "--json")
     assert [found["path"] for found in called.json["predictions"]] == [f"{tmp_path}/a.png"]
-    assert (called.code, called.err) == (0, f"tlx: {tmp_path}: left out 3 hidden or system files\n")
+    assert (called.code, called.err) == (
+        0,
+        f"tlx: {tmp_path}: left out 1 hidden folders (.hidden), 2 hidden or system files\n",
+    )
 
 
 def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pets, refused):

@@ -104,7 +104,8 @@ def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path):
         put(tmp_path / name)
     parts = read(tmp_path)
     assert parts.notes == (
-        f"{tmp_path}: left out 8 hidden or system files, 1 images beside the classes (stray.png), "
+        f"{tmp_path}: left out 2 hidden folders (.git, cat/.hidden), 6 hidden or system files, 1 images beside the "
+        "classes (stray.png), "
         "5 other files (3 .md, 1 .txt, 1 .csv: cat/a.md, dog/a.md, dog/b.md, ...)",
     )
     assert parts.train.classes == ("cat", "dog")

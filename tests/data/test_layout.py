@@ -54,6 +54,7 @@ def test_a_long_note_is_cut():
         (["STRASSE", "stra\xdfe"], ["the classes 'STRASSE' and 'stra\xdfe' differ in case only"]),
         (["cat ", "dog"], ["the class 'cat ' begins or ends with a blank"]),
         (["A", "a", "b"], []),
+        (["NaN", "cat"], ["the class 'NaN' may be a label that is missing"]),
         (["1", "3"], ["the classes are numbers"]),
     ],
 )

@@ -47,6 +47,7 @@ JSONL = "".join(json.dumps(dict(zip(("path", "label", "split"), row, strict=True
         ("list.CSV", CSV.rstrip("\n")),
         ("list.tsv", CSV.replace(",", "\t")),
         ("list.csv", CSV.replace(",", ";")),
+        ("list.csv", CSV.replace(",", ", ").replace(" cat", ' "cat"')),
         ("list.csv", CSV.replace(",", "\t")),
         ("list.tsv", CSV),
         ("list.csv", "sep=;\r\n" + CSV.replace(",", ";")),

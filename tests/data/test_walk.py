@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from picture_files import encoded, numbered_pictures
 
-from tlx.data.walk import BROKEN, HIDDEN, MET, OTHERS, Walk
+from tlx.data.walk import BROKEN, HIDDEN, HIDDEN_FOLDERS, MET, OTHERS, Walk
 from tlx.errors import DataError
 
 GOOD = numbered_pictures(1)[0]
@@ -25,11 +25,11 @@ def walked(root):
 
 
 def test_images_come_by_name_at_any_depth(tmp_path):
-    for name in ("b.png", "a/z.gif", "c.txt", "a/.x.png", "a/b/c/d/e.WEBP", "d.HEIC", "e.Avif"):
+    for name in ("b.png", "a/z.gif", "c.txt", "a/.x.png", "a/b/c/d/e.WEBP", "d.HEIC", "e.Avif", ".NET/a.png"):
         put(tmp_path / name)
     found, left_out = walked(tmp_path)
     assert found == ["a/b/c/d/e.WEBP", "a/z.gif", "b.png", "d.HEIC", "e.Avif"]
-    assert left_out == {HIDDEN: ["a/.x.png"], OTHERS: ["c.txt"]}
+    assert left_out == {HIDDEN: ["a/.x.png"], HIDDEN_FOLDERS: [".NET"], OTHERS: ["c.txt"]}
 
 
 def test_a_file_without_a_suffix_is_what_it_holds(tmp_path):

@@ -21,6 +21,9 @@ SPLIT_NAMES = {
 }
 
 
+_MISSING = {"nan", "none", "null", "na", "n/a", "?"}
+
+
 class Listed(NamedTuple):
     """A picture that a folder or a manifest lists: its file, its class, where it was listed, its SHA-256 or ""."""
 
@@ -87,7 +90,7 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
 
 
 def notes_on(classes: Sequence[str]) -> list[str]:
-    """Say what is odd about the names of classes: numbers, names that differ in case only, blanks at their ends.
+    """Say what is odd about the names of classes: numbers, names that differ in case only or stand for nothing, blanks.
 
     Names of one letter may differ in case: those of letters do.
 
@@ -103,6 +106,8 @@ def notes_on(classes: Sequence[str]) -> list[str]:
                 f"the classes {shown(other)!r} and {shown(name)!r} differ in case only; if they are one class, give it "
                 "one name"
             )
+        if name.strip().lower() in _MISSING:
+            notes.append(f"the class {shown(name)!r} may be a label that is missing; if so, take its images out")
         if name != name.strip():
             notes.append(f"the class {shown(name)!r} begins or ends with a blank, which belongs to its name")
     return notes

@@ -72,7 +72,7 @@ def _read_csv(path: str, columns: Mapping[str, Sequence[str]], required: Sequenc
             at = number
             yield text
 
-    reader = csv.reader(texts(), delimiter=separator, strict=True)
+    reader = csv.reader(texts(), delimiter=separator, skipinitialspace=True, strict=True)
     rows, width, used = [], len(names), list(places.items())
     try:
         next(reader, None)

@@ -13,7 +13,7 @@ from tlx.errors import DataError
 
 _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what systems leave behind, besides hidden files
 _NAMED = 3  # paths of each kind
-HIDDEN, OTHERS = "hidden or system files", "other files"
+HIDDEN, HIDDEN_FOLDERS, OTHERS = "hidden or system files", "hidden folders", "other files"
 MET, BROKEN, BESIDE = "links to folders that were met before", "links that lead nowhere", "images beside the classes"
 
 
@@ -71,8 +71,8 @@ class Walk:
             raise DataError(f"{shown(folder)}: {one_line(error)}; check the folder's permissions") from error
         found = []
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _NO_DATA:
-                self.leave_out(HIDDEN, entry.path)
+            if entry.name.lower() in _NO_DATA or entry.name.startswith("."):
+                self.leave_out(HIDDEN_FOLDERS if entry.name[0] == "." and is_folder(entry) else HIDDEN, entry.path)
             else:
                 found.append(entry)
         return found
