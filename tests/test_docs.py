@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir
 from importlib import import_module
@@ -15,16 +16,17 @@ import numpy as np
 import pytest
 
 import tlx
+from tlx.cli.imports import import_named
 from tlx.cli.main import COMMANDS, main
 from tlx.cli.options import flags, parse
 from tlx.convert import TABLES, read_certificate
 from tlx.models import ARCHITECTURES
-from tlx.presets.catalogue import CLASSES, PUBLISHED, class_names
+from tlx.presets.own import OWN
 from tlx.tree import summarize
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-REGISTRIES = (ARCHITECTURES, TABLES, PUBLISHED, CLASSES)
+REGISTRIES = (ARCHITECTURES, TABLES, OWN)
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
@@ -46,12 +48,23 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     with ExitStack() as stack:
         for registry in REGISTRIES:
             stack.enter_context(mock.patch.dict(registry))
-        stack.callback(class_names.cache_clear)
         with chdir(folder):
             for line, block in blocks(page, "python"):
                 exec(compile("\n" * line + block, page, "exec"), names)
         yield {**names, "folder": folder}
     assert not any("tiny" in name for registry in REGISTRIES for name in registry)
+
+
+def test_the_familys_file_is_one_that_a_command_imports(tmp_path: Path) -> None:
+    parts = [code for _, code in blocks(ROOT / "docs" / "adding-a-family.md", "python")][1:4]
+    assert "register_architecture" in parts[-1]
+    (tmp_path / "lab_tiny.py").write_text("\n".join(parts))
+    with ExitStack() as stack:
+        for registry in (*REGISTRIES, sys.modules):
+            stack.enter_context(mock.patch.dict(registry))
+        stack.enter_context(mock.patch.object(sys, "path", [*sys.path]))
+        import_named([str(tmp_path / "lab_tiny.py")])
+        assert OWN["lab/tiny"].classes == ("circle", "square", "triangle")
 
 
 @pytest.fixture
@@ -69,10 +82,10 @@ def test_the_familys_certificate_names_every_tensor(family: dict[str, Any], cert
 
 
 def test_the_familys_logits_are_the_sources(family: dict[str, Any]) -> None:
-    """On other pictures than those of `verify`, and by no code of tlx's but the model's."""
-    base, reference = tlx.load(family["folder"] / "tiny"), family["Reference"]()
+    """On other images than those of the page, and by no code of tlx's but the model's."""
+    base = tlx.load(family["folder"] / "tiny")
     images = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
-    theirs = reference.outputs(reference.preprocess(images), [])["logits"]
+    theirs = family["original"](images)["outputs"]
     with jax.default_matmul_precision("highest"):
         ours = base.model.apply(base.variables, (images / np.float32(255) - np.float32(0.5)) / np.float32(0.25))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
@@ -105,7 +118,8 @@ FILES = {  # the names that the page gives them
 
 def told(text: str) -> str:
     """Make printed text comparable: no spaces at line ends, and no digits of differences, which machines differ in."""
-    lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    shown = [line for line in text.strip().splitlines() if not re.fullmatch(r"tlx: .* \(\d+ s\)", line)]  # of progress
+    lines = "\n".join(line.rstrip() for line in shown)
     return re.sub(r"\d\.\d\de-\d\d", "0.00e-00", lines)
 
 

@@ -27,6 +27,7 @@ from .presets import export_weights as export_weights
 from .presets import load as load
 from .presets import preset_names as preset_names
 from .presets import published_names as published_names
+from .presets import register_architecture as register_architecture
 from .presets import save as save
 from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache

@@ -2,14 +2,15 @@
 
 import sys
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from tlx.cli.options import Command, read_config
 from tlx.cli.output import print_json, print_table
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice
 from tlx.files import home
 from tlx.progress import doing
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tlx.data import Preprocess
     from tlx.presets.conversion import Converted
 
+LIBRARY = "library"  # what --verify stands for alone
 FOR_FILES = (
     "arch",
     "preprocess",
@@ -54,10 +56,12 @@ class Convert(Command):
     """The names of the outputs in order, or a text file with one on each line; by default as for --preprocess."""
     hub_config: bool = True
     """Leave out the folder's own config.json and preprocessor_config.json."""
-    to: Literal["tlx", "keras", "torchvision", "timm", "cifar", "safetensors"] = "tlx"
-    """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths."""
-    verify: bool = False
-    """Run the result beside the library that the file is for, stage by stage (it must be installed)."""
+    to: str = "tlx"
+    """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths. For
+    a table of your own, such as lab/tiny: what stands before the /."""
+    verify: Annotated[str | None, tyro.conf.arg(metavar="[FILE.npz]")] = None
+    """Run the result beside the library that the file is for, stage by stage (it must be installed). With FILE.npz, run
+    it on the 'inputs' in that file and compare with its 'outputs', and with what it holds under the names of stages."""
     until: str | None = None
     """Cut the base after this stage; the file may end there."""
     head: bool = True
@@ -76,6 +80,15 @@ class Convert(Command):
     """Take negative variances of batch norms, which no training leaves."""
     seed: int = 0
     """Of what is initialised."""
+
+    @classmethod
+    def expand(cls, arguments: list[str]) -> list[str]:
+        """Let --verify stand alone: a file behind it is meant as its value where its name ends in .npz."""
+        found = []
+        for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
+            alone = argument == "--verify" and not after.endswith(".npz")
+            found += [argument, LIBRARY] if alone else [argument]
+        return found
 
     def run(self) -> None:
         doing(f"converting {self.source}")
@@ -131,12 +144,16 @@ class Convert(Command):
         import tempfile
         from dataclasses import replace
 
+        from tlx.convert.tables import sources
         from tlx.presets.conversion import check_free, convert_weights, export_weights
 
         if not self.source or not self.dest:
             raise ConfigError("name a SOURCE and a DEST")
+        if self.verify not in (None, LIBRARY) and not str(self.verify).endswith(".npz"):
+            raise ConfigError(f"--verify {self.verify}: expected a file that ends in .npz, or nothing")
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"--seed must be at least 0 and under 2**32, not {self.seed}")
+        check_choice("--to", self.to, ("tlx", "safetensors", *sources()))
         if self.to != "tlx" and not home(self.source).is_file():
             defaults = {field.name: field.default for field in fields(self)}
             idle = [name for name in FOR_FILES if getattr(self, name) != defaults[name]]
@@ -161,7 +178,7 @@ class Convert(Command):
                 fresh=self.fresh,
                 allow_nonfinite=self.allow_nonfinite,
                 allow_negative_variance=self.allow_negative_variance,
-                compare=self.verify,
+                compare=self.verify == LIBRARY or self.verify or False,
                 seed=self.seed,
             )
             if self.to == "tlx":

@@ -1,5 +1,6 @@
 """`tlx finetune`: transfer a pretrained base to other data."""
 
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_json, print_table
 from tlx.cli.recipe import RecipeOptions
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
 HOSTS = ("coordinator", "processes", "process")
-NOT_SAVED = ("json", "debug", "resume", "allow", "dry_run", "config", "out", *OF_THE_MACHINE, *HOSTS)
+NOT_SAVED = ("json", "debug", "import_", "resume", "allow", "dry_run", "config", "out", *OF_THE_MACHINE, *HOSTS)
 SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
@@ -237,7 +239,7 @@ class Finetune(RecipeOptions):
                 allow=self.allow,
                 checkpoint_every=self.checkpoint_every,
                 progress=True,
-                config=self._resolved(data.spec.source if data.spec else self.data),
+                config=self.resolved(data.spec.source if data.spec else self.data),
                 stop=stop,
             )
         if not is_first():
@@ -296,7 +298,7 @@ class Finetune(RecipeOptions):
             return self.compare_scratch == "always" and self.recipe != "scratch"
         return _is_small(base)
 
-    def _resolved(self, source: str) -> dict[str, Any]:
+    def resolved(self, source: str) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory."""
         from tlx.presets.load import is_published, preset_names
 
@@ -305,7 +307,9 @@ class Finetune(RecipeOptions):
             base = str(home(base).absolute())
         weights = None if self.weights is None else str(home(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)
-        return {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
+        options = {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
+        imports = named_imports(self.import_)
+        return options | ({"import": os.pathsep.join(imports)} if imports else {})
 
 
 def _is_small(model: Any) -> bool:

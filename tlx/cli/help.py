@@ -65,7 +65,7 @@ def _grouped(kind: "type[Command]", placed: set[str]) -> dict[str, list[str]]:
 
 
 def _flag(name: str, negated: bool = False) -> str:
-    return ("no-" if negated else "") + name.replace("_", "-")
+    return ("no-" if negated else "") + name.rstrip("_").replace("_", "-")
 
 
 def _positional(name: str, hint: Any) -> str:
@@ -85,7 +85,8 @@ def _value(hint: Any) -> str:
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _value(arguments[0])
+        metavar = next((mark.metavar for mark in arguments[1:] if getattr(mark, "metavar", None)), None)
+        return metavar or _value(arguments[0])
     if origin in (Union, types.UnionType):
         return "|".join(_value(each) for each in arguments if each is not type(None))
     if origin is Literal:

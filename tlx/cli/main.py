@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from tlx.cli import large_pages
+from tlx.cli.imports import import_named, named_imports
 from tlx.cli.memory import check_limit, is_out_of_memory, out_of_memory
 from tlx.cli.options import Command, nearest, parse
 from tlx.cli.streams import drop_output, repair_streams
@@ -122,6 +123,7 @@ def _run(arguments: list[str]) -> int:
         check_limit()
     with lines(), command.context():
         doing("starting")
+        import_named(named_imports(command.import_))
         command.run()
     return 0
 

@@ -10,14 +10,17 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import tyro
 
 from tlx.cli.help import help_of
+from tlx.cli.imports import VARIABLE
 from tlx.errors import ConfigError
 from tlx.files import home
 
 MAX_CONFIG_BYTES = 1_000_000
-FLAGS_ONLY = ("json", "debug", "resume", "config")  # what makes no sense in a file
+FLAGS_ONLY = ("json", "debug", "resume", "config", "import_")  # what makes no sense in a file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,9 @@ class Command:
     """Print one JSON object on standard output and nothing else there."""
     debug: bool = False
     """Show the traceback of a failure."""
+    import_: Annotated[str | None, tyro.conf.arg(name="import")] = None
+    """A Python file (FILE.py) or module to run first, which registers architectures of your own, or several, separated
+    as in PATH; TLX_IMPORT may name them, too. No folder, weight file or --config makes tlx run code."""
 
     @classmethod
     def expand(cls, arguments: list[str]) -> list[str]:
@@ -111,8 +117,6 @@ def parse(kind: type[AnyCommand], prog: str, arguments: Sequence[str]) -> AnyCom
     if {"-h", "--help"} & set(arguments):
         print(help_of(kind, prog))
         sys.exit(0)
-    import tyro
-
     counts = collections.Counter(a.partition("=")[0] for a in arguments if a.startswith("--"))
     twice = next((flag for flag, count in counts.items() if count > 1), None)
     if twice:
@@ -137,13 +141,13 @@ def flags(kind: type[Command]) -> tuple[str, ...]:
     """Name the flags of a command.
 
     >>> flags(Command)
-    ('--help', '--json', '--debug')
+    ('--help', '--json', '--debug', '--import')
     """
     return ("--help", *(_flag(field) for field in dataclasses.fields(kind)))
 
 
 def _flag(field: "dataclasses.Field[Any]") -> str:
-    name = field.name.replace("_", "-")
+    name = field.name.rstrip("_").replace("_", "-")
     return f"--no-{name}" if field.default is True else f"--{name}"
 
 
@@ -183,7 +187,20 @@ def value_of(name: str, arguments: Sequence[str]) -> str | None:
 def _with_config(kind: type[Command], arguments: list[str]) -> list[str]:
     """Put the flags that `--config FILE` stands for before all others."""
     path = value_of("config", arguments)
-    return arguments if path is None else config_flags(kind, home(path)) + arguments
+    if path is None:
+        return arguments
+    given = config_flags(kind, home(path))
+    _check_imports(home(path), arguments)
+    return given + arguments
+
+
+def _check_imports(path: Path, arguments: list[str]) -> None:
+    """Raise `ConfigError` where a configuration notes what was imported and nobody names it now: it is never run."""
+    noted = read_config(path).get("import")
+    if noted and value_of("import", arguments) is None and not os.environ.get(VARIABLE):
+        raise ConfigError(
+            f"{path}: was made with --import {noted}: name it again, for a configuration makes tlx run no code"
+        )
 
 
 def config_flags(kind: type[Command], path: Path) -> list[str]:
@@ -192,6 +209,8 @@ def config_flags(kind: type[Command], path: Path) -> list[str]:
     given: list[str] = []
     for key, value in read_config(path).items():
         name = str(key).replace("-", "_")
+        if name == "import":  # a note; the user names it
+            continue
         if name not in fields:
             raise ConfigError(f"{path}: unknown key {key!r}{nearest(name, fields)}")
         given += _as_flags(fields[name], value, path)

@@ -40,7 +40,10 @@ def reference_for(table: Table, config: ModelConfig, source: Source, prefix: str
     """
     library, _, name = table.reference.partition(":")
     if not library:
-        raise ConfigError(f"{table.name}: no library has this network to compare with: leave out --verify")
+        raise ConfigError(
+            f"{table.name}: no library has this network to compare with: give what it makes of known inputs, --verify "
+            "FILE.npz (arrays 'inputs' and 'outputs'), or leave out --verify"
+        )
     if config.until is not None or config.input_shape[2] != 3:
         raise ConfigError(f"{table.name}: only a whole base for 3 channels can be compared: leave out --verify")
     try:
@@ -51,7 +54,8 @@ def reference_for(table: Table, config: ModelConfig, source: Source, prefix: str
     except ImportError as error:
         package = "keras" if library == "keras" else f"torch {library}"
         raise ConfigError(
-            f"{table.name} is compared with {library}, which cannot be imported ({error}): pip install {package}"
+            f"{table.name} is compared with {library}, which cannot be imported ({error}): pip install {package}, or "
+            "give known outputs (--verify FILE.npz)"
         ) from error
     except TlxError:
         raise

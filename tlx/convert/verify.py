@@ -84,22 +84,22 @@ def verify(
     differences = [_difference(INPUT, x, theirs_inputs)]
     with jax.default_matmul_precision("highest"):
         for stage in model.base.stages:
-            x = _run(stage.layer, _of(variables, "base", stage.name), x)
+            x = run_layer(stage.layer, variables_of(variables, "base", stage.name), x)
             if stage.name in nodes:
                 differences.append(_difference(stage.name, x, theirs[nodes[stage.name]]))
         if config.classes:
-            logits = _run(model.head, _of(variables, "head"), x)
+            logits = run_layer(model.head, variables_of(variables, "head"), x)
             differences.append(_difference(OUTPUT, logits, theirs[OUTPUT]))
     return Verification(table.reference, tuple(differences))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(layer: nn.Module, variables: Tree, x: jax.Array) -> Any:
+def run_layer(layer: nn.Module, variables: Tree, x: jax.Array) -> Any:
     """Run a layer as in inference; of layers that are equal, as most of a ResNet's are, one is compiled."""
     return layer.apply(variables, x)
 
 
-def _of(variables: Tree, *path: str) -> Tree:
+def variables_of(variables: Tree, *path: str) -> Tree:
     """Return the variables of the module at a path."""
     return {kind: functools.reduce(lambda tree, name: tree.get(name, {}), path, own) for kind, own in variables.items()}
 

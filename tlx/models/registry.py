@@ -99,16 +99,23 @@ BUILT_IN = frozenset(ARCHITECTURES)
 DType = Literal["float32", "bfloat16"]
 
 
-def register(name: str, architecture: Architecture) -> None:
-    """Enter an architecture of one's own; a name may be entered again, as a notebook's cell does, but tlx's are taken.
-
-    Raise `ConfigError` for a name that is tlx's or could not stand in a configuration.
-    """
+def check_own_name(name: str) -> None:
+    """Raise `ConfigError` for a name that is tlx's, or could not stand in a configuration."""
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
         raise ConfigError(f"architecture: {name!r} is not a name: use letters, digits, '_', '-' and '.'")
     if name in BUILT_IN:
         raise ConfigError(f"architecture: {name!r} is one of tlx's own: choose another name")
-    ARCHITECTURES[name] = architecture
+
+
+def is_known(name: str) -> bool:
+    """Say whether an architecture is tlx's or registered, here or by an installed package.
+
+    >>> is_known("cnn"), is_known("rnn")
+    (True, False)
+    """
+    if name not in ARCHITECTURES:
+        load_installed()
+    return name in ARCHITECTURES
 
 
 def architecture_named(name: str) -> Architecture:
@@ -119,9 +126,7 @@ def architecture_named(name: str) -> Architecture:
     >>> architecture_named("cnn").pool
     'flatten'
     """
-    if name not in ARCHITECTURES:
-        load_installed()
-    if name not in ARCHITECTURES:
+    if not is_known(name):
         raise ConfigError(
             f"unknown architecture {name!r}{suggestion(name, ARCHITECTURES) or ':'} tlx has {quote(ARCHITECTURES)}; "
             "one of your own is there when the file that registers it is named (--import FILE.py) or imported first "

@@ -5,6 +5,7 @@ from tlx.presets.catalogue import Published, class_names, published, published_n
 from tlx.presets.conversion import Converted, convert_weights, export_weights
 from tlx.presets.hub import fetch
 from tlx.presets.load import PRESETS, load, preset_names
+from tlx.presets.own import register_architecture
 from tlx.presets.pretrained import Pretrained
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "preset_names",
     "published",
     "published_names",
+    "register_architecture",
     "save",
 ]

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from tlx.convert.opening import shown
 from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, StorageError, WeightsError
 from tlx.files import home, sync, sync_tree
 from tlx.models.batch_norm import is_variance
-from tlx.models.registry import ModelConfig, init_variables
+from tlx.models.registry import BUILT_IN, ModelConfig, architecture_named, init_variables, is_known
 from tlx.presets.pretrained import Pretrained
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import graft
@@ -78,6 +79,7 @@ def write_bundle(
             "format": FORMAT,
             "name": pretrained.name,
             "model": pretrained.config.to_dict(),
+            **_registered_in(pretrained.config.architecture),
             "preprocess": pretrained.preprocess.to_dict(),
             "classes": list(pretrained.classes),
             "weights": {"file": WEIGHTS, **write(partial / WEIGHTS)},
@@ -116,6 +118,7 @@ def load_bundle(path: str | Path) -> Pretrained:
     """
     path = home(path)
     config = read_config(path)
+    check_registered(path, config)
     try:
         model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])
         template = jax.eval_shape(functools.partial(init_variables, model))
@@ -136,6 +139,36 @@ def load_bundle(path: str | Path) -> Pretrained:
     except (WeightsError, ConfigError) as error:
         raise WeightsError(f"{path / WEIGHTS}: {error}") from error
     return replace(whole, variables=variables)
+
+
+def _registered_in(architecture: str) -> dict[str, str]:
+    return {} if architecture in BUILT_IN else {"registered_in": architecture_named(architecture).file}
+
+
+def check_registered(path: Path, config: dict[str, Any]) -> None:
+    """Raise `ConfigError` for a folder whose architecture nobody has registered, naming the file that did."""
+    model = config.get("model")
+    name = model.get("architecture") if isinstance(model, dict) else None
+    if not isinstance(name, str) or "registered_in" not in config or is_known(name):
+        return
+    noted = _noted_imports(path.parent / "config.yaml")
+    if noted:
+        made = f"the run was made with --import {noted}: name it again"
+    else:
+        made = f"name the file that registers it (--import {shown(str(config['registered_in']))}, or import it first)"
+    raise ConfigError(f"{path / CONFIG}: unknown architecture {shown(name)!r}, one of somebody's own: {made}")
+
+
+def _noted_imports(path: Path) -> str:
+    """Return what the run that a folder is the export of was made with, as its configuration notes it."""
+    import yaml
+
+    try:
+        with path.open("rb") as file:
+            found = yaml.safe_load(file.read(1 << 20))
+        return shown(str(found["import"]))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
+        return ""
 
 
 def _one_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from tlx.convert.element_types import numpy_type
 from tlx.convert.export import export, write_tensors
 from tlx.convert.identify import identify
 from tlx.convert.keras_model import check_graph, read_graph
+from tlx.convert.known_outputs import KnownOutputs, looks_like_probabilities, read_known_outputs, verify_outputs
 from tlx.convert.leaves import Conversion
 from tlx.convert.plan import Plan, make_plan
 from tlx.convert.read import open_weights
@@ -79,7 +80,7 @@ def convert_weights(
     fresh: Sequence[str] = (),
     allow_nonfinite: bool = False,
     allow_negative_variance: bool = False,
-    compare: bool = False,
+    compare: bool | str | Path = False,
     seed: int = 0,
 ) -> Converted:
     """Convert a weight file of Keras, PyTorch or safetensors to a folder that `tlx.load` reads, with its certificate.
@@ -90,7 +91,8 @@ def convert_weights(
     Else, where the source is a folder as model hubs lay them out, its own `config.json` and `preprocessor_config.json`
     do, and must agree with the weights, `arch` and the rest; without `use_hub_config` they are not read. `fresh` leaves
     are initialised by `seed`. With `compare` the reference library loads the file into its own network, too, and both
-    run beside each other (`verify`).
+    run beside each other (`verify`); where it names an .npz file, the network is compared with the arrays in it
+    (`KnownOutputs`).
 
     The folder holds what `save` writes, `certificate.json`, and, where the source has tensors that belong to the
     network but fill no leaf, `kept.safetensors`. No more than about one tensor is in memory. Raise `WeightsError` for a
@@ -142,6 +144,7 @@ def convert_weights(
     if compare and plan.head_rows:
         raise ConfigError(f"the head is not that of {known.table.name}: --verify compares the base alone (--no-head)")
     allowed = {"allow_nonfinite": allow_nonfinite, "allow_negative_variance": allow_negative_variance}
+    outputs = None if isinstance(compare, bool) else read_known_outputs(home(compare), plan.config)
     conversion = Conversion(plan, str(opened.path), allow_nonfinite, allow_negative_variance, seed)
     described = describe(known, plan, opened, stated)
     verification: list[Verification] = []
@@ -153,7 +156,7 @@ def convert_weights(
 
     def beside(folder: Path) -> None:
         if compare:
-            verification.append(_compare(known, plan, opened, folder, described))
+            verification.append(_compare(known, plan, opened, folder, described, outputs))
         kept = [opened.tensors[tensor.source] for tensor in plan.ignored if tensor.kept]
         own_names = [replace(tensor, name=tensor.name.removeprefix(plan.prefix)) for tensor in kept]
         digest = write_tensors(folder / KEPT, own_names, METADATA) if kept else None
@@ -200,17 +203,25 @@ def _identified(source: Source, prefix: str | None, ignored: Sequence[str]) -> A
     return arch_of_file(agreeing, source.path)
 
 
-def _compare(known: Arch, plan: Plan, source: Source, folder: Path, described: Pretrained) -> Verification:
-    """Run what was written beside the reference; raise `WeightsError` naming the first stage that differs."""
-    reference = reference_for(known.table, plan.config, source, plan.prefix, known.tag)
+def _compare(
+    known: Arch, plan: Plan, source: Source, folder: Path, described: Pretrained, outputs: KnownOutputs | None
+) -> Verification:
+    """Run what was written beside the reference, or known outputs; raise `WeightsError` naming what differs first."""
     leaves = {name: tensor.read() for name, tensor in open_weights(folder / WEIGHTS).tensors.items()}
     own_size = replace(described.preprocess, resize=None, rounding="torchvision")
-    done = verify(known.table, plan.config, unflatten(leaves), reference, own_size)
+    cure = f"it is not what {known.table.name} says, name another --arch"
+    if outputs is None:
+        reference = reference_for(known.table, plan.config, source, plan.prefix, known.tag)
+        done = verify(known.table, plan.config, unflatten(leaves), reference, own_size)
+    else:
+        done = verify_outputs(outputs, plan.config, unflatten(leaves), own_size)
+        if looks_like_probabilities(outputs):
+            cure = "its 'outputs' look like probabilities, give the logits before the softmax"
     if done.first is not None:
         differs = next(each for each in done.differences if each.stage == done.first)
         raise WeightsError(
-            f"{source.path}: differs from {done.reference} at {done.first!r} by {differs.relative:.2g} of the largest "
-            f"value (at most {done.tolerance:g}): it is not what {known.table.name} says, name another --arch"
+            f"{source.path}: differs from {done.reference} at {done.first!r} by {differs.absolute:.3g}, which is "
+            f"{differs.relative:.2g} of the largest value (at most {done.tolerance:g}): {cure}"
         )
     return done
 

@@ -11,7 +11,7 @@ from tlx.errors import ConfigError
 from tlx.models.base import Base
 from tlx.models.head import Pool
 from tlx.models.installed import load_installed
-from tlx.models.registry import Architecture, Build, register
+from tlx.models.registry import ARCHITECTURES, Architecture, Build, check_own_name
 from tlx.tree.paths import quote
 
 
@@ -72,6 +72,7 @@ def register_architecture(
     """
     if isinstance(classes, str):
         raise ConfigError(f"classes: {classes!r} is one string; give a tuple of names")
+    check_own_name(name)
     architecture, own = Architecture(build, input_shape, pool, minimum), Own(preprocess, tuple(classes))
     if preprocess is not None and preprocess.channels != input_shape[2]:
         raise ConfigError(f"{name}: preprocess makes {preprocess.channels} channels, input_shape has {input_shape[2]}")
@@ -93,6 +94,6 @@ def register_architecture(
     base = build()
     if not isinstance(base, Base):
         raise ConfigError(f"{name}: build returned {type(base).__name__}, expected a tlx.models.Base")
-    register(name, architecture)
+    ARCHITECTURES[name] = architecture
     for table in tables:
         TABLES[table.name], OWN[table.name] = table, own
