@@ -232,6 +232,7 @@ def test_numbers_are_classes_in_the_order_of_their_values(tmp_path):
 def test_a_class_whose_files_are_not_read_is_refused_or_left_out_by_choice(tmp_path, refuses):
     write_classes(tmp_path, {"cat": 5, "dog": 5})
     (tmp_path / "eel").mkdir()
+    (tmp_path / "eel/up").symlink_to(tmp_path)
     for number in range(4):
         put(tmp_path / f"ant/{number}.xyz", GOOD)
         put(tmp_path / f"bee/deep/{number}.mp4", b"\0\0\0\x18ftypmp42")
@@ -240,7 +241,7 @@ def test_a_class_whose_files_are_not_read_is_refused_or_left_out_by_choice(tmp_p
         "3 class folders hold no images (PNG, ",
         f"{tmp_path}/ant (4 other files (4 .xyz: 0.xyz, 1.xyz, 2.xyz, ...), the first a PNG image)",
         f"{tmp_path}/bee (4 other files (4 .mp4: deep/0.mp4, deep/1.mp4, deep/2.mp4, ...), the first a video)",
-        f"{tmp_path}/eel (empty)",
+        f"{tmp_path}/eel (1 links to folders that were met before (up))",
         "or leave these classes out with --empty-classes skip",
     ):
         load_data(str(tmp_path))

@@ -282,6 +282,21 @@ def test_sources_of_ones_own():
     assert len(data_from_sources(Squares(), test_share=0.5, validation_share=0).train) == 10
 
 
+def test_each_example_of_a_source_is_asked_for_once_to_split_it():
+    class Counted(Squares):
+        asked = 0
+
+        def __getitem__(self, index):
+            type(self).asked += 1
+            return super().__getitem__(index)
+
+    data = data_from_sources(Counted(), test=Counted(9))
+    assert Counted.asked == 29
+    fingerprint(data)
+    assert Counted.asked == 29
+    assert data.train[0]["label"] == labels_of(data.train)[0]
+
+
 @pytest.mark.parametrize(
     ("part", "source", "words"),
     [

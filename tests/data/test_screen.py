@@ -109,6 +109,7 @@ def test_notes_count_frames_and_what_is_transparent():
 
 def test_a_bar_stands_on_the_terminal_alone_and_ends_before_a_fault_is_told(capsys, monkeypatch, refuses):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.delenv("TLX_PROGRESS", raising=False)
     contents = [*(GOOD * 6)[:219], b"bad"]
     with refuses(DataError, "1 of 220"):
         screen({"train": source_of(contents)}, progress=True)

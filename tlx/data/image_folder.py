@@ -9,7 +9,7 @@ from tlx.data.decode import LISTED, SUFFIXES
 from tlx.data.files import open_regular, shown, true_type
 from tlx.data.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.source import PARTS, Parts, Request
-from tlx.data.walk import BESIDE, BROKEN, MET, OTHERS, Walk, identity, is_broken, is_folder
+from tlx.data.walk import BESIDE, BROKEN, MET, OTHERS, Walk, identity, is_broken, is_folder, is_image_file
 from tlx.errors import DataError
 from tlx.files import home
 
@@ -95,7 +95,7 @@ def _images(folder: str, walk: Walk, empty: list[str]) -> Iterator[Listed]:
                 del empty[before:]
                 yield Listed(path, label, entry.path)
         else:
-            kind = BESIDE if walk.is_image(entry) else BROKEN if is_broken(entry) else OTHERS
+            kind = BESIDE if is_image_file(entry) else BROKEN if is_broken(entry) else OTHERS
             walk.leave_out(kind, entry.path)
 
 
@@ -104,8 +104,7 @@ def _about_empty(folders: list[str]) -> str:
     said = []
     for folder in folders[:5]:
         walk = Walk(folder)
-        first = next((path for path in walk.images(folder)), None)
-        assert first is None
+        list(walk.images(folder, {identity(os.path.dirname(folder))}))  # none, as before
         others = walk.left_out.get(OTHERS)
         type_of = f", the first {_type_of(others.first[0])}" if others else ""
         said.append(f"{shown(folder)} ({walk.describe() or 'empty'}{type_of})")

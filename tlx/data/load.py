@@ -21,6 +21,7 @@ from tlx.data.source import (
     DataSpec,
     Parts,
     Request,
+    Scanned,
     Source,
     digests_of,
     labels_of,
@@ -134,6 +135,8 @@ def data_from_sources(
     (12, 4, 4)
     """
     spec = DataSpec("sources", seed, labels_per_class, validation_share, test_share)
+    train = _scanned(train)
+    validation, test = (None if part is None else _scanned(part) for part in (validation, test))
     for name, part in (("train", train), ("validation", validation), ("test", test)):
         if part is None:
             continue
@@ -141,6 +144,11 @@ def data_from_sources(
             raise DataError(f"{name}: its classes are not those of train; give all the same, in the same order")
         check_classes(train.classes, labels_of(part, name), name)
     return replace(split_parts(Parts(train, test, (), validation), spec), spec=None)
+
+
+def _scanned(source: Source) -> Source:
+    known = all(getattr(source, name, None) is not None for name in ("labels", "digests"))
+    return source if known else Scanned(source)
 
 
 def data_from_arrays(

@@ -224,6 +224,51 @@ def check_source(source: Any, name: str) -> None:
         raise DataError(f"{name}: {type(source).__name__} is no source of examples: it lacks {', '.join(missing)}")
 
 
+class Scanned:
+    """See a source that has no labels or digests at hand, and look at each example once to have them.
+
+    >>> pets = Scanned(Subset(ArraySource(np.zeros((2, 1, 1), np.uint8), [0, 1], ("cat", "dog")), [1]))
+    >>> labels_of(pets).tolist()
+    [1]
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.classes = source, tuple(source.classes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[index]
+
+    @property
+    def labels(self) -> Any:
+        own = getattr(self.source, "labels", None)
+        return self._scanned[0] if own is None else own
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        own = getattr(self.source, "digests", None)
+        return self._scanned[1] if own is None else own
+
+    @cached_property
+    def _scanned(self) -> tuple[list[Any], tuple[bytes, ...]]:
+        labels, digests = [], []
+        for index in range(len(self.source)):
+            example = self.source[index]
+            labels.append(example["label"])
+            digests.append(digest(example["image"]))
+        return labels, tuple(digests)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        return names_of(self.source)
+
+    def take(self, indices: np.ndarray) -> tuple[Images, np.ndarray]:
+        """Gather images and labels as the source does."""
+        return take(self.source, indices)
+
+
 def in_memory(source: Source) -> bool:
     """Tell whether the images are an array in memory, so that to gather some is to copy them.
 

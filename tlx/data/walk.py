@@ -90,21 +90,18 @@ class Walk:
             elif is_folder(entry):
                 if self._enter(entry.path, seen):
                     waiting.append(iter(self.visible(entry.path)))
-            elif self.is_image(entry):
+            elif is_image_file(entry):
+                self._take(entry)
                 yield entry.path
             else:
                 self.leave_out(BROKEN if is_broken(entry) else OTHERS, entry.path)
 
-    def is_image(self, entry: os.DirEntry[str]) -> bool:
-        """Tell whether an entry is taken for an image, and note what is remarkable about it."""
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if suffix not in SUFFIXES:
-            if suffix or not _holds_image(entry.path):
-                return False
+    def _take(self, entry: os.DirEntry[str]) -> None:
+        """Note what is remarkable about an image."""
+        if not os.path.splitext(entry.name)[1]:
             self.by_content.add(entry.path)
         if entry.is_symlink():
             self._note_link(entry.path)
-        return True
 
     def _enter(self, folder: str, seen: set[tuple[int, int]]) -> bool:
         if identity(folder) in seen:
@@ -141,9 +138,18 @@ class Walk:
 
 
 def identity(folder: str) -> tuple[int, int]:
-    """Return what tells a folder from all others, whatever path leads to it."""
-    found = os.stat(folder)
+    """Return what tells a folder from all others, whatever path leads to it; raise `DataError` where it is hidden."""
+    try:
+        found = os.stat(folder)
+    except OSError as error:
+        raise DataError(f"{shown(folder)}: {one_line(error)}; check the folder's permissions") from error
     return found.st_dev, found.st_ino
+
+
+def is_image_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is taken for an image: by its suffix or, where it has none, by its first bytes."""
+    suffix = os.path.splitext(entry.name)[1].lower()
+    return suffix in SUFFIXES or (not suffix and _holds_image(entry.path))
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
