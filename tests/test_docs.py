@@ -5,9 +5,10 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, chdir
+from contextlib import ExitStack, chdir, nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -232,3 +233,30 @@ def test_the_pages_commands_are_found() -> None:
     assert "tlx convert resnet50 resnet50.pth --to torchvision" in COMMAND_LINES
     assert "tlx finetune" in COMMAND_LINES  # behind `pip install . &&`
     assert len(COMMAND_LINES) > 25
+
+
+# In a notebook
+
+
+def test_the_page_on_notebooks_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run its cells in order; what follows a cell as text is what it prints, '…' standing for anything."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    logged: list[dict[str, float]] = []
+    wandb = SimpleNamespace(init=lambda **_: nullcontext(), log=logged.append)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "notebook.md"
+    names: dict[str, Any] = {"__name__": "notebook"}
+    cells, outputs = blocks(page, "python"), blocks(page, "text")
+    assert len(cells) == len(outputs)
+    for (line, cell), (_, printed) in zip(cells, outputs, strict=True):
+        exec(compile("\n" * line + cell, page, "exec"), names)
+        assert is_told(capsys.readouterr().out, printed), f"line {line}"
+    assert [set(each) for each in logged] == [{"transfer/loss", "transfer/val_loss", "transfer/val_accuracy"}] * 4
+    from matplotlib import pyplot
+
+    pyplot.close("all")

@@ -17,7 +17,7 @@ import tlx
 from tlx.errors import CheckpointError, StorageError
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.manifest import write_manifest
-from tlx.training.snapshot import Best, Snapshot
+from tlx.training.snapshot import FORMAT, Best, Snapshot
 from tlx.tree import flatten
 
 
