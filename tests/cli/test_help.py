@@ -120,6 +120,40 @@ def test_a_mistyped_command_is_guessed(refused, typed, meant):
     assert f"unknown command '{typed}', did you mean {meant}?" in refused(2, typed)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--lr", "--head-rate"),
+        ("--model", "--base"),
+        ("--output-dir", "--out"),
+        ("--gpu", "--device"),
+        ("--freeze", "--thaw-from"),
+        ("--epochs", "--head-epochs"),
+        ("--dataset", "--data"),
+        ("--image-size", "--input-size"),
+    ],
+)
+def test_options_of_other_tools_are_guessed(refused, typed, meant):
+    assert (
+        refused(2, "finetune", typed, 1)
+        == f"tlx: unknown option {typed}, did you mean {meant}?: see tlx finetune --help\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["finetune", "photos"], "'photos' is no option: options begin with --, see tlx finetune --help"),
+        (["finetune", "-x"], "'-x' is no option: options begin with --"),
+        (["report"], "missing: the run's directory; see tlx report --help"),
+        (["evaluate"], "missing: the folder of a run or an export, or a preset; see tlx evaluate --help"),
+        (["finetune", "--xyzzy", 1], "unknown option --xyzzy: see tlx finetune --help"),
+    ],
+)
+def test_what_is_missing_or_too_much_is_named(refused, arguments, words):
+    assert words in refused(2, *arguments)
+
+
 def test_what_is_like_nothing_is_not_guessed(refused):
     line = refused(2, "xyzzy")
     assert "did you mean" not in line

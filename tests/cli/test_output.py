@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlx.cli.output import print_table
+from tlx.cli.output import print_facts, print_table
 
 NAMES = ["state_dict.module.layer1.0.conv1.weight", "b"]
 REASON = "of the head, which was not asked for"
@@ -63,6 +63,17 @@ def test_headers_are_folded_before_anything_is_left_out(table):
 def test_rows_become_lines_where_no_table_fits(table):
     lines = table(30, "t", ("path", "best"), [(NAMES[0], "Egyptian cat 60%"), ("b", "dog 1%")])
     assert lines == ["t", NAMES[0], "  best Egyptian cat 60%", "b", "  best dog 1%"]
+
+
+def test_many_facts_of_a_row_are_folded_between_them(table):
+    lines = table(30, "t", ("path", "1.", "2.", "3."), [(NAMES[0], "cat 60%", "dog 30%", "cow 10%")])
+    assert lines == ["t", NAMES[0], "  1. cat 60%   2. dog 30%", "  3. cow 10%"]
+
+
+def test_facts_are_folded_between_them(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    print_facts(["run /a/long/path/that/is/kept/whole", "report b", "3 s"])
+    assert capsys.readouterr().out.splitlines() == ["run /a/long/path/that/is/kept/whole", "report b   3 s"]
 
 
 def test_wide_characters_count_twice(table):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tlx.cli.options import PictureOptions, percentage
-from tlx.cli.output import percent, print_json, print_table
+from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.errors import ConfigError
 from tlx.files import home
 from tlx.progress import doing
@@ -110,10 +110,16 @@ def _plain(figure: float) -> float | None:
 
 
 def _show(result: dict[str, Any], top: int) -> None:
-    print(
-        f"accuracy {percent(result['accuracy'])}   top {top} {percent(result[f'top{top}_accuracy'])}   "
-        f"loss {result['loss']:.4f}   calibration error {percent(result['calibration_error'])}   "
-        f"on {result['examples']} examples"
+    accuracy, among = percent(result["accuracy"]), percent(result[f"top{top}_accuracy"])
+    error = percent(result["calibration_error"])
+    print_facts(
+        [
+            f"accuracy {accuracy}",
+            f"top {top} {among}",
+            f"loss {result['loss']:.4f}",
+            f"calibration error {error}",
+            f"on {result['examples']} examples",
+        ]
     )
     present = [found for found in result["classes"] if found["support"]]
     worst = sorted(present, key=lambda found: found["f1"] or 0.0)[:_SHOWN_CLASSES]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
-from tlx.cli.output import percent, print_json, print_table
+from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.cli.recipe import RecipeOptions
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
@@ -263,7 +263,7 @@ class Finetune(RecipeOptions):
             available = describe_size(found.available)
             print_table(
                 f"{self.base_name} on {found.devices} x {found.device}, {available} to have on each",
-                ("phase", "from", "steps", "memory", "s a step", "s to read a batch", "s in all, at most"),
+                ("phase", "from", "steps", "memory", "s a step", "s to read one", "s at most"),
                 [
                     (
                         phase.name,
@@ -352,9 +352,9 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
         ],
         optional=("frozen", "epochs", "seconds"),
     )
-    print(f"test accuracy   transferred {percent(result['test_accuracy'])}", end="")
-    print(f"   from scratch {percent(result['scratch_accuracy'])}" if result["scratch"] else "")
-    print(f"run {result['run_dir']}   report {report}   {result['seconds']:.0f} s")
+    scratch = [f"from scratch {percent(result['scratch_accuracy'])}"] if result["scratch"] else []
+    print_facts(["test accuracy", f"transferred {percent(result['test_accuracy'])}", *scratch])
+    print_facts([f"run {result['run_dir']}", f"report {report}", f"{result['seconds']:.0f} s"])
 
 
 def _phases(result: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from tlx.cli.options import Command
-from tlx.cli.output import print_json, print_table
+from tlx.cli.output import print_facts, print_json, print_table
 from tlx.files import home
 from tlx.progress import doing
 
@@ -58,7 +58,7 @@ class Inspect(Command):
             [(r.path, "x".join(map(str, r.shape)), r.dtype, r.parameters, r.label, r.stage) for r in summary.rows],
             optional=("label", "dtype", "stage"),
         )
-        print("   ".join(f"{name} {count:,}" for name, count in summary.totals().items()))
+        print_facts(f"{name} {count:,}" for name, count in summary.totals().items())
         if "format" in more:
             print(f"format {more['format']}")
             for each in more["looks_like"]:

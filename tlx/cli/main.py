@@ -22,7 +22,13 @@ from tlx.progress import doing, lines
 from tlx.stop import SIGNALS, within_import
 
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
-MEANT = {"version": "--version", "train": "finetune", "test": "evaluate", "list": "presets"}  # other tools' words
+MEANT = {
+    "version": "--version",
+    "-v": "--version",
+    "train": "finetune",
+    "test": "evaluate",
+    "list": "presets",
+}  # other tools' words
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the signal, as a shell has it
 INTERRUPTED_LINE = "tlx: interrupted; a run goes on from its last checkpoint with --resume --out RUN"

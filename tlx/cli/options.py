@@ -20,6 +20,15 @@ from tlx.errors import ConfigError
 from tlx.files import home
 
 MAX_CONFIG_BYTES = 1_000_000
+MEANT = {  # what other tools call an option
+    "--lr": "--head-rate",
+    "--learning-rate": "--head-rate",
+    "--model": "--base",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--gpu": "--device",
+    "--freeze": "--thaw-from",
+}
 FLAGS_ONLY = ("json", "debug", "resume", "config", "import_")  # what makes no sense in a file
 
 
@@ -126,7 +135,9 @@ def parse(kind: type[AnyCommand], prog: str, arguments: Sequence[str]) -> AnyCom
     for argument in arguments:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
-            raise ConfigError(f"unknown option {flag}{nearest(flag, known)}: see {prog} --help")
+            other = MEANT.get(flag)
+            meant = f", did you mean {other}?" if other in known else nearest(flag, known, cutoff=0.5)
+            raise ConfigError(f"unknown option {flag}{meant}: see {prog} --help")
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
@@ -134,7 +145,7 @@ def parse(kind: type[AnyCommand], prog: str, arguments: Sequence[str]) -> AnyCom
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ConfigError(_one_line(message.getvalue())) from None
+        raise ConfigError(_reworded(_one_line(message.getvalue()), prog)) from None
 
 
 def flags(kind: type[Command]) -> tuple[str, ...]:
@@ -167,6 +178,21 @@ def _one_line(box: str) -> str:
     rules = [index for index, line in enumerate(lines) if line.startswith(("╭", "─", "----"))]
     message = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
     return re.split("─{4}|-{4}", " ".join(" ".join(message).split()))[0].strip()
+
+
+def _reworded(message: str, prog: str) -> str:
+    """Put what tyro says of arguments that are missing or too many in words that say what to do.
+
+    >>> _reworded("Unrecognized options: photos", "tlx probe")
+    "'photos' is no option: options begin with --, see tlx probe --help"
+    >>> _reworded("Missing from tlx report: STR The run's directory. (required)", "tlx report")
+    "missing: the run's directory; see tlx report --help"
+    """
+    if found := re.fullmatch(r"Unrecognized options: (.*)", message):
+        return f"{found[1]!r} is no option: options begin with --, see {prog} --help"
+    if found := re.fullmatch(r"Missing from [^:]*: (?:[A-Z\[][A-Z\[\].]* )+(.)(.*?)\.? \(required\)", message):
+        return f"missing: {found[1].lower()}{found[2]}; see {prog} --help"
+    return message
 
 
 def value_of(name: str, arguments: Sequence[str]) -> str | None:

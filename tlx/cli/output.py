@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +100,7 @@ def _table(columns: Sequence[_Column], width: int, plain: bool, *, stacked: bool
     look: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)} if plain else {}
     table = Table(**look)
     for column, size in zip(columns, widths, strict=True):
-        header = column.header.replace(" ", "\n") if stacked else column.header
-        table.add_column(header, justify="right" if column.numeric else "left", width=size, overflow="fold")
+        table.add_column(column.header, justify="right" if column.numeric else "left", width=size, overflow="fold")
     for texts in zip(*(column.cells for column in columns), strict=True):
         fitted = map(_fitted, texts, widths, columns)
         table.add_row(*map(Text, fitted))
@@ -116,8 +115,33 @@ def _print_rows(columns: Sequence[_Column], width: int) -> None:
     """Print the first text of each row on a line of its own and the others below it, folded between words."""
     for first, *rest in zip(*(column.cells for column in columns), strict=True):
         print(first)
-        named = (f"{column.header} {text}" for column, text in zip(columns[1:], rest, strict=True))
-        print(textwrap.indent(_folded("   ".join(named), width - 2), "  "))
+        named = [f"{column.header} {text}" for column, text in zip(columns[1:], rest, strict=True)]
+        for line in _packed(named, width - 2):
+            print(f"  {line}")
+
+
+def print_facts(facts: Iterable[str]) -> None:
+    """Print facts side by side, as many on a line as the terminal's width takes."""
+    from rich.console import Console
+
+    for line in _packed(facts, Console().width):
+        print(line)
+
+
+def _packed(facts: Iterable[str], width: int) -> Iterator[str]:
+    """Put as many texts on a line as there is room for; none is broken.
+
+    >>> list(_packed(["accuracy 80%", "loss 0.5", "on 60 examples"], 24))
+    ['accuracy 80%   loss 0.5', 'on 60 examples']
+    """
+    line = ""
+    for fact in facts:
+        if line and _width(line) + 3 + _width(fact) > width:
+            yield line
+            line = ""
+        line = f"{line}   {fact}" if line else fact
+    if line:
+        yield line
 
 
 def _folded(text: str, width: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from tlx.cli.output import percent, print_json, print_table
+from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.cli.transfer import TransferOptions
 
 
@@ -103,8 +103,6 @@ def _show(result: Mapping[str, Any]) -> None:
         ("l2", *(column.replace("_", " ") for column in columns)),
         [(f"{fit['l2']:g}", *(fit[column] for column in columns)) for fit in path],
     )
-    print(
-        f"test accuracy {percent(result['test_accuracy'])} with l2 {result['l2']:g}   features "
-        f"{result['activations']}   {result['seconds']:.0f} s"
-        + (f"   saved {result['path']}" if result["path"] else "")
-    )
+    saved = [f"saved {result['path']}"] if result["path"] else []
+    accuracy = f"test accuracy {percent(result['test_accuracy'])} with l2 {result['l2']:g}"
+    print_facts([accuracy, f"features {result['activations']}", f"{result['seconds']:.0f} s", *saved])
