@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlx.data.files import shown
-from tlx.errors import ConfigError, DataError
+from tlx.errors import ConfigError, DataError, check_choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,8 +83,7 @@ class Preprocess:
             ("channel_order", CHANNEL_ORDERS),
             ("rounding", ROUNDINGS),
         ):
-            if getattr(self, name) not in offered:
-                raise ConfigError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(offered)}")
+            check_choice(name, getattr(self, name), offered)
         self._check_values()
         self._check_together()
 

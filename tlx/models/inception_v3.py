@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.errors import check_choice
 from tlx.models.base import Base, Stage
 from tlx.models.layers import ConvNorm, DType, MaxPool, Norm, conv_norm
 from tlx.models.pooling import avg_pool_3x3, max_pool
@@ -162,6 +163,7 @@ def inception_v3(arrangement: str = "torchvision", *, dtype: DType = jnp.float32
     >>> inception_v3().stage_names[-2:]
     ('mixed9', 'mixed10')
     """
+    check_choice("arrangement", arrangement, ARRANGEMENTS)
     how = ARRANGEMENTS[arrangement]
     valid = {"norm": how.norm, "padding": "VALID", "dtype": dtype}
     stages = [

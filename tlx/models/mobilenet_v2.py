@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.errors import check_choice
 from tlx.models.base import Base, Stage
 from tlx.models.layers import TORCH, ConvNorm, DType, Norm, Padding, conv_norm
 
@@ -59,6 +60,7 @@ def mobilenet_v2(arrangement: str = "torchvision", *, dtype: DType = jnp.float32
     >>> mobilenet_v2().stage_names[-2:]
     ('block16', 'top')
     """
+    check_choice("arrangement", arrangement, ARRANGEMENTS)
     how = ARRANGEMENTS[arrangement]
     shared = {"norm": how.norm, "activation": nn.relu6, "dtype": dtype}
     stages = [Stage("stem", ConvNorm(32, 3, strides=2, padding=how.padding, **shared))]

@@ -157,7 +157,10 @@ class ModelConfig:
         for name in ("input_shape", "hidden"):  # lists would make the model unhashable, and jit needs the hash
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        minimum = architecture_named(self.architecture).minimum
+        architecture = architecture_named(self.architecture)
+        if self.until is not None:
+            architecture.build().span(until=self.until)
+        minimum = architecture.minimum
         check_input_shape(self.input_shape)
         if self.classes < 0 or any(size < 1 for size in self.hidden):
             raise ConfigError(

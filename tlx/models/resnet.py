@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.errors import ConfigError, check_choice
 from tlx.models.base import Base, Stage
 from tlx.models.layers import TORCH, ConvNorm, DType, Norm, conv_norm, relu
 from tlx.models.pooling import max_pool
@@ -119,6 +120,8 @@ def resnet(variant: str, arrangement: str = "torchvision", *, dtype: DType = jnp
     >>> resnet("resnet50").stage_names[:4], len(resnet("resnet50").stages)
     (('stem', 'block1_1', 'block1_2', 'block1_3'), 17)
     """
+    check_choice("variant", variant, BLOCKS)
+    check_choice("arrangement", arrangement, ARRANGEMENTS)
     how = ARRANGEMENTS[arrangement]
     stages = [Stage("stem", Stem(how, dtype=dtype))]
     for group, blocks in enumerate(BLOCKS[variant]):
@@ -142,6 +145,8 @@ def cifar_resnet(depth: int, *, dtype: DType = jnp.float32) -> Base:
     >>> cifar_resnet(20).stage_names[-1]
     'block3_3'
     """
+    if depth < 8 or depth % 6 != 2:
+        raise ConfigError(f"depth: {depth} is not 6 n + 2 layers, such as 20, 32, 44 or 56")
     stages = [Stage("stem", ConvNorm(16, 3, TORCH, padding=1, dtype=dtype))]
     for group, features in enumerate((16, 32, 64)):
         for index in range((depth - 2) // 6):

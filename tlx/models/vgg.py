@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from tlx.errors import check_choice
 from tlx.models.base import Base, Stage
 from tlx.models.layers import TORCH, Conv, ConvNorm, DType, MaxPool
 
@@ -24,6 +25,7 @@ def vgg(variant: str, *, norm: bool = False, dtype: DType = jnp.float32) -> Base
     >>> vgg("vgg16").stage_names[:4]
     ('block1_conv1', 'block1_conv2', 'block1_pool', 'block2_conv1')
     """
+    check_choice("variant", variant, BLOCKS)
     stages = []
     for block, (convolutions, features) in enumerate(zip(BLOCKS[variant], FEATURES, strict=True), start=1):
         for index in range(1, convolutions + 1):

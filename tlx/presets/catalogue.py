@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tlx.data.preprocess import Preprocess
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_choice
 from tlx.presets.hub import HubFile, Location, Url
 
 T = TypeVar("T")
@@ -170,8 +170,7 @@ def class_names(classes: str = "imagenet") -> tuple[str, ...]:
     """
     if classes in CLASSES:
         return CLASSES[classes]
-    if classes != "imagenet":
-        raise ConfigError(f"classes: {classes!r} is no list of class names: {', '.join(('imagenet', *CLASSES))} are")
+    check_choice("list of class names", classes, ("imagenet", *CLASSES))
     return tuple(Path(__file__).with_name("imagenet.txt").read_text(encoding="utf-8").splitlines())
 
 

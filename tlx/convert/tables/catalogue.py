@@ -4,7 +4,7 @@ from collections.abc import Container
 
 from tlx.convert.rules import Table
 from tlx.convert.tables import inception_v3, mobilenet_v2, resnet, vgg, xception
-from tlx.errors import ConfigError, suggestion
+from tlx.errors import ConfigError, check_choice, suggestion
 from tlx.models.installed import load_installed
 
 TABLES: dict[str, Table] = {
@@ -53,6 +53,7 @@ def table_of(source: str, architecture: str) -> Table:
     >>> table_of("keras", "resnet50_keras").name
     'keras/resnet50'
     """
+    check_choice("source", source, sources())
     for table in TABLES.values():
         if table.architecture == architecture and table.name.startswith(f"{source}/"):
             return table
