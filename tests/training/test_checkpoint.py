@@ -1,6 +1,7 @@
 """A checkpoint gives back what was saved, or is refused."""
 
 import concurrent.futures
+import dataclasses
 import json
 import os
 import shutil
@@ -257,6 +258,14 @@ def test_one_of_another_run_is_refused_by_both_names_and_none_taken_in_its_place
     assert names(copy) == ["1", "2"]
     assert Checkpoints(copy, run="theirs/checkpoints").latest().epoch == 2
     assert Checkpoints(copy).latest().epoch == 2  # who names no run is told of none
+
+
+def test_the_best_epoch_of_a_model_without_batch_norms_comes_back(tmp_path):
+    best = dataclasses.replace(snapshot().best, batch_stats={})
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(snapshot(best=best))
+    assert checkpoints.latest().best.batch_stats == {}
+    checkpoints.close()
 
 
 def test_its_own_run_reads_what_it_saved(tmp_path):

@@ -53,12 +53,12 @@ def to_jax_types(tree: Tree) -> Tree:
 
     faults: list[str] = []
 
-    def as_jax(keys: tuple[Any, ...], leaf: object) -> object:
+    def as_jax(keys: Any, leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray):
             return leaf
         changed, lost = cast(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
-        path = SEPARATOR.join(str(key.key) for key in keys)
-        faults.extend([f"{path} ({lost})"] if lost else [])
+        if lost:
+            faults.append(f"{jax.tree_util.keystr(keys, simple=True, separator=SEPARATOR)} ({lost})")
         return changed
 
     changed = jax.tree_util.tree_map_with_path(as_jax, tree)  # unlike map_with_path, it keeps empty subtrees
