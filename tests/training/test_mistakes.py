@@ -8,6 +8,7 @@ from tlx.errors import ConfigError, DataError
 BASE, DATA = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
 PROBE = tlx.recipes.probe(BASE.stages, epochs=1)
 START = BASE.with_head(DATA.classes)
+FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preprocess)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ START = BASE.with_head(DATA.classes)
         (lambda: tlx.evaluate(START, DATA), r"source: a Data has three parts: give one"),
         (lambda: tlx.evaluate("mlp-mnist", DATA.test), r"tlx\.load\('mlp-mnist'\)"),
         (lambda: tlx.predict("mlp-mnist", DATA.test), r"tlx\.load\('mlp-mnist'\)"),
+        (lambda: tlx.predict(FIT, DATA.test), r"a Fit has no names of classes: .*replace\(pretrained, variables="),
         (lambda: tlx.predict(START, DATA), "images: a Data has three parts"),
         (lambda: list(tlx.training.features(START, DATA)), "source: a Data has three parts"),
         (lambda: tlx.finetune("mlp-mnist", DATA, PROBE, out="nowhere"), r"no tlx\.Pretrained: give what tlx\.load"),

@@ -335,7 +335,8 @@ def _run_phase(
                 _save(checkpoints, run.between(state, snapshot, done, started), state, task)
                 checkpoints.wait()
             raise
-        record = {"phase": phase.name, "phase_index": number, **record, "epoch": epochs_before + epoch}
+        place = {"phase": phase.name, "phase_index": number, "epoch": epochs_before + epoch}
+        record = {**place, **record}
         record["compiled"] = compilations() - compiled
         snapshot = replace(ended, history=(*ended.history, record))
         for log in task.logs:

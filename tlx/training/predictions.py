@@ -14,7 +14,7 @@ from tlx.errors import ConfigError, DataError
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
-from tlx.training.accepts_pretrained import opened
+from tlx.training.accepts_pretrained import has_pieces, opened
 from tlx.training.evaluate import evaluate, predict_arrays
 from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree, quote
@@ -109,6 +109,11 @@ def predict(model: Any, *arguments: Any, **options: Any) -> Any:
     ('4',)
     """
     model = opened(model)
+    if has_pieces(model) and not isinstance(model, Pretrained):
+        raise ConfigError(
+            f"a {type(model).__name__} has no names of classes: put its variables into the Pretrained, "
+            "dataclasses.replace(pretrained, variables=fit.variables)"
+        )
     if isinstance(model, Pretrained):
         return _predictions(model, *arguments, **options)
     return predict_arrays(model, *arguments, **options)
