@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -164,6 +165,32 @@ def test_a_bad_picture_is_a_fault_and_a_black_pixel(tmp_path):
     assert sorted(pictures.faults) == [2, 3]
     assert pictures.faults[2].startswith(f"{tmp_path}/2.png: not an image")
     assert pictures.faults[3].startswith(f"{tmp_path}/3.png: cut short")
+
+
+def test_an_image_of_a_shape_that_the_model_does_not_take_is_a_fault(tmp_path):
+    for name, shape in {"a": (8, 8), "b": (1, 300), "c": (300, 1), "d": (1, 200)}.items():
+        (tmp_path / f"{name}.png").write_bytes(encoded(np.zeros(shape, np.uint8)))
+    preprocess = Preprocess(224, 224, 3, resize=256)
+    pictures = Pictures([str(tmp_path)], preprocess)
+    assert gather(pictures, preprocess, np.arange(4))["image"].shape == (4, 224, 224, 3)
+    assert sorted(pictures.faults) == [1, 2]
+    assert pictures.faults[1].startswith(f"{tmp_path}/b.png: 1 x 300 would become 76800 pixels long")
+    deep = Preprocess(8, 8, 13)
+    assert gather(blank := Pictures([str(tmp_path)], deep), deep, np.arange(4))["image"].shape == (4, 8, 8, 13)
+    assert "its 1 channels are not the 13 that the network takes" in blank.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"), (b"\0\0\1\0", "an icon"), (b"%PDF-1.4", "a PDF file")],
+)
+def test_what_is_no_image_for_us_is_named_as_what_it_is(tmp_path, monkeypatch, content, kind):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.png").write_bytes(content + bytes(99))
+    pictures = Pictures([str(tmp_path / "a.png")])
+    assert pictures[0]["image"].shape == (1, 1)
+    assert kind in pictures.faults[0]
+    assert "idx" not in pictures.faults[0]
 
 
 @pytest.mark.parametrize(

@@ -274,3 +274,23 @@ def test_a_fault_in_a_thread_comes_out_as_it_is(refuses):
 def test_what_a_feed_cannot_be_is_refused(options, refuses):
     with refuses(ConfigError, next(iter(options))):
         Feed(5, **options)
+
+
+def test_an_image_that_cannot_be_used_is_named(refuses):
+    class Strips:
+        classes = ("a",)
+        names = ("good.png", "strip.png")
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return {"image": np.zeros((1, 300) if index else (8, 8), np.uint8), "label": 0}
+
+    strict = Preprocess(8, 8, 1, resize=256)
+    for augmented in (None, lambda place, image: strict.frame_one(image)):
+        with refuses(DataError, "strip.png: 1 x 300 would become 76800 pixels long"):
+            gather(Strips(), strict, np.array([0, 1]), augmented)
+    Strips.names = None
+    with refuses(DataError, "example 1: 1 x 300 would become"):
+        gather(Strips(), strict, np.array([0, 1]))

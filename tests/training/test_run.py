@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from cases import assert_same_bits, plain
+from picture_files import encoded, write_classes
 from toys import Recorder, everything_in, finetune_toy, scalars_in, timeless
 
 import tlx
@@ -64,6 +65,28 @@ def test_the_directory_holds_the_run(finished):
     assert yaml.safe_load((finished / "config.yaml").read_text()) == {"seed": 0}
 
 
+def test_images_of_a_shape_that_the_base_does_not_take_end_a_run_before_it_begins(tmp_path):
+    write_classes(tmp_path / "data")
+    (tmp_path / "data/cat/strip.png").write_bytes(encoded(np.zeros((1, 3000), np.uint8)))
+    base, data = tlx.load("mlp-mnist"), tlx.load_data(str(tmp_path / "data"))
+    strict = Preprocess(28, 28, 1, resize=40)
+    recipe = tlx.recipes.probe(base.stages, epochs=1)
+    with pytest.raises(DataError, match=r"1 images cannot be used: .*strip\.png: 1 x 3000 would become 120000 pixels"):
+        tlx.finetune(base, data, recipe, out=tmp_path / "run", preprocess=strict)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match=r"strip\.png"):
+        tlx.linear_probe(base, data, preprocess=strict)
+
+
+def test_without_a_word_the_batch_fits_small_data(tmp_path):
+    data = tlx.load_data(str(write_classes(tmp_path / "data", {"cat": 4, "dog": 4})))
+    base = tlx.load("mlp-mnist")
+    run = tlx.finetune(
+        base, data, tlx.recipes.probe(base.stages, epochs=1), out=tmp_path / "run", compare_scratch=False
+    )
+    assert json.loads((run.path / "run.json").read_text())["batch_size"] == len(data.train) == 4
+
+
 def test_the_description_says_what_is_trained_on_what(finished, described):
     assert set(described) == {
         *("base", "base_sha256", "classes", "data", "data_sha256", "sizes", "notes", "skipped", "batch_size", "seed"),
@@ -94,6 +117,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         "validation_split": None,
         "test_split": None,
         "skip_bad": 0.0,
+        "empty_classes": "refuse",
     }
     assert described["sizes"] == {"train": 50, "validation": 50, "test": 539}
     assert described["classes"] == list("0123456789")
