@@ -688,6 +688,16 @@ def test_classes_of_data_are_matched_by_name(call, refused, trained, pets, tmp_p
     assert "data: 1 classes that the model does not know: 'wasp'; rename or remove them" in line
 
 
+def test_evaluate_may_leave_out_empty_classes(call, refused, trained, pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "data")
+    (tmp_path / "data/test/dog").mkdir()
+    line = refused(4, "evaluate", trained, "--data", tmp_path / "data")
+    assert f"{tmp_path}/data/test/dog (empty)" in line
+    assert "--empty-classes skip" in line
+    called = call("evaluate", trained, "--data", tmp_path / "data", "--empty-classes", "skip")
+    assert (called.code, "1 class folders without images (test/dog)" in called.err) == (0, True)
+
+
 def test_evaluate_tells_of_what_it_left_out(call, trained, pets, tmp_path):
     shutil.copytree(pets, tmp_path / "data")
     (tmp_path / "data/test/cat/0.png").write_bytes(b"")

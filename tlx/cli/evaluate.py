@@ -29,6 +29,8 @@ class Evaluate(PictureOptions):
     Data without a test set are split, as the run split its own."""
     part: Literal["test", "validation", "train"] = "test"
     """Which part of the data."""
+    empty_classes: Literal["refuse", "skip"] = "refuse"
+    """With --data: what becomes of a class folder that holds no images; skip: it is left out and noted."""
     weights: str | None = None
     """The weight file of a published model, as its source publishes it; by default it is fetched."""
     top: int = 5
@@ -56,7 +58,14 @@ class Evaluate(PictureOptions):
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
             split = tlx.training.split_of(self.model) if is_run else {}
             doing("reading the data")
-            data = tlx.load_data(self.data, **split, skip_bad=allowed, preprocess=trained.preprocess, progress=True)
+            data = tlx.load_data(
+                self.data,
+                **split,
+                skip_bad=allowed,
+                empty_classes=self.empty_classes,
+                preprocess=trained.preprocess,
+                progress=True,
+            )
             source = Relabelled(getattr(data, self.part), trained.classes)
             for note in data.notes:
                 print(f"tlx: {note}", file=sys.stderr)
