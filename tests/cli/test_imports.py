@@ -71,7 +71,7 @@ def test_a_run_says_what_it_was_made_with(call, refused, tmp_path, monkeypatch):
 
 
 def test_the_environment_may_name_it(call, tmp_path, monkeypatch):
-    monkeypatch.setenv("TLX_IMPORT", f"{write_code(tmp_path)}{os.pathsep}json")
+    monkeypatch.setenv("TLX_IMPORT", f"{write_code(tmp_path, code=CODE + 'print(1)')}{os.pathsep}json")
     assert call("inspect", "lab/own", "--json").json["base"] == 336
 
 

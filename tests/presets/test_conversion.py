@@ -190,6 +190,8 @@ def test_negative_variances_may_be_wanted(tmp_path):
     convert_weights(tmp_path / "a.pth", tmp_path / "made", allow_negative_variance=True)
     leaves = flatten(tlx.load(tmp_path / "made").variables)
     assert leaves["batch_stats/base/stem/conv_norm/var"][0] == -1
+    tlx.save(tlx.load(tmp_path / "made"), tmp_path / "again")
+    assert tlx.load(tmp_path / "again").config == config_for(CIFAR)
     config = json.loads((tmp_path / "made" / "config.json").read_text())
     del config["weights"]["allow_negative_variance"]
     (tmp_path / "made" / "config.json").write_text(json.dumps(config))

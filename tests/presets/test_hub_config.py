@@ -16,7 +16,7 @@ from tlx.presets.arch import arch_named
 from tlx.presets.catalogue import published
 from tlx.presets.hub_config import hub_config
 from tlx.presets.hub_json import JsonFile
-from tlx.presets.hub_preprocess import described_preprocess
+from tlx.presets.hub_preprocess import described_preprocess, difference
 from tlx.presets.published import describe
 from tlx.presets.stated import settle
 
@@ -211,6 +211,24 @@ CONTRADICTIONS = {  # changes of timm's configuration: what to convert with, the
         WeightsError,
         "takes 3 channels, and the preprocessing (that of config.json (pretrained_cfg)) makes 1",
     ),
+    "the input's channels": (
+        {"model_args": {"in_chans": 1}},
+        {},
+        WeightsError,
+        "'model_args/in_chans' says 1 channels",
+    ),
+    "an image's size": (
+        {"image_size": 32},
+        {},
+        WeightsError,
+        "'image_size' is 32, and config.json (pretrained_cfg) makes",
+    ),
+    "two directions": (
+        {"label2id": {"ant": 0, "bee": 2, "cat": 1}, "id2label": {str(n): x for n, x in enumerate(NAMES)}},
+        {},
+        WeightsError,
+        "'label2id' gives 'bee' the number 2, unlike 'id2label'",
+    ),
     "numbers of names": ({"id2label": {"0": "ant", "2": "bee"}}, {}, WeightsError, "'id2label': its numbers are not 0"),
     "two lists": ({"id2label": {"0": "x", "1": "y", "2": "z"}}, {}, WeightsError, "other names than 'label_names'"),
 }
@@ -224,6 +242,28 @@ def test_a_contradiction_is_refused_by_its_key(tmp_path, hub, what):
     assert type(caught.value) is kind, caught.value
     assert words in str(caught.value)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_cache_of_links_is_a_folder_as_well_and_a_link_to_nothing_is_refused(tmp_path, hub, weights):
+    folder = hub()
+    (tmp_path / "blob").write_text("\ufeff" + json.dumps(TIMM_CONFIG))
+    (folder / "config.json").symlink_to(tmp_path / "blob")
+    assert hub_config(folder, tlx.convert.open_weights(folder)).classes.value == tuple(NAMES)
+    (tmp_path / "blob").unlink()
+    with pytest.raises(WeightsError, match=r"config\.json: not a file that can be read"):
+        hub_config(folder, tlx.convert.open_weights(folder))
+
+
+def test_a_hubs_folder_is_to_be_converted_first(hub):
+    with pytest.raises(WeightsError, match="convert the folder first"):
+        tlx.load(hub(TIMM_CONFIG))
+
+
+@pytest.mark.parametrize(("mean", "std"), [((), ()), ((0.0,) * 3, (1.0,) * 3)])
+def test_what_does_nothing_is_no_difference(mean, std):
+    seen = tlx.Preprocess(4, 4, 3, mean=mean, std=std)
+    assert difference(seen, tlx.Preprocess(4, 4, 3)) is None
+    assert difference(seen, tlx.Preprocess(4, 4, 3, std=(1.0, 1.0, 2.0))).startswith("std ")
 
 
 def test_two_files_that_disagree_are_refused(tmp_path, hub):

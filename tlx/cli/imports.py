@@ -1,5 +1,6 @@
 """`--import`: run the code that registers a user's own architectures, where the user names it and only there."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -43,7 +44,8 @@ def import_named(names: Sequence[str]) -> None:
     for name in names:
         doing(f"importing {name}")
         try:
-            _import_file(Path(name)) if is_file(name) else importlib.import_module(name)
+            with contextlib.redirect_stdout(sys.stderr):  # what the command prints may be read by a program
+                _import_file(Path(name)) if is_file(name) else importlib.import_module(name)
         except ConfigError as error:
             raise ConfigError(f"--import {name}: {error}") from error
         except ModuleNotFoundError as error:

@@ -43,7 +43,8 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
         leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}
         weights = to_safetensors(leaves, metadata=METADATA)
         file.write_bytes(weights)
-        return {"sha256": hashlib.sha256(weights).hexdigest()}
+        allowed = any(is_variance(name) and (leaf < 0).any() for name, leaf in leaves.items())  # as it was converted
+        return {"sha256": hashlib.sha256(weights).hexdigest()} | ({"allow_negative_variance": True} if allowed else {})
 
     return write_bundle(pretrained, home(path), write)
 
@@ -178,11 +179,16 @@ def _one_line(error: Exception) -> str:
 def read_config(path: Path) -> dict[str, Any]:
     """Read a bundle's configuration; raise `WeightsError` where it is missing, damaged or of another format."""
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path / CONFIG}: cannot be read ({error}): name a folder that `tlx.save` wrote") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise WeightsError(f"{path / CONFIG}: not a configuration of format {FORMAT} that tlx wrote")
+        whose = (
+            ""
+            if isinstance(config, dict) and "format" in config
+            else f": convert the folder first (tlx convert {path} DEST)"
+        )
+        raise WeightsError(f"{path / CONFIG}: not a configuration of format {FORMAT} that tlx wrote{whose}")
     return config
 
 

@@ -43,6 +43,7 @@ class HubConfig:
     count: Said | None = None
     classes: Said | None = None
     preprocess: Said | None = None
+    channels: Said | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -71,7 +72,10 @@ def hub_config(named: Path, source: Source) -> HubConfig:
     count = _count(model) if model else None
     if count and classes and len(classes.value) != count.value:
         raise WeightsError(f"{classes.where} names {len(classes.value)} classes, {count.key!r} says {count.value}")
-    return HubConfig(architecture, table, count, classes, preprocess[0] if preprocess else None, tuple(notes))
+    channels = _channels(model) if model else None
+    if model and preprocess:
+        _check_size(model, preprocess[0])
+    return HubConfig(architecture, table, count, classes, preprocess[0] if preprocess else None, channels, tuple(notes))
 
 
 _KNOWN = {"architecture", "pretrained_cfg", "architectures", "model_type", "id2label", "label2id", "num_labels"}
@@ -138,6 +142,23 @@ def _transformers_resnet(model: JsonFile) -> Said:
             f"{model.said('depths').where} is {list(blocks[1])} of {blocks[0]!r}: no ResNet that tlx has"
         )
     return Said(TRANSFORMERS_RESNETS[blocks], model.file, "depths" if depths else "model_type")
+
+
+def _channels(model: JsonFile) -> Said | None:
+    """Return the number of channels that the network takes."""
+    expected = "a number of channels", int
+    return model.get("num_channels", *expected) or model.below("model_args").get("in_chans", *expected)
+
+
+def _check_size(model: JsonFile, preprocess: Said) -> None:
+    """Raise `WeightsError` where the network's `image_size` is not the one that images are brought to."""
+    said = model.get("image_size", "a size", int, list)
+    if said is None:
+        return
+    size = said.value if isinstance(said.value, list) else [said.value] * 2
+    made = [preprocess.value.height, preprocess.value.width]
+    if size != made:
+        raise WeightsError(f"{said.where} is {said.value!r:.60}, and {preprocess.by} makes {made}: which is right?")
 
 
 # The classes

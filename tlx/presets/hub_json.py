@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,8 +79,10 @@ def is_number(value: Any) -> bool:
 
 def read_json_file(path: Path) -> JsonFile | None:
     """Read a JSON object; None where there is no such file."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    if not path.is_file():
+        raise WeightsError(f"{shown(path)}: not a file that can be read (--no-hub-config leaves it out)")
     file = RegularFile.at(path)
     if file.size > MAX_BYTES:
         raise WeightsError(f"{shown(path)}: {file.size:,} bytes, which no configuration has (--no-hub-config)")

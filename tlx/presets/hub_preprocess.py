@@ -152,10 +152,18 @@ def difference(one: Preprocess, other: Preprocess) -> str | None:
     >>> difference(Preprocess(4, 4, 3), Preprocess(4, 4, 3, scale=1.0))
     'scale (0.00392156862745098, 1.0)'
     """
-    mine, theirs = one.to_dict(), other.to_dict()
+    mine, theirs = _in_full(one), _in_full(other)
     return next(
         (f"{name} ({mine[name]}, {theirs[name]})" for name in mine if not _close(mine[name], theirs[name])), None
     )
+
+
+def _in_full(seen: Preprocess) -> dict[str, Any]:
+    """Return the fields; a mean and a deviation that do nothing are written as none."""
+    fields = seen.to_dict()
+    for name, idle in (("mean", 0.0), ("std", 1.0)):
+        fields[name] = [] if all(value == idle for value in fields[name]) else fields[name]
+    return fields
 
 
 def _close(one: Any, other: Any) -> bool:

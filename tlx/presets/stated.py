@@ -20,8 +20,9 @@ OUT = "--no-hub-config leaves the configuration out"
 class Stated:
     """Preprocessing and class names that count before a published entry's, and who states them.
 
-    `classes` are `of_the_file` where its folder names them: then they belong to its own head. `count` is the number of
-    classes that the folder's configuration says. `size` is the height and width to build for, or None.
+    `classes` are `of_the_file` where its folder names them: then they belong to its own head. `count` and `channels`
+    are the numbers of classes and of the input's channels that the folder's configuration says. `size` is the height
+    and width to build for, or None.
     """
 
     preprocess: Preprocess | None = None
@@ -30,6 +31,7 @@ class Stated:
     classes_by: str = ""
     of_the_file: bool = False
     count: Said | None = None
+    channels: Said | None = None
     size: tuple[int, int] | None = None
 
 
@@ -78,6 +80,7 @@ def settle(
         classes_by="as asked for" if classes else f"those of {hub.classes.by}" if hub.classes else "",
         of_the_file=not classes,
         count=hub.count,
+        channels=hub.channels,
         size=input_size or ((own.height, own.width) if own else None),
     )
 
@@ -89,6 +92,10 @@ def check_stated(stated: Stated, path: Path, config: ModelConfig, *, fresh_head:
         raise WeightsError(
             f"{shown(path)}: takes {channels} channels, and the preprocessing ({stated.preprocess_by}) makes "
             f"{stated.preprocess.channels}"
+        )
+    if stated.channels and stated.channels.value != channels:
+        raise WeightsError(
+            f"{stated.channels.where} says {stated.channels.value} channels, and {shown(path)} has {channels}: {OUT}"
         )
     if not config.classes:
         return
