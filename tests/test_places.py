@@ -29,6 +29,7 @@ def home(monkeypatch):
         ("photos/flowers", "photos/flowers"),
         ("keras/vgg16", "keras/vgg16"),
         ("torchvision/resnet50.imagenet1k_v1", "torchvision/resnet50.imagenet1k_v1"),
+        ("folder:/home/ann/\udcff", "folder:\\udcff"),
         ("/", "/"),
         ("", ""),
     ],

@@ -13,11 +13,14 @@ _FOLDERS = re.compile(rf"(?<![\w./\\~])(?!//){_ROOT}(?:[^\\/\s'\",;:()<>|]+[\\/]
 def public_source(source: str) -> str:
     """Name data, as `tlx.load_data` takes them, or a file or folder, without the folders above.
 
+    Bytes of a name that are not UTF-8 are written out, so that the text can be stored anywhere.
+
     >>> [public_source(each) for each in ("folder:/home/ann/my photos", "/data/a.csv", "hf:user/name", "photos")]
     ['folder:my photos', 'a.csv', 'hf:user/name', 'photos']
     """
     found = _KIND.fullmatch(source)
-    return source if found is None else f"{found['kind'] or ''}{_last(found['path'])}"
+    named = source if found is None else f"{found['kind'] or ''}{_last(found['path'])}"
+    return named.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def public_text(text: str, folders: Iterable[str] = ()) -> str:
