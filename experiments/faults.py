@@ -4,14 +4,17 @@
 
 The run is `tlx finetune --recipe gradual`: three phases of an MLP on the digits with dropout, moving averages and early
 stopping, as a process of its own that saves as often as it can. Its end is summed up as one SHA-256 (`digest`) of its
-metrics, results, weights and last checkpoint, all that tells the time left out. Then:
+description, options, metrics, results, export and last checkpoint, all that tells the time left out, and of whether the
+checkpoint before the last is what the reference had at that step. Then:
 
-- `kills`: SIGKILL at random moments, or (where strace is there) at random ones of its system calls that change files,
-  ten a run, each followed by a resume; what the run at last comes to must have the same digest;
+- `kills`: SIGKILL at random ones of its system calls that change files (where strace is there; the first of each run,
+  then one in four) and at random moments, ten a run, each followed by a resume; what the run at last comes to must have
+  the same digest;
 - `terms`: SIGTERM at random moments must lead to exit code 75, or 0 where the run had ended, and to the same digest;
 - `levels`: on a disk that fills up at so many different levels, the run must exit with 6, keep a checkpoint that loads
   if there was one, and after more room is given come to the same digest (Linux, user namespaces);
-- `flips`: a bit flipped anywhere in a checkpoint's files must be noticed;
+- `flips`: a bit flipped anywhere in the last checkpoint's files must be noticed and the one before it be taken, in one
+  time in eight it is flipped, too, and none taken; a run that goes on from the one before must have the same digest;
 - `variants`: resumes that leave out one thing of the checkpoint (`VARIANTS`) must each come to another digest: else the
   digest would not see what it is for.
 
@@ -34,8 +37,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +59,53 @@ VARIANTS: Mapping[str, Callable[[Any], Any]] = {
 STOP_AT = 50  # the question whether to stop after which the variants resume: in an epoch of the second phase
 
 
-def digest(out: Path) -> str:
-    """Return a SHA-256 of all that a finished run came to, apart from times and places."""
-    from tlx.training.checkpoint import Checkpoints
-    from tlx.training.snapshot import pack
-    from tlx.tree import fingerprint
+def digest(out: Path, trajectory: Mapping[str, str]) -> str:
+    """Return a SHA-256 of all that a finished run came to, apart from times and places.
 
+    `trajectory` holds what the reference was at each step: the checkpoint before the last is of one that chance chose.
+    """
     found: dict[str, Any] = {"metrics": [], "result": _timeless(json.loads((out / "result.json").read_text()))}
+    for name in ("run.json", "config.yaml"):
+        found[name] = (out / name).read_text().replace(str(out), "RUN")
     for line in (out / "metrics.jsonl").read_text().splitlines():
         found["metrics"].append(_timeless(json.loads(line)))
     for file in sorted((*(out / "export").iterdir(), out / "evaluation.npz")):
         found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    last = _latest(Checkpoints, out)
-    arrays, plain = pack(last)
-    found["checkpoint"] = [fingerprint(arrays), _timeless(plain)]
+    *earlier, last = _checkpoints(out)
+    found["checkpoint"] = summed(last)
+    found["astray"] = [place for place in map(_place, earlier) if place not in trajectory]
+    found["earlier"] = all(trajectory.get(_place(each)) == summed(each) for each in earlier)
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def summed(snapshot: Any) -> str:
+    """Sum up a snapshot: its arrays, and its plain data without times."""
+    from tlx.training.snapshot import pack
+    from tlx.tree import fingerprint
+
+    arrays, plain = pack(snapshot)
+    return hashlib.sha256(json.dumps([fingerprint(arrays), _timeless(plain)]).encode()).hexdigest()
+
+
+def _place(snapshot: Any) -> str:
+    """Say at which step a snapshot is."""
+    return f"{snapshot.phase}/{snapshot.epoch}/{snapshot.step}/{snapshot.batch}"
+
+
+def _checkpoints(out: Path) -> list[Any]:
+    """Read all checkpoints of a run, the oldest first."""
+    from tlx.training.checkpoint import Checkpoints
+
+    opened = Checkpoints(out / "checkpoints")
+    try:
+        folders = sorted((entry for entry in opened.directory.iterdir() if entry.name.isdecimal()), key=_number)
+        return [opened._read(folder) for folder in folders]
+    finally:
+        opened.close()
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name)
 
 
 def _latest(checkpoints: Any, out: Path) -> Any:
@@ -125,6 +160,7 @@ class Faults:
     folder: Path
     random: random.Random
     expected: str = ""
+    trajectory: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     training: float = 0.0
 
@@ -133,11 +169,17 @@ class Faults:
             began = time.monotonic()
             finish(command(self.place(name), resume=False), 0)
             self.seconds = time.monotonic() - began
-        self.expected = digest(self.place("reference"))
+        record = self.folder / "trajectory.json"
+        finish(command(self.place("recorded"), resume=False, child=("--record", str(record))), 0)
+        self.trajectory = json.loads(record.read_text())
+        self.expected = self.digest(self.place("reference"))
         result = json.loads((self.place("reference") / "result.json").read_text())
         self.training = sum(phase["seconds"] for phase in result["phases"])
-        if digest(self.place("first")) != self.expected:
-            raise SystemExit("two untouched runs differ: nothing can be said")
+        if not self.expected == self.digest(self.place("first")) == self.digest(self.place("recorded")):
+            raise SystemExit("untouched runs differ: nothing can be said")
+
+    def digest(self, out: Path) -> str:
+        return digest(out, self.trajectory)
 
     def place(self, name: str) -> Path:
         """Return where a run goes; all have the same name, which is part of what they export."""
@@ -148,20 +190,20 @@ class Faults:
         return self.place(name)
 
     def kills(self, count: int) -> dict[str, Any]:
-        """Kill runs, ten times each if they last: at random moments, and one time in four at a random system call."""
+        """Kill runs, ten times each if they last: first at a random system call, then mostly at random moments."""
         found: Counter[str] = Counter()
         strace = shutil.which("strace")
         while found["kills"] < count:
             out, here = self.fresh("killed"), 0
             found["runs"] += 1
             while here < KILLS_A_RUN and found["kills"] < count and not (out / "result.json").exists():
-                traced = strace is not None and self.random.random() < 0.25
+                traced = strace is not None and (not here or self.random.random() < 0.25)
                 killed = self._kill_at_call(out) if traced else self._kill_at_moment(out)
                 found["kills"] += killed
                 found["at system calls"] += killed and traced
                 here += killed
             finish(command(out, resume=begun(out)), 0)
-            found["differing digests"] += digest(out) != self.expected
+            found["differing digests"] += self.digest(out) != self.expected
         return dict(found) | {"strace": strace is not None}
 
     def _kill_at_moment(self, out: Path) -> bool:
@@ -207,7 +249,7 @@ class Faults:
                 found["saved"] += process.returncode == 75
                 found["went back"] += process.returncode == 75 and _steps(out) < steps
             finish(command(out, resume=begun(out)), 0)
-            found["differing digests"] += digest(out) != self.expected
+            found["differing digests"] += self.digest(out) != self.expected
         return dict(found)
 
     def levels(self, count: int) -> dict[str, Any]:
@@ -220,8 +262,9 @@ class Faults:
             disk = self.folder / "disk"
             disk.mkdir(exist_ok=True)
             room = round(size * (level + 1) / (count + 1)) // 1024
-            inside = f'mount -t tmpfs -o size={room}k tmpfs "$1" && exec "$2" "$3" disk "$1"'
-            given = ["unshare", "-Urm", "sh", "-c", inside, "sh", str(disk), sys.executable, __file__]
+            inside = f'mount -t tmpfs -o size={room}k tmpfs "$1" && exec "$2" "$3" disk "$1" "$4"'
+            record = str(self.folder / "trajectory.json")
+            given = ["unshare", "-Urm", "sh", "-c", inside, "sh", str(disk), sys.executable, __file__, record]
             done = subprocess.run(given, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{room} kB: {done.stdout[-1000:]}{done.stderr[-2000:]}")
@@ -233,27 +276,51 @@ class Faults:
         return dict(found)
 
     def flips(self, count: int) -> dict[str, Any]:
-        """Flip single bits of the last checkpoint and read it."""
+        """Flip single bits of the last checkpoint: the one before it must be taken, and lead to the same end."""
         from tlx.errors import CheckpointError
         from tlx.training.checkpoint import Checkpoints
 
         out = self.fresh("flipped")
-        last = max((self.place("reference") / "checkpoints").iterdir(), key=lambda entry: int(entry.name))
-        shutil.copytree(last, out / "checkpoints" / last.name)
-        files = [file for file in (out / "checkpoints").rglob("*") if file.is_file() and file.stat().st_size]
+        shutil.copytree(self.place("reference"), out)
+        described = (out / "run.json").read_text()
+        (out / "run.json").write_text(described.replace(str(self.place("reference")), str(out)))
+        before, last = sorted((out / "checkpoints").iterdir(), key=_number)
+        older = summed(_checkpoints(out)[0])
+        found: Counter[str] = Counter({"flips": count, "loaded in silence": 0, "older not taken": 0})
+        for number in range(count):
+            both = number % 8 == 7
+            with contextlib.ExitStack() as stack:
+                for folder in (last, before) if both else (last,):
+                    stack.enter_context(self._flipped(folder, evenly=number % 2 == 1))
+                try:
+                    taken = summed(_latest(Checkpoints, out))
+                except CheckpointError:
+                    found["none taken, both flipped"] += both
+                    found["older not taken"] += not both
+                    continue
+                found["older taken"] += taken == older and not both
+                found["loaded in silence"] += taken != older or both
+        with self._flipped(last, evenly=True):
+            for place in (out / "result.json", out / "evaluation.npz"):
+                place.unlink()
+            shutil.rmtree(out / "export")
+            finish(command(out, resume=True), 0)
+        found["differing digests"] = self.digest(out) != self.expected
+        return dict(found)
+
+    @contextlib.contextmanager
+    def _flipped(self, folder: Path, *, evenly: bool) -> Iterator[None]:
+        """Within this context a bit of a checkpoint is flipped, in a file drawn evenly or by size: arrays are large."""
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.stat().st_size]
         sizes = [file.stat().st_size for file in files]
-        silent = 0
-        for number in range(count):  # every other one in a file drawn evenly, else those of the arrays get them all
-            (file,) = self.random.choices(files, None if number % 2 else sizes)
-            sound = file.read_bytes()
-            spoilt = bytearray(sound)
-            spoilt[self.random.randrange(len(spoilt))] ^= 1 << self.random.randrange(8)
-            file.write_bytes(spoilt)
-            with contextlib.suppress(CheckpointError):
-                _latest(Checkpoints, out)
-                silent += 1
+        (file,) = self.random.choices(files, None if evenly else sizes)
+        sound = file.read_bytes()
+        spoilt = bytearray(sound)
+        spoilt[self.random.randrange(len(spoilt))] ^= 1 << self.random.randrange(8)
+        file.write_bytes(spoilt)
+        yield
+        if file.exists():  # else a later checkpoint took the damaged one's place
             file.write_bytes(sound)
-        return {"flips": count, "loaded in silence": silent}
 
     def variants(self) -> dict[str, Any]:
         """Stop a run, resume it without one thing of its checkpoint, and see that the digest tells."""
@@ -262,7 +329,7 @@ class Faults:
             out = self.fresh("broken")
             finish(command(out, resume=False, child=("--stop-at", str(STOP_AT))), 75)
             finish(command(out, resume=True, child=("--leave-out", name)), 0)
-            found[name] = "same" if digest(out) == self.expected else "differs"
+            found[name] = "same" if self.digest(out) == self.expected else "differs"
         return found
 
 
@@ -302,13 +369,30 @@ def _child(given: list[str]) -> None:
         questions = iter(range(1, 1 << 30))
         StopOnSignals.__enter__ = lambda self: lambda: next(questions) == int(value)  # type: ignore[method-assign]
         StopOnSignals.__exit__ = lambda *_: None  # type: ignore[method-assign]
+    elif option == "--record":
+        _record(Path(value))
     elif value != "nothing":
         unpack = tlx.training.checkpoint.unpack
         tlx.training.checkpoint.unpack = lambda *packed: VARIANTS[value](unpack(*packed))
     main(rest)
 
 
-def _disk(disk: Path) -> None:
+def _record(file: Path) -> None:
+    """Save after every step, and note what is saved."""
+    from tlx.training.checkpoint import Checkpoints
+
+    save, seen = Checkpoints.save, dict[str, str]()
+
+    def noted(self: Any, snapshot: Any, donated: Any = None) -> None:
+        seen[_place(snapshot)] = summed(snapshot)
+        file.write_text(json.dumps(seen))
+        save(self, snapshot, donated)
+
+    Checkpoints.due = lambda self, steps: True  # type: ignore[method-assign]
+    Checkpoints.save = noted  # type: ignore[method-assign]
+
+
+def _disk(disk: Path, trajectory: Mapping[str, str]) -> None:
     """On a small disk of its own: run till it is full, see what is left, make room and go on."""
     from tlx.training.checkpoint import Checkpoints
 
@@ -319,7 +403,7 @@ def _disk(disk: Path) -> None:
     kept = not whole or _latest(Checkpoints, out) is not None
     subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
     finish(command(out, resume=begun(out)), 0)
-    print(json.dumps([code, kept, digest(out)]))
+    print(json.dumps([code, kept, digest(out, trajectory)]))
 
 
 @dataclass(frozen=True)
@@ -368,14 +452,18 @@ def _is_faulty(name: str, found: dict[str, Any]) -> bool:
         and "absent" not in found
         and found["last good kept"] < sum(number for key, number in found.items() if key.startswith("exit code"))
     )
-    return bool(codes or lost or any(found.get(key) for key in ("differing digests", "went back", "loaded in silence")))
+    return bool(
+        codes
+        or lost
+        or any(found.get(key) for key in ("differing digests", "went back", "loaded in silence", "older not taken"))
+    )
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         _child(sys.argv[2:])
     elif sys.argv[1:2] == ["disk"]:
-        _disk(Path(sys.argv[2]))
+        _disk(Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()))
     else:
         import tyro
 

@@ -29,13 +29,17 @@ def test_a_short_round_of_faults(monkeypatch, tmp_path):
 
     faults = module.Faults(tmp_path, random.Random(0))
     with monkeypatch.context() as patch:
-        for what, name in ((StopOnSignals, "__enter__"), (StopOnSignals, "__exit__"), (checkpoint, "unpack")):
+        replaced = [(StopOnSignals, "__enter__"), (StopOnSignals, "__exit__"), (checkpoint, "unpack")]
+        for what, name in (*replaced, (checkpoint.Checkpoints, "due"), (checkpoint.Checkpoints, "save")):
             patch.setattr(what, name, getattr(what, name))  # the harness replaces them, for good in its own processes
         patch.setattr(module, "finish", finish)
         patch.setattr(module, "VARIANTS", {"optimizer": module.VARIANTS["optimizer"]})
         faults.reference()
         assert faults.variants() == {"nothing": "same", "optimizer": "differs"}
-    assert faults.flips(20) == {"flips": 20, "loaded in silence": 0}
+    assert faults.flips(16) == {
+        **{"flips": 16, "loaded in silence": 0, "older taken": 14, "older not taken": 0},
+        **{"none taken, both flipped": 2, "differing digests": False},
+    }
     found = faults.kills(1)
     assert found["kills"] == 1
     assert found["differing digests"] == 0
