@@ -332,7 +332,6 @@ def _run(
 def _data_card(data: Data) -> str:
     """Say in a line what was trained on, without the folders of the machine."""
     source = public_source(data.spec.source) if data.spec else "arrays in memory"
-    source = source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # a path may be no text
     few = f", at most {data.spec.labels_per_class} a class" if data.spec and data.spec.labels_per_class else ""
     sizes = f"{len(data.train)} images to train on, {len(data.validation)} to validate and {len(data.test)} to test"
     return f"{source}: {len(data.classes)} classes, {sizes}{few}"
