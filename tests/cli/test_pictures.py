@@ -408,7 +408,7 @@ def test_a_picture_that_goes_missing_ends_the_run_and_its_checkpoint_stays(call,
     assert called.err.splitlines()[-1] == f"tlx: {path}: No such file or directory; check the path and its permissions"
     assert Checkpoints(out / "checkpoints").latest().epoch == 1
     lost = call("finetune", "--resume", "--out", out)
-    assert (lost.code, "sizes/train: 10 -> 9" in lost.err) == (5, True)
+    assert (lost.code, "sizes/test: 4 -> 3" in lost.err) == (5, True)
     (tmp_path / "lost.png").rename(path)
     again = call("finetune", "--resume", "--out", out, "--json")
     assert (again.code, [phase["name"] for phase in again.json["phases"]]) == (0, ["head", "all"])
