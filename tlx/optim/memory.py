@@ -10,7 +10,7 @@ from jax.tree_util import DictKey, GetAttrKey
 
 from tlx.errors import CheckpointError
 from tlx.optim.groups import Group
-from tlx.tree.cast import cast
+from tlx.tree._cast import cast
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import SEPARATOR, Tree, flatten
 

@@ -22,7 +22,7 @@ from tlx.errors import CheckpointError, StorageError, WeightsError
 from tlx.files import forget_tree, home, sync, sync_tree
 from tlx.training.manifest import check_manifest, write_manifest
 from tlx.training.snapshot import FORMAT, Snapshot, pack, unpack
-from tlx.tree.cast import to_jax_types
+from tlx.tree._cast import to_jax_types
 from tlx.tree.paths import Tree
 
 KEPT = 2

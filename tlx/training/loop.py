@@ -40,7 +40,7 @@ from tlx.training.parallel import Parallel
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
 from tlx.training.snapshot import Snapshot
 from tlx.training.state import Totals, TrainState
-from tlx.tree.cast import to_jax_types
+from tlx.tree._cast import to_jax_types
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
 

@@ -1,6 +1,6 @@
 """Parameter trees: paths, partition and combine, labels, surgery, summary, fingerprint."""
 
-from tlx.tree.cast import cast, to_jax_types
+from tlx.tree._cast import cast, to_jax_types
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import FROZEN, label_tree, mask_of, trainable_mask
 from tlx.tree.partition import combine, partition

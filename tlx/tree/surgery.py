@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlx.errors import ConfigError, WeightsError, check_choice
-from tlx.tree.cast import cast
+from tlx.tree._cast import cast
 from tlx.tree.paths import Tree, flatten, matches, quote, unflatten
 
 
