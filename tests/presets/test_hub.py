@@ -493,7 +493,8 @@ def test_a_terminal_shows_a_bar_on_standard_error(server, capsys, monkeypatch):
 
 
 def endless(handler):
-    """Send chunks for as long as anybody reads."""
+    """Send more chunks than anybody wants, and hang up."""
+    handler.close_connection = True
     handler.send_response(200)
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
@@ -530,15 +531,16 @@ def test_a_redirect_whose_body_never_ends_is_followed_all_the_same(server):
     assert fetch(Url(server.url)).read_bytes() == BODY
 
 
-def drip(handler, rest=True):
-    """Send the beginning, then a byte now and then."""
+def drip(handler):
+    """Send a byte now and then, and hang up after some."""
+    handler.close_connection = True
     handler.send_response(206 if handler.start else 200)
     if handler.start:
         handler.send_header("Content-Range", f"bytes {handler.start}-{len(BODY) - 1}/{len(BODY)}")
     handler.send_header("Content-Length", str(len(BODY) - handler.start))
     handler.send_header("ETag", ETAG)
     handler.end_headers()
-    for byte in range(handler.start, len(BODY)):
+    for byte in range(handler.start, handler.start + 200):
         handler.wfile.write(BODY[byte : byte + 1])
         time.sleep(0.01)
 
