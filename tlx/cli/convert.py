@@ -40,13 +40,14 @@ class Convert(Command):
     """Convert weights of Keras, PyTorch or safetensors to a folder for tlx with a certificate, or back.
 
     SOURCE is a weight file (.h5, .weights.h5, .keras, .pth, .pt, .th, .bin, .safetensors, .npz; what it is, its content
-    tells), and DEST a folder. With --to, SOURCE may also be what tlx loads, and DEST is a file of that library.
+    tells), and DEST a folder. Where DEST is a file (.h5, .pth, .pt, .safetensors), it is written for that library, and
+    SOURCE may also be what tlx loads.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A weight file; with --to also a preset, a run, or the folder of a conversion."""
+    """A weight file; to write a file also a preset, a run, or the folder of a conversion."""
     dest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEST")]
-    """The folder to make; with --to the file."""
+    """The folder to make, or the file to write."""
     arch: str | None = None
     """Who wrote the file, and what it holds: keras/vgg16, torchvision/resnet50 and so on; by default what fits it."""
     preprocess: str | None = None
@@ -56,9 +57,10 @@ class Convert(Command):
     """The names of the outputs in order, or a text file with one on each line; by default as for --preprocess."""
     hub_config: bool = True
     """Leave out the folder's own config.json and preprocessor_config.json."""
-    to: str = "tlx"
+    to: str | None = None
     """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths. For
-    a table of your own, such as lab/tiny: what stands before the /."""
+    a table of your own, such as lab/tiny: what stands before the /. By default what DEST ends in, and a folder for any
+    other name."""
     verify: Annotated[str | None, tyro.conf.arg(metavar="[FILE.npz]")] = None
     """Run the result beside the library that the file is for, stage by stage (it must be installed). With FILE.npz, run
     it on the 'inputs' in that file and compare with its 'outputs', and with what it holds under the names of stages."""
@@ -144,6 +146,7 @@ class Convert(Command):
         import tempfile
         from dataclasses import replace
 
+        from tlx.convert.library import library_of
         from tlx.convert.tables import sources
         from tlx.presets.conversion import check_free, convert_weights, export_weights
 
@@ -153,19 +156,21 @@ class Convert(Command):
             raise ConfigError(f"--verify {self.verify}: expected a file that ends in .npz, or nothing")
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"--seed must be at least 0 and under 2**32, not {self.seed}")
-        check_choice("--to", self.to, ("tlx", "safetensors", *sources()))
-        if self.to != "tlx" and not home(self.source).is_file():
+        if self.to is not None:
+            check_choice("--to", self.to, ("tlx", "safetensors", *sources()))
+        to = self.to or library_of(home(self.dest)) or "tlx"
+        if to != "tlx" and not home(self.source).is_file():
             defaults = {field.name: field.default for field in fields(self)}
             idle = [name for name in FOR_FILES if getattr(self, name) != defaults[name]]
             if idle:
                 flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
                 raise ConfigError(f"{self.source}: not a weight file, and {flags} say how one is read: leave them out")
-            return export_weights(self.source, self.dest, self.to, until=self.until, head=self.head)
+            return export_weights(self.source, self.dest, self.to or to, until=self.until, head=self.head)
         check_free(home(self.dest))
         with tempfile.TemporaryDirectory(prefix="tlx-convert-") as between:
             done = convert_weights(
                 self.source,
-                self.dest if self.to == "tlx" else Path(between, "converted"),
+                self.dest if to == "tlx" else Path(between, "converted"),
                 arch=self.arch,
                 preprocess=_preprocess(self.preprocess),
                 classes=_classes(self.classes),
@@ -181,9 +186,9 @@ class Convert(Command):
                 compare=self.verify == LIBRARY or self.verify or False,
                 seed=self.seed,
             )
-            if self.to == "tlx":
+            if to == "tlx":
                 return done
-            written = export_weights(done.path, self.dest, self.to)
+            written = export_weights(done.path, self.dest, to)
             return replace(done, path=written.path, arch=written.arch, certificate=None)
 
 

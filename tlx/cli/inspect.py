@@ -12,7 +12,16 @@ from tlx.files import home
 from tlx.progress import doing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tlx.tree.summary import Summary
+
+
+def _holds_weights_alone(path: "Path") -> bool:
+    """Tell whether a path is a folder that is no run and no export."""
+    return os.path.isdir(path) and not any(
+        os.path.exists(path / name) for name in ("config.json", "run.json", "export")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,8 @@ class Inspect(Command):
 
         doing(f"reading {self.target}")
         more: dict[str, Any] = {}
-        if os.path.isfile(home(self.target)):
+        path = home(self.target)
+        if os.path.isfile(path) or _holds_weights_alone(path):
             summary, more = summarize_file(self.target)
         elif is_published(self.target):
             summary, more = summarize_published(self.target)
@@ -62,7 +72,15 @@ class Inspect(Command):
         if "format" in more:
             print(f"format {more['format']}")
             for each in more["looks_like"]:
-                print(f"looks like {each['arch']}: {each['matched']} tensors, {each['missing']} missing")
+                places = [repr(start) for start in each["prefixes"] if start or len(each["prefixes"]) > 1]
+                print(
+                    f"looks like {each['arch']}: {each['matched']} tensors, {each['missing']} missing"
+                    + (f", {each['misfits']} that do not fit" if each["misfits"] else "")
+                    + (f", below {' and '.join(places)}" if places else "")
+                )
+            if not more["looks_like"]:
+                what = more["stranger"] or "no network that tlx has a table of"
+                print(f"looks like {what}; docs/adding-a-family.md says how to write a table")
         if "certificate" in more:
             check = more["certificate"]
             by = f"; it records a comparison with {check['verified_with']}" if check["verified_with"] else ""

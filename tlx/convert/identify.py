@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlx.convert.names import is_dense, prefixes, with_dot
-from tlx.convert.plan import BESIDE, Survey, survey
+from tlx.convert.plan import Survey, beside, survey
 from tlx.convert.rules import KINDS, Table
 from tlx.convert.source import Source
 from tlx.convert.tables import TABLES
@@ -46,6 +46,7 @@ def identify(source: Source, prefix: str | None = None, ignored: Sequence[str] =
     """
     load_installed()
     left_out = {name for name in source.tensors if any(matches(pattern, name.replace(".", "/")) for pattern in ignored)}
+    left_out |= {name for name in source.tensors if beside(name)}
     scored = {table.name: _score(source, table, prefix, left_out) for table in TABLES.values()}
     scores = {name: score for name, score in scored.items() if score is not None}
     least = min(scores.values(), default=None)
@@ -53,14 +54,17 @@ def identify(source: Source, prefix: str | None = None, ignored: Sequence[str] =
     for name, score in scores.items():
         if score == least:
             try:
-                candidate = _candidate(survey(source, TABLES[name], prefix=prefix, ignored=ignored))
+                surveyed = survey(source, TABLES[name], prefix=prefix, ignored=ignored)
             except WeightsError:
                 continue
-            found += [candidate] if candidate.matched > candidate.misfits else []
+            found += [_candidate(surveyed)] if len(surveyed.plan.matches) > len(surveyed.unused) else []
     complete = [candidate for candidate in found if candidate.is_complete]
     shortest = min((len(candidate.prefixes[0]) for candidate in complete), default=0)  # 'features.' may be of the names
     complete = [candidate for candidate in complete if len(candidate.prefixes[0]) == shortest]
-    return tuple(complete or sorted(found, key=lambda each: (each.misfits, each.missing)))
+    if complete or not found:
+        return tuple(complete)
+    nearest = min((each.misfits, each.missing) for each in found)
+    return tuple(each for each in found if (each.misfits, each.missing) == nearest)
 
 
 def _candidate(found: Survey) -> Candidate:
@@ -81,7 +85,7 @@ def _score(source: Source, table: Table, prefix: str | None, ignored: set[str]) 
         if len(layers) == body and any(name not in table.layers for name in layers):
             return 0, 0  # names that Keras made up: position decides
         return _foreign([f"{name}/" for name in layers], "", table, stages)
-    names = [name for name in source.tensors if name not in ignored and not _is_beside(name, table)]
+    names = [name for name in source.tensors if name not in ignored and not beside(name, table.ignored)]
     if prefix is not None:
         names = [name for name in names if name.startswith(with_dot(prefix))]
     starts = prefixes(names, _first_names(table, order[0]))
@@ -108,7 +112,3 @@ def _foreign(names: Sequence[str], start: str, table: Table, stages: set[str]) -
     modules = {module for module in modules if module.split(".")[0] not in roots}
     targets = [next(filter(None, (row.target_of(module) for row in table.rows)), None) for module in modules]
     return targets.count(None), len(stages - {stage_of(f"{target}/kernel") for target in targets if target})
-
-
-def _is_beside(name: str, table: Table) -> bool:
-    return any(re.fullmatch(rf"(.*\.)?({rule.pattern})", name) for rule in (*table.ignored, *BESIDE))

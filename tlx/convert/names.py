@@ -11,6 +11,8 @@ from tlx.convert.source import Layer, Source, Tensor
 from tlx.errors import WeightsError
 from tlx.tree.paths import quote
 
+MAX_COPIES = 12  # of one network in a file
+
 Expected = Mapping[str, tuple[str, LeafRule]]  # by leaf's path: the name of its tensor, and the rule
 MatchedBy = Literal["name", "position"]
 
@@ -97,10 +99,11 @@ def _hint(source: Source, names: Iterable[str], prefix: str) -> str:
 def prefixes(names: Collection[str], anchors: Sequence[str]) -> list[str]:
     """List what may stand before a network's names: what stands before one of its first layer's, `anchors`.
 
-    Of prefixes that lie in one another the outermost count. Without any, it is what all names begin with, or nothing.
+    Of prefixes that lie in one another the outermost count. Without any, or with too many, it is what all names begin
+    with, or nothing.
 
-    >>> prefixes(["state_dict.module.conv1.weight", "state_dict.module.layer1.0.conv1.weight"], ["conv1.weight"])
-    ['state_dict.module.']
+    >>> prefixes(["net.module.conv1.weight", "net.module.layer1.0.conv1.weight"], ["conv1.weight"])
+    ['net.module.']
     >>> prefixes(["net.conv2.weight", "net.fc.bias"], ["conv1.weight"])
     ['', 'net.']
     """
@@ -116,7 +119,7 @@ def prefixes(names: Collection[str], anchors: Sequence[str]) -> list[str]:
     for start in found:  # sorted, so that a prefix comes before what begins with it
         if not outermost or not start.startswith(outermost[-1]):
             outermost.append(start)
-    if outermost:
+    if 0 < len(outermost) <= MAX_COPIES:
         return outermost
     common = min(names, default="").split(".")[:-1]
     while common and not all(name.startswith(f"{'.'.join(common)}.") for name in names):

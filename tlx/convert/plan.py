@@ -2,14 +2,16 @@
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tlx.convert.heads import find_head
 from tlx.convert.names import Expected, MatchedBy, Named, find_names
 from tlx.convert.rules import Ignored, Row, Table, resolve
 from tlx.convert.source import Source, Tensor
+from tlx.convert.strangers import stranger
 from tlx.convert.transforms import leaf_shape
+from tlx.convert.widths import likely_variant
 from tlx.errors import WeightsError
 from tlx.models.registry import ModelConfig, architecture_named, build_model, feature_shape, leaf_shapes
 from tlx.tree.paths import quote, select
@@ -42,6 +44,11 @@ class Match:
     shape: tuple[int, ...]
     tensor: Tensor
     transform: str
+
+    @property
+    def made(self) -> tuple[int, ...] | None:
+        """The shape that the transform makes of the tensor; None where it cannot."""
+        return leaf_shape(self.transform, self.tensor.shape)
 
 
 @dataclass(frozen=True)
@@ -193,7 +200,7 @@ def _fit_config(
     for path, (name, rule) in expected.items():
         if name in tensors and re.fullmatch(f"params/base/{stem}/(conv/)?kernel", path):
             shape = leaf_shape(rule.transform, tensors[name].shape)
-            if shape and shape[-2]:
+            if shape and len(shape) > 1 and shape[-2]:
                 config = replace(config, input_shape=(*config.input_shape[:2], shape[-2]))
     own_head = [name for path, (name, _) in expected.items() if path.startswith("params/head/") and name in tensors]
     if until is not None or not head or not own_head:
@@ -209,7 +216,7 @@ def _faults(match: Match) -> list[str]:
         return [
             f"{name!r} holds {tensor.dtype}: quantized or whole numbers are not weights, convert them to float first"
         ]
-    made = leaf_shape(match.transform, tensor.shape)
+    made = match.made
     if made == match.shape:
         return []
     return [f"{name!r} has shape {tensor.shape}, which makes {made or 'nothing'} where {match.path!r} is {match.shape}"]
@@ -223,14 +230,23 @@ def _unused(
         is_below_chosen = tensor.startswith(named.prefix) and len(named.prefix) >= len(copy)
         if tensor.startswith(copy) and not is_below_chosen and (copy or tensor in paths):
             return Unused(tensor, f"of the same network once more, under {copy!r}")
-    for rule in (*table.ignored, *BESIDE):
-        if re.fullmatch(f"(.*\\.)?({rule.pattern})", tensor):
-            return Unused(tensor, rule.reason, rule.kept and tensor.startswith(named.prefix) and until is None)
+    rule = beside(tensor, (*table.ignored, *BESIDE))
+    if rule:
+        return Unused(tensor, rule.reason, rule.kept and tensor.startswith(named.prefix) and until is None)
     if path is None:
         return None
     if path.startswith("params/head/"):
         return Unused(tensor, "of the head, which was not asked for")
     return Unused(tensor, f"of a stage above {until}")
+
+
+def beside(tensor: str, rules: Iterable[Ignored] = BESIDE) -> Ignored | None:
+    """Return the rule by which a tensor stands beside a network's weights, below any prefix; None where none does.
+
+    >>> beside("module.bn1.num_batches_tracked").reason
+    'a counter of batches, of no use in inference'
+    """
+    return next((rule for rule in rules if re.fullmatch(rf"(.*\.)?({rule.pattern})", tensor)), None)
 
 
 def _refuse(source: Source, survey: Survey) -> None:
@@ -253,6 +269,12 @@ def _refuse(source: Source, survey: Survey) -> None:
     if survey.unused:
         faults.append(f"{len(survey.unused)} tensors have no use: {quote(survey.unused, MOST)} (--ignore PATTERN)")
     if faults:
+        if survey.missing or survey.unused:
+            cause = f"it looks like {whose}" if (whose := stranger(source.tensors)) else ""
+        else:
+            cause = likely_variant((match.made, match.shape) for match in survey.plan.matches if match.made)
+        if cause:
+            faults = [f"{cause}: tlx has no table of it", *faults[:6]]
         shown = "; ".join(faults[:MOST]) + (f"; and {len(faults) - MOST} more" if len(faults) > MOST else "")
         cure = "; a file that ends early fills a base that is cut (--until STAGE)" if survey.missing else ""
         raise WeightsError(f"{source.path}: does not fit {table.name}: {shown}{cure}")

@@ -105,8 +105,9 @@ def _in_folder(path: Path) -> Path:
         raise WeightsError(f"{shown(path)}: cannot be listed; check the path and its permissions") from error
     for ending in (".safetensors.index.json", ".safetensors", "pytorch_model.bin"):
         found = [name for name in names if name.endswith(ending)]
-        if len(found) == 1:
-            return path / found[0]
+        usual = [name for name in found if name == f"model{ending}"] or found
+        if len(usual) == 1:
+            return path / usual[0]
         if found:
             break
     files = [name for name in names if name.lower().endswith(SUFFIXES)]

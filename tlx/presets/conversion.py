@@ -13,10 +13,12 @@ from tlx.convert.identify import identify
 from tlx.convert.keras_model import check_graph, read_graph
 from tlx.convert.known_outputs import KnownOutputs, looks_like_probabilities, read_known_outputs, verify_outputs
 from tlx.convert.leaves import Conversion
+from tlx.convert.library import TORCH, library_of, torch_table
 from tlx.convert.plan import Plan, make_plan
 from tlx.convert.read import open_weights
 from tlx.convert.reference import reference_for
 from tlx.convert.source import Source, Tensor
+from tlx.convert.strangers import stranger
 from tlx.convert.tables import table_of
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
@@ -104,6 +106,7 @@ def convert_weights(
     if compare and fresh:
         raise ConfigError("what is initialised cannot be compared: leave out --fresh or --verify")
     opened = open_weights(source)
+    _refuse_own(opened)
     hub = hub_config(Path(source), opened) if use_hub_config else HubConfig()
     if arch is not None:
         known = arch_named(arch)
@@ -188,13 +191,24 @@ def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def _refuse_own(source: Source) -> None:
+    """Raise `ConfigError` for a file whose names are tlx's own: there is nothing to convert."""
+    if source.tensors and all(name.startswith(("params/", "batch_stats/")) for name in source.tensors):
+        raise ConfigError(
+            f"{source.path}: is tlx's own already: load its folder as it is, or write it for another library "
+            "(tlx convert FOLDER back.pth --to torchvision, timm or cifar; back.h5 --to keras)"
+        )
+
+
 def _identified(source: Source, prefix: str | None, ignored: Sequence[str]) -> Arch:
     """Return what a file is: by its hash, or else from names and shapes, of tables that agree on it the first."""
     found = identify(source, prefix, ignored)
     if not found:
+        whose = stranger(source.tensors)
         raise WeightsError(
-            f"{source.path}: of no architecture that tlx knows: it holds {quote(source.tensors, 6)}; name "
-            "one (--arch), or register your own (--import FILE.py, docs/adding-a-family.md)"
+            f"{source.path}: {f'looks like {whose}: ' if whose else ''}of no architecture that tlx knows: it holds "
+            f"{quote(source.tensors, 6)}; name one (--arch), or register your own (--import FILE.py, "
+            "docs/adding-a-family.md)"
         )
     others = [each.table.name for each in found[1:] if each.table.architecture != found[0].table.architecture]
     if found[0].is_complete and others:
@@ -238,18 +252,23 @@ def _named(path: Path) -> Path:
 
 
 def export_weights(
-    source: str | Path, dest: str | Path, to: str, *, until: str | None = None, head: bool = True
+    source: str | Path, dest: str | Path, to: str | None = None, *, until: str | None = None, head: bool = True
 ) -> Converted:
     """Write what tlx loads (a preset, a conversion, a run) as `to` writes it: the inverse of `convert_weights`.
 
     `to` is 'keras' (`dest` ends in .h5), 'torchvision', 'timm', 'cifar' (.pth, .pt or .safetensors) or 'safetensors'
-    (tlx's own paths). With `until` the base ends there, and without `head` it is alone. A folder that `convert_weights`
-    made gives back its source's tensors bit for bit, in the source's types, but for those that were rounded. Raise
-    `ConfigError` where `to` has no such network, or the file exists; `WeightsError` for a damaged folder.
+    (tlx's own paths). Left out, the suffix of `dest` tells: .safetensors is tlx's own paths, and .pth and .pt are of
+    whom the source was converted from, or of the one library that has the network. With `until` the base ends there,
+    and without `head` it is alone. A folder that `convert_weights` made gives back its source's tensors bit for bit, in
+    the source's types, but for those that were rounded. Raise `ConfigError` where `to` has no such network, or the file
+    exists; `WeightsError` for a damaged folder.
     """
     folder, dest = find(source), _named(home(dest))
     if dest.exists():
         raise ConfigError(f"{dest}: is already there: name another file")
+    to = to or library_of(dest)
+    if to is None:
+        raise ConfigError(f"{dest}: its name tells no format: end it in .h5, .pth, .pt or .safetensors, or say to=")
     whole = load_bundle(folder)  # checks every byte
     pretrained = whole.cut(until) if until is not None else whole if head else whole.without_head()
     found = open_weights(folder / WEIGHTS).tensors
@@ -258,14 +277,17 @@ def export_weights(
     if to == "safetensors":
         write_tensors(dest, leaves, METADATA)
         return Converted(dest, pretrained.config.architecture, 1.0, preprocessing=preprocessing)
-    table, kept = table_of(to, pretrained.config.architecture), list[Tensor]()
     check_folder(folder)
-    if (folder / CERTIFICATE).is_file():
-        certificate = read_certificate(folder / CERTIFICATE)
-        if certificate["table"] == table.name:
-            leaves = [_as_it_was(leaf, certificate["leaves"].get(leaf.name)) for leaf in leaves]
-            if pretrained is whole and (folder / KEPT).is_file():
-                kept = list(open_weights(folder / KEPT).tensors.values())
+    certificate = read_certificate(folder / CERTIFICATE) if (folder / CERTIFICATE).is_file() else None
+    if to == TORCH:
+        table = torch_table(dest, pretrained.config.architecture, certificate["table"] if certificate else "")
+    else:
+        table = table_of(to, pretrained.config.architecture)
+    kept = list[Tensor]()
+    if certificate and certificate["table"] == table.name:
+        leaves = [_as_it_was(leaf, certificate["leaves"].get(leaf.name)) for leaf in leaves]
+        if pretrained is whole and (folder / KEPT).is_file():
+            kept = list(open_weights(folder / KEPT).tensors.values())
     done = export(table, pretrained.config, leaves, dest, kept)
     return Converted(dest, table.name, len(done.tensors) / len(leaves), preprocessing=preprocessing)
 

@@ -11,6 +11,7 @@ import jax
 from tlx.convert.identify import identify
 from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
+from tlx.convert.strangers import stranger
 from tlx.errors import CheckpointError, ConfigError
 from tlx.models.registry import init_variables
 from tlx.presets.arch import named_arch
@@ -53,10 +54,17 @@ def summarize_file(path: str | Path) -> tuple[Summary, dict[str, Any]]:
     source = open_weights(path)
     found = identify(source)
     looks = [
-        {"arch": each.table.name, "matched": each.matched, "missing": each.missing, "misfits": each.misfits}
+        {
+            "arch": each.table.name,
+            "matched": each.matched,
+            "missing": each.missing,
+            "misfits": each.misfits,
+            "prefixes": list(each.prefixes),
+        }
         for each in found
     ]
-    return Summary(tuple(map(_row, source.tensors.values()))), {"format": source.format, "looks_like": looks}
+    about = {"format": source.format, "looks_like": looks, "stranger": None if found else stranger(source.tensors)}
+    return Summary(tuple(map(_row, source.tensors.values()))), about
 
 
 def summarize_published(name: str) -> tuple[Summary, dict[str, Any]]:
