@@ -1,5 +1,6 @@
 import collections
 import struct
+import time
 import zipfile
 
 import ml_dtypes
@@ -205,11 +206,18 @@ def test_two_tensors_of_one_name_are_refused(opened, refuses):
         b"]q\0" + b"](h\0h\0eq\0" * 60,  # each holds the one before it twice: 2**60 lists
         b"]" * 100 + b"a" * 99,
         b"}q\0" + text("k" * 600) + b"}q\1" + text("k" * 600) + b"]" + number(1) + b"ass",
+        b"}" + text("k" * 900) + b"(" + b"N" * 200_000 + b"]ls",  # 200,000 names, each of 900 characters and more
     ],
 )
 def test_containers_without_end_are_refused(opened, refuses, tree):
     with refuses(WeightsError, "no weight file has such"):
         opened(tree)
+
+
+def test_a_list_at_many_places_is_looked_through_once(opened):
+    start = time.process_time()
+    assert len(opened(b"(" + b"N" * 50_000 + b"lq\x000(" + b"h\0" * 50_000 + b"l").others) == 50_000
+    assert time.process_time() - start < 20
 
 
 def test_a_flipped_bit_is_noticed_by_its_crc(tmp_path, refuses):

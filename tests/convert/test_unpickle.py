@@ -186,8 +186,10 @@ def test_reading_stops_at_the_end_of_the_pickle():
         + (name("builtins", "list") + b"q\1" + b"h\0\x85R")
         + b"h\1h\0\x85R" * 10_000
         + b"t.",
+        # one row of 2,000 arguments for 10,000 calls
+        (b"(" + b"N" * 2000 + b"tq\0" + name("builtins", "complex") + b"q\1") + b"h\1h\0R" * 10_000 + b".",
     ],
-    ids=["lists", "values", "copies"],
+    ids=["lists", "values", "copies", "arguments"],
 )
 def test_the_work_is_bounded(refuses, content):
     start = time.process_time()
@@ -213,6 +215,13 @@ def test_deep_nesting_does_not_overflow_the_stack(run_child):
         print("done")
         """
     assert run_child(program).strip() == "done"
+
+
+def test_what_makes_tensors_cannot_stand_within_itself(refuses):
+    again = b"h\0(h\0h\1"  # asks for itself as the function that makes the tensor
+    content = name("torch._tensor", "_rebuild_from_type_v2") + b"q\0" + name("torch", "Tensor") + b"q\1" + again
+    with refuses(WeightsError, "a.pt: damaged pickle", "_rebuild_from_type_v2"):
+        read(content + b"(h\0h\1" * 5000 + b")" + b"Nt" * 5000 + b"NtR.")
 
 
 class Level(enum.IntEnum):

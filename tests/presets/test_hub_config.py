@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,13 @@ def test_classes_of_one_name_are_told_apart(tmp_path, hub):
     done = convert_weights(hub({**TIMM_CONFIG, "label_names": ["crane", "bee", "crane"]}), tmp_path / "made")
     assert tlx.load(tmp_path / "made").classes == ("crane (0)", "bee", "crane (2)")
     assert "'crane' more than once" in done.notes[0]
+
+
+def test_many_names_of_many_classes_take_no_time(hub):
+    folder = hub({"id2label": {str(n): str(n // 2) for n in range(40_000)}})
+    start = time.process_time()
+    assert len(hub_config(folder, tlx.convert.open_weights(folder)).classes.value) == 40_000
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(("options", "count"), [({"fresh": ["head"]}, 3), ({"head": False}, 0)])
@@ -290,6 +298,10 @@ WRONG_TYPES = [
     ),
     ("config.json", {"pretrained_cfg": {**CFG, "input_size": [64, 64]}}, "expected [channels, height, width]"),
     ("config.json", {"pretrained_cfg": {**CFG, "interpolation": "random"}}, "'pretrained_cfg/interpolation' is"),
+    ("config.json", {"pretrained_cfg": {**CFG, "crop_pct": 1e-320}}, "'pretrained_cfg/crop_pct' is 1e-320"),
+    ("config.json", {"pretrained_cfg": {**CFG, "mean": [10**400, 0, 0]}}, "an integer of 401 digits"),
+    ("config.json", {"pretrained_cfg": {**CFG, "input_size": [3, 10**9, 10**9]}}, "height: 1000000000 is over"),
+    ("config.json", {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1.0}}, "gives 'b' the number 1.0"),
     ("config.json", {"label_names": ["a", "b", 3]}, "'label_names': not all of its names are texts"),
     ("preprocessor_config.json", {"image_mean": None}, "'image_mean' is missing"),
     ("preprocessor_config.json", {"resample": 5}, "'resample' is 5"),

@@ -127,6 +127,8 @@ def _tensor_with_attributes(function: Any, kind: Any, arguments: Any, state: Any
     del state
     if type(function) is not Global or function.build is None or type(arguments) is not tuple:
         raise ValueError("not a tensor")
+    if function.build is _tensor_with_attributes:  # nothing bounds how often it could stand within itself
+        raise ValueError("a tensor made by what makes tensors with attributes")
     if type(kind) is not Global or kind.name not in ("torch.Tensor", "torch.nn.parameter.Parameter"):
         raise ValueError("not a tensor")
     return _parameter(function.build(*arguments))

@@ -26,6 +26,7 @@ _MAX_PICKLE = 256 << 20
 _MAX_DEPTH = 64
 _MAX_NAME = 1000
 _MAX_VALUES = 1_000_000
+_MAX_NAMES = 128 << 20  # characters of all names together
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,17 @@ def _source(file: RegularFile, form: Format, tree: Any, stored: dict[str, _Bytes
 def _flatten(tree: Any, where: str) -> Iterator[tuple[str, Any]]:
     """Yield tensors, and the names of what is none, in order; a list of nothing but plain values is one value.
 
-    Containers may stand at several places, even within themselves: what bounds the walk is its depth and length.
+    Containers may stand at several places, even within themselves: what bounds the walk is its depth and length, and
+    each is looked through once only.
     """
-    left = _MAX_VALUES
+    left, letters = _MAX_VALUES, _MAX_NAMES
+    holding: dict[int, bool] = {}  # by id: all of them live as long as the tree
     waiting: list[tuple[str, int, Any]] = [("", 0, tree)]
     while waiting:
         name, depth, value = waiting.pop()
-        if not isinstance(value, (Items, list, tuple)) or not _holds_more(value):
+        if isinstance(value, (Items, list, tuple)) and id(value) not in holding:
+            holding[id(value)] = _holds_more(value)
+        if not holding.get(id(value)):
             yield name or "tensor", value
             continue
         left -= len(value)
@@ -125,6 +130,9 @@ def _flatten(tree: Any, where: str) -> Iterator[tuple[str, Any]]:
             text = key if isinstance(key, str) else repr(key) if isinstance(key, (int, float, bytes)) else "?"
             if len(name) + len(text) > _MAX_NAME:
                 raise WeightsError(f"{where}: a name of more than {_MAX_NAME} characters; no weight file has such")
+            letters -= len(name) + len(text)
+            if letters < 0:
+                raise WeightsError(f"{where}: names of {_MAX_NAMES} characters together; no weight file has such")
             children.append((f"{name}.{text}" if name else text, depth + 1, child))
         waiting += reversed(children)
 

@@ -176,6 +176,7 @@ class _Machine:
             raise UnsafeFileError(f"{self._where}: its pickle calls a {_kind(function)}; refused")
         if type(arguments) is not tuple:
             raise self._damaged("a call without a tuple of arguments")
+        self._count_steps(len(arguments))
         self._count_steps(sum(len(a) for a in arguments if type(a) in (list, tuple, Items)))
         try:
             self._push(function.build(*arguments))

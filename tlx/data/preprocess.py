@@ -76,6 +76,8 @@ class Preprocess:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name}: {value!r} is not an integer of {least} or more")
+            if value > MAX_SIDE:
+                raise ConfigError(f"{name}: {value} is over the limit of {MAX_SIDE}")
         if 2 * self.margin >= min(self.height, self.width):
             raise ConfigError(f"margin: {self.margin} leaves nothing of {self.height} x {self.width}")
         for name, offered in (

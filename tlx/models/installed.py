@@ -1,6 +1,8 @@
 """Installed packages that register architectures: the entry points of the group `tlx.architectures`."""
 
+import contextlib
 import logging
+import sys
 from importlib import metadata
 
 GROUP = "tlx.architectures"
@@ -17,10 +19,11 @@ def load_installed() -> None:
             continue
         _loaded.add(point.value)  # first, since what it loads may look up an architecture
         try:
-            found = point.load()
-            if callable(found):
-                found()
-        except Exception as error:  # whatever a package raises
+            with contextlib.redirect_stdout(sys.stderr):  # what a command prints may be read by a program
+                found = point.load()
+                if callable(found):
+                    found()
+        except (Exception, SystemExit) as error:  # whatever a package raises
             told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             logging.getLogger("tlx").warning(
                 "tlx: the entry point %s of %s cannot be loaded (%s)", point.name, GROUP, told

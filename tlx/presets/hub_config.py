@@ -10,7 +10,7 @@ from tlx.convert.tables import TABLES
 from tlx.errors import WeightsError, suggestion
 from tlx.presets.bundle import CONFIG
 from tlx.presets.catalogue import TIMM
-from tlx.presets.hub_json import JsonFile, Said, is_number, read_json_file
+from tlx.presets.hub_json import JsonFile, Said, read_json_file
 from tlx.presets.hub_preprocess import PROCESSOR, check_agreement, described_preprocess
 from tlx.tree.paths import quote
 
@@ -184,7 +184,7 @@ def _classes(model: JsonFile) -> tuple[Said | None, tuple[str, ...]]:
         by_number = _numbered(Said({str(n): name for name, n in by_name.value.items()}, by_name.file, by_name.key))
     elif by_name and by_number:
         for name, number in by_name.value.items():
-            if not is_number(number) or not 0 <= number < len(by_number.value) or by_number.value[number] != name:
+            if type(number) is not int or not 0 <= number < len(by_number.value) or by_number.value[number] != name:
                 raise WeightsError(
                     f"{by_name.where} gives {shown(name)!r} the number {number!r:.20}, unlike 'id2label'"
                 )
@@ -202,8 +202,9 @@ def _classes(model: JsonFile) -> tuple[Said | None, tuple[str, ...]]:
         if list(found.value) != list(given[0].value):
             raise WeightsError(f"{found.where} has other names than {given[0].key!r}: which are right?")
     names = given[0].value
-    twice = tuple(name for name, count in Counter(names).items() if count > 1)
-    distinct = tuple(f"{name} ({number})" if name in twice else name for number, name in enumerate(names))
+    counts = Counter(names)
+    twice = tuple(name for name, count in counts.items() if count > 1)
+    distinct = tuple(f"{name} ({number})" if counts[name] > 1 else name for number, name in enumerate(names))
     if len(set(distinct)) != len(distinct):
         raise WeightsError(f"{given[0].where}: names {quote(twice)} more than once")
     return Said(distinct, given[0].file, given[0].key), twice

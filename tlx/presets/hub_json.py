@@ -87,12 +87,19 @@ def read_json_file(path: Path) -> JsonFile | None:
     if file.size > MAX_BYTES:
         raise WeightsError(f"{shown(path)}: {file.size:,} bytes, which no configuration has (--no-hub-config)")
     try:
-        content = json.loads(file.read(0, file.size).tobytes().decode("utf-8-sig"), object_pairs_hook=_distinct)
+        text = file.read(0, file.size).tobytes().decode("utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_distinct, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{shown(path)}: not JSON ({one_line(error)}): mend it, or --no-hub-config") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{shown(path)}: a JSON {type(content).__name__}, expected an object (--no-hub-config)")
     return JsonFile(path, content)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 18:  # the next step might make it a float, and fail
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from tlx.presets.hub_json import JsonFile, Said, is_number
 from tlx.tree.paths import quote
 
 PROCESSOR = "preprocessor_config.json"
+LEAST_CROP = 0.01  # of less, nothing is seen, and the size of the whole image might be no number
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as transformers stores them
+_CROP = f"a share from {LEAST_CROP} to 1"
 
 
 def described_preprocess(file: JsonFile) -> Said | None:
@@ -38,9 +40,9 @@ def _timm_preprocess(cfg: JsonFile) -> Said:
     interpolation = cfg.get("interpolation", "the name of an interpolation", str)
     if interpolation and interpolation.value not in INTERPOLATIONS:
         raise WeightsError(f"{interpolation.where} is {interpolation.value!r:.40}, tlx has {quote(INTERPOLATIONS)}")
-    share = cfg.get("crop_pct", "a share in (0, 1]", int, float)
-    if share and not 0 < share.value <= 1:
-        raise WeightsError(f"{share.where} is {share.value}, expected a share in (0, 1]")
+    share = cfg.get("crop_pct", _CROP, int, float)
+    if share and not LEAST_CROP <= share.value <= 1:
+        raise WeightsError(f"{share.where} is {share.value}, expected {_CROP}")
     mode = cfg.get("crop_mode", "the name of a mode", str)
     crop, how = share.value if share else 0.875, mode.value if mode else "center"
     if how == "squash" and crop == 1:
@@ -100,7 +102,7 @@ def _processor_preprocess(file: JsonFile) -> Said | None:
 
 def _processor_size(file: JsonFile, size: Said | None) -> tuple[int, int, int | None]:
     """Return height and width of the input, and what the shorter side becomes before it is cut, or None."""
-    share = file.get("crop_pct", "a share in (0, 1]", int, float)
+    share = file.get("crop_pct", _CROP, int, float)
     sides = _sides(size)
     crop_size = file.get("crop_size", "a size", int, dict)
     cut = _sides(crop_size) if file.is_on("do_center_crop", default=crop_size is not None) else None
@@ -116,9 +118,9 @@ def _processor_size(file: JsonFile, size: Said | None) -> tuple[int, int, int | 
     if isinstance(sides, tuple):
         return *sides, None
     if share is not None or not isinstance(file.content["size"], int):  # ConvNeXt's: `shortest_edge` is the input's
-        if share is None or not 0 < share.value <= 1:
+        if share is None or not LEAST_CROP <= share.value <= 1:
             said = file.said("crop_pct").where
-            raise WeightsError(f"{said} is {share and share.value}: with 'shortest_edge' alone it must be in (0, 1]")
+            raise WeightsError(f"{said} is {share and share.value}: with 'shortest_edge' alone it must be {_CROP}")
         return sides, sides, int(sides / share.value) if sides < 384 else None
     return sides, sides, None
 
