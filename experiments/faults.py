@@ -198,7 +198,7 @@ class Faults:
             found["runs"] += 1
             while here < KILLS_A_RUN and found["kills"] < count and not (out / "result.json").exists():
                 traced = strace is not None and (not here or self.random.random() < 0.25)
-                killed = self._kill_at_call(out) if traced else self._kill_at_moment(out)
+                killed = self._kill_at_call(out, 8 if here else 4) if traced else self._kill_at_moment(out)
                 found["kills"] += killed
                 found["at system calls"] += killed and traced
                 here += killed
@@ -223,8 +223,9 @@ class Faults:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(self.random.uniform(0, longest))
 
-    def _kill_at_call(self, out: Path) -> bool:
-        call, number = self.random.choice(CALLS), int(2 ** self.random.uniform(0, 8))
+    def _kill_at_call(self, out: Path, most: int) -> bool:
+        """Kill a run at a call among the first 2 ** `most` of its kind; return whether there were so many."""
+        call, number = self.random.choice(CALLS), int(2 ** self.random.uniform(0, most))
         traced = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
         traced += ("-e", f"inject={call}:signal=SIGKILL:when={number}")
         with start(command(out, resume=begun(out), before=traced)) as process:
