@@ -1,6 +1,7 @@
 """`tlx convert`: convert weight files, with proof, and back."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
@@ -131,7 +132,7 @@ class Convert(Command):
         if done.fresh:
             print(f"fresh: {', '.join(done.fresh)}")
         if done.ignored:
-            print_table("not used", ("tensor", "reason"), done.ignored, prose=("reason",))
+            print_table("not used", ("tensor", "reason"), _by_reason(done.ignored), prose=("reason",))
         if done.verification:
             print_table(
                 f"beside {done.verification.reference}",
@@ -190,6 +191,22 @@ class Convert(Command):
                 return done
             written = export_weights(done.path, self.dest, to)
             return replace(done, path=written.path, arch=written.arch, certificate=None)
+
+
+def _by_reason(ignored: Sequence[tuple[str, str]], most: int = 6) -> list[tuple[str, str]]:
+    """Shorten a list of tensors with reasons: of more than a few that share a reason, the first and the number.
+
+    >>> _by_reason([(f"bn{n}.num_batches_tracked", "a counter") for n in range(20)])
+    [('bn0.num_batches_tracked and 19 more', 'a counter')]
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in ignored:
+        names.setdefault(reason, []).append(name)
+    rows = []
+    for reason, own in names.items():
+        shown = own if len(own) <= most else [f"{own[0]} and {len(own) - 1} more"]
+        rows += [(name, reason) for name in shown]
+    return rows
 
 
 def _preprocess(path: str | None) -> "Preprocess | None":

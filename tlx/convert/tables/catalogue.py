@@ -38,13 +38,13 @@ def check_free_name(table: Table, own: Container[str]) -> None:
 
 
 def sources() -> tuple[str, ...]:
-    """Name who writes files that tables read.
+    """Name who writes files that tables read and write; those that rename another's networks are read alone.
 
     >>> sources()[:2]
     ('keras', 'torchvision')
     """
     load_installed()
-    return tuple(dict.fromkeys(name.partition("/")[0] for name in TABLES))
+    return tuple(dict.fromkeys(name.partition("/")[0] for name, table in TABLES.items() if not table.sees_like))
 
 
 def table_of(source: str, architecture: str) -> Table:
