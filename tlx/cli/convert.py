@@ -148,7 +148,7 @@ class Convert(Command):
         from dataclasses import replace
 
         from tlx.convert.library import library_of
-        from tlx.convert.tables import sources
+        from tlx.convert.tables import targets
         from tlx.presets.conversion import check_free, convert_weights, export_weights
 
         if not self.source or not self.dest:
@@ -158,7 +158,7 @@ class Convert(Command):
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"--seed must be at least 0 and under 2**32, not {self.seed}")
         if self.to is not None:
-            check_choice("--to", self.to, ("tlx", "safetensors", *sources()))
+            check_choice("--to", self.to, ("tlx", "safetensors", *targets()))
         to = self.to or library_of(home(self.dest)) or "tlx"
         if to != "tlx" and not home(self.source).is_file():
             defaults = {field.name: field.default for field in fields(self)}

@@ -1,5 +1,5 @@
 """The tables: one file a family."""
 
-from tlx.convert.tables.catalogue import TABLES, check_free_name, sources, table_named, table_of
+from tlx.convert.tables.catalogue import TABLES, check_free_name, sources, table_named, table_of, targets
 
-__all__ = ["TABLES", "check_free_name", "sources", "table_named", "table_of"]
+__all__ = ["TABLES", "check_free_name", "sources", "table_named", "table_of", "targets"]

@@ -38,10 +38,20 @@ def check_free_name(table: Table, own: Container[str]) -> None:
 
 
 def sources() -> tuple[str, ...]:
-    """Name who writes files that tables read and write; those that rename another's networks are read alone.
+    """Name who writes files that tables read.
 
     >>> sources()[:2]
     ('keras', 'torchvision')
+    """
+    load_installed()
+    return tuple(dict.fromkeys(name.partition("/")[0] for name in TABLES))
+
+
+def targets() -> tuple[str, ...]:
+    """Name whose files tlx writes: not of those who put another library's network under names of their own.
+
+    >>> set(sources()) - set(targets()) == {"fastai", "transformers"}
+    True
     """
     load_installed()
     return tuple(dict.fromkeys(name.partition("/")[0] for name, table in TABLES.items() if not table.sees_like))
