@@ -93,13 +93,13 @@ def _place(snapshot: Any) -> str:
 
 
 def _checkpoints(out: Path) -> list[Any]:
-    """Read all checkpoints of a run, the oldest first."""
-    from tlx.training.checkpoint import Checkpoints
+    """Read the checkpoints that a run keeps, the older first; a kill may leave a third one, half removed."""
+    from tlx.training.checkpoint import KEPT, Checkpoints
 
     opened = Checkpoints(out / "checkpoints")
     try:
         folders = sorted((entry for entry in opened.directory.iterdir() if entry.name.isdecimal()), key=_number)
-        return [opened._read(folder) for folder in folders]
+        return [opened._read(folder) for folder in folders[-KEPT:]]
     finally:
         opened.close()
 
