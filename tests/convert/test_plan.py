@@ -150,6 +150,19 @@ def test_a_network_that_is_there_twice_is_chosen_by_prefix(first, second, one, o
         assert not any(unused.kept for unused in plan.ignored if not unused.source.startswith(start))
 
 
+def test_what_stands_beside_the_other_copy_is_of_no_use_with_it():
+    def add(tensors):
+        for name in ("student.head.mlp.0.weight", "teacher.head.mlp.0.weight", "centre"):
+            tensors[name] = lazy(name, (3, 3))
+
+    source = changed(both("teacher.backbone.", "student.module.backbone.", counters=False), add)
+    with pytest.raises(WeightsError, match=r"2 tensors have no use: 'teacher\.head\.mlp\.0\.weight', 'centre'"):
+        make_plan(source, CIFAR, prefix="teacher")
+    plan = make_plan(source, CIFAR, prefix="teacher", ignored=["centre", "teacher/head"])
+    reasons = {each.source: each.reason for each in plan.ignored}
+    assert "once more, under 'student.module.backbone.'" in reasons["student.head.mlp.0.weight"]
+
+
 def test_the_message_names_both_copies():
     with pytest.raises(WeightsError, match=r"--prefix model or --prefix model_ema\.module"):
         make_plan(both("model.", "model_ema.module."), CIFAR)
@@ -168,6 +181,8 @@ def test_any_prefix_is_found():
         assert [each.table.name for each in identify(source, prefix)] == ["cifar/resnet20"]
     with pytest.raises(WeightsError, match=r"'feature_extractor\.': did you mean 'wrapped\.feature_extractor\.'\?"):
         make_plan(source, CIFAR, prefix="feature_extractor")
+    with pytest.raises(WeightsError, match=r"did you mean 'wrapped\.feature_extractor\.'\?"):
+        identify(source, prefix="feature_extractor")
 
 
 def test_the_state_of_training_is_listed_and_not_kept():

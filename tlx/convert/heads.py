@@ -23,19 +23,19 @@ class FoundHead:
     """The head of a file: `table` reads it, and `tensors` has its tensors under the names of the table.
 
     `rows` are set where the head is not the published one; they name its modules in full, prefix included. `left` are
-    the tensors of a head that cannot be read, `reason` says why.
+    the tensors of a head that cannot be read, `fault` says why.
     """
 
     table: Table
     tensors: Mapping[str, Tensor]
     rows: tuple[Row, ...] = ()
     left: tuple[str, ...] = ()
-    reason: str = ""
+    fault: str = ""
 
     def describe(self) -> str:
         """Say what was taken for the head, where it is not the published one."""
         if not self.rows:
-            return self.reason
+            return f"left out ({self.fault}): give the base a new one" if self.left else ""
         names = ", ".join(row.source for row in self.rows)
         between = ", with ReLU between them" if len(self.rows) > 1 else ""
         return f"read from {names}{between}, after {self.table.pool!r} pooling"
@@ -62,8 +62,7 @@ def find_head(
     taken = {tensor.name for ends in modules.values() for tensor in ends.values()}
     tensors = {name: tensor for name, tensor in named.tensors.items() if tensor.name not in taken}
     if fault:
-        reason = f"of a head that tlx cannot read ({fault}): give the base a new one"
-        return FoundHead(replace(table, rows=base, hidden=()), tensors, left=tuple(sorted(taken)), reason=reason)
+        return FoundHead(replace(table, rows=base, hidden=()), tensors, left=tuple(sorted(taken)), fault=fault)
     made = replace(table, rows=(*rows, *base), hidden=hidden, pool=head_pool(source) or pool)
     tensors |= {f"{name}{table.separator}{end}": t for name, ends in modules.items() for end, t in ends.items()}
     return FoundHead(made, tensors, rows)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlx.convert.names import is_dense, prefixes, with_dot
+from tlx.convert.names import check_prefix, is_dense, prefixes, with_dot
 from tlx.convert.plan import Survey, beside, survey
 from tlx.convert.rules import KINDS, Table
 from tlx.convert.source import Source
@@ -42,9 +42,11 @@ def identify(source: Source, prefix: str | None = None, ignored: Sequence[str] =
     """Return the tables that a source fills, or else those that it fills in part, the best first.
 
     Nothing is read but names and shapes. Networks whose tables agree on the file (torchvision's ResNet and timm's) are
-    all returned, the older library first. `prefix` and `ignored` are as in `make_plan`.
+    all returned, the older library first. `prefix` and `ignored` are as in `make_plan`. Raise `WeightsError` for a
+    prefix that no name has.
     """
     load_installed()
+    check_prefix(source, prefix)
     left_out = {name for name in source.tensors if any(matches(pattern, name.replace(".", "/")) for pattern in ignored)}
     left_out |= {name for name in source.tensors if beside(name)}
     scored = {table.name: _score(source, table, prefix, left_out) for table in TABLES.values()}

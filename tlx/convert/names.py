@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,12 +63,32 @@ def with_dot(prefix: str) -> str:
     return prefix if prefix.endswith(".") or not prefix else f"{prefix}."
 
 
+def check_prefix(source: Source, prefix: str | None) -> None:
+    """Raise `WeightsError` where no name begins with a prefix, with those that end as it does."""
+    start = with_dot(prefix or "")
+    if source.layers or not prefix or any(name.startswith(start) for name in source.tensors):
+        return
+    inside = sorted({name[: at + len(start)] for name in source.tensors if (at := name.find(f".{start}") + 1)})
+    hint = f"did you mean {quote(inside, 4)}?" if inside else f"they are {quote(source.tensors, 6)}"
+    raise WeightsError(f"{source.path}: no name begins with --prefix {start!r}: {hint}")
+
+
+def container(copy: str, chosen: str) -> str:
+    """Return below what all is of a copy, seen from the chosen one: its prefix as far as the first part that differs.
+
+    >>> container("student.module.backbone.", "teacher.backbone."), container("ema.", "")
+    ('student.', 'ema.')
+    """
+    parts, others = copy.split("."), chosen.split(".")
+    same = next((place for place, (a, b) in enumerate(zip(parts, others, strict=False)) if a != b), 0)
+    return with_dot(".".join(parts[: same + 1]))
+
+
 def _torch_names(source: Source, names: Sequence[str], expected: Collection[str], prefix: str | None) -> Named:
     """Find what stands before the names: each prefix under which most of the expected names are."""
+    check_prefix(source, prefix)
     within = with_dot(prefix or "")
     below = [name for name in names if name.startswith(within)]
-    if prefix is not None and not below:
-        raise WeightsError(f"{source.path}: no name begins with --prefix {within!r}{_hint(source, names, within)}")
     counts = Counter(start for name in below for start, rest in _splits(name) if rest in expected)
     most = max(counts.values(), default=0)
     copies = [start for start, count in counts.items() if 2 * count > most and start.startswith(within)]
@@ -88,12 +108,6 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
         at = name.find(".", at) + 1
         if not at:
             return
-
-
-def _hint(source: Source, names: Iterable[str], prefix: str) -> str:
-    """Suggest prefixes that end as the given one does, or else say what names there are."""
-    inside = sorted({name[: at + len(prefix)] for name in names if (at := name.find(f".{prefix}") + 1)})
-    return f": did you mean {quote(inside, 4)}?" if inside else f": they are {quote(source.tensors, 6)}"
 
 
 def prefixes(names: Collection[str], anchors: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tlx.convert.heads import find_head
-from tlx.convert.names import Expected, MatchedBy, Named, find_names
+from tlx.convert.names import Expected, MatchedBy, Named, container, find_names
 from tlx.convert.rules import Ignored, Row, Table, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.strangers import stranger
@@ -167,7 +167,9 @@ def survey(
     taken = {match.tensor.name for match in filled}
     names = {tensor.name: name for name, tensor in tensors.items()}
     paths = {name: path for path, (name, _) in expected.items()}
-    reasons = dict.fromkeys(own.left, own.reason) | dict.fromkeys(left_out, "as asked for")
+    reasons = dict.fromkeys(own.left, f"of a head that tlx cannot read ({own.fault})") | dict.fromkeys(
+        left_out, "as asked for"
+    )
     dropped, unused = [], []
     for tensor in source.tensors:
         if tensor not in taken:
@@ -227,8 +229,8 @@ def _unused(
 ) -> Unused | None:
     """Say why a tensor that fills no leaf is of no use, or None where nobody said so; `path` is its leaf's."""
     for copy in named.copies:
-        is_below_chosen = tensor.startswith(named.prefix) and len(named.prefix) >= len(copy)
-        if tensor.startswith(copy) and not is_below_chosen and (copy or tensor in paths):
+        below = container(copy, named.prefix)
+        if tensor in paths if not copy else tensor.startswith(below) and not named.prefix.startswith(below):
             return Unused(tensor, f"of the same network once more, under {copy!r}")
     rule = beside(tensor, (*table.ignored, *BESIDE))
     if rule:
