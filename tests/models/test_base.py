@@ -1,5 +1,6 @@
 import itertools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,3 +126,79 @@ def test_train_reaches_every_stage():
     kept = np.asarray(on) != 0
     assert 0 < kept.sum() < kept.size
     np.testing.assert_array_equal(np.asarray(on)[kept], 2 * np.asarray(images)[kept])
+
+
+# Flax's own layers as stages
+
+
+class Flag(nn.Module):
+    @nn.compact
+    def __call__(self, x, learning):
+        return x + 1 if learning else x
+
+
+class Options(nn.Module):
+    @nn.compact
+    def __call__(self, x, shift=None, *, is_training=True):
+        assert shift is None
+        return x + 1 if is_training else x
+
+
+class Fixed(nn.Module):
+    train: bool = False
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return x + 1 if train else x
+
+
+class Masked(nn.Module):
+    @nn.compact
+    def __call__(self, x, mask=None):
+        return x if mask is None else x * mask
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_stages_are_told_in_their_own_words_whether_they_train(remat):
+    layers = (nn.Sequential((nn.Conv(2, (3, 3)), nn.relu)), nn.BatchNorm(momentum=0.5), nn.LayerNorm(), nn.Dropout(1.0))
+    base = Base(tuple(Stage(f"s{number}", layer) for number, layer in enumerate(layers)), remat=remat)
+    x = jnp.arange(32.0).reshape(2, 4, 4, 1)
+    variables = base.init(jax.random.key(0), x)
+    kept = base.apply(variables, x)
+    assert np.abs(kept).max() > 0  # nothing is dropped, and no statistic is written
+    dropped, after = base.apply(variables, x, True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
+    assert not dropped.any()
+    assert np.abs(after["batch_stats"]["s1"]["mean"]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "trained"),
+    [
+        (Flag(), 1),
+        (Options(), 1),
+        (Fixed(), 1),
+        (Masked(), 0),
+        (nn.Dropout(1.0, deterministic=True), 0),
+        (nn.Sequential((nn.relu,)), 0),
+    ],
+    ids=["any flag", "by keyword", "field and argument", "no flag", "said by a field", "Sequential"],
+)
+def test_a_layer_is_called_as_its_signature_says(layer, trained):
+    base = Base((Stage("a", layer),))
+    assert [float(base.apply({}, jnp.zeros(1), train)[0]) for train in (False, True)] == [0, trained]
+
+
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        (nn.relu, "is no object of a Linen module"),
+        (nn.Dense, "is no object of a Linen module"),
+        ("conv", "'conv' is no object of a Linen module"),
+        (nn.Conv(2, [3, 3]), "Conv has a field that cannot be hashed"),
+        (nn.Sequential([nn.relu]), "give tuples for lists"),
+    ],
+    ids=["function", "class", "text", "list", "Sequential of a list"],
+)
+def test_a_layer_that_cannot_be_compiled_is_refused(layer, fault):
+    with pytest.raises(ConfigError, match=f"stage 'a': .*{fault}"):
+        Stage("a", layer)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tlx.convert.reference import OUTPUT, Reference
 from tlx.convert.rules import Table
+from tlx.models.base import call_layer
 from tlx.models.registry import ModelConfig, build_model
 from tlx.tree.paths import Tree
 
@@ -96,7 +97,7 @@ def verify(
 @functools.partial(jax.jit, static_argnums=0)
 def run_layer(layer: nn.Module, variables: Tree, x: jax.Array) -> Any:
     """Run a layer as in inference; of layers that are equal, as most of a ResNet's are, one is compiled."""
-    return layer.apply(variables, x)
+    return layer.apply(variables, x, False, method=call_layer)
 
 
 def variables_of(variables: Tree, *path: str) -> Tree:

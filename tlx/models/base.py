@@ -1,5 +1,6 @@
 """The staged base: a network as a chain of named stages that can run from any stage to any other."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,16 +8,19 @@ import flax.linen as nn
 import jax
 
 from tlx.errors import ConfigError, suggestion
+from tlx.models.frozen import INFERENCE
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import quote
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One link of the chain: a name, and a Linen module called as `layer(x, train) -> x`.
+    """One link of the chain: a name, and a Linen module of one input and one output.
 
-    The name is part of paths, patterns and labels: a Python identifier, but not 'head', 'frozen' or an attribute of
-    `Base`. Raise `ConfigError` for another.
+    Any layer of Flax's serves, or one of your own. Where its `__call__` names `train`, `training`, `is_training`,
+    `deterministic` or `use_running_average`, it is told so whether it trains (`call_layer`). The name is part of paths,
+    patterns and labels: a Python identifier, but not 'head', 'frozen' or an attribute of `Base`. Raise `ConfigError`
+    for another, and for a layer that is no module or cannot be hashed.
     """
 
     name: str
@@ -25,6 +29,18 @@ class Stage:
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in ("head", FROZEN, "stages") or hasattr(Base, self.name):
             raise ConfigError(f"stage name {self.name!r} is reserved or not an identifier: use one such as 'conv1'")
+        if not isinstance(self.layer, nn.Module):
+            raise ConfigError(
+                f"stage {self.name!r}: {self.layer!r:.60} is no object of a Linen module: give one such as "
+                "nn.Dense(8), and nn.Sequential((nn.relu,)) for a function"
+            )
+        try:
+            hash(self.layer)
+        except TypeError as error:
+            raise ConfigError(
+                f"stage {self.name!r}: {type(self.layer).__name__} has a field that cannot be hashed, as JAX needs it: "
+                "give tuples for lists, such as nn.Sequential((nn.Dense(8), nn.relu))"
+            ) from error
 
 
 class Base(nn.Module):
@@ -65,7 +81,7 @@ class Base(nn.Module):
         """
         for name in self.span(after, until):
             layer = getattr(self, name)
-            x = _rematerialised(layer, x) if self.remat and train else layer(x, train)
+            x = _rematerialised(layer, x) if self.remat and train else call_layer(layer, x, train)
         return x
 
     def span(self, after: str | None = None, until: str | None = None) -> tuple[str, ...]:
@@ -82,10 +98,35 @@ class Base(nn.Module):
         return names[first:last]
 
 
+def call_layer(layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+    """Call a bound module, and tell it whether it trains in its own words, if it has any (`INFERENCE`).
+
+    A second argument of another name is given `train` where it has no default or a boolean one.
+
+    >>> nn.Dropout(0.5).apply({}, jax.numpy.ones(2), False, method=call_layer).tolist()
+    [1.0, 1.0]
+    """
+    others = list(inspect.signature(layer.__call__).parameters.values())[1:]
+    told = next((each for each in others if each.name in INFERENCE), None)
+    found: jax.Array
+    if told is not None and told.default is None and getattr(layer, told.name, None) is not None:
+        found = layer(x)  # a field says it, and excludes the argument (flax.linen.merge_param)
+    elif told is not None:
+        found = layer(x, **{told.name: not INFERENCE[told.name] if train else INFERENCE[told.name]})
+    elif others and others[0].kind is others[0].POSITIONAL_OR_KEYWORD and _may_be_a_flag(others[0]):
+        found = layer(x, train)
+    else:
+        found = layer(x)
+    return found
+
+
+def _may_be_a_flag(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty or isinstance(parameter.default, bool)
+
+
 @nn.remat
 def _rematerialised(layer: nn.Module, x: jax.Array) -> jax.Array:
-    found: jax.Array = layer(x, True)
-    return found
+    return call_layer(layer, x, True)
 
 
 def rematerialised(model: Any) -> Any:
