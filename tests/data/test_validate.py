@@ -22,7 +22,10 @@ from tlx.errors import DataError
 
 WRONG = {
     "fractions": ([0, 1, 0.05, 1], "row 2: label 0.05 is not a whole number, expected integers"),
-    "NaN": ([0, 1, float("nan"), 1], "row 2: label nan is not a whole number"),
+    "NaN": (
+        [0, 1, float("nan"), 1],
+        "label nan is not a whole number, expected integers; number the classes from 0: tlx",
+    ),
     "infinity": ([0, 1, 1, np.inf], "row 3: label inf is not a whole number"),
     "whole floats": ([0.0, 1.0, 0.0, 1.0], "row 0: label 0.0 is a float, expected integers; convert them with labels."),
     "booleans": ([False, True, False, True], "row 0: label False is a boolean"),
@@ -30,6 +33,9 @@ WRONG = {
     "a number as text": (["0", "1", "0", "1"], "row 0: label '0' is text"),
     "missing": ([0, None, 0, 1], "row 1: label None is missing"),
     "one-hot rows": ([[1, 0], [0, 1], [1, 0], [0, 1]], "for one-hot rows give labels.argmax(axis=1)"),
+    "several labels": ([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 0]], "give each image one class: tlx trains for one"),
+    "shares": ([[0.5, 0.5], [0, 1], [1, 0], [1, 0]], "give each image one class: tlx trains for one"),
+    "columns": ([[0], [1], [0], [1]], "give labels[:, 0]"),
     "negative": ([0, 1, -1, 1], "row 2: label -1 is negative"),
     "out of range": ([0, 1, 1, 2], "row 3: label 2 is out of range for 2 classes"),
     "beyond int32": ([0, 1, 1 << 32, 1], "row 2: label 4294967296 is out of range for 2 classes"),

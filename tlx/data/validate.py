@@ -36,7 +36,7 @@ def check_labels(
     """
     array = np.asarray(labels) if hasattr(labels, "dtype") else _numbers(labels, name, rows)
     if array.ndim != 1:
-        raise DataError(f"{name}: shape {array.shape}, expected (N,); for one-hot rows give labels.argmax(axis=1)")
+        raise DataError(f"{name}: shape {array.shape}, expected (N,); {_cure_of_rows(array)}")
     if array.dtype.kind not in "iu":
         array = _numbers(array, name, rows)
     wrong = array < 0 if classes is None else (array < 0) | (array >= classes)
@@ -86,7 +86,7 @@ def _fault(label: Any) -> str:
     if _is_whole(label):
         what, cure = "is a float", "convert them with labels.astype(int)"
     elif isinstance(label, (float, np.floating)):
-        what = "is not a whole number"
+        what, cure = "is not a whole number", f"{cure}: tlx trains classifiers, and no regression"
     elif isinstance(label, (bool, np.bool_)):
         what, cure = "is a boolean", "give 0 and 1"
     elif isinstance(label, (str, bytes)):
@@ -94,10 +94,20 @@ def _fault(label: Any) -> str:
     elif label is None:
         what = "is missing"
     else:
-        what, cure = f"is of type {type(label).__name__}", "for one-hot rows give labels.argmax(axis=1)"
+        rows = label if hasattr(label, "dtype") or isinstance(label, list | tuple) else ()
+        what, cure = f"is of type {type(label).__name__}", _cure_of_rows(np.asarray(rows, object)[None])
     plain = label.item() if isinstance(label, np.str_ | np.bytes_) else label
     value = " ".join((str(plain) if isinstance(plain, np.generic) else repr(plain)).split())
     return f"label {value:.60} {what}, expected integers; {cure}"
+
+
+def _cure_of_rows(rows: np.ndarray) -> str:
+    """Say what to give for rows of several numbers, (N, C)."""
+    if rows.ndim == 2 and rows.shape[1] == 1:
+        return "give labels[:, 0]"
+    if rows.ndim == 2 and ((rows == 0) | (rows == 1)).all() and (np.sum(rows == 1, axis=1) == 1).all():
+        return "for one-hot rows give labels.argmax(axis=1)"
+    return "give each image one class: tlx trains for one class an image, not for several labels"
 
 
 def check_label_texts(labels: Sequence[str], place: Callable[[int], str]) -> None:
