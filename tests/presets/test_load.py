@@ -79,6 +79,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(name, hint):
     assert stop.value.exit_code == 2
 
 
+def test_published_weights_are_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match=r"convert their file first \(tlx convert FILE FOLDER --arch keras/vgg16\)"):
+        tlx.export_weights("keras/vgg16", tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize("name", ["", "a" * 300, "nul\0", "/dev/null", "~", "../.."], ids=repr)
 def test_odd_names_are_refused_like_others(tmp_path, monkeypatch, name):
     (tmp_path / "a" / "b").mkdir(parents=True)

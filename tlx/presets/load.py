@@ -36,6 +36,11 @@ def find(name: str | Path) -> Path:
             return folder
     if os.path.isdir(path):
         raise ConfigError(f"{path}: neither a finished run nor an export ({CONFIG} is missing): name another folder")
+    if str(name) in published_names():
+        raise ConfigError(
+            f"{name} names published weights, of which this needs a folder: convert their file first (tlx convert FILE "
+            f"FOLDER --arch {name})"
+        )
     near = difflib.get_close_matches(str(name), [*preset_names(), *published_names()], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"no preset and no folder is called {str(name)!r}: {hint}tlx presets lists the presets")
