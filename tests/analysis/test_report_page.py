@@ -607,7 +607,7 @@ def test_how_to_use_it(make_page: MakePage) -> None:
     section = make_page(directory="it's mine").section("use")
     command, code = section.find("pre")
     assert command.text == "tlx predict 'it'\"'\"'s mine' photos/"
-    assert 'tlx.load("it\'s mine")' in code.text
+    assert code.text == 'import tlx print(tlx.predict(tlx.load("it\'s mine"), "photos/"))'
 
 
 def test_the_size_of_the_export(make_run: MakeRun) -> None:

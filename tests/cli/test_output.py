@@ -1,7 +1,10 @@
 """Tables keep names whole and stay within the terminal's width as long as names do."""
 
+from pathlib import Path
+
 import pytest
 
+from tlx.cli.finetune import _show as show_result
 from tlx.cli.output import print_facts, print_table
 
 NAMES = ["state_dict.module.layer1.0.conv1.weight", "b"]
@@ -96,3 +99,20 @@ def test_what_a_terminal_would_obey_is_shown(table):
 
 def test_an_empty_table_has_its_headers(table):
     assert table(80, "t", ("path", "n"), [], plain=True) == ["t", "path  n"]
+
+
+def test_a_phase_that_bettered_nothing_is_named(capsys):
+    phase = {"trainable": 5, "frozen": 3, "epochs": 2, "val_accuracy": 0.5, "seconds": 1.0, "best_epoch": 0}
+    data = {"labels_per_class": None, "source": "digits", "train": 8, "validation": 2, "test": 2}
+    result = {
+        "base": "cnn-mnist",
+        "data": data,
+        "phases": [{"name": "head", **phase}, {"name": "all", **phase}, {"name": "more", **phase, "best_epoch": 1}],
+        "scratch": None,
+        "test_accuracy": 0.5,
+        "run_dir": "run",
+        "seconds": 2.0,
+    }
+    show_result(result, Path("report.html"))
+    named = [line for line in capsys.readouterr().out.splitlines() if "bettered" in line]
+    assert named == ["phase all bettered validation in no epoch: the weights are those it began with"]

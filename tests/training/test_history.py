@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from toys import Recorder, Stopped, fit_toy, timeless
@@ -146,5 +147,8 @@ def test_damaged_metrics_are_refused(run, damage):
 
 def test_a_phase_s_record_is_a_line(fitted):
     done, _ = fitted
-    assert str(done.phases[0]).startswith("head: 1 epochs, 18 parameters trained, 290 frozen, val_accuracy 0.")
+    assert str(done.phases[0]).startswith("head: 1 epoch, 18 parameters trained, 290 frozen, val_accuracy 0.")
+    assert str(replace(done.phases[0], epochs=2, best_epoch=0)).startswith(
+        "head: 2 epochs, none better than its start, "
+    )
     assert repr(done).splitlines() == ["Fit(2 phases, 3 epochs)", *(f"  {phase}" for phase in done.phases)]

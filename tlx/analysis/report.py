@@ -30,13 +30,9 @@ _MOST_SKIPPED = 200  # bad images that are listed
 _COLOURS = 6  # of trainable labels, in the style sheet: .label-0 and on
 NOTHING = hashlib.sha256().hexdigest()  # what older runs recorded where nothing was hashed
 USAGE = """\
-import numpy as np
 import tlx
 
-model, images = tlx.load({run}), tlx.data.Pictures(["photos/"])
-parts = tlx.training.probabilities(model.model, model.variables, images, model.preprocess)
-for path, row in zip(images.names, np.concatenate(list(parts))):
-    print(path, model.classes[row.argmax()], f"{{row.max():.1%}}")"""
+print(tlx.predict(tlx.load({run}), "photos/"))"""
 _QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
 
 

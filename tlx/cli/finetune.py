@@ -352,6 +352,9 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
         ],
         optional=("frozen", "epochs", "seconds"),
     )
+    for phase in result["phases"][1:]:
+        if phase.get("best_epoch") == 0:
+            print(f"phase {phase['name']} bettered validation in no epoch: the weights are those it began with")
     scratch = [f"from scratch {percent(result['scratch_accuracy'])}"] if result["scratch"] else []
     print_facts(["test accuracy", f"transferred {percent(result['test_accuracy'])}", *scratch])
     print_facts([f"run {result['run_dir']}", f"report {report}", f"{result['seconds']:.0f} s"])

@@ -55,7 +55,10 @@ def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> C
         if "train" in others.parameters:  # and so 'validation', the next one
             pairs = ((each.train, each.validation) if isinstance(each, Data) else (each,) for each in rest)
             rest = tuple(part for pair in pairs for part in pair)
-        given = others.bind(*rest, **options).arguments
+        try:
+            given = others.bind(*rest, **options).arguments
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}() {error}") from None
         variables = first if isinstance(first, whole) else first.variables
         if "classes" in others.parameters and hasattr(first, "classes"):
             given.setdefault("classes", first.classes)

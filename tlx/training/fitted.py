@@ -30,7 +30,8 @@ class Fit:
 
     def __repr__(self) -> str:
         epochs = sum(phase.epochs for phase in self.phases)
-        return "\n  ".join([f"Fit({len(self.phases)} phases, {epochs} epochs)", *map(str, self.phases)])
+        phases = f"{len(self.phases)} phase{'s' if len(self.phases) != 1 else ''}"
+        return "\n  ".join([f"Fit({phases}, {epochs} epoch{'s' if epochs != 1 else ''})", *map(str, self.phases)])
 
 
 def check_continues(fit: Fit, phase: Phase) -> None:

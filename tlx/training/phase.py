@@ -69,8 +69,9 @@ class PhaseRecord:
         counts = f"{self.trainable:,} parameters trained, {self.frozen:,} frozen"
         scored = {"val_accuracy": self.val_accuracy, "val_loss": self.val_loss}
         scores = "".join(f", {name} {value:.4f}" for name, value in scored.items() if value is not None)
-        epochs = f"{self.epochs} epochs" + (f", the best {self.best_epoch}" if self.best_epoch is not None else "")
-        return f"{self.name}: {epochs}, {counts}{scores}"
+        epochs = f"{self.epochs} epoch{'s' if self.epochs != 1 else ''}"
+        best = {None: "", 0: ", none better than its start"}.get(self.best_epoch, f", the best {self.best_epoch}")
+        return f"{self.name}: {epochs}{best}, {counts}{scores}"
 
 
 @dataclass(frozen=True)
