@@ -101,3 +101,16 @@ def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
         near = suggestion(value, choices)
         hint = f"{near} Use" if near else ": use"
         raise ConfigError(f"unknown {field} {value!r}{hint} one of {', '.join(map(repr, choices))}")
+
+
+def check_flags(**flags: object) -> None:
+    """Raise `ConfigError` for a value that is neither True nor False: any text, "never" too, would count as true.
+
+    >>> check_flags(resume=True)
+    >>> check_flags(compare_scratch="never")
+    Traceback (most recent call last):
+    tlx.errors.ConfigError: compare_scratch: 'never' is neither True nor False
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}: {value!r:.60} is neither True nor False")

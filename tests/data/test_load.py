@@ -1,4 +1,5 @@
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -118,6 +119,14 @@ def test_a_missing_path_is_a_data_error(tmp_path, refuses):
             load_data(f"{kind}:{tmp_path}/no/no")
         with refuses(DataError, f"say {kind}:"):
             load_data(f"{kind}:")
+
+
+def test_a_folder_may_be_a_path_and_what_is_loaded_can_be_pickled(tmp_path):
+    write_classes(tmp_path, {"cat": 10, "dog": 10})
+    data = load_data(tmp_path)
+    assert data.spec == load_data(str(tmp_path)).spec
+    copied = pickle.loads(pickle.dumps(data))
+    assert (copied.train[0]["image"] == data.train[0]["image"]).all()
 
 
 def test_a_home_directory_is_found(tmp_path, monkeypatch):

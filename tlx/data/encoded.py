@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -58,6 +59,10 @@ class EncodedSource:
         return tuple(hashlib.sha256(self.read(i)).digest() for i in range(len(self)))
 
 
+def _read_file(paths: Sequence[str], index: int) -> bytes:
+    return read_content(paths[index])
+
+
 def picture_files(paths: Sequence[str], labels: Any, classes: Sequence[str]) -> EncodedSource:
     """Build a source of picture files.
 
@@ -65,4 +70,4 @@ def picture_files(paths: Sequence[str], labels: Any, classes: Sequence[str]) -> 
     2
     """
     paths = tuple(paths)
-    return EncodedSource(lambda index: read_content(paths[index]), paths, labels, classes)
+    return EncodedSource(functools.partial(_read_file, paths), paths, labels, classes)

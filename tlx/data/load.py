@@ -35,7 +35,7 @@ from tlx.files import home
 
 
 def load_data(
-    source: str = "digits",
+    source: str | os.PathLike[str] = "digits",
     *,
     seed: int = 0,
     labels_per_class: int | None = None,
@@ -75,6 +75,7 @@ def load_data(
     >>> len(data.train), len(data.validation), len(data.test)
     (50, 50, 539)
     """
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
     splits = (train_split, validation_split, test_split)
     spec = DataSpec(source, seed, labels_per_class, validation, test, *splits, skip_bad, empty_classes)
     name, where = kind_of(source)

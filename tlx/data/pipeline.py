@@ -13,7 +13,7 @@ from tlx.data.augment import Augment, generator_of
 from tlx.data.files import shown
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, in_memory, labels_of, names_of, take
-from tlx.errors import ConfigError, DataError
+from tlx.errors import ConfigError, DataError, check_flags
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,6 +117,7 @@ class Feed:
 
     def __post_init__(self) -> None:
         steps_per_epoch(0, self.batch_size)  # checks it
+        check_flags(shuffle=self.shuffle, balanced=self.balanced, pad=self.pad)
         if self.seed < 0:
             raise ConfigError(f"seed: {self.seed} is negative; give an integer of 0 or more")
         if self.balanced and not self.shuffle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -109,11 +109,15 @@ def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:
     rows = [row for row, found in enumerate(seen) if not found.fault]
     names = [source.names[row] for row in rows]
     kept = EncodedSource(
-        lambda index: source.read(rows[index]), names, source.labels[np.array(rows, int)], source.classes
+        functools.partial(_read_row, source.read, rows), names, source.labels[np.array(rows, int)], source.classes
     )
     kept.digests = tuple(seen[row].digest for row in rows)
     kept.shapes = np.array([seen[row].shape for row in rows], np.int32).reshape(-1, 3)
     return kept
+
+
+def _read_row(read: Callable[[int], bytes], rows: Sequence[int], index: int) -> bytes:
+    return read(rows[index])
 
 
 def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import optax
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_flags
 from tlx.optim.brief import brief
 from tlx.optim.schedules import Schedule, build_schedule, check_fraction, check_not_negative, check_positive
 from tlx.tree.labels import FROZEN
@@ -29,6 +29,7 @@ class Sgd:
 
     def __post_init__(self) -> None:
         check_fraction(self, momentum=self.momentum)
+        check_flags(nesterov=self.nesterov)
 
     def transform(self) -> optax.GradientTransformation:
         return optax.trace(self.momentum, nesterov=self.nesterov)

@@ -38,6 +38,12 @@ def save(pretrained: Pretrained, path: str | Path) -> Path:
     """
     from safetensors.numpy import save as to_safetensors
 
+    if not isinstance(pretrained, Pretrained):
+        raise ConfigError(
+            f"pretrained: {type(pretrained).__name__}, expected a tlx.Pretrained: a run's is run.load(), a fit's "
+            "dataclasses.replace(pretrained, variables=fit.variables)"
+        )
+
     def write(file: Path) -> dict[str, Any]:
         _check_types(pretrained)
         leaves = {name: np.asarray(leaf, order="C") for name, leaf in flatten(pretrained.variables).items()}

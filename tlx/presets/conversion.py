@@ -23,7 +23,7 @@ from tlx.convert.tables import table_of
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.data.preprocess import Preprocess
-from tlx.errors import ConfigError, WeightsError
+from tlx.errors import ConfigError, WeightsError, check_flags
 from tlx.files import home, write_json
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.presets.arch import Arch, arch_named, arch_of_file
@@ -101,6 +101,8 @@ def convert_weights(
     file that does not fit or cannot be read, and where the networks differ; `UnsafeFileError`; `ConfigError`;
     `StorageError`.
     """
+    check_flags(head=head, use_hub_config=use_hub_config)
+    check_flags(allow_nonfinite=allow_nonfinite, allow_negative_variance=allow_negative_variance)
     dest = _named(home(dest))
     check_free(dest)
     if compare and fresh:
@@ -263,6 +265,7 @@ def export_weights(
     the source's types, but for those that were rounded. Raise `ConfigError` where `to` has no such network, or the file
     exists; `WeightsError` for a damaged folder.
     """
+    check_flags(head=head)
     folder, dest = find(source), _named(home(dest))
     if dest.exists():
         raise ConfigError(f"{dest}: is already there: name another file")

@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_flags
 from tlx.files import home
 from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
@@ -67,6 +67,9 @@ def load(
     >>> load("cnn-mnist", until="conv2").classes
     ()
     """
+    if not isinstance(name, str | os.PathLike):
+        raise ConfigError(f"name: {type(name).__name__}, expected a name or a folder; a run's model is run.load()")
+    check_flags(head=head)
     if is_published(name):
         found = load_published(str(name), weights, until=until, head=head)
     elif weights is not None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlx import hosts
 from tlx.data import Data, Preprocess, Source, Subset, batches, check_shapes
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_flags
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.memory import Memory
@@ -112,6 +112,7 @@ def estimate(
     if hosts.count() > 1:
         raise ConfigError("an estimate is made by one process: leave coordinator, processes and process out")
     keep_programs()
+    check_flags(keep_head=keep_head)
     start = base if keep_head else base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)
     check_shapes(data, start.preprocess)

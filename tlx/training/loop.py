@@ -16,7 +16,7 @@ from tlx.data.augment_function import AugmentFunction, as_augment
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, check_source
-from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError
+from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError, check_flags
 from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
@@ -112,6 +112,7 @@ def fit(
     [('head', 1), ('all', 2), ('all', 3)]
     """
     keep_programs()
+    check_flags(progress=progress)
     earlier = variables if isinstance(variables, Fit) else None
     check_phases(recipe)
     if earlier is not None:
@@ -197,6 +198,7 @@ def make_task(
 ) -> tuple[Task, ActivationCache]:
     """Put together what `fit` was given, and the cache of its activations; raise as it does before the first step."""
     check_phases(recipe)
+    check_flags(balanced=balanced, remat=remat)
     check_source(train, "train")
     if validation is not None:
         check_source(validation, "validation")

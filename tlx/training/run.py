@@ -15,7 +15,7 @@ from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, check_shapes, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.data.augment_function import as_augment
-from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice
+from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice, check_flags
 from tlx.files import home, write_json
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
@@ -218,6 +218,8 @@ def finetune(
         raise ConfigError(f"base: {base!r:.80} is no tlx.Pretrained: give what tlx.load returns")
     if not isinstance(data, Data):
         raise ConfigError(f"data: {data!r:.80} is no tlx.Data: give what tlx.load_data returns")
+    check_flags(keep_head=keep_head, balanced=balanced, remat=remat, compare_scratch=compare_scratch)
+    check_flags(resume=resume, progress=progress)
     check_phases(recipe)
     keep_programs()
     out, loss, augment = home(out), as_loss(loss), as_augment(augment) or None
