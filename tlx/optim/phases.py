@@ -36,7 +36,10 @@ class Phase:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise ConfigError(f"phase {self.name!r}: epochs must be at least 1, not {self.epochs}")
+            raise ConfigError(
+                f"phase {self.name!r}: epochs must be at least 1, not {self.epochs}: leave the phase out; the recipe "
+                "probe trains the head alone, full the head with the base"
+            )
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"phase {self.name!r}: patience must be at least 1, not {self.patience}")
         check_choice("monitor", self.monitor, get_args(Monitor))
