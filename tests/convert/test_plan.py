@@ -199,6 +199,15 @@ def test_the_state_of_training_is_listed_and_not_kept():
     }
 
 
+def test_an_average_of_weights_may_stand_beside_its_counter():
+    def average(tensors):
+        tensors["n_averaged"] = lazy("n_averaged", (), "int64")
+
+    source = changed(renamed(source_of(CIFAR), lambda name: f"module.{name}"), average)
+    reasons = {unused.source: unused.reason for unused in make_plan(source, CIFAR).ignored}
+    assert "a counter of averaged models" in reasons["n_averaged"]
+
+
 KERAS = ("keras/vgg16", "keras/resnet50", "keras/inception_v3", "keras/xception", "keras/mobilenet_v2")
 
 

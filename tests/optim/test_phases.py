@@ -14,6 +14,10 @@ GROUP = Group(Cosine(0.1, warmup=2), Sgd(nesterov=True), weight_decay=0.5)
     [
         ({"epochs": 0}, "phase 'head': epochs must be at least 1, not 0"),
         ({"epochs": -3}, "epochs must be at least 1, not -3"),
+        ({"epochs": 1.5}, "epochs must be a whole number, not 1.5"),
+        ({"epochs": True}, "epochs must be a whole number, not True"),
+        ({"epochs": None}, "epochs must be at least 1, not None"),
+        ({"patience": "3"}, "patience must be a whole number, not '3'"),
         ({"patience": 0}, "phase 'head': patience must be at least 1, not 0"),
         (
             {"monitor": "loss"},

@@ -327,6 +327,8 @@ WARM = Phase("warm", 1, (("**", "all"),), {"all": Group(Cosine(0.1, warmup=50))}
         ({"batch_size": 51}, DataError, "50 training images are fewer than a batch of 51"),
         ({"batch_size": 0}, ConfigError, "batch_size: 0"),
         ({"seed": -1}, ConfigError, "seed must be at least 0"),
+        ({"seed": 1.5}, ConfigError, r"seed must be .*, not 1\.5"),
+        ({"allow": "data_sha256"}, ConfigError, "allow: 'data_sha256' is one string"),
         ({"seed": 1 << 70}, ConfigError, "seed must be at least 0"),
         ({"hidden": (0,)}, ConfigError, "sizes must be positive"),
         ({"dropout": 1.0}, ConfigError, "dropout"),

@@ -19,6 +19,7 @@ from tlx.tree.paths import quote, select
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 BESIDE = (  # what stands beside a model's weights
     Ignored(r"(.*\.)?num_batches_tracked", "a counter of batches, of no use in inference"),
+    Ignored(r"(.*\.)?n_averaged", "a counter of averaged models, of no use in inference"),  # of swa_utils.AveragedModel
     Ignored(
         r"(optimizer|opt|optim|optimizers|optimizer_states?|optimizer_state_dict)\..*",
         "the state of an optimizer",

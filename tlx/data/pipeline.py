@@ -118,8 +118,8 @@ class Feed:
     def __post_init__(self) -> None:
         steps_per_epoch(0, self.batch_size)  # checks it
         check_flags(shuffle=self.shuffle, balanced=self.balanced, pad=self.pad)
-        if self.seed < 0:
-            raise ConfigError(f"seed: {self.seed} is negative; give an integer of 0 or more")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"seed: {self.seed!r} is not an integer of 0 or more")
         if self.balanced and not self.shuffle:
             raise ConfigError("balanced: examples are drawn from the classes at random; say shuffle=True, too")
         workers = self.workers

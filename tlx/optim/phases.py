@@ -35,7 +35,11 @@ class Phase:
     __repr__ = brief
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
+        for name in ("epochs", "patience"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | None):
+                raise ConfigError(f"phase {self.name!r}: {name} must be a whole number, not {value!r:.40}")
+        if self.epochs is None or self.epochs < 1:
             raise ConfigError(
                 f"phase {self.name!r}: epochs must be at least 1, not {self.epochs}: leave the phase out; the recipe "
                 "probe trains the head alone, full the head with the base"

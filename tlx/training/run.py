@@ -225,8 +225,10 @@ def finetune(
     out, loss, augment = home(out), as_loss(loss), as_augment(augment) or None
     mix, cache = mix or None, cache or Cache()
     placement = (parallel or Parallel()).placement()
-    if not 0 <= seed < 1 << 32:
-        raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 32:
+        raise ConfigError(f"seed must be at least 0 and under 2**32, not {seed!r}")
+    if isinstance(allow, str):
+        raise ConfigError(f"allow: {allow!r} is one string; write ({allow!r},)")
     batch_size = default_batch_size(len(data.train), accumulate) if batch_size is None else batch_size
     check_data(data, batch_size)
     check_shapes(data, preprocess or base.preprocess)
