@@ -56,6 +56,15 @@ def test_names_that_keras_made_up_do_not_hide_it(name):
     assert names(with_numbered_layers(as_keras_3(source_of(TABLES[name]), TABLES[name]), TABLES[name], 94)) == [name]
 
 
+def test_names_that_keras_made_up_are_no_sign_where_a_shape_differs():
+    table = TABLES["keras/vgg19"]
+    numbered = with_numbered_layers(as_keras_3(source_of(table), table), table, 94)
+    assert names(numbered) == ["keras/vgg19"]
+    kernel = next(name for name in numbered.tensors if name.startswith("conv2d"))
+    other = changed(numbered, lambda tensors: tensors.update({kernel: lazy(kernel, (3, 3, 3, 16))}))
+    assert names(other) == []
+
+
 @pytest.mark.parametrize("name", ["keras/vgg16", "keras/vgg19"])
 def test_a_head_made_for_another_size_does_not_hide_it(name):
     found = identify(source_of(TABLES[name]))

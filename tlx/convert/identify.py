@@ -16,6 +16,7 @@ from tlx.tree.paths import matches
 from tlx.tree.summary import stage_of
 
 MAX_MODULES = 5_000  # more than any network of the tables has
+_MADE_UP = re.compile(r"(conv2d|depthwise_conv2d|separable_conv2d|batch_normalization|dense)(_\d+)?")  # by Keras
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ def identify(source: Source, prefix: str | None = None, ignored: Sequence[str] =
                 surveyed = survey(source, TABLES[name], prefix=prefix, ignored=ignored)
             except WeightsError:
                 continue
-            found += [_candidate(surveyed)] if len(surveyed.plan.matches) > len(surveyed.unused) else []
+            candidate = _candidate(surveyed)
+            if candidate.misfits and source.layers and all(_MADE_UP.fullmatch(each.name) for each in source.layers):
+                continue  # the layers of any network are called so
+            found += [candidate] if len(surveyed.plan.matches) > len(surveyed.unused) else []
     complete = [candidate for candidate in found if candidate.is_complete]
     shortest = min((len(candidate.prefixes[0]) for candidate in complete), default=0)  # 'features.' may be of the names
     complete = [candidate for candidate in complete if len(candidate.prefixes[0]) == shortest]
