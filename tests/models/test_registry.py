@@ -7,7 +7,7 @@ import pytest
 from cases import assert_same_bits
 
 from tlx.errors import ConfigError
-from tlx.models import ARCHITECTURES, ModelConfig, build_model, init_variables
+from tlx.models import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables
 
 CONFIG = ModelConfig("mlp", classes=3, input_shape=(4, 5, 2), hidden=(6, 7), pool="flatten", dropout=0.25)
 
@@ -92,3 +92,10 @@ def test_pictures_too_small_for_the_cnn_are_refused(pool):
     config = ModelConfig("cnn", classes=10, input_shape=(8, 8, 1), pool=pool)
     with pytest.raises(ConfigError, match="use larger pictures"):
         init_variables(config)
+
+
+def test_the_file_of_a_builder_is_named_where_there_is_one():
+    names: dict = {"__name__": None}
+    exec("def build(): ...", names)  # as a notebook's extension may
+    assert Architecture(names["build"], (8, 8, 3), "average").file == ""
+    assert Architecture(test_each_kind_of_architecture_builds_and_runs, (8, 8, 3), "average").file == "test_registry.py"

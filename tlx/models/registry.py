@@ -67,7 +67,7 @@ class Architecture:
     def file(self) -> str:
         """The name of the file that defines `build`, or of its module where that has no file."""
         function = getattr(self.build, "func", self.build)  # of a functools.partial
-        module = getattr(function, "__module__", "")
+        module = getattr(function, "__module__", None) or ""
         return Path(getattr(sys.modules.get(module), "__file__", None) or module).name
 
 
