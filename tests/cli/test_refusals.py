@@ -53,7 +53,7 @@ QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--comp
         (["evaluate", "cnn-mnist"], "--data"),
         (["evaluate", "nowhere"], "nowhere"),
         (["inspect", "nowhere"], "tlx presets lists the presets"),
-        (["predict", "cnn-mnist"], "no pictures"),
+        (["predict", "cnn-mnist"], "no images"),
         (["predict", "cnn-mnist", "a.png", "--top", 0], "--top"),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_head_for_one_size_must_come_off_first():
 
 
 def test_no_channels_are_refused(mlp):
-    with pytest.raises(ConfigError, match="sizes must be positive"):
+    with pytest.raises(ConfigError, match="input_shape: sizes must be"):
         mlp.with_input(channels=0)
 
 
