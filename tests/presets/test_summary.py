@@ -64,7 +64,7 @@ def test_a_damaged_run_is_refused(run, content):
 
 def test_a_file_is_summarised_from_its_header():
     summary, more = summarize_file(PRESETS / "cnn-mnist" / "model.safetensors")
-    assert more == {"format": "safetensors", "looks_like": []}
+    assert more == {"format": "safetensors", "looks_like": [], "stranger": None}
     assert summary.totals() == {"total": 93_322, "base": 55_744, "head": 37_578, "trainable": 93_322, "frozen": 0}
     assert {row.path for row in summary.rows} >= {"base/conv1/kernel", "head/logits/bias"}
     assert {row.stage for row in summary.rows} == {"conv1", "conv2", "conv3", "head"}

@@ -210,7 +210,7 @@ def test_one_l2_needs_no_validation(base, data):
         ({"shots": (0,)}, ConfigError, "integers of 1 or more"),
         ({"shots": (1, 1)}, ConfigError, "twice"),
         ({"draws": 0}, ConfigError, "draws=0"),
-        ({"method": "sgd"}, ConfigError, "method: 'sgd'"),
+        ({"method": "sgd"}, ConfigError, "unknown method 'sgd'"),
         ({"scale": "none"}, ConfigError, "scale"),
         ({"l2": ()}, ConfigError, "l2"),
     ],

@@ -10,16 +10,18 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlx.cli import large_pages
 from tlx.cli.imports import import_named, named_imports
 from tlx.cli.memory import check_limit, is_out_of_memory, out_of_memory
-from tlx.cli.options import Command, nearest, parse
 from tlx.cli.streams import drop_output, repair_streams
 from tlx.errors import ConfigError, StorageError, TlxError
 from tlx.progress import doing, lines
 from tlx.stop import SIGNALS, within_import
+
+if TYPE_CHECKING:
+    from tlx.cli.options import Command
 
 COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
 MEANT = {
@@ -121,6 +123,8 @@ def _run(arguments: list[str]) -> int:
 
         print(f"tlx {__version__}")
         return 0
+    from tlx.cli.options import nearest, parse  # imports tyro, which is to find the handlers of `entry`
+
     if name not in COMMANDS:
         meant = f", did you mean {MEANT[name]}?" if name in MEANT else nearest(name, COMMANDS, cutoff=0.5)
         raise ConfigError(f"unknown command {name!r}{meant}: the commands are {', '.join(COMMANDS)}")
@@ -134,7 +138,7 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _command(name: str) -> type[Command]:
+def _command(name: str) -> "type[Command]":
     module = import_module(f"tlx.cli.{name}")
     found: type[Command] = getattr(module, name.capitalize())
     return found
