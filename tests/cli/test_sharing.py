@@ -62,12 +62,12 @@ def test_the_python_of_the_report_runs(run_dir, tmp_path, monkeypatch, capsys):
     from html import unescape
 
     page = tlx.write_report(run_dir).read_text(encoding="utf-8")
-    (code,) = re.findall(r"<code>(import numpy.*?)</code>", page, re.DOTALL)
+    (code,) = re.findall(r"<code>(import tlx.*?)</code>", page, re.DOTALL)
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "photos/a.png")
     (tmp_path / run_dir.name).symlink_to(run_dir)
     monkeypatch.chdir(tmp_path)
     exec(unescape(code), {})
-    path, label, share = capsys.readouterr().out.split()
-    assert (path, share[-1]) == ("photos/a.png", "%")
-    assert label in tlx.load(run_dir).classes
+    printed = capsys.readouterr().out
+    assert "photos/a.png" in printed
+    assert any(label in printed for label in tlx.load(run_dir).classes)
