@@ -256,6 +256,7 @@ UNREAD_FILES = {
     "m.caffemodel": (b"\n\x05VGG16", "Caffe"),
     "yolo.weights": (bytes(4) + b"\2" + bytes(15), "Darknet"),
     "m.xml": (b'<?xml version="1.0"?>\n<net name="m" version="11">', "OpenVINO"),
+    "model.json": (b'{"format": "layers-model", "modelTopology": {"keras_version": "2.4"}}', "TensorFlow.js"),
     "m.joblib": (pickle.dumps({"w": [1.0]}), "joblib"),
 }
 

@@ -1,5 +1,6 @@
 """Files are fetched whole, checked and once, whatever a server on this computer does to them."""
 
+import contextlib
 import errno
 import functools
 import gzip
@@ -560,6 +561,22 @@ def test_what_comes_too_slowly_is_given_up_and_gone_on_from(server, monkeypatch,
     server.answer = Handler.serve
     assert fetch(Url(server.url, sha256=SHA256)).read_bytes() == BODY
     assert int(server.ranges()[-1].removeprefix("bytes=").rstrip("-")) > kept
+
+
+def test_headers_that_come_too_slowly_are_given_up(server, monkeypatch):
+    monkeypatch.setattr(transfer, "HEADERS", 0.1)
+
+    def answer(handler):
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\nServer: " + bytes(50 * [97]):
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+
+    server.answer = answer
+    refused(DownloadError, Url(server.url, sha256=SHA256), "no whole answer came in 0 s", "3 attempts")
+    server.answer = Handler.serve
+    assert fetch(Url(server.url, sha256=SHA256)).read_bytes() == BODY
 
 
 def test_without_a_network_the_failure_is_quick_short_and_says_what_to_do(server, caplog):

@@ -364,3 +364,12 @@ def test_image_processors_are_read(content, expected):
 def test_an_image_that_a_squashing_network_sees():
     cfg = JsonFile(Path("config.json"), {**CFG, "crop_mode": "squash", "crop_pct": 1})
     assert described_preprocess(cfg).value.resize is None
+
+
+def test_a_card_says_where_the_preprocessing_is_not_quite_the_published_one():
+    source = source_of(TABLE, config_for(TABLE, channels=4))
+    made = describe(arch_named("torchvision/resnet18"), tlx.convert.make_plan(source, TABLE), source)
+    assert made.card["preprocessing"].endswith(
+        "torchvision/resnet18.imagenet1k_v1, mean and std averaged for 4 channels"
+    )
+    assert made.preprocess.mean == (sum((0.485, 0.456, 0.406)) / 3,) * 4

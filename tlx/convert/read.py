@@ -54,6 +54,8 @@ def open_weights(path: str | os.PathLike[str]) -> Source:
     if head.startswith(LEGACY_MAGIC):
         return read_torch_legacy(file)
     if head.lstrip().startswith(b"{") and b"\0" not in head[:8]:  # a header of 123 bytes begins with a brace, too
+        if unread_file("", head):
+            raise _not_weights(file, head)
         return read_safetensors_index(file)
     if head[8:9] == b"{":
         return read_safetensors(file)

@@ -108,6 +108,13 @@ UNREAD = (
         rb"\x00{4}[\x01\x02]\x00{7}",
     ),
     Unread("an OpenVINO model", "convert the file that it was made from", (), rb"<\?xml[^>]*>\s*<net "),
+    Unread(
+        "a TensorFlow.js model",
+        "convert the Keras model that it was made from, or tensorflowjs_converter --input_format tfjs_layers_model "
+        "--output_format keras model.json model.h5",
+        head=rb'\s*\{.*"(modelTopology|weightsManifest)"',
+        inside=r"group1-shard\d+of\d+(\.bin)?",
+    ),
     Unread("a TensorRT engine", "convert the file that it was made from", (".engine", ".plan", ".trt")),
     Unread(
         "a model of scikit-learn or joblib",

@@ -78,10 +78,14 @@ def describe(known: Arch, plan: Plan, source: Source, stated: Stated = UNSTATED)
     own_head = config.classes in (0, len(known.classes)) and not plan.head_rows and not fresh_head
     is_published = own_head and not known.assumed
     preprocess = stated.preprocess or known.seen
+    fitted = fit_preprocess(preprocess, config.input_shape)
+    averaged = "" if fitted.mean == preprocess.mean else f", mean and std averaged for {fitted.channels} channels"
     card: dict[str, Any] = {
         "description": f"{source.path.name} ({source.format}), converted by the table {plan.table.name}",
         "source": known.name if is_published else source.path.name,
-        "preprocessing": stated.preprocess_by or f"{'assumed to be that' if known.assumed else 'that'} of {known.name}",
+        "preprocessing": (
+            stated.preprocess_by or f"{'assumed to be that' if known.assumed else 'that'} of {known.name}{averaged}"
+        ),
     }
     if is_published:
         card |= known.card
@@ -90,7 +94,7 @@ def describe(known: Arch, plan: Plan, source: Source, stated: Stated = UNSTATED)
         names, card["class names"] = stated.classes, stated.classes_by
     names = names or _numbered(config.classes)
     name = known.name if is_published else source.path.stem
-    return Pretrained(name, config, {}, fit_preprocess(preprocess, config.input_shape), names, card)
+    return Pretrained(name, config, {}, fitted, names, card)
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -1,13 +1,16 @@
 """Bring the bytes of a URL into a file that an interruption leaves behind for the next attempt."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
+import queue
 import re
 import shutil
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -21,6 +24,7 @@ ATTEMPTS = 3
 ATTEMPTS_TO_CONNECT = 2  # where there is no network, the next attempt seldom finds one
 WAIT = 1.0  # seconds before the second attempt, and twice as long before each further one
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two packets
+HEADERS = 60.0  # seconds until the last header
 STALL = 30.0  # seconds in which at least LEAST_RATE bytes for each must come
 LEAST_RATE = 1000
 MOST_REDIRECTS = 10
@@ -195,7 +199,8 @@ class _Attempt:
             own = self.headers if urlsplit(url).netloc == urlsplit(self.url).netloc else {}
             request = session.prepare_request(requests.Request("GET", url, headers={**own, **headers}))
             settings = session.merge_environment_settings(url, {}, True, None, None)
-            self.response = response = session.get_adapter(url).send(request, timeout=TIMEOUT, **settings)
+            send = functools.partial(session.get_adapter(url).send, request, timeout=TIMEOUT, **settings)
+            self.response = response = _within(HEADERS, send, f"no whole answer came in {HEADERS:.0f} s")
             if not response.is_redirect:
                 return response
             check_redirect(self.url, url, response.headers["Location"])
@@ -277,6 +282,30 @@ class _Attempt:
         self.offset, self.total = 0, self.size or announced
         os.truncate(self.partial, 0)  # and what is open to append goes on from there
         write_json(_record(self.partial), {"url": self.url, "validator": _validator(headers), "total": self.total})
+
+
+def _within(seconds: float, call: Callable[[], Any], trouble: str) -> Any:
+    """Return what a call returns, or raise `_Interrupted` after some seconds.
+
+    A time limit of `requests` begins anew with each byte, so headers that come one byte at a time would last for ever.
+    The thread is left behind: no other can end its wait, and a daemon does not keep the process.
+    """
+    done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((call(), None))
+        except BaseException as error:
+            done.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise _Interrupted(trouble) from None
+    if error is not None:
+        raise error
+    return result
 
 
 def _validator(headers: Any) -> str:
