@@ -10,8 +10,8 @@ import pytest
 from weight_files import BIAS, KERNEL, legacy_h5
 
 from tlx.convert.hdf5 import read_tree
-from tlx.convert.opening import RegularFile, Stretch
 from tlx.errors import UnsafeFileError, WeightsError
+from tlx.files.opening import RegularFile, Stretch
 
 LIBVERS = pytest.mark.parametrize("libver", ["earliest", "latest"])
 

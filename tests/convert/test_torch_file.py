@@ -24,9 +24,9 @@ from weight_files import (
     torch_zip,
 )
 
-from tlx.convert.archive import Member
 from tlx.convert.read import open_weights
 from tlx.errors import UnsafeFileError, WeightsError
+from tlx.files.archive import Member
 
 ROW = np.arange(12, dtype=np.float32)
 

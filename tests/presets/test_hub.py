@@ -22,8 +22,9 @@ import pytest
 from safetensors.numpy import save
 
 from tlx.errors import ConfigError, DownloadError, StorageError, UnsafeFileError
+from tlx.files import cache_dir
 from tlx.presets import transfer
-from tlx.presets.hub import HubFile, Url, cache_dir, cached_path, fetch
+from tlx.presets.hub import HubFile, Url, cached_path, fetch
 from tlx.progress import listening
 
 BODY = np.random.default_rng(0).bytes(200_000)

@@ -16,8 +16,8 @@ from toys import PLAIN
 
 import tlx
 from tlx.errors import CheckpointError, StorageError
+from tlx.files.checksums import write_manifest
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.manifest import write_manifest
 from tlx.training.snapshot import FORMAT, Best, Snapshot
 from tlx.tree import flatten
 

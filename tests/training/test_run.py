@@ -20,12 +20,12 @@ from toys import Recorder, everything_in, finetune_toy, scalars_in, timeless
 import tlx
 from tlx.data import Preprocess
 from tlx.errors import CheckpointError, ConfigError, DataError, StorageError, WeightsError
+from tlx.files.lock import locked
 from tlx.models import ModelConfig, leaf_shapes
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained
 from tlx.training import Loss, Run, evaluate_run
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.lock import locked
 from tlx.training.log import JsonLines
 from tlx.training.run_directory import entered
 from tlx.tree import unflatten

@@ -142,7 +142,7 @@ class Finetune(RecipeOptions):
         out = value_of("out", arguments)
         if out is None:
             raise ConfigError("--resume needs --out, the directory of the run that is to go on")
-        from tlx.training.lock import check_unlocked
+        from tlx.files.lock import check_unlocked
 
         check_unlocked(home(out))
         config = home(out) / "config.yaml"
@@ -181,8 +181,8 @@ class Finetune(RecipeOptions):
 
     def _run(self) -> None:
         import tlx
+        from tlx.files.lock import check_unlocked
         from tlx.hosts import is_first, of_first
-        from tlx.training.lock import check_unlocked
         from tlx.training.loss import Loss
 
         self.check_options(self.out)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tlx.convert.opening import shown
 from tlx.errors import WeightsError
+from tlx.files.opening import shown
 
 _NUMPY = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

@@ -19,8 +19,8 @@ import numpy as np
 
 from tlx.convert.element_types import check_shape, is_array_type, numpy_type, to_array
 from tlx.convert.hdf5_guard import GuardedWindow, check_object, check_superblock
-from tlx.convert.opening import MAX_TENSORS, Stretch, check_unpacked, one_line, shown
 from tlx.errors import TlxError, UnsafeFileError, WeightsError
+from tlx.files.opening import MAX_TENSORS, Stretch, check_unpacked, one_line, shown
 
 Names = tuple[str, ...]
 """The names of the links that lead to an object; a name may hold anything but a slash and is never a file's."""

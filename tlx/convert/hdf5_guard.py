@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tlx.convert.opening import Stretch, Window, shown
 from tlx.errors import UnsafeFileError, WeightsError
+from tlx.files.opening import Stretch, Window, shown
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """How an HDF5 file begins."""

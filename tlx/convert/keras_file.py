@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tlx.convert.archive import Member
 from tlx.convert.hdf5 import Dataset, Tree, read_tree
-from tlx.convert.opening import RegularFile, Stretch, one_line, shown
 from tlx.convert.source import Format, Layer, Source, Tensor
 from tlx.errors import StorageError, WeightsError
+from tlx.files.archive import Member
+from tlx.files.opening import RegularFile, Stretch, one_line, shown
 
 _MAX_CONFIG = 64 << 20
 

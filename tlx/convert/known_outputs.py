@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from tlx.convert.leaves import sha256
-from tlx.convert.opening import shown
 from tlx.convert.read import open_weights
 from tlx.convert.source import Source
 from tlx.convert.verify import TINY, Difference, Verification, run_layer, variables_of
 from tlx.errors import ConfigError, suggestion
+from tlx.files.opening import shown
 from tlx.models.registry import ModelConfig, build_model
 from tlx.tree.paths import Tree, quote
 

@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from tlx.convert.archive import Member
 from tlx.convert.element_types import check_shape, numpy_type, to_array
-from tlx.convert.opening import RegularFile, one_line, shown
 from tlx.convert.source import Source, Tensor
 from tlx.errors import UnsafeFileError, WeightsError
+from tlx.files.archive import Member
+from tlx.files.opening import RegularFile, one_line, shown
 
 _MAX_HEADER = 1 << 16
 _HEADER_READERS = {

@@ -7,11 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlx.convert.archive import read_directory
 from tlx.convert.hdf5_guard import SIGNATURE
 from tlx.convert.keras_file import read_keras_archive, read_keras_h5
 from tlx.convert.npz_file import read_npz_weights
-from tlx.convert.opening import RegularFile, is_table, shown, true_type
 from tlx.convert.safetensors_file import read_safetensors, read_safetensors_index
 from tlx.convert.source import Source
 from tlx.convert.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
@@ -19,6 +17,8 @@ from tlx.convert.unpickle import unpickle
 from tlx.convert.unread import unread_file, unread_members
 from tlx.errors import WeightsError
 from tlx.files import home
+from tlx.files.archive import read_directory
+from tlx.files.opening import RegularFile, is_table, shown, true_type
 from tlx.tree.paths import quote
 
 FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"

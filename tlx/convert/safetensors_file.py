@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tlx.convert.element_types import check_shape, numpy_type, to_array
-from tlx.convert.opening import MAX_TENSORS, RegularFile, one_line, shown
 from tlx.convert.source import Source, Tensor
 from tlx.errors import UnsafeFileError, WeightsError
+from tlx.files.opening import MAX_TENSORS, RegularFile, one_line, shown
 
 _MAX_HEADER = 100_000_000  # the format's own limit
 _MAX_BRACKETS = 3 * MAX_TENSORS  # an entry has one brace and two brackets; metadata may hold some in its strings

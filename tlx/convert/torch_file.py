@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tlx.convert.archive import Member
 from tlx.convert.element_types import check_shape, numpy_type, to_array
-from tlx.convert.opening import MAX_TENSORS, RegularFile, check_unpacked, shown
 from tlx.convert.pickle_names import Items, Storage, View
 from tlx.convert.source import Format, Source, Tensor
 from tlx.convert.unpickle import unpickle
 from tlx.errors import WeightsError
+from tlx.files.archive import Member
+from tlx.files.opening import MAX_TENSORS, RegularFile, check_unpacked, shown
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickle of 0x1950a86a20f9469cfc6c, with which torch.save began its files until 1.6."""

@@ -13,9 +13,9 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from tlx.convert.opening import one_line, shown
 from tlx.convert.pickle_names import CURES, GLOBALS, Global, Items, Opaque, Storage, is_count, pairs
 from tlx.errors import TlxError, UnsafeFileError, WeightsError
+from tlx.files.opening import one_line, shown
 
 _MAX_STEPS = 5_000_000  # opcodes and copied items: fifty for each tensor of the largest file that is read
 _MAX_TEXT = 16 << 20  # bytes of one string

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-from tlx.convert.opening import shown
+from tlx.files.opening import shown
 from tlx.progress import doing
 
 MB = 10**6

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tlx.convert.opening import one_line
 from tlx.errors import ConfigError, DownloadError, StorageError, TlxError, UnsafeFileError
-from tlx.files import home, write_bytes
+from tlx.files import cache_dir, write_bytes
+from tlx.files.opening import one_line
 from tlx.presets.transfer import LOOPBACK, TIMEOUT, discard, transfer
 
 LOCK_SECONDS = 3600.0  # for another process to fetch the same file
@@ -97,21 +97,6 @@ class HubFile:
 
 
 Location = Url | HubFile
-
-
-def cache_dir() -> Path:
-    """Return the folder of fetched files: `TLX_CACHE`, or tlx in the user's cache folder (`XDG_CACHE_HOME`).
-
-    Files of the Hugging Face hub are also looked for in its own cache (`HF_HOME`, `HF_HUB_CACHE`), where other
-    libraries may have put them, unless `TLX_CACHE` is set, which then holds everything.
-
-    >>> cache_dir().is_absolute()
-    True
-    """
-    import pooch
-
-    named = os.environ.get("TLX_CACHE")
-    return home(named).absolute() if named else Path(pooch.os_cache("tlx")).absolute()
 
 
 def cached_path(location: Location) -> Path:

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlx.convert.opening import shown
 from tlx.convert.source import Source
 from tlx.convert.tables import TABLES
 from tlx.errors import WeightsError, suggestion
+from tlx.files.opening import shown
 from tlx.presets.bundle import CONFIG
 from tlx.presets.catalogue import TIMM
 from tlx.presets.hub_json import JsonFile, Said, read_json_file

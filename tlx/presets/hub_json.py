@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlx.convert.opening import RegularFile, one_line, shown
 from tlx.errors import WeightsError
+from tlx.files.opening import RegularFile, one_line, shown
 
 MAX_BYTES = 16 << 20  # 22,000 classes by name, twice, take two million bytes
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from tlx.convert.opening import one_line, shown
 from tlx.errors import DownloadError, StorageError, UnsafeFileError
 from tlx.files import write_json
+from tlx.files.opening import one_line, shown
 from tlx.presets.arriving import arriving
 
 ATTEMPTS = 3

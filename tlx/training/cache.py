@@ -20,10 +20,9 @@ from tlx.data.pipeline import Feed
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, digests_of, labels_of
 from tlx.errors import ConfigError, check_choice
-from tlx.files import home
+from tlx.files import cache_dir, home
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
-from tlx.presets.hub import cache_dir
 from tlx.stop import Stop, check, never
 from tlx.training.activations import Activations, batch_of, compute, frozen_until, program_sha256, shape_after
 from tlx.training.parallel import ONE, Placement

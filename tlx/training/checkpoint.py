@@ -20,7 +20,7 @@ import numpy as np
 from tlx import hosts
 from tlx.errors import CheckpointError, StorageError, WeightsError
 from tlx.files import forget_tree, home, sync, sync_tree
-from tlx.training.manifest import check_manifest, write_manifest
+from tlx.files.checksums import check_manifest, write_manifest
 from tlx.training.snapshot import FORMAT, Snapshot, pack, unpack
 from tlx.tree._cast import to_jax_types
 from tlx.tree.paths import Tree

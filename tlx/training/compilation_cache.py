@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 from filelock import FileLock, Timeout
 
-from tlx.presets.hub import cache_dir
+from tlx.files import cache_dir
 
 SECONDS = 0.1  # what takes longer to compile is kept
 LIMIT = 1_000_000_000  # bytes; what was used longest ago goes

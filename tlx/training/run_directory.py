@@ -13,7 +13,7 @@ import yaml
 
 from tlx.errors import CheckpointError, ConfigError, StorageError, suggestion
 from tlx.files import sync, write_bytes, write_json
-from tlx.training.lock import LOCK, check_unlocked, locked
+from tlx.files.lock import LOCK, check_unlocked, locked
 
 CONFIG = "config.yaml"
 RUN, RESULT, METRICS, EVALUATION = "run.json", "result.json", "metrics.jsonl", "evaluation.npz"

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from tlx.files import sync_tree
+from tlx.files.write import sync_tree
 
 MANIFEST = "manifest.json"
 

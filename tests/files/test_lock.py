@@ -9,13 +9,13 @@ import threading
 import pytest
 
 from tlx.errors import StorageError
-from tlx.training.lock import check_unlocked, locked
+from tlx.files.lock import check_unlocked, locked
 
 fcntl = pytest.importorskip("fcntl")
 
 HOLD = """
 import pathlib, sys
-from tlx.training.lock import locked
+from tlx.files.lock import locked
 with locked(pathlib.Path(sys.argv[1])) as sign:
     sign()
     print("held", flush=True)
@@ -84,7 +84,7 @@ def test_a_directory_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch)
     def refuse(*_):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("tlx.training.lock.os.open", refuse)
+    monkeypatch.setattr("tlx.files.lock.os.open", refuse)
     with locked(tmp_path):
         pass
     assert not list(tmp_path.iterdir())

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tlx.convert.opening import MAX_TENSORS, RegularFile, check_unpacked, one_line, shown
 from tlx.errors import UnsafeFileError, WeightsError
+from tlx.files.opening import MAX_TENSORS, RegularFile, check_unpacked, one_line, shown
 
 _CHUNK = 1 << 20
 _MAX_DIRECTORY = 32 << 20  # 100,000 members with names of 250 bytes; zipfile reads the directory whole
