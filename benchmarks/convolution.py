@@ -1,4 +1,4 @@
-"""Measure XLA's convolutions on a CPU as it compiles them by itself and with `tlx.models.compiler_options`, and tlx's.
+"""Measure XLA's convolutions on a CPU as it compiles them by itself and with `tlx.devices.compiler_options`, and tlx's.
 
     python benchmarks/convolution.py [--quick] [--json]
 
@@ -49,7 +49,7 @@ def programs(layer: tuple[Any, ...]) -> dict[str, dict[str, Callable[[], Any]]]:
     import jax
     from jax import lax
 
-    from tlx.models import compiler_options
+    from tlx.devices import compiler_options
     from tlx.models.convolution import convolve
 
     shape, kernel, features, stride, padding = layer

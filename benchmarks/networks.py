@@ -120,7 +120,8 @@ def tlx_phase(network: str, model: Any, variables: Any, what: str, epochs: int =
 def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: str = "float32") -> Program:
     import jax
 
-    from tlx.models import ModelConfig, build_model, jit
+    from tlx.devices import jit
+    from tlx.models import ModelConfig, build_model
     from tlx.optim import optimizer
     from tlx.training.loss import Loss
     from tlx.training.state import Totals, TrainState

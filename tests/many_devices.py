@@ -17,11 +17,12 @@ import numpy as np
 from toys import SPEC, Recorder, toy_source
 
 import tlx
+from tlx.devices import Parallel
 from tlx.errors import StoppedError
 from tlx.models import Base, Classifier, Head, Stage, initialise
 from tlx.models.layers import ConvNorm, Norm
 from tlx.optim import Adam, Constant, Group, Phase, Sgd
-from tlx.training import Cache, Mix, Parallel, evaluate, fit
+from tlx.training import Cache, Mix, evaluate, fit
 from tlx.training.checkpoint import Checkpoints
 from tlx.tree import flatten
 
@@ -133,7 +134,7 @@ def run(
 
 def copied(origin, place):
     """Copy checkpoints, by one process of those that will read them."""
-    tlx.hosts.of_first(lambda: shutil.copytree(origin, place) and None)
+    tlx.devices.hosts.of_first(lambda: shutil.copytree(origin, place) and None)
     return place
 
 

@@ -1,6 +1,7 @@
 from . import analysis as analysis
 from . import convert as convert
 from . import data as data
+from . import devices as devices
 from . import errors as errors
 from . import models as models
 from . import optim as optim
@@ -15,8 +16,9 @@ from .data import Preprocess as Preprocess
 from .data import data_from_arrays as data_from_arrays
 from .data import data_from_sources as data_from_sources
 from .data import load_data as load_data
+from .devices import Parallel as Parallel
+from .devices import join_hosts as join_hosts
 from .errors import TlxError as TlxError
-from .hosts import join_hosts as join_hosts
 from .models import Head as Head
 from .optim import Group as Group
 from .optim import Phase as Phase
@@ -37,7 +39,6 @@ from .training import History as History
 from .training import Log as Log
 from .training import Loss as Loss
 from .training import Mix as Mix
-from .training import Parallel as Parallel
 from .training import Probe as Probe
 from .training import Run as Run
 from .training import check_inputs as check_inputs

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlx.data import ArraySource, Augment, Feed, Preprocess, Subset, batches, gather, steps_per_epoch
-from tlx.data.pipeline import Share
+from tlx.data.share import Share
 from tlx.errors import ConfigError, DataError
 
 N = 23

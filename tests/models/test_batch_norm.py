@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlx.models import compiler_options, layers
+from tlx.devices import compiler_options
+from tlx.models import layers
 from tlx.models.batch_norm import BatchNorm
 
 HOW = {"momentum": 0.8, "epsilon": 1e-3}

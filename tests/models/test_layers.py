@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tlx.models import compiler_options, resnet
+from tlx.devices import compiler_options
+from tlx.models import resnet
 from tlx.models.layers import Conv, relu
 
 

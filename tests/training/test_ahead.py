@@ -9,10 +9,10 @@ from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, toy_source
 
 import tlx.training.cache
 import tlx.training.shapes
+from tlx.devices.compilations import compilations
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.training import Cache, Mix, fit
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.compilations import compilations
 from tlx.training.programs import Program, forget_programs
 
 TRAIN, VALIDATION = toy_source(14), toy_source(8, seed=1)

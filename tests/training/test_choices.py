@@ -3,10 +3,11 @@
 import pytest
 
 import tlx
+from tlx.devices import Parallel
 from tlx.errors import ConfigError
 from tlx.models.small import mlp
 from tlx.optim import Constant, Group, Phase
-from tlx.training import Cache, Parallel, evaluate_run, features
+from tlx.training import Cache, evaluate_run, features
 from tlx.tree import Resize
 
 GROUP = Group(Constant(0.1))

@@ -161,7 +161,7 @@ class Finetune(RecipeOptions):
 
     def context(self) -> AbstractContextManager[Any]:
         if self.coordinator is not None:
-            from tlx.hosts import join_hosts
+            from tlx.devices.hosts import join_hosts
 
             doing("waiting for the other processes")
             join_hosts(None if self.coordinator == "auto" else self.coordinator, self.processes, self.process)
@@ -170,7 +170,7 @@ class Finetune(RecipeOptions):
         return super().context()
 
     def run(self) -> None:
-        from tlx.hosts import is_first
+        from tlx.devices.hosts import is_first
 
         with stopping_at_once():
             if is_first():
@@ -181,8 +181,8 @@ class Finetune(RecipeOptions):
 
     def _run(self) -> None:
         import tlx
+        from tlx.devices.hosts import is_first, of_first
         from tlx.files.lock import check_unlocked
-        from tlx.hosts import is_first, of_first
         from tlx.training.loss import Loss
 
         self.check_options(self.out)

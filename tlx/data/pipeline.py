@@ -12,11 +12,14 @@ import numpy as np
 from tlx.data.augment import Augment, generator_of
 from tlx.data.files import shown
 from tlx.data.preprocess import Preprocess
+from tlx.data.share import Share
 from tlx.data.source import Source, in_memory, labels_of, names_of, take
 from tlx.errors import ConfigError, DataError, check_flags
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+ALL = Share()
 
 LIGHT = 2**20
 """Bytes that are made of arrays sooner than threads could hand them over: a batch, or several small ones at once."""
@@ -67,35 +70,6 @@ def _framed(
 
 
 @dataclass(frozen=True)
-class Share:
-    """Say which rows of a batch one of several hosts makes, for `devices` devices of all hosts, in order.
-
-    A batch is taken in `parts`, one after the other. The rows of each, filled up so that the devices get equally many,
-    go to the devices in order, and so to the hosts.
-    """
-
-    parts: int = 1
-    devices: int = 1
-    host: int = 0
-    hosts: int = 1
-
-    def rows(self, batch_size: int) -> np.ndarray:
-        """Return the rows that this host makes, part after part, (n,) int64; `batch_size` where one is padding.
-
-        >>> Share(devices=4).rows(6).tolist(), Share(parts=2, devices=2, host=1, hosts=2).rows(8).tolist()
-        ([0, 1, 2, 3, 4, 5, 6, 6], [2, 3, 6, 7])
-        """
-        rows = np.arange(batch_size).reshape(self.parts, -1)
-        missing = -rows.shape[1] % self.devices
-        filled = np.pad(rows, ((0, 0), (0, missing)), constant_values=batch_size)
-        return filled.reshape(self.parts, self.hosts, -1)[:, self.host].ravel()
-
-    def pads(self, batch_size: int) -> bool:
-        """Tell whether some rows of a whole batch are padding."""
-        return batch_size // self.parts % self.devices > 0
-
-
-@dataclass(frozen=True)
 class Feed:
     """Say how examples are fed: their order, what is done to them, and how many threads make batches.
 
@@ -113,7 +87,7 @@ class Feed:
     augment: Augment | None = None
     pad: bool = False
     workers: int | None = None
-    share: Share = Share()
+    share: Share = ALL
 
     def __post_init__(self) -> None:
         steps_per_epoch(0, self.batch_size)  # checks it

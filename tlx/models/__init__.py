@@ -2,7 +2,6 @@
 
 from tlx.models.base import Base, Stage, cut
 from tlx.models.classifier import Classifier
-from tlx.models.compiler import compiler_options, jit
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
 from tlx.models.registry import (
@@ -30,7 +29,6 @@ __all__ = [
     "Stage",
     "architecture_named",
     "build_model",
-    "compiler_options",
     "cut",
     "frozen_modules",
     "frozen_stages",
@@ -38,7 +36,6 @@ __all__ = [
     "init_head",
     "init_variables",
     "initialise",
-    "jit",
     "leaf_shapes",
     "run_frozen",
     "tabulate",

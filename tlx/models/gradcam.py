@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlx.devices.compiler import jit
 from tlx.errors import ConfigError, DataError
-from tlx.models.compiler import jit
 from tlx.tree.paths import Tree
 
 _BATCH = 8  # pictures at a time, so that memory stays small

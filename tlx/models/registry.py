@@ -12,10 +12,10 @@ from typing import Any, Literal, Protocol, get_args
 import jax
 import jax.numpy as jnp
 
+from tlx.devices.compiler import hasty_options, jit
 from tlx.errors import ConfigError, check_choice, suggestion
 from tlx.models.base import Base, cut
 from tlx.models.classifier import Classifier
-from tlx.models.compiler import hasty_options, jit
 from tlx.models.head import POOLS, Head, Pool
 from tlx.models.inception_v3 import inception_v3
 from tlx.models.installed import load_installed

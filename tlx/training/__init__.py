@@ -13,7 +13,6 @@ from tlx.training.loop import fit
 from tlx.training.loss import Loss, balanced_weights
 from tlx.training.loss_function import LossFunction
 from tlx.training.mix import Mix
-from tlx.training.parallel import Parallel, Placement
 from tlx.training.phase import PhaseRecord
 from tlx.training.predictions import Predictions, predict
 from tlx.training.probe import Probe, linear_probe
@@ -39,10 +38,8 @@ __all__ = [
     "Loss",
     "LossFunction",
     "Mix",
-    "Parallel",
     "PhaseEstimate",
     "PhaseRecord",
-    "Placement",
     "Predictions",
     "Probe",
     "ProbeFit",

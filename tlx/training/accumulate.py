@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.models.compiler import jit
+from tlx.devices.compiler import jit
+from tlx.devices.parallel import ONE
 from tlx.training.method import Method, correct_of
-from tlx.training.parallel import ONE
 from tlx.training.state import StepFunction, TrainState
 from tlx.tree.paths import Tree
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
+from tlx.data.share import Share
 from tlx.data.source import Example, Source
-from tlx.models.compiler import jit
+from tlx.devices.compiler import jit
+from tlx.devices.parallel import ONE, Placement
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
 from tlx.progress import doing
-from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree
 
 PIXELS = 1 << 19  # of a batch that goes through the frozen stages, 8 to 256 pictures; more of them leave the cache
@@ -120,7 +121,7 @@ def compute(
     variables, left = placement.parameters(variables), len(source) - first * feed.batch_size
     size, waiting = feed.batch_size, None
     total = steps_per_epoch(len(source), size)
-    stream = batches(source, preprocess, replace(feed, share=placement.share()), epoch=epoch, first=first)
+    stream = batches(source, preprocess, replace(feed, share=Share.of(placement)), epoch=epoch, first=first)
     for number, batch in enumerate(stream, first):
         doing("computing the features", number, total)
         ready, waiting = waiting, _through(model, stages, after, placement, variables, placement.rows(batch["image"]))

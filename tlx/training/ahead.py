@@ -4,7 +4,7 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tlx import hosts
+from tlx.devices import hosts
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.progress import doing

@@ -14,18 +14,18 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from tlx import hosts
 from tlx.data.augment import Augment
 from tlx.data.pipeline import Feed
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, digests_of, labels_of
+from tlx.devices import hosts
+from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, check_choice
 from tlx.files import cache_dir, home
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.stop import Stop, check, never
 from tlx.training.activations import Activations, batch_of, compute, frozen_until, program_sha256, shape_after
-from tlx.training.parallel import ONE, Placement
 from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx import hosts
+from tlx.devices import hosts
 from tlx.errors import CheckpointError, StorageError, WeightsError
 from tlx.files import forget_tree, home, sync, sync_tree
 from tlx.files.checksums import check_manifest, write_manifest

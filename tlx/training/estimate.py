@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx import hosts
 from tlx.data import Data, Preprocess, Source, Subset, batches, check_shapes
+from tlx.data.share import Share
+from tlx.devices import hosts
+from tlx.devices.compilation_cache import keep_programs
 from tlx.errors import ConfigError, check_flags
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
@@ -20,7 +22,6 @@ from tlx.optim.phases import Recipe
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
 from tlx.training.activations import batch_of, compute
-from tlx.training.compilation_cache import keep_programs
 from tlx.training.loop import make_task
 from tlx.training.phase import Task, foretold
 from tlx.training.shapes import PhaseShapes, foreseen
@@ -213,7 +214,7 @@ def _filled(shape: Any) -> Any:
 
 def _reading(task: Task, source: Source) -> float:
     """Return the time in which a batch is made, as all threads together make them."""
-    feed = replace(task.feed, share=task.placement.share(task.accumulate))
+    feed = replace(task.feed, share=Share.of(task.placement, task.accumulate))
     stream = batches(source, task.preprocess, feed, epoch=1)
     began, count = time.perf_counter(), 0
     for count, _ in enumerate(stream, 1):

@@ -10,15 +10,16 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
+from tlx.data.share import Share
 from tlx.data.source import Relabelled, Source, check_source
+from tlx.devices.compilation_cache import keep_programs
+from tlx.devices.compiler import jit
+from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
-from tlx.models.compiler import jit
 from tlx.progress import doing
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
-from tlx.training.compilation_cache import keep_programs
 from tlx.training.loss import cross_entropy
-from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree
 
 
@@ -95,7 +96,7 @@ def evaluate(
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     placement, size = placement.jitted, min(batch_size, len(source))
     variables = placement.parameters(variables)
-    feed = Feed(size, pad=True, workers=workers, share=placement.share())
+    feed = Feed(size, pad=True, workers=workers, share=Share.of(placement))
     parts = []
     for number, batch in enumerate(batches(source, preprocess, feed)):
         doing("testing", number, steps_per_epoch(len(source), size))

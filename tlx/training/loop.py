@@ -10,12 +10,15 @@ from typing import Any
 
 import jax
 
-from tlx import hosts
 from tlx.data.augment import Augment
 from tlx.data.augment_function import AugmentFunction, as_augment
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, check_source
+from tlx.devices import hosts
+from tlx.devices.compilation_cache import keep_programs
+from tlx.devices.compilations import compilations
+from tlx.devices.parallel import Parallel
 from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError, check_flags
 from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
@@ -28,15 +31,12 @@ from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.ahead import Ahead
 from tlx.training.cache import ActivationCache, Cache, Part
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.compilation_cache import keep_programs
-from tlx.training.compilations import compilations
 from tlx.training.fitted import Fit, check_continues
 from tlx.training.history import History
 from tlx.training.log import Log, check_logs, progress_log
 from tlx.training.loss import Loss
 from tlx.training.loss_function import as_loss
 from tlx.training.mix import Mix
-from tlx.training.parallel import Parallel
 from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
 from tlx.training.snapshot import Snapshot
 from tlx.training.state import Totals, TrainState

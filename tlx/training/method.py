@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tlx.devices.parallel import ONE, Placement
 from tlx.models.frozen import run_frozen
 from tlx.training.evaluate import start_after
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.parallel import ONE, Placement
 from tlx.training.state import TrainState
 from tlx.tree.partition import combine
 from tlx.tree.paths import Tree

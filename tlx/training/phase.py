@@ -11,7 +11,9 @@ import jax.numpy as jnp
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.preprocess import Preprocess
+from tlx.data.share import Share
 from tlx.data.source import Source
+from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DivergedError
 from tlx.models.frozen import frozen_statistics
 from tlx.optim.memory import Memory, ages_of, install, recall
@@ -24,7 +26,6 @@ from tlx.training.evaluate import evaluate
 from tlx.training.log import Log
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.parallel import ONE, Placement
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
 from tlx.training.snapshot import Best, Snapshot, memory_left
@@ -260,7 +261,7 @@ class PhaseRun:
             yield from self.resident.steps(state, self.frozen, task.feed, epoch, first)
             return
         placement, parts = task.placement, task.accumulate
-        source, preprocess, feed = task.train, task.preprocess, replace(task.feed, share=placement.share(parts))
+        source, preprocess, feed = task.train, task.preprocess, replace(task.feed, share=Share.of(placement, parts))
         if isinstance(self.kept, Frozen):
             source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
             preprocess = source.preprocess

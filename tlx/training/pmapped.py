@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from tlx.devices.parallel import AXIS, Placement
 from tlx.training.accumulate import Devices, Sums, add_part, apply_sums, key_of
 from tlx.training.method import Method
-from tlx.training.parallel import AXIS, Placement
 from tlx.training.state import StepFunction, TrainState
 from tlx.tree.paths import Tree
 

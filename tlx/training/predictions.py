@@ -10,13 +10,13 @@ import numpy as np
 from tlx.data.pictures import Pictures
 from tlx.data.source import ArraySource, Data, Source, check_source
 from tlx.data.validate import as_array
+from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
 from tlx.training.accepts_pretrained import has_pieces, opened
 from tlx.training.evaluate import evaluate, predict_arrays
-from tlx.training.parallel import ONE, Placement
 from tlx.tree.paths import Tree, quote
 
 Paths = str | os.PathLike[str]

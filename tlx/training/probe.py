@@ -10,13 +10,13 @@ import numpy as np
 
 from tlx.data import Data, Feed, Preprocess, check_data, check_shapes, labels_of
 from tlx.data.source import Source, digests_of
+from tlx.devices.compilation_cache import keep_programs
 from tlx.errors import check_choice
 from tlx.models.head import Pool
 from tlx.places import public_source
 from tlx.presets.pretrained import Pretrained
 from tlx.training.activations import batch_of, compute
 from tlx.training.cache import ActivationCache, Cache, Part
-from tlx.training.compilation_cache import keep_programs
 from tlx.training.standard import Scale, check_examples, check_path
 from tlx.training.sweep import Examples, Method, ProbeFit, few_shot, sweep
 from tlx.tree.surgery import join, split

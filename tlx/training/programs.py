@@ -7,10 +7,10 @@ from typing import Any
 
 import optax
 
+from tlx.devices.parallel import ONE, Placement
 from tlx.optim.groups import Group, optimizer, ranked
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
-from tlx.training.parallel import ONE, Placement
 from tlx.training.state import EpochFunction, StepFunction
 from tlx.training.step import make_train_epoch, make_train_step
 from tlx.tree.labels import trainable_mask

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote as quote_url
 
-from tlx import hosts
 from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, check_shapes, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.data.augment_function import as_augment
+from tlx.devices import hosts
+from tlx.devices.compilation_cache import keep_programs
+from tlx.devices.parallel import Parallel
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice, check_flags
 from tlx.files import home, write_json
 from tlx.models.head import Pool
@@ -29,7 +31,6 @@ from tlx.stop import Stop, never
 from tlx.table import html_table
 from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.compilation_cache import keep_programs
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.fitted import Fit
 from tlx.training.history import History, read_history
@@ -39,7 +40,6 @@ from tlx.training.loop import check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.loss_function import as_loss
 from tlx.training.mix import Mix
-from tlx.training.parallel import Parallel
 from tlx.training.phase import PhaseRecord
 from tlx.training.run_directory import (
     CHECKPOINTS,

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx.data.preprocess import Preprocess
+from tlx.devices.compiler import jit
 from tlx.errors import DataError
 from tlx.models.classifier import Classifier
-from tlx.models.compiler import jit
 from tlx.presets.catalogue import IMAGENET_STATISTICS, KERAS_MODES, MINUS_ONE_TO_ONE
 from tlx.presets.pretrained import fit_preprocess
 from tlx.tree.paths import Tree, flatten

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tlx.data.share import Share
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase
 from tlx.training.activations import shape_after
@@ -67,7 +68,7 @@ class PhaseShapes:
         validated = None
         if task.validation is not None:
             size = min(validation_batch(task, resident), len(task.validation))
-            validated = _batch(image, (len(placement.share().rows(size)),))
+            validated = _batch(image, (len(Share.of(placement).rows(size)),))
         return cls(
             task=task,
             program=program,
@@ -114,7 +115,7 @@ def _of_epoch(task: Task, image: jax.ShapeDtypeStruct, count: int) -> tuple[Any,
 
 def _of_step(task: Task, image: jax.ShapeDtypeStruct) -> dict[str, Any]:
     placement, size, parts = task.placement, task.feed.batch_size, task.accumulate
-    share = placement.share(parts)
+    share = Share.of(placement, parts)
     leading = placement.leading(len(share.rows(size)), parts)
     batch = _batch(image, leading)
     if len(task.train) % size or share.pads(size):

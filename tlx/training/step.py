@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import optax
 
-from tlx.models.compiler import jit
+from tlx.devices.compiler import jit
+from tlx.devices.parallel import ONE, Placement
 from tlx.training.accumulate import make_accumulated_step
 from tlx.training.loss import Loss
 from tlx.training.method import Method, correct_of
 from tlx.training.mix import Mix
-from tlx.training.parallel import ONE, Placement
 from tlx.training.pmapped import make_pmapped_step
 from tlx.training.state import EpochFunction, StepFunction, TrainState
 from tlx.tree.paths import Tree

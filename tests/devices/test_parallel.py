@@ -12,8 +12,8 @@ import pytest
 from many_devices import LATER, ONE, PROCESSES
 
 import tlx
+from tlx.devices.parallel import Parallel, Placement
 from tlx.errors import ConfigError
-from tlx.training.parallel import Parallel, Placement
 
 EACH = ("2 x 1", "2 x 2")  # processes x devices
 RUNS = [("one", name) for name in (*ONE, *LATER)] + [("2 x 1", "jit"), ("2 x 1", "pmap")]

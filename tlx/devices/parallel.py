@@ -4,19 +4,18 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tlx import hosts
-from tlx.data.pipeline import Batch, Share
+from tlx.devices import hosts
 from tlx.errors import ConfigError, check_choice
-from tlx.training.state import TrainState
 from tlx.tree.paths import Tree
 
+State = TypeVar("State")
 AXIS = "data"
 LEAST = 1 << 12  # numbers of a leaf that is worth splitting
 By = Literal["jit", "pmap"]
@@ -114,21 +113,28 @@ class Placement:
         """How many groups of a batch's rows batch norms look at by themselves, in a program for all devices."""
         return self.count if self.norms == "each" else 1
 
-    def share(self, parts: int = 1) -> Share:
-        """Say which rows of a batch this host makes."""
-        return Share(parts, self.count, jax.process_index(), hosts.count())
+    @property
+    def host(self) -> int:
+        """Which of the processes that train together this is, from 0."""
+        return jax.process_index()
+
+    @property
+    def hosts(self) -> int:
+        """How many processes train together."""
+        return hosts.count()
 
     def leading(self, rows: int, parts: int = 1) -> tuple[int, ...]:
         """Return the first axes of a batch of so many rows as steps take it: parts if several, devices for pmap."""
         axes = ((parts,) if parts > 1 else ()) + ((len(self.local),) if self.by == "pmap" else ())
         return (*axes, rows // math.prod(axes))
 
-    def batch(self, batch: Batch, parts: int = 1) -> dict[str, Any]:
+    def batch(self, batch: dict[str, Any], parts: int = 1) -> dict[str, Any]:
         """Put the rows that `share` asked for on the devices, for a step that takes them in so many parts."""
         if parts == 1 and not self.meshed:
             return batch  # the step puts it
-        shaped = {name: rows.reshape(*self.leading(len(rows), parts), *rows.shape[1:]) for name, rows in batch.items()}
-        return self.rows(shaped, parts)
+        shaped = jax.tree.map(lambda rows: rows.reshape(*self.leading(len(rows), parts), *rows.shape[1:]), batch)
+        arrays: dict[str, Any] = self.rows(shaped, parts)
+        return arrays
 
     def rows(self, batch: Tree, parts: int = 1) -> Any:
         """Put this process's arrays (rows, …) or, of `parts`, (parts, rows, …) on the devices, rows by rows."""
@@ -148,10 +154,10 @@ class Placement:
         """Put parameters, or what has their shapes, on the devices."""
         return self._put(tree, lambda: self._split(tree, self.shard == "all"))
 
-    def state(self, state: TrainState) -> TrainState:
-        """Put a state on the devices."""
-        found: TrainState = self._put(state, lambda: self._of_state(state))
-        return found
+    def state(self, state: State) -> State:
+        """Put the state of a training step (`tlx.training.TrainState`) on the devices."""
+        placed: State = self._put(state, lambda: self._of_state(state))
+        return placed
 
     def whole(self, tree: Tree) -> Tree:
         """Return arrays of which other processes have a part as arrays of NumPy; others stay as they are."""
@@ -177,10 +183,10 @@ class Placement:
             return jax.tree.map(_spread, tree, where())
         return jax.device_put(tree, where()) if self.meshed else jax.device_put(tree)
 
-    def _of_state(self, state: TrainState) -> Any:
+    def _of_state(self, state: Any) -> Any:
         """Return where each leaf of a state lies, by their shapes."""
         all_split, memory_split = self.shard == "all", self.shard != "nothing"
-        return TrainState(
+        return state.replace(
             step=self._split(state.step, False),
             params=self._split(state.params, all_split),
             batch_stats=self._split(state.batch_stats, False),

@@ -6,7 +6,7 @@ import sys
 import jax
 import pytest
 
-from tlx.training.compilation_cache import keep_programs
+from tlx.devices.compilation_cache import keep_programs
 
 OPTIONS = {
     "jax_compilation_cache_dir": None,
@@ -64,7 +64,7 @@ def test_half_a_program_is_removed(config, tmp_path):
 
 PROGRAM = """
 import jax, sys
-from tlx.training.compilation_cache import keep_programs
+from tlx.devices.compilation_cache import keep_programs
 found = []
 jax.monitoring.register_event_listener(lambda name, **_: found.append(name))
 keep_programs()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from tlx.models import compiler, compiler_options, jit
+from tlx.devices import compiler, compiler_options, jit
 
 
 @pytest.fixture
@@ -73,5 +73,5 @@ def test_its_own_errors_are_told():
 
 
 def test_to_decorate_looks_for_no_device():
-    program = "import jax; from tlx.models import jit; jit(lambda x: x)"
+    program = "import jax; from tlx.devices import jit; jit(lambda x: x)"
     subprocess.run([sys.executable, "-c", program], env={**os.environ, "JAX_PLATFORMS": "no_such"}, check=True)
