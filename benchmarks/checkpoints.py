@@ -40,7 +40,8 @@ Take = Callable[[bool], float]
 
 def by_tlx(network: str, shape: tuple[int, int, int], batch: int, steps: int) -> Take:
     import tlx
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.training.checkpoint import Checkpoints
     from tlx.training.log import Log

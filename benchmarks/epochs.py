@@ -48,7 +48,8 @@ class Task:
 
 def examples(task: Task) -> Arrays:
     """Return pictures on 0..255 and labels to train on, the same to validate on, and the number of classes."""
-    from tlx.data import Preprocess, gather, load_data
+    from tlx.data import gather, load_data
+    from tlx.images import Preprocess
 
     if task.data == "letters47":
         data = load_data(f"idx:{DATA / 'letters47' / 'emnist-balanced'}", validation=0.0)
@@ -84,7 +85,8 @@ def tlx_start(task: Task, classes: int) -> tuple[Any, Any]:
 def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
     """Return what fits for so many epochs, with the cache or without, and says how it went."""
     import tlx
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.training import Cache, fit
 
     side = task.side

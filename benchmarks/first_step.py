@@ -19,7 +19,8 @@ NETWORK, SIZE, SIDE = "resnet50", 32, 32
 
 def by_tlx() -> None:
     import tlx
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
 
     config = ModelConfig(TLX[NETWORK], CLASSES, (SIDE, SIDE, 3))

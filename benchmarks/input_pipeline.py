@@ -52,7 +52,8 @@ Epoch = Iterable[tuple[Any, int]]
 
 
 def read_by_tlx(folder: str, augmented: bool, workers: int) -> Callable[[int], Epoch]:
-    from tlx.data import Augment, Feed, Preprocess, batches, load_data
+    from tlx.data import Feed, batches, load_data
+    from tlx.images import Augment, Preprocess
 
     source = load_data(folder, validation=0.0, test=0.0).train
     preprocess = Preprocess(SIDE, SIDE, 3, resize=SHORTER, mean=MEAN, std=STD)

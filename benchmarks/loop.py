@@ -70,7 +70,8 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
     import jax
 
     import tlx
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.optim import optimizer
     from tlx.training.log import JsonLines, Log

@@ -118,7 +118,8 @@ def peak(program: str, network: str) -> dict[str, Any]:
 
 def cached_fit(network: str) -> tuple[Any, Any]:
     """Return a fit of a head from kept activations, and what tells whether the frozen bytes stayed the same."""
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.training import Cache, fit
 

@@ -41,7 +41,8 @@ PROGRAMS: dict[str, dict[str, Any]] = {  # tlx's with what they give `tlx.Parall
 def memory(network: str) -> dict[str, int]:
     """Return the bytes of a step by how many devices share it, and what is split."""
     import tlx
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.training.estimate import memory_of
     from tlx.training.loop import make_task
@@ -79,7 +80,8 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
     import jax
 
     import tlx
-    from tlx.data import ArraySource, Preprocess
+    from tlx.data import ArraySource
+    from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.training.log import Log
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import tlx
 from tlx import Pretrained
-from tlx.data import Preprocess
+from tlx.images import Preprocess
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,14 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tlx.errors import TlxError
 
 # Nothing that a test compiles is kept: tests kill processes, and a user's cache is none of theirs.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
@@ -36,3 +40,19 @@ def cpu() -> None:
 
     if jax.default_backend() != "cpu":
         pytest.skip("needs a CPU as JAX's default")
+
+
+@pytest.fixture
+def refuses() -> Callable[..., AbstractContextManager[None]]:
+    """Expect exactly this kind of error, on one line that holds all the words."""
+
+    @contextmanager
+    def expect(kind: type[TlxError], *words: str) -> Iterator[None]:
+        with pytest.raises(kind) as caught:
+            yield
+        message = str(caught.value)
+        assert type(caught.value) is kind
+        assert "\n" not in message
+        assert [word for word in words if word not in message] == [], message
+
+    return expect

@@ -10,7 +10,8 @@ import numpy as np
 from cases import Case
 
 import tlx
-from tlx.data import ArraySource, Preprocess
+from tlx.data import ArraySource
+from tlx.images import Preprocess
 from tlx.models import Base, Classifier, Head, Stage
 from tlx.optim import Constant, Group
 from tlx.training.log import Log

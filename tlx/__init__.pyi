@@ -3,6 +3,7 @@ from . import convert as convert
 from . import data as data
 from . import devices as devices
 from . import errors as errors
+from . import images as images
 from . import models as models
 from . import optim as optim
 from . import presets as presets
@@ -10,15 +11,15 @@ from . import recipes as recipes
 from . import training as training
 from . import tree as tree
 from .analysis import write_report as write_report
-from .data import Augment as Augment
 from .data import Data as Data
-from .data import Preprocess as Preprocess
 from .data import data_from_arrays as data_from_arrays
 from .data import data_from_sources as data_from_sources
 from .data import load_data as load_data
 from .devices import Parallel as Parallel
 from .devices import join_hosts as join_hosts
 from .errors import TlxError as TlxError
+from .images import Augment as Augment
+from .images import Preprocess as Preprocess
 from .models import Head as Head
 from .optim import Group as Group
 from .optim import Phase as Phase

@@ -1,16 +1,13 @@
-"""Writers of small data files, and the form that every refusal has."""
+"""Writers of small data files."""
 
 import gzip
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-from tlx.errors import TlxError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
@@ -29,19 +26,3 @@ def write_idx() -> Callable[[Path, Any], Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def refuses() -> Callable[..., AbstractContextManager[None]]:
-    """Expect exactly this kind of error, on one line that holds all the words."""
-
-    @contextmanager
-    def expect(kind: type[TlxError], *words: str) -> Iterator[None]:
-        with pytest.raises(kind) as caught:
-            yield
-        message = str(caught.value)
-        assert type(caught.value) is kind
-        assert "\n" not in message
-        assert [word for word in words if word not in message] == [], message
-
-    return expect

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from picture_files import encoded, numbered_pictures
 
-from tlx.data import EncodedSource, Preprocess, Subset, gather, labels_of, names_of, picture_files
+from tlx.data import EncodedSource, Subset, gather, labels_of, names_of, picture_files
 from tlx.data.source import digests_of, take
 from tlx.errors import DataError
+from tlx.images import Preprocess
 
 CONTENTS = [*numbered_pictures(2), encoded(np.zeros((3, 5, 3), np.uint8), "JPEG")]
 

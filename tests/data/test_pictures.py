@@ -9,9 +9,10 @@ import pytest
 from picture_files import encoded, numbered_pictures, write_classes
 from PIL import Image
 
-from tlx.data import Pictures, Preprocess, gather, labels_of, names_of
+from tlx.data import Pictures, gather, labels_of, names_of
 from tlx.data.pictures import read_pictures
 from tlx.errors import DataError, UnsafeFileError
+from tlx.images import Preprocess
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)

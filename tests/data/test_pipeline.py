@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlx.data import ArraySource, Augment, Feed, Preprocess, Subset, batches, gather, steps_per_epoch
+from tlx.data import ArraySource, Feed, Subset, batches, gather, steps_per_epoch
 from tlx.data.share import Share
 from tlx.errors import ConfigError, DataError
+from tlx.images import Augment, Preprocess
 
 N = 23
 SOURCE = ArraySource(np.arange(N, dtype=np.uint8).reshape(N, 1, 1), np.arange(N))

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from tlx.cli.main import main
-from tlx.data import Feed, Preprocess, batches, check_data, fingerprint, load_data
+from tlx.data import Feed, batches, check_data, fingerprint, load_data
 from tlx.data.emnist import SUBSETS
 from tlx.data.source import digests_of, labels_of, take
 from tlx.data.tfds import TfdsSource
 from tlx.errors import ConfigError, DataError
+from tlx.images import Preprocess
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 5, 4, 1), dtype=np.uint8)
 DIGITS = SUBSETS["digits"]

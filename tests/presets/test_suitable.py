@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tlx.data import ArraySource, Preprocess
+from tlx.data import ArraySource
+from tlx.images import Preprocess
 from tlx.presets.suitable import Images, look_at, lost, suitable_bases, takes
 
 

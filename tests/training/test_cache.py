@@ -13,8 +13,9 @@ from cases import CASE, assert_same_bits
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.cache
-from tlx.data import ArraySource, Augment, Preprocess
+from tlx.data import ArraySource
 from tlx.errors import ConfigError
+from tlx.images import Augment, Preprocess
 from tlx.models import Base, Classifier, Head, Stage
 from tlx.models.small import Conv
 from tlx.optim import Adam, Constant, Group, Phase

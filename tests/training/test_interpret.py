@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tlx.analysis import read_evaluation
-from tlx.data import ArraySource, Preprocess, Subset, gather
+from tlx.data import ArraySource, Subset, gather
+from tlx.images import Preprocess
 from tlx.models import ModelConfig, init_variables
 from tlx.models.gradcam import gradcam
 from tlx.presets import Pretrained

@@ -14,8 +14,9 @@ from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 
 import tlx.training.phase
 import tlx.training.resident
-from tlx.data import Augment, Feed, Subset, batches
+from tlx.data import Feed, Subset, batches
 from tlx.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
+from tlx.images import Augment
 from tlx.models import initialise
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.recipes import finetune, full, gradual, probe, scratch

@@ -18,9 +18,9 @@ from picture_files import encoded, write_classes
 from toys import Recorder, everything_in, finetune_toy, scalars_in, timeless
 
 import tlx
-from tlx.data import Preprocess
 from tlx.errors import CheckpointError, ConfigError, DataError, StorageError, WeightsError
 from tlx.files.lock import locked
+from tlx.images import Preprocess
 from tlx.models import ModelConfig, leaf_shapes
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained

@@ -12,9 +12,9 @@ import pytest
 from cases import CASES, ConvNorm, assert_same_bits
 
 import tlx
-from tlx.data import Preprocess
 from tlx.data.pictures import read_pictures
 from tlx.errors import DataError
+from tlx.images import Preprocess
 from tlx.models import Base, Classifier, Head, Stage, layers
 from tlx.models.registry import initialise
 from tlx.training import sentinel

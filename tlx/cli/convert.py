@@ -16,7 +16,7 @@ from tlx.files import home
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import Preprocess
+    from tlx.images import Preprocess
     from tlx.presets.conversion import Converted
 
 LIBRARY = "library"  # what --verify stands for alone
@@ -210,7 +210,7 @@ def _by_reason(ignored: Sequence[tuple[str, str]], most: int = 6) -> list[tuple[
 
 
 def _preprocess(path: str | None) -> "Preprocess | None":
-    from tlx.data import Preprocess
+    from tlx.images import Preprocess
 
     if path is None:
         return None

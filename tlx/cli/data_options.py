@@ -7,7 +7,8 @@ from tlx.cli.options import PictureOptions, percentage
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import Data, Preprocess
+    from tlx.data import Data
+    from tlx.images import Preprocess
 
 DATA_GROUP = (
     *("labels_per_class", "validation", "test"),

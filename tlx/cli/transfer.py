@@ -10,7 +10,8 @@ from tlx.errors import ConfigError
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import Data, Preprocess
+    from tlx.data import Data
+    from tlx.images import Preprocess
     from tlx.presets import Pretrained
     from tlx.training import Cache
 

@@ -1,21 +1,16 @@
-"""Examples by number, their splits, the preprocess spec, and batches."""
+"""Examples by number, their splits, and batches."""
 
-from tlx.data.augment import Augment
-from tlx.data.augment_function import AugmentFunction
 from tlx.data.encoded import EncodedSource, picture_files
 from tlx.data.idx import read_idx
 from tlx.data.load import check_data, check_shapes, data_from_arrays, data_from_sources, fingerprint, load_data
 from tlx.data.npz import read_npz
 from tlx.data.pictures import Pictures
 from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
-from tlx.data.preprocess import Preprocess
 from tlx.data.source import ArraySource, Data, DataSpec, Example, Relabelled, Source, Subset, labels_of, names_of
 from tlx.data.splits import Split, split_rows
 
 __all__ = [
     "ArraySource",
-    "Augment",
-    "AugmentFunction",
     "Batch",
     "Data",
     "DataSpec",
@@ -23,7 +18,6 @@ __all__ = [
     "Example",
     "Feed",
     "Pictures",
-    "Preprocess",
     "Relabelled",
     "Source",
     "Split",

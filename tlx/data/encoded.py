@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.data.decode import open_picture, read_content
 from tlx.data.source import Example, describe
 from tlx.data.validate import check_labels
+from tlx.images.decode import open_picture, read_content
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class EncodedSource:
     """Decode pictures by number.
 
-    `read(i)` returns the bytes of picture i (`tlx.data.decode.read_content` reads a file's), `names` are what errors
+    `read(i)` returns the bytes of picture i (`tlx.images.decode.read_content` reads a file's), `names` are what errors
     and predictions call them (paths, mostly), `labels` is (N,) of integers below `len(classes)`. What cannot be read or
     decoded is a `DataError` that names the picture, when it is asked for. Digests are of the bytes, so equal ones mean
     equal files.

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from tlx.data.decode import read_content
 from tlx.data.encoded import EncodedSource
-from tlx.data.files import one_line, shown
 from tlx.data.layout import SPLIT_NAMES, notes_on, order_classes
 from tlx.data.screen import screen
 from tlx.data.source import PARTS, Parts, Request
 from tlx.data.validate import check_classes, check_label_texts, check_labels
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
+from tlx.files.regular import one_line, shown
+from tlx.images.decode import read_content
 
 
 def read_hub(request: Request) -> Parts:

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tlx.data.files import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
 from tlx.errors import DataError
+from tlx.files.regular import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 1 << 20

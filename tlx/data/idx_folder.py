@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from tlx.data.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap, read_mapping
-from tlx.data.files import one_line, shown
 from tlx.data.idx import read_idx
 from tlx.data.source import ArraySource, Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError
 from tlx.files import home
+from tlx.files.regular import one_line, shown
 
 _NAME = re.compile(
     r"(?:(?P<prefix>.+)-)?(?P<split>train|t10k|test)-(?P<kind>images[-.]idx[34]|labels[-.]idx1)-ubyte(?:\.gz)?",

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.files import shown
 from tlx.data.hub import read_hub
 from tlx.data.idx_folder import read_idx_folder
 from tlx.data.image_folder import read_image_folder
@@ -20,6 +19,7 @@ from tlx.data.source import TEST, VALIDATION, ArraySource, Parts, Request
 from tlx.data.tfds import read_tfds
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
+from tlx.files.regular import shown
 
 
 def read_digits(where: str = "") -> Parts:

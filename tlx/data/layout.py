@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tlx.data.encoded import picture_files
-from tlx.data.files import shown
 from tlx.data.screen import screen
 from tlx.data.source import PARTS, Parts, Request
 from tlx.errors import DataError
+from tlx.files.regular import shown
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),

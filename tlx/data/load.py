@@ -10,9 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tlx.data.files import shown
 from tlx.data.kinds import KINDS, check_place, kind_of
-from tlx.data.preprocess import Preprocess
 from tlx.data.source import (
     TEST,
     VALIDATION,
@@ -32,6 +30,8 @@ from tlx.data.splits import split_parts
 from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
+from tlx.files.regular import shown
+from tlx.images.preprocess import Preprocess
 
 
 def load_data(

@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Sequence
 
-from tlx.data.files import shown
 from tlx.data.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.source import Parts, Request
 from tlx.data.table import read_table
 from tlx.data.validate import check_label_texts
 from tlx.errors import DataError
 from tlx.files import home
+from tlx.files.regular import shown
 
 _LISTED = 10  # wrong lines named in an error
 _COLUMNS = {

@@ -10,11 +10,11 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tlx.data.files import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
 from tlx.data.source import ArraySource, Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError, TlxError, UnsafeFileError
 from tlx.files import home
+from tlx.files.regular import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
 
 _CHUNK = 1 << 20
 _PAIRS = (("x_train", "y_train", "x_test", "y_test"), ("images", "labels"))

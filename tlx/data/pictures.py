@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.decode import LISTED, decode_picture, read_content
-from tlx.data.files import one_line, open_regular, shown, true_type
 from tlx.data.idx import is_idx, read_idx
-from tlx.data.preprocess import Preprocess
 from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
 from tlx.data.walk import Walk
 from tlx.errors import DataError, UnsafeFileError
 from tlx.files import home
+from tlx.files.regular import one_line, open_regular, shown, true_type
+from tlx.images.decode import LISTED, decode_picture, read_content
+from tlx.images.preprocess import Preprocess
 
 
 class Pictures:

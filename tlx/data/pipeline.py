@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlx.data.augment import Augment, generator_of
-from tlx.data.files import shown
-from tlx.data.preprocess import Preprocess
 from tlx.data.share import Share
 from tlx.data.source import Source, in_memory, labels_of, names_of, take
 from tlx.errors import ConfigError, DataError, check_flags
+from tlx.files.regular import shown
+from tlx.images.augment import Augment, generator_of
+from tlx.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.decode import decode_picture
 from tlx.data.encoded import EncodedSource
-from tlx.data.files import shown
-from tlx.data.preprocess import Preprocess
 from tlx.errors import DataError
+from tlx.files.regular import shown
+from tlx.images.decode import decode_picture
+from tlx.images.preprocess import Preprocess
 from tlx.progress import counted, lines
 
 _LISTED = 10  # bad images named in an error

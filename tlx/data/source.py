@@ -18,7 +18,7 @@ from tlx.tree.paths import quote
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tlx.data.preprocess import Preprocess
+    from tlx.images.preprocess import Preprocess
 
 Images = np.ndarray | Iterable["np.ndarray | Image"]
 """Images of one size, (B, H, W[, C]), or one by one, whose sizes may differ: arrays, or Pillow's of L, RGB or RGBA."""

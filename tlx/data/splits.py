@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.files import shown
 from tlx.data.source import (
     TEST,
     VALIDATION,
@@ -22,6 +21,7 @@ from tlx.data.source import (
     labels_of,
     names_of,
 )
+from tlx.files.regular import shown
 
 _PAIRS = 5  # contradictions that are named
 _DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tlx.data.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap
-from tlx.data.files import one_line, shown
 from tlx.data.source import PARTS, Example, Parts, Request, describe
 from tlx.data.validate import check_classes, check_labels
 from tlx.errors import ConfigError, DataError
+from tlx.files.regular import one_line, shown
 
 _CACHE_BYTES = 1 << 30
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tlx.data.decode import SUFFIXES, is_image
-from tlx.data.files import one_line, open_regular, shown
 from tlx.errors import DataError
+from tlx.files.regular import one_line, open_regular, shown
+from tlx.images.decode import SUFFIXES, is_image
 
 _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what systems leave behind, besides hidden files
 _NAMED = 3  # paths of each kind
@@ -42,7 +42,7 @@ class Group:
 class Walk:
     """Find the image files below a folder, and remember what else is there.
 
-    A file with an image's suffix (`tlx.data.decode.SUFFIXES`) is one, whatever it holds; a file without any suffix is
+    A file with an image's suffix (`tlx.images.decode.SUFFIXES`) is one, whatever it holds; a file without any suffix is
     one where its first bytes say so. Links are followed, but no folder is entered twice from one start, so that a
     circle of links ends. `left_out` groups the rest by reason.
 

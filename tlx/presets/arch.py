@@ -8,8 +8,8 @@ from typing import Any
 
 from tlx.convert.rules import Table
 from tlx.convert.tables import TABLES, table_of
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, suggestion
+from tlx.images.preprocess import Preprocess
 from tlx.models.installed import load_installed
 from tlx.models.registry import ModelConfig, architecture_named
 from tlx.presets.catalogue import Published, class_names, published, published_names

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, StorageError, WeightsError
 from tlx.files import home, sync, sync_tree
 from tlx.files.opening import shown
+from tlx.images.preprocess import Preprocess
 from tlx.models.batch_norm import is_variance
 from tlx.models.registry import BUILT_IN, ModelConfig, architecture_named, init_variables, is_known
 from tlx.presets.pretrained import Pretrained

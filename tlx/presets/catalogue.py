@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, check_choice
+from tlx.images.preprocess import Preprocess
 from tlx.presets.hub import HubFile, Location, Url
 
 T = TypeVar("T")

@@ -22,9 +22,9 @@ from tlx.convert.strangers import stranger
 from tlx.convert.tables import table_of
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, WeightsError, check_flags
 from tlx.files import home, write_json
+from tlx.images.preprocess import Preprocess
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.presets.arch import Arch, arch_named, arch_of_file
 from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle

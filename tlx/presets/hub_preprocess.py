@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from tlx.data.preprocess import INTERPOLATIONS, Preprocess
 from tlx.errors import ConfigError, WeightsError
 from tlx.files.opening import shown
+from tlx.images.preprocess import INTERPOLATIONS, Preprocess
 from tlx.presets.hub_json import JsonFile, Said, is_number
 from tlx.tree.paths import quote
 

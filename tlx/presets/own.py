@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tlx.convert.rules import Table
 from tlx.convert.tables import TABLES, check_free_name
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
+from tlx.images.preprocess import Preprocess
 from tlx.models.base import Base
 from tlx.models.head import Pool
 from tlx.models.installed import load_installed

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
+from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.models.head import Pool
 from tlx.models.registry import (

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, WeightsError
 from tlx.files.opening import shown
+from tlx.images.preprocess import Preprocess
 from tlx.models.registry import ModelConfig
 from tlx.presets.arch import Arch
 from tlx.presets.hub_config import HubConfig

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data import Preprocess, Source
+from tlx.data import Source
+from tlx.images import Preprocess
 from tlx.presets.bundle import read_config
 from tlx.presets.catalogue import published
 from tlx.presets.load import PRESETS, preset_names

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
-from tlx.data.preprocess import Preprocess
 from tlx.data.share import Share
 from tlx.data.source import Example, Source
 from tlx.devices.compiler import jit
 from tlx.devices.parallel import ONE, Placement
+from tlx.images.preprocess import Preprocess
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
 from tlx.progress import doing

@@ -14,14 +14,14 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from tlx.data.augment import Augment
 from tlx.data.pipeline import Feed
-from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, digests_of, labels_of
 from tlx.devices import hosts
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, check_choice
 from tlx.files import cache_dir, home
+from tlx.images.augment import Augment
+from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.stop import Stop, check, never

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.data import Data, Preprocess, Source, Subset, batches, check_shapes
+from tlx.data import Data, Source, Subset, batches, check_shapes
 from tlx.data.share import Share
 from tlx.devices import hosts
 from tlx.devices.compilation_cache import keep_programs
 from tlx.errors import ConfigError, check_flags
+from tlx.images import Preprocess
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.memory import Memory

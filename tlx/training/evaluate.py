@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
-from tlx.data.preprocess import Preprocess
 from tlx.data.share import Share
 from tlx.data.source import Relabelled, Source, check_source
 from tlx.devices.compilation_cache import keep_programs
 from tlx.devices.compiler import jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
+from tlx.images.preprocess import Preprocess
 from tlx.progress import doing
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained

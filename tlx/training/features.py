@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from tlx.data.pipeline import Feed, batches
-from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, check_source
 from tlx.devices.compilation_cache import keep_programs
 from tlx.devices.compiler import jit
 from tlx.errors import check_choice
+from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Pool, pooled
 from tlx.training.accepts_pretrained import accepts_pretrained

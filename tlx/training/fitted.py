@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError
+from tlx.images.preprocess import Preprocess
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase
 from tlx.training.history import History

@@ -10,16 +10,16 @@ from typing import Any
 
 import jax
 
-from tlx.data.augment import Augment
-from tlx.data.augment_function import AugmentFunction, as_augment
 from tlx.data.pipeline import Feed, steps_per_epoch
-from tlx.data.preprocess import Preprocess
 from tlx.data.source import Source, check_source
 from tlx.devices import hosts
 from tlx.devices.compilation_cache import keep_programs
 from tlx.devices.compilations import compilations
 from tlx.devices.parallel import Parallel
 from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError, check_flags
+from tlx.images.augment import Augment
+from tlx.images.augment_function import AugmentFunction, as_augment
+from tlx.images.preprocess import Preprocess
 from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
 from tlx.optim.groups import optimizer
@@ -86,7 +86,7 @@ def fit(
     if it had never ended. `stop` is asked after every step; when it says so, the run is saved, and ends with
     `StoppedError` (`tlx.StopOnSignals`). `loss` is a `tlx.Loss`, or a function of logits (B, C) and labels (B,) that
     returns losses (B,) (`tlx.training.LossFunction`). `augment` (`tlx.Augment`, or a function of an image and a numpy
-    Generator: `tlx.data.AugmentFunction`) varies training pictures and `mix` mixes them in pairs; `balanced`
+    Generator: `tlx.images.AugmentFunction`) varies training pictures and `mix` mixes them in pairs; `balanced`
     draws from all classes equally often; `workers` threads prepare batches (`tlx.data.Feed`). Neither their number nor
     a resume changes any picture. What stages that are frozen make of the pictures is computed once for all epochs and
     kept, as `cache` says (`Cache`).

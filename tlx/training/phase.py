@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
-from tlx.data.preprocess import Preprocess
 from tlx.data.share import Share
 from tlx.data.source import Source
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DivergedError
+from tlx.images.preprocess import Preprocess
 from tlx.models.frozen import frozen_statistics
 from tlx.optim.memory import Memory, ages_of, install, recall
 from tlx.optim.phases import Norms, Phase

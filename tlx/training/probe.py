@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.data import Data, Feed, Preprocess, check_data, check_shapes, labels_of
+from tlx.data import Data, Feed, check_data, check_shapes, labels_of
 from tlx.data.source import Source, digests_of
 from tlx.devices.compilation_cache import keep_programs
 from tlx.errors import check_choice
+from tlx.images import Preprocess
 from tlx.models.head import Pool
 from tlx.places import public_source
 from tlx.presets.pretrained import Pretrained

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote as quote_url
 
-from tlx.data import Augment, Data, DataSpec, Feed, Preprocess, Source, batches, check_data, check_shapes, load_data
+from tlx.data import Data, DataSpec, Feed, Source, batches, check_data, check_shapes, load_data
 from tlx.data import fingerprint as data_fingerprint
-from tlx.data.augment_function import as_augment
 from tlx.devices import hosts
 from tlx.devices.compilation_cache import keep_programs
 from tlx.devices.parallel import Parallel
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice, check_flags
 from tlx.files import home, write_json
+from tlx.images import Augment, Preprocess
+from tlx.images.augment_function import as_augment
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain

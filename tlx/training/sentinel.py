@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.data.preprocess import Preprocess
 from tlx.devices.compiler import jit
 from tlx.errors import DataError
+from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.presets.catalogue import IMAGENET_STATISTICS, KERAS_MODES, MINUS_ONE_TO_ONE
 from tlx.presets.pretrained import fit_preprocess

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tlx.data.files import one_line, open_regular, shown, true_type
 from tlx.errors import DataError
+from tlx.files.regular import one_line, open_regular, shown, true_type
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import import_peer
 
-from tlx.data.boxes import ATTEMPTS, DRAWS, central_box, random_box
+from tlx.images.boxes import ATTEMPTS, DRAWS, central_box, random_box
 
 SIZES = [(48, 64), (64, 48), (7, 5), (300, 20), (1, 1), (1, 40)]
 

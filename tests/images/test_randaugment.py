@@ -3,7 +3,7 @@ import pytest
 from peers import import_peer
 from PIL import Image
 
-from tlx.data.randaugment import OPERATIONS, randaugment
+from tlx.images.randaugment import OPERATIONS, randaugment
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
 GREY = RGB.convert("L")

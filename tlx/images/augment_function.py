@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.data.augment import Augment
-from tlx.data.preprocess import Preprocess
 from tlx.errors import ConfigError, DataError
+from tlx.images.augment import Augment
+from tlx.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from PIL.Image import Image

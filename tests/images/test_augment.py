@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from peers import import_peer
 from PIL import Image
 
-from tlx.data import Preprocess
-from tlx.data.augment import JITTER, Augment, generator_of
-from tlx.data.boxes import DRAWS
-from tlx.data.randaugment import randaugment
 from tlx.errors import ConfigError, DataError
+from tlx.images import Preprocess
+from tlx.images.augment import JITTER, Augment, generator_of
+from tlx.images.boxes import DRAWS
+from tlx.images.randaugment import randaugment
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)

@@ -11,8 +11,8 @@ import pytest
 from picture_files import as_ycck, empty_png, encoded, shown
 from PIL import Image, ImageOps
 
-from tlx.data.decode import decode_picture, read_content
 from tlx.errors import DataError
+from tlx.images.decode import decode_picture, read_content
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 SMOOTH = np.add.outer(np.arange(48), np.arange(64))[..., None] * np.array([1.0, 1.5, 2.0])
@@ -203,7 +203,7 @@ def test_files_are_read_within_bounds(tmp_path, monkeypatch, refuses):
     for place, words in ((tmp_path, "not a regular file"), (tmp_path / "no", "No such file"), ("a\0b", "a\\x00b")):
         with refuses(DataError, words):
             read_content(str(place))
-    monkeypatch.setattr("tlx.data.decode.MAX_FILE", 4)
+    monkeypatch.setattr("tlx.images.decode.MAX_FILE", 4)
     with refuses(DataError, "a.png: larger than"):
         read_content(str(path))
 

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from peers import import_peer
 from PIL import Image
 
-from tlx.data import Preprocess
 from tlx.errors import ConfigError, DataError
+from tlx.images import Preprocess
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (3, 8, 6), dtype=np.uint8)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.data.boxes import DRAWS, central_box, random_box, scaled
-from tlx.data.preprocess import Preprocess
-from tlx.data.randaugment import STRONGEST, Fill, randaugment
 from tlx.errors import ConfigError
+from tlx.images.boxes import DRAWS, central_box, random_box, scaled
+from tlx.images.preprocess import Preprocess
+from tlx.images.randaugment import STRONGEST, Fill, randaugment
 
 if TYPE_CHECKING:
     from PIL.Image import Image

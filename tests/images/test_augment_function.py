@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlx.data import ArraySource, Augment, AugmentFunction, Feed, Preprocess, batches
-from tlx.data.augment_function import as_augment
+from tlx.data import ArraySource, Feed, batches
 from tlx.errors import ConfigError, DataError
+from tlx.images import Augment, AugmentFunction, Preprocess
+from tlx.images.augment_function import as_augment
 
 SPEC = Preprocess(6, 5, 1)
 SOURCE = ArraySource(np.random.default_rng(0).integers(0, 256, (7, 6, 5)).astype(np.uint8), [0] * 7)

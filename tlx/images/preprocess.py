@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.data.files import shown
 from tlx.errors import ConfigError, DataError, check_choice
+from tlx.files.regular import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
