@@ -1,11 +1,11 @@
 """Examples by number, their splits, and batches."""
 
 from tlx.data.encoded import EncodedSource, picture_files
-from tlx.data.idx import read_idx
 from tlx.data.load import check_data, check_shapes, data_from_arrays, data_from_sources, fingerprint, load_data
-from tlx.data.npz import read_npz
 from tlx.data.pictures import Pictures
 from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
+from tlx.data.readers.idx import read_idx
+from tlx.data.readers.npz import read_npz
 from tlx.data.source import ArraySource, Data, DataSpec, Example, Relabelled, Source, Subset, labels_of, names_of
 from tlx.data.splits import Split, split_rows
 

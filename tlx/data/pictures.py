@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.idx import is_idx, read_idx
+from tlx.data.readers.idx import is_idx, read_idx
+from tlx.data.readers.walk import Walk
 from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
-from tlx.data.walk import Walk
 from tlx.errors import DataError, UnsafeFileError
 from tlx.files import home
 from tlx.files.regular import one_line, open_regular, shown, true_type

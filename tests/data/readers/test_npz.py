@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.data import read_npz
-from tlx.data.npz import read_npz_examples
+from tlx.data.readers.npz import read_npz_examples
 from tlx.errors import DataError, TlxError, UnsafeFileError
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)

@@ -1,6 +1,6 @@
 import pytest
 
-from tlx.data.layout import notes_on, numbered_note, order_classes
+from tlx.data.readers.layout import notes_on, numbered_note, order_classes
 from tlx.errors import DataError
 
 

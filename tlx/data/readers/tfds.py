@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tlx.data.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap
+from tlx.data.readers.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap
 from tlx.data.source import PARTS, Example, Parts, Request, describe
 from tlx.data.validate import check_classes, check_labels
 from tlx.errors import ConfigError, DataError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tlx.data.emnist import SUBSETS, read_mapping
+from tlx.data.readers.emnist import SUBSETS, read_mapping
 from tlx.errors import DataError
 
 

@@ -6,7 +6,7 @@ import pytest
 from picture_files import numbered_pictures
 
 from tlx.data import labels_of, load_data
-from tlx.data.manifest import read_manifest
+from tlx.data.readers.manifest import read_manifest
 from tlx.data.source import Request
 from tlx.errors import DataError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlx.data.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap, read_mapping
-from tlx.data.idx import read_idx
+from tlx.data.readers.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap, read_mapping
+from tlx.data.readers.idx import read_idx
 from tlx.data.source import ArraySource, Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tlx.cli.main import main
 from tlx.data import Feed, batches, check_data, fingerprint, load_data
-from tlx.data.emnist import SUBSETS
+from tlx.data.readers.emnist import SUBSETS
+from tlx.data.readers.tfds import TfdsSource
 from tlx.data.source import digests_of, labels_of, take
-from tlx.data.tfds import TfdsSource
 from tlx.errors import ConfigError, DataError
 from tlx.images import Preprocess
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from picture_files import encoded, numbered_pictures
 
-from tlx.data.walk import BROKEN, HIDDEN, HIDDEN_FOLDERS, MET, OTHERS, Walk
+from tlx.data.readers.walk import BROKEN, HIDDEN, HIDDEN_FOLDERS, MET, OTHERS, Walk
 from tlx.errors import DataError
 
 GOOD = numbered_pictures(1)[0]

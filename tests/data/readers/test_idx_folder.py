@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tlx.data.emnist import SUBSETS
-from tlx.data.idx_folder import read_idx_folder
+from tlx.data.readers.emnist import SUBSETS
+from tlx.data.readers.idx_folder import read_idx_folder
 from tlx.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,1 @@
+"""Readers of data, one file a format, and what several of them share."""
