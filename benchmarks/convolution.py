@@ -4,7 +4,7 @@
 
 For each layer: its output, and the slopes of a sum of the output for its input and for its kernel, in milliseconds,
 medians of programs called in turns in one process. `options` is by itself over with the options: above 1 the options
-are quicker. `tlx` is with the options over `tlx.models.convolution.convolve` with them: above 1 what tlx takes
+are quicker. `tlx` is with the options over `tlx.models.lowerings.convolution.convolve` with them: above 1 what tlx takes
 in place of XLA's convolution is quicker, and 1 but for noise where it takes XLA's. With
 `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=…` any program of JAX's can have the same.
 """
@@ -50,7 +50,7 @@ def programs(layer: tuple[Any, ...]) -> dict[str, dict[str, Callable[[], Any]]]:
     from jax import lax
 
     from tlx.devices import compiler_options
-    from tlx.models.convolution import convolve
+    from tlx.models.lowerings.convolution import convolve
 
     shape, kernel, features, stride, padding = layer
     random = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlx.models.windows import Pair, Sides, padded, shifts, way_back
+from tlx.models.lowerings.windows import Pair, Sides, padded, shifts, way_back
 
 
 def _sum(x: jax.Array, kernel: jax.Array, strides: Pair, sides: Sides) -> jax.Array:

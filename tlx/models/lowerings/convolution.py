@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tlx.models.depthwise import depthwise
-from tlx.models.windows import Pair, Sides, padded, places, shifts, sides_of
-from tlx.models.winograd import pays, winograd
+from tlx.models.lowerings.depthwise import depthwise
+from tlx.models.lowerings.windows import Pair, Sides, padded, places, shifts, sides_of
+from tlx.models.lowerings.winograd import pays, winograd
 
 
 def convolve(
@@ -29,9 +29,9 @@ def convolve(
 
     The same sums as `lax.conv_general_dilated`, to rounding. A GPU or TPU gets that one. A CPU gets, by the shapes:
     for a 1x1 kernel one matrix product; for as many groups as channels shifted multiply-adds
-    (`tlx.models.depthwise`: reverse-mode differentiation only, and once); where the kernel has fewer places, down or
+    (`tlx.models.lowerings.depthwise`: reverse-mode differentiation only, and once); where the kernel has fewer places, down or
     across, than pixels, one product over gathered patches; for a 3x3 kernel of many channels on a large map, in steps
-    of 1, products of sums over squares (`tlx.models.winograd`); else XLA's convolution, which is quick there if
+    of 1, products of sums over squares (`tlx.models.lowerings.winograd`); else XLA's convolution, which is quick there if
     compiled with `tlx.devices.compiler_options`. Other groups, and dilation, are left to XLA.
 
     >>> convolve(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), (1, 1), "SAME")[0, :, :, 0].tolist()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tlx.models.windows import Sides, padded, shifts, sides_of
+from tlx.models.lowerings.windows import Sides, padded, shifts, sides_of
 
 
 def avg_pool_3x3(x: jax.Array, *, count_padding: bool) -> jax.Array:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from jax import lax
 
-import tlx.models.convolution
+import tlx.models.lowerings.convolution
 from tlx.models import Classifier, Head, cut, initialise
-from tlx.models.convolution import convolve
-from tlx.models.pooling import avg_pool_3x3, max_pool
+from tlx.models.lowerings.convolution import convolve
+from tlx.models.lowerings.pooling import avg_pool_3x3, max_pool
+from tlx.models.lowerings.winograd import pays, winograd
 from tlx.models.vgg import vgg
-from tlx.models.winograd import pays, winograd
 
 CONVOLUTIONS = {  # height, width, channels, features, kernel, stride, padding, groups
     "XLA's": (7, 6, 3, 4, (3, 3), 1, "SAME", 1),
@@ -125,7 +125,7 @@ def test_a_network_of_large_maps_gives_the_same_features(monkeypatch):
         return lowered.as_text().count("stablehlo.convolution"), lowered.compile()(variables, picture)
 
     convolved, found = features()
-    monkeypatch.setattr(tlx.models.convolution, "pays", lambda *_: False)
+    monkeypatch.setattr(tlx.models.lowerings.convolution, "pays", lambda *_: False)
     every, plain = features()
     assert (convolved, every) == (2, 4)
     np.testing.assert_allclose(found, plain, atol=1e-5 * plain.max())
