@@ -4,8 +4,8 @@
 
 For each layer: its output, and the slopes of a sum of the output for its input and for its kernel, in milliseconds,
 medians of programs called in turns in one process. `options` is by itself over with the options: above 1 the options
-are quicker. `tlx` is with the options over `tlx.models.lowerings.convolution.convolve` with them: above 1 what tlx takes
-in place of XLA's convolution is quicker, and 1 but for noise where it takes XLA's. With
+are quicker. `tlx` is with the options over `tlx.models.lowerings.convolution.convolve` with them: above 1 what tlx
+takes in place of XLA's convolution is quicker, and 1 but for noise where it takes XLA's. With
 `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=…` any program of JAX's can have the same.
 """
 

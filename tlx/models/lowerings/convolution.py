@@ -29,10 +29,10 @@ def convolve(
 
     The same sums as `lax.conv_general_dilated`, to rounding. A GPU or TPU gets that one. A CPU gets, by the shapes:
     for a 1x1 kernel one matrix product; for as many groups as channels shifted multiply-adds
-    (`tlx.models.lowerings.depthwise`: reverse-mode differentiation only, and once); where the kernel has fewer places, down or
-    across, than pixels, one product over gathered patches; for a 3x3 kernel of many channels on a large map, in steps
-    of 1, products of sums over squares (`tlx.models.lowerings.winograd`); else XLA's convolution, which is quick there if
-    compiled with `tlx.devices.compiler_options`. Other groups, and dilation, are left to XLA.
+    (`tlx.models.lowerings.depthwise`: reverse-mode differentiation only, and once); where the kernel has fewer places,
+    down or across, than pixels, one product over gathered patches; for a 3x3 kernel of many channels on a large map, in
+    steps of 1, products of sums over squares (`tlx.models.lowerings.winograd`); else XLA's convolution, which is quick
+    there if compiled with `tlx.devices.compiler_options`. Other groups, and dilation, are left to XLA.
 
     >>> convolve(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1)), (1, 1), "SAME")[0, :, :, 0].tolist()
     [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
