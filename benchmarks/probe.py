@@ -7,7 +7,7 @@ photographs on MobileNet V2 of ImageNet, 1,280 features. The features are comput
 then fits 7 values of l2 to each of 3 draws of 1, 5 and 10 examples a class and to all, 70 fits, takes of each the value
 that is best on validation examples, and tests it.
 
-tlx runs `tlx.training.sweep.sweep`, with "lbfgs" and with "ridge"; the peers are `LogisticRegression` (L-BFGS, with its
+tlx runs `tlx.probes.sweep.sweep`, with "lbfgs" and with "ridge"; the peers are `LogisticRegression` (L-BFGS, with its
 tolerance of 1e-4 and at most 1,000 iterations) and `RidgeClassifier`, on the same rows, centred and scaled likewise,
 outside the clock. `first` is the first sweep of a process, with tlx's compilation in it, `seconds` the median of later
 ones. `ratio` is the peer's seconds over tlx's first, `ratio_later` over its later ones; `accuracy` is the mean test
@@ -62,7 +62,7 @@ def write_features(task: str, file: Path) -> None:
 
 def examples(file: str) -> tuple[dict[str, Any], list[Any], int]:
     """Return the parts, the draws and the number of classes."""
-    from tlx.training.sweep import Examples, few_shot
+    from tlx.probes.sweep import Examples, few_shot
 
     found = np.load(file)
     parts = {name: Examples(found[name], found[f"{name}_labels"]) for name in ("train", "validation", "test")}
@@ -92,9 +92,9 @@ def timed(run: Callable[[], dict[str, list[float]]]) -> dict[str, Any]:
 
 
 def by_tlx(file: str, method: str) -> Callable[[], dict[str, Any]]:
-    from tlx.training import softmax_regression
-    from tlx.training.standard import Standard
-    from tlx.training.sweep import sweep
+    from tlx.probes import softmax_regression
+    from tlx.probes.standard import Standard
+    from tlx.probes.sweep import sweep
 
     parts, draws, classes = examples(file)
 
@@ -123,7 +123,7 @@ def by_tlx(file: str, method: str) -> Callable[[], dict[str, Any]]:
 def by_scikit_learn(file: str, method: str) -> Callable[[], dict[str, Any]]:
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
-    from tlx.training.standard import Standard
+    from tlx.probes.standard import Standard
 
     warnings.filterwarnings("ignore")  # of fits that have not converged
     parts, draws, _ = examples(file)

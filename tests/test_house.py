@@ -12,14 +12,11 @@ import pytest
 import tlx
 
 ROOT = Path(tlx.__file__).parent
+SMALL = {"errors", "stop", "progress", "places", "version", "table"}  # single files that import little
 BELOW = {
-    "errors": set(),
-    "files": {"errors"},
+    **{name: set() for name in SMALL},
     "stop": {"errors"},
-    "progress": set(),
-    "places": set(),
-    "version": set(),
-    "table": set(),
+    "files": {"errors"},
     "tree": {"errors", "table"},
     "devices": {"tree", "files", "errors"},
     "models": {"devices", "tree", "table", "errors"},
@@ -29,31 +26,12 @@ BELOW = {
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "presets": {"convert", "data", "images", "models", "devices", "tree", "table", "files", "progress", "errors"},
-    "training": {
-        *("optim", "data", "images", "models", "presets", "recipes", "devices", "tree"),
-        *("table", "files", "stop", "progress", "places", "version", "errors"),
-    },
-    "analysis": {"files", "places", "errors"},
-    "cli": {
-        "training",
-        "presets",
-        "convert",
-        "data",
-        "images",
-        "models",
-        "optim",
-        "recipes",
-        "analysis",
-        "tree",
-        "table",
-        "files",
-        "stop",
-        "progress",
-        "devices",
-        "version",
-        "errors",
-    },
 }
+BELOW["training"] = {"optim", "recipes", "presets", "data", "images", "models", "devices", "tree", "files", *SMALL}
+BELOW["probes"] = BELOW["training"] | {"training"}
+BELOW["runs"] = BELOW["training"] | {"training"}
+BELOW["analysis"] = {"files", "places", "errors"}
+BELOW["cli"] = BELOW["runs"] | {"runs", "probes", "analysis", "convert"}
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 
 

@@ -7,6 +7,7 @@ from . import images as images
 from . import models as models
 from . import optim as optim
 from . import presets as presets
+from . import probes as probes
 from . import recipes as recipes
 from . import training as training
 from . import tree as tree
@@ -32,6 +33,8 @@ from .presets import preset_names as preset_names
 from .presets import published_names as published_names
 from .presets import register_architecture as register_architecture
 from .presets import save as save
+from .probes import Probe as Probe
+from .probes import linear_probe as linear_probe
 from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache
 from .training import Checkpoints as Checkpoints
@@ -40,13 +43,11 @@ from .training import History as History
 from .training import Log as Log
 from .training import Loss as Loss
 from .training import Mix as Mix
-from .training import Probe as Probe
 from .training import Run as Run
 from .training import check_inputs as check_inputs
 from .training import estimate as estimate
 from .training import evaluate as evaluate
 from .training import finetune as finetune
 from .training import fit as fit
-from .training import linear_probe as linear_probe
 from .training import predict as predict
 from .version import __version__ as __version__

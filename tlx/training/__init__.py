@@ -1,4 +1,4 @@
-"""Training: the step, the loop over phases, linear probes, evaluation, checkpoints, logs and whole runs."""
+"""Training: the step, the loop over phases, evaluation, checkpoints, logs and whole runs."""
 
 from tlx.training.cache import Cache
 from tlx.training.checkpoint import Checkpoints
@@ -15,15 +15,11 @@ from tlx.training.loss_function import LossFunction
 from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord
 from tlx.training.predictions import Predictions, predict
-from tlx.training.probe import Probe, linear_probe
 from tlx.training.programs import forget_programs
-from tlx.training.ridge import ridge_regression
 from tlx.training.run import Run, evaluate_run, finetune, split_of
 from tlx.training.sentinel import Verdict, check_inputs
-from tlx.training.softmax_regression import LinearPath, softmax_regression
 from tlx.training.state import TrainState
 from tlx.training.step import make_train_step
-from tlx.training.sweep import ProbeFit
 
 __all__ = [
     "Cache",
@@ -33,7 +29,6 @@ __all__ = [
     "FeatureLabels",
     "Fit",
     "History",
-    "LinearPath",
     "Log",
     "Loss",
     "LossFunction",
@@ -41,8 +36,6 @@ __all__ = [
     "PhaseEstimate",
     "PhaseRecord",
     "Predictions",
-    "Probe",
-    "ProbeFit",
     "Run",
     "TrainState",
     "Verdict",
@@ -56,12 +49,9 @@ __all__ = [
     "finetune",
     "fit",
     "forget_programs",
-    "linear_probe",
     "make_train_step",
     "predict",
     "probabilities",
-    "ridge_regression",
-    "softmax_regression",
     "split_of",
     "write_features",
 ]

@@ -31,13 +31,13 @@ _ELSEWHERE = re.compile(r"(?P<url>[A-Za-z][A-Za-z0-9+.-]+://)|(?P<windows>[A-Za-
 def read_manifest(request: Request) -> Parts:
     """Read rows of `path`, `label` and, if wanted, `split` and `sha256`.
 
-    A table has these names in its first line, a `.jsonl` file in each object (`tlx.data.readers.table` says what
-    else is understood). Paths are relative to the manifest; backslashes in them are taken for slashes where there is no file of
-    that very name. `split` is train (also where it is empty), validation or test, or as the request names them; where
-    there is none, `load_data` splits. `sha256` is checked, and alone finds flipped bits. Other columns are ignored and
-    noted. Raises `DataError` that lists the lines without a path or label, with an unknown split, with a path that
-    cannot be had here, or with an image that another line has in another class; for labels that are figures; and for
-    images that cannot be decoded beyond `skip_bad`.
+    A table has these names in its first line, a `.jsonl` file in each object (`tlx.data.readers.table` says what else
+    is understood). Paths are relative to the manifest; backslashes in them are taken for slashes where there is no file
+    of that very name. `split` is train (also where it is empty), validation or test, or as the request names them;
+    where there is none, `load_data` splits. `sha256` is checked, and alone finds flipped bits. Other columns are
+    ignored and noted. Raises `DataError` that lists the lines without a path or label, with an unknown split, with a
+    path that cannot be had here, or with an image that another line has in another class; for labels that are figures;
+    and for images that cannot be decoded beyond `skip_bad`.
     """
     if not request.where:
         raise DataError("manifest: no file named; say manifest:FILE")

@@ -11,8 +11,9 @@ import tlx
 from tlx.data import ArraySource, Subset, data_from_sources, labels_of
 from tlx.data.source import digests_of
 from tlx.errors import ConfigError, DataError
-from tlx.training import Cache, features, softmax_regression
-from tlx.training.sweep import Examples, few_shot, sweep
+from tlx.probes import softmax_regression
+from tlx.probes.sweep import Examples, few_shot, sweep
+from tlx.training import Cache, features
 
 PATH = (1.0, 0.1, 0.01)
 
@@ -100,7 +101,7 @@ def test_the_probabilities_are_calibrated(base, data):
     """The head's logits are a multiple of the fit's, by which validation examples cost less than by the fit's own."""
     found = tlx.linear_probe(base, data, l2=(1.0,), method="ridge")
     train, validation, _ = (features_of(base, part) for part in (data.train, data.validation, data.test))
-    path = tlx.training.ridge_regression(*train, 10, (1.0,))
+    path = tlx.probes.ridge_regression(*train, 10, (1.0,))
     head = found.model.variables["params"]["head"]["logits"]
     factors = np.asarray(head["kernel"]) / path.kernel[0]
     np.testing.assert_allclose(factors, factors.mean(), rtol=1e-2)

@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from toys import toy_features
 
 from tlx.errors import ConfigError, DataError
-from tlx.training import softmax_regression
-from tlx.training.standard import Standard
+from tlx.probes import softmax_regression
+from tlx.probes.standard import Standard
 
 L2 = (1.0, 0.01, 0.1)  # in no order
 EXACT = {"tolerance": 1e-7, "max_iterations": 3000}

@@ -16,10 +16,10 @@ from tlx.images import Preprocess
 from tlx.models.head import Pool
 from tlx.places import public_source
 from tlx.presets.pretrained import Pretrained
+from tlx.probes.standard import Scale, check_examples, check_path
+from tlx.probes.sweep import Examples, Method, ProbeFit, few_shot, sweep
 from tlx.training.activations import batch_of, compute
 from tlx.training.cache import ActivationCache, Cache, Part
-from tlx.training.standard import Scale, check_examples, check_path
-from tlx.training.sweep import Examples, Method, ProbeFit, few_shot, sweep
 from tlx.tree.surgery import join, split
 
 L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
@@ -119,8 +119,8 @@ def linear_probe(
 ) -> Probe:
     """Fit linear heads to the features of a frozen base, for each value of `l2`, and keep the best on validation.
 
-    `method` is "lbfgs", softmax regression (`tlx.training.softmax_regression`), or "ridge", least squares
-    (`tlx.training.ridge_regression`): quicker, and often less accurate. The chosen head's logits are scaled by one
+    `method` is "lbfgs", softmax regression (`tlx.probes.softmax_regression`), or "ridge", least squares
+    (`tlx.probes.ridge_regression`): quicker, and often less accurate. The chosen head's logits are scaled by one
     number, so that their softmax has the least cross-entropy on the validation examples (C. Guo et al., On calibration
     of modern neural networks, 2017), which changes no prediction. For each of `shots`, heads are also fitted to that
     many examples of each class, drawn `draws` times, each draw with mean, scale and `l2` of its own, and tested

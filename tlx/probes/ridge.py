@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tlx.training.softmax_regression import LinearPath
-from tlx.training.standard import Scale, Standard, check_examples, check_path
+from tlx.probes.softmax_regression import LinearPath
+from tlx.probes.standard import Scale, Standard, check_examples, check_path
 
 
 def ridge_regression(

@@ -12,10 +12,10 @@ import optax
 
 from tlx.data.splits import split_rows
 from tlx.errors import ConfigError, DataError, check_choice
+from tlx.probes.ridge import ridge_regression
+from tlx.probes.softmax_regression import LinearPath, softmax_regression
+from tlx.probes.standard import Scale
 from tlx.progress import counted
-from tlx.training.ridge import ridge_regression
-from tlx.training.softmax_regression import LinearPath, softmax_regression
-from tlx.training.standard import Scale
 from tlx.tree.paths import quote
 
 Method = Literal["lbfgs", "ridge"]

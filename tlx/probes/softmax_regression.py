@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from tlx.errors import ConfigError
-from tlx.training.standard import Scale, Standard, check_examples, check_path
+from tlx.probes.standard import Scale, Standard, check_examples, check_path
 
 MEMORY = 30  # pairs of steps and changes of the gradient that L-BFGS remembers; with 10 it took twice the evaluations
 HALVINGS = 20  # of a step, before float32 is taken to allow no better one

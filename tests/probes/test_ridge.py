@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import Ridge, RidgeClassifier
 from toys import toy_features
 
-from tlx.training import ridge_regression
-from tlx.training.standard import Standard
+from tlx.probes import ridge_regression
+from tlx.probes.standard import Standard
 
 L2 = (10.0, 1e-6, 0.1)
 
