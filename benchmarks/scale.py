@@ -44,7 +44,7 @@ def memory(network: str) -> dict[str, int]:
     from tlx.data import ArraySource
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
-    from tlx.training.estimate import memory_of
+    from tlx.runs.estimate import memory_of
     from tlx.training.loop import make_task
     from tlx.training.shapes import PhaseShapes
 

@@ -74,8 +74,8 @@ from common import start
 import tlx
 from tlx.data import read_idx
 from tlx.data.pictures import read_pictures
-from tlx.training import sentinel
-from tlx.training.sentinel import CODINGS, Gap, Hypothesis, Moments
+from tlx.presets import sentinel
+from tlx.presets.sentinel import CODINGS, Gap, Hypothesis, Moments
 
 SIZES = (8, 16, 32, 50)
 MOBILENET = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"

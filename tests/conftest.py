@@ -1,5 +1,6 @@
 """What tests of several rooms share."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -56,3 +57,16 @@ def refuses() -> Callable[..., AbstractContextManager[None]]:
         assert [word for word in words if word not in message] == [], message
 
     return expect
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The directory of a finished run: the MLP taken to the digits in two phases, and from scratch beside."""
+    from toys import finetune_toy  # and with it jax
+
+    return finetune_toy(tmp_path_factory.mktemp("run") / "digits").path
+
+
+@pytest.fixture
+def described(finished):
+    return json.loads((finished / "run.json").read_text())

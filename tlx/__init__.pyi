@@ -9,6 +9,7 @@ from . import optim as optim
 from . import presets as presets
 from . import probes as probes
 from . import recipes as recipes
+from . import runs as runs
 from . import training as training
 from . import tree as tree
 from .analysis import write_report as write_report
@@ -26,6 +27,7 @@ from .optim import Group as Group
 from .optim import Phase as Phase
 from .optim import schedules as schedules
 from .presets import Pretrained as Pretrained
+from .presets import check_inputs as check_inputs
 from .presets import convert_weights as convert_weights
 from .presets import export_weights as export_weights
 from .presets import load as load
@@ -35,6 +37,9 @@ from .presets import register_architecture as register_architecture
 from .presets import save as save
 from .probes import Probe as Probe
 from .probes import linear_probe as linear_probe
+from .runs import Run as Run
+from .runs import estimate as estimate
+from .runs import finetune as finetune
 from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache
 from .training import Checkpoints as Checkpoints
@@ -43,11 +48,7 @@ from .training import History as History
 from .training import Log as Log
 from .training import Loss as Loss
 from .training import Mix as Mix
-from .training import Run as Run
-from .training import check_inputs as check_inputs
-from .training import estimate as estimate
 from .training import evaluate as evaluate
-from .training import finetune as finetune
 from .training import fit as fit
 from .training import predict as predict
 from .version import __version__ as __version__

@@ -8,7 +8,7 @@ import pytest
 import tlx
 from tlx.errors import CheckpointError, ConfigError, DataError
 from tlx.files import home
-from tlx.training import Run, write_features
+from tlx.runs import Run, write_features
 
 
 @pytest.fixture

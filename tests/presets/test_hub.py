@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from tlx.errors import ConfigError, DownloadError, StorageError, UnsafeFileError
 from tlx.files import cache_dir
-from tlx.presets import transfer
+from tlx.presets import download as transfer
 from tlx.presets.hub import HubFile, Url, cached_path, fetch
 from tlx.progress import listening
 

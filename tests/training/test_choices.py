@@ -7,7 +7,8 @@ from tlx.devices import Parallel
 from tlx.errors import ConfigError
 from tlx.models.small import mlp
 from tlx.optim import Constant, Group, Phase
-from tlx.training import Cache, evaluate_run, features
+from tlx.runs import evaluate_run
+from tlx.training import Cache, features
 from tlx.tree import Resize
 
 GROUP = Group(Constant(0.1))

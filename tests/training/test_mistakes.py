@@ -39,7 +39,7 @@ FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preproc
         (lambda: tlx.finetune(BASE, DATA, PROBE, out="nowhere", resume="no"), "resume: 'no' is neither True nor False"),
         (lambda: tlx.fit(START, PROBE, DATA, balanced="natural"), "balanced: 'natural' is neither"),
         (lambda: tlx.fit(START, PROBE, DATA, progress="off"), "progress: 'off' is neither"),
-        (lambda: tlx.training.estimate(BASE, DATA, PROBE, keep_head="no"), "keep_head: 'no' is neither"),
+        (lambda: tlx.runs.estimate(BASE, DATA, PROBE, keep_head="no"), "keep_head: 'no' is neither"),
         (lambda: tlx.data.Feed(batch_size=2, pad="no"), "pad: 'no' is neither"),
         (lambda: tlx.optim.Sgd(nesterov="no"), "nesterov: 'no' is neither"),
         (lambda: tlx.load("mlp-mnist", head="no"), "head: 'no' is neither"),

@@ -55,7 +55,7 @@ class Embed(DataOptions):
 
     def run(self) -> None:
         from tlx.presets.conversion import check_free
-        from tlx.training import check_features_file
+        from tlx.runs import check_features_file
 
         percentage("skip-bad", self.skip_bad)
         check_free(home(self.out))
@@ -82,7 +82,7 @@ class Embed(DataOptions):
         import numpy as np
 
         from tlx.progress import counted
-        from tlx.training import write_features
+        from tlx.runs import write_features
 
         images = find_images(inputs, trained)
         rows = np.stack(list(counted(self._features(images, trained), len(images), "embedding")))
@@ -98,7 +98,7 @@ class Embed(DataOptions):
 
         from tlx.data import labels_of, names_of
         from tlx.progress import counted
-        from tlx.training import FeatureLabels, write_features
+        from tlx.runs import FeatureLabels, write_features
 
         data = self.load(source, trained.preprocess)
         chosen = _PARTS if self.part == "all" else (self.part,)

@@ -51,12 +51,12 @@ class Evaluate(PictureOptions):
         if self.data is None:
             if not is_run:
                 raise ConfigError(f"{self.model}: not a run: say with --data what to test it on")
-            scores = tlx.training.evaluate_run(self.model, part=self.part, workers=self.workers)
+            scores = tlx.runs.evaluate_run(self.model, part=self.part, workers=self.workers)
         else:
             if not trained.classes:
                 raise ConfigError(f"{self.model}: has no head, so it names no classes: name a model with one")
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
-            split = tlx.training.split_of(self.model) if is_run else {}
+            split = tlx.runs.split_of(self.model) if is_run else {}
             doing("reading the data")
             data = tlx.load_data(
                 self.data,

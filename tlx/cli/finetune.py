@@ -288,7 +288,7 @@ class Finetune(RecipeOptions):
 
     def _batch_of(self, count: int) -> int:
         """Choose how many of so many examples make a batch: a number that --accumulate divides."""
-        from tlx.training.run import default_batch_size
+        from tlx.runs.run import default_batch_size
 
         return default_batch_size(count, self.accumulate, min(max(count // 20, 20), 128))
 

@@ -7,12 +7,15 @@ from tlx.presets.hub import fetch
 from tlx.presets.load import PRESETS, load, preset_names
 from tlx.presets.own import register_architecture
 from tlx.presets.pretrained import Pretrained
+from tlx.presets.sentinel import Verdict, check_inputs
 
 __all__ = [
     "PRESETS",
     "Converted",
     "Pretrained",
     "Published",
+    "Verdict",
+    "check_inputs",
     "class_names",
     "convert_weights",
     "export_weights",

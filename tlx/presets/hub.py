@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tlx.errors import ConfigError, DownloadError, StorageError, TlxError, UnsafeFileError
 from tlx.files import cache_dir, write_bytes
 from tlx.files.opening import one_line
-from tlx.presets.transfer import LOOPBACK, TIMEOUT, discard, transfer
+from tlx.presets.download import LOOPBACK, TIMEOUT, discard, transfer
 
 LOCK_SECONDS = 3600.0  # for another process to fetch the same file
 MAGIC = {".h5": (b"\x89HDF",), ".pth": (b"PK\x03\x04", b"\x80"), ".th": (b"PK\x03\x04", b"\x80")}  # zip, pickle

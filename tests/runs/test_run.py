@@ -24,10 +24,11 @@ from tlx.images import Preprocess
 from tlx.models import ModelConfig, leaf_shapes
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained
-from tlx.training import Loss, Run, evaluate_run
+from tlx.training import Loss
+from tlx.runs import Run, evaluate_run
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.log import JsonLines
-from tlx.training.run_directory import entered
+from tlx.runs.directory import entered
 from tlx.tree import unflatten
 
 DATA = {"labels_per_class": 5}
@@ -136,7 +137,7 @@ def test_stages_stand_in_the_networks_order(tmp_path):
     shapes = unflatten({path: np.zeros(shape, np.float32) for path, shape in leaf_shapes(config).items()})
     base = Pretrained("mobile", config, shapes, Preprocess(32, 32, 3), ()).with_head(("cat", "dog"))
     (phase,) = tlx.recipes.probe(base.stages)
-    stages = list(tlx.training.run._stages(base, phase))
+    stages = list(tlx.runs.run._stages(base, phase))
     assert stages == [*base.model.base.stage_names, "head"]
     assert stages != sorted(stages)
 
@@ -295,7 +296,7 @@ def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path):
 
 
 def test_a_place_that_cannot_be_made_is_a_storage_error_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlx.training.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.run.fit", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", tmp_path / ("a" * 300)):
         with pytest.raises(StorageError, match="cannot be made") as stop:
@@ -304,7 +305,7 @@ def test_a_place_that_cannot_be_made_is_a_storage_error_before_training(tmp_path
 
 
 def test_a_description_that_cannot_be_written_is_a_storage_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlx.training.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.run.fit", lambda *_, **__: pytest.fail("trained"))
 
     def full(self, *_):
         raise OSError(28, "No space left on device")
@@ -364,7 +365,7 @@ def test_one_class_is_refused(tmp_path):
 
 
 def test_a_finished_run_is_returned_and_nothing_is_written(finished, monkeypatch):
-    monkeypatch.setattr("tlx.training.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.run.fit", lambda *_, **__: pytest.fail("trained"))
     before, began = everything_in(finished), time.monotonic()
     run = finetune_toy(finished, resume=True)
     assert time.monotonic() - began < 5
@@ -565,7 +566,7 @@ def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch, resume):
     (path / "config.yaml").write_text("seed: 7\n")
     (path / "run.json.partial").write_text("{")
     (path / ".lock").write_text("")
-    monkeypatch.setattr("tlx.training.run._run", lambda *_: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr("tlx.runs.run._run", lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         finetune_toy(path, resume=resume)
     assert yaml.safe_load((path / "config.yaml").read_text()) == {"seed": 0}

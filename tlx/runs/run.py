@@ -35,14 +35,14 @@ from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.fitted import Fit
 from tlx.training.history import History, read_history
-from tlx.training.interpret import write_evaluation
+from tlx.runs.interpret import write_evaluation
 from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, check_logs, progress_log, truncate_lines
 from tlx.training.loop import check_economy, check_recipe, fit
 from tlx.training.loss import Loss
 from tlx.training.loss_function import as_loss
 from tlx.training.mix import Mix
 from tlx.training.phase import PhaseRecord
-from tlx.training.run_directory import (
+from tlx.runs.directory import (
     CHECKPOINTS,
     CONFIG,
     EVALUATION,
@@ -55,7 +55,7 @@ from tlx.training.run_directory import (
     identity_of,
     read_json,
 )
-from tlx.training.sentinel import MOST_PICTURES, check_inputs
+from tlx.presets.sentinel import MOST_PICTURES, check_inputs
 from tlx.training.snapshot import memory_left
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree

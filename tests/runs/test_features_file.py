@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.errors import ConfigError, StorageError
-from tlx.training import check_features_file, write_features
+from tlx.runs import check_features_file, write_features
 
 ROWS = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 NAMES = ("b.png", "日 本\n", os.fsdecode(b"\xff.png"))

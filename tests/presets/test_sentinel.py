@@ -17,8 +17,8 @@ from tlx.errors import DataError
 from tlx.images import Preprocess
 from tlx.models import Base, Classifier, Head, Stage, layers
 from tlx.models.registry import initialise
-from tlx.training import sentinel
-from tlx.training.sentinel import CODINGS, Moments, check_inputs, hypotheses, measure, possible
+from tlx.presets import sentinel
+from tlx.presets.sentinel import CODINGS, Moments, check_inputs, hypotheses, measure, possible
 from tlx.tree import flatten
 
 SPECS = {name: Preprocess(8, 8, 3, **fields) for name, fields in CODINGS.items()}

@@ -14,7 +14,7 @@ from tlx.cli.options import parse
 from tlx.errors import ConfigError
 from tlx.models import leaf_shapes
 from tlx.recipes import finetune as two_phases
-from tlx.training.estimate import Estimate, PhaseEstimate, estimate
+from tlx.runs.estimate import Estimate, PhaseEstimate, estimate
 from tlx.tree import flatten
 
 
