@@ -211,6 +211,17 @@ def test_the_state_of_training_is_listed_and_not_kept():
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["rng", "rng_state", "torch_rng_state", "cuda_rng_state_all.0", "rng_states.torch", "random_state.numpy.1"]
+)
+def test_the_state_of_random_generators_is_listed_and_not_kept(name):
+    source = renamed(source_of(CIFAR, counters=False), lambda n: f"model.{n}")
+    plan = make_plan(changed(source, lambda tensors: tensors.update({name: lazy(name, (5056,), "uint8")})), CIFAR)
+    assert [(each.source, each.reason, each.kept) for each in plan.ignored] == [
+        (name, "the state of a random generator", False)
+    ]
+
+
 def test_an_average_of_weights_may_stand_beside_its_counter():
     def average(tensors):
         tensors["n_averaged"] = lazy("n_averaged", (), "int64")

@@ -30,6 +30,9 @@ BESIDE = (  # what stands beside a model's weights
         "the state of a training loop",
         kept=False,
     ),
+    Ignored(
+        r"((\w+_)?rng(_states?)?(_all)?|(\w+_)?random_states?)(\.\w+)*", "the state of a random generator", kept=False
+    ),
     Ignored(r"(criterion|loss|loss_fn)\..*", "the state of a loss", kept=False),
 )
 
