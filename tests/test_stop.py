@@ -1,14 +1,17 @@
 """A first signal asks for a stop, a second one ends the process."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tlx.cli.main import main
 from tlx.errors import StoppedError
 from tlx.stop import StopOnSignals, check, never, stopping_at_once
 
@@ -143,6 +146,50 @@ def test_in_another_thread_nothing_is_handled_and_nothing_asked():
     thread.start()
     thread.join()
     assert found == [False, True]
+
+
+def in_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found.pop()
+
+
+def in_executor(work):
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(work).result()
+
+
+def in_event_loop(work):
+    return asyncio.run(asyncio.to_thread(work))
+
+
+def asked():
+    with StopOnSignals() as stop, StopOnSignals() as inner:
+        return stop() or inner()
+
+
+def trained():
+    """Ask as a fit does, with a request of one's own."""
+    with StopOnSignals() as stop, pytest.raises(StoppedError):
+        check(lambda: stop() or True)
+    return False
+
+
+def called():
+    """Call the command as a program may, in its own process."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    return bool(stop.value.code)
+
+
+@pytest.mark.parametrize("run", [in_thread, in_executor, in_event_loop])
+@pytest.mark.parametrize("work", [asked, trained, called])
+def test_it_works_wherever_python_handles_no_signals(run, work):
+    before = [signal.getsignal(number) for number in SIGNALS]
+    assert run(work) is False
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_it_ends_though_a_child_lives_on():

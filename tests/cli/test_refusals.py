@@ -6,10 +6,13 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+
+from tlx.files.lock import locked
 
 QUICK = ["--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--compare-scratch", "never"]
 
@@ -227,6 +230,33 @@ def test_pictures(refused, tmp_path):
         (tmp_path / name).write_bytes(content)
         assert name in refused(4, "predict", "mlp-mnist", tmp_path / name)
     assert "missing.png" in refused(4, "predict", "mlp-mnist", tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--base", "mlp-mnist", "--out", "run"],
+        ["--base", "not-there", "--out", "run"],
+        ["--base", "mlp-mnist", "--out", "link", "--dry-run"],
+        ["--config", "c.yaml"],
+        ["--config", "c.yaml", "--out", "link/../run"],
+        ["--resume", "--out", "run"],
+        ["--resume", "--out", "link"],
+    ],
+    ids=" ".join,
+)
+def test_a_run_that_another_process_writes_is_refused_before_anything_is_loaded(
+    refused, tmp_path, monkeypatch, options
+):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("link").symlink_to("run")
+    Path("c.yaml").write_text("data: folder:not-there\nout: run\n")
+    with locked(Path("run")) as sign:
+        sign()
+        line = refused(6, "finetune", *options)
+    assert f"another process ({os.getpid()} on " in line
+    assert [entry.name for entry in Path("run").iterdir()] == [".lock"]
 
 
 def test_resuming_what_was_never_begun(refused, tmp_path):

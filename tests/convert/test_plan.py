@@ -185,6 +185,18 @@ def test_any_prefix_is_found():
         identify(source, prefix="feature_extractor")
 
 
+@pytest.mark.parametrize("start", ["0.", "net.", "model.encoder.net."])
+@pytest.mark.parametrize("ends", [0, 1])
+def test_a_prefix_may_be_told_as_far_as_any_of_its_dots_with_it_or_without(start, ends):
+    source = renamed(source_of(CIFAR), lambda name: start + name)
+    parts = start.rstrip(".").split(".")
+    for count in range(1, len(parts) + 1):
+        plan = make_plan(source, CIFAR, prefix=".".join(parts[:count]) + "." * ends)
+        assert (plan.prefix, plan.coverage) == (start, 1)
+    with pytest.raises(WeightsError, match="no name begins with --prefix"):
+        make_plan(source, CIFAR, prefix=f"{start}x" + "." * ends)
+
+
 def test_the_state_of_training_is_listed_and_not_kept():
     def train(tensors):
         tensors["optimizer.state.0.momentum_buffer"] = lazy("optimizer.state.0.momentum_buffer", (16, 3, 3, 3))
@@ -197,6 +209,17 @@ def test_the_state_of_training_is_listed_and_not_kept():
         "optimizer.state.0.momentum_buffer": ("the state of an optimizer", False),
         "lr_scheduler.base": ("the state of a training loop", False),
     }
+
+
+@pytest.mark.parametrize(
+    "name", ["rng", "rng_state", "torch_rng_state", "cuda_rng_state_all.0", "rng_states.torch", "random_state.numpy.1"]
+)
+def test_the_state_of_random_generators_is_listed_and_not_kept(name):
+    source = renamed(source_of(CIFAR, counters=False), lambda n: f"model.{n}")
+    plan = make_plan(changed(source, lambda tensors: tensors.update({name: lazy(name, (5056,), "uint8")})), CIFAR)
+    assert [(each.source, each.reason, each.kept) for each in plan.ignored] == [
+        (name, "the state of a random generator", False)
+    ]
 
 
 def test_an_average_of_weights_may_stand_beside_its_counter():

@@ -257,6 +257,7 @@ UNREAD_FILES = {
     "yolo.weights": (bytes(4) + b"\2" + bytes(15), "Darknet"),
     "m.xml": (b'<?xml version="1.0"?>\n<net name="m" version="11">', "OpenVINO"),
     "model.json": (b'{"format": "layers-model", "modelTopology": {"keras_version": "2.4"}}', "TensorFlow.js"),
+    "group1-shard1of2.bin": (bytes(99), "TensorFlow.js"),
     "m.joblib": (pickle.dumps({"w": [1.0]}), "joblib"),
 }
 
@@ -279,6 +280,7 @@ def test_a_format_that_is_not_read_is_named_with_the_way_out(tmp_path, refuses, 
         (["model.ckpt-7.index", "model.ckpt-7.data-00000-of-00001"], "TensorFlow checkpoint"),
         ([".metadata", "__0_0.distcp"], "dcp_to_torch"),
         (["zero_to_fp32.py", "latest"], "DeepSpeed"),
+        (["model.json", "group1-shard1of1.bin"], "TensorFlow.js"),
         (["saved_model.pb", "weights.h5"], "name the weight file in it: 'weights.h5'"),
         (["a.pth", "b.pth", "notes.txt"], "name the weight file in it: 'a.pth', 'b.pth'"),
         (["notes.txt"], "there is none that tlx reads"),

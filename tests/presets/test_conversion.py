@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import bits
+from safetensors.numpy import save_file
 from sources import changed, config_for, lazy, renamed, source_of, tensor
 
 import tlx
@@ -203,6 +204,27 @@ def test_negative_variances_may_be_wanted(tmp_path):
 def test_variances_of_constant_channels_are_legal(tmp_path, value):
     write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_variances(*[value] * 16)))
     assert convert_weights(tmp_path / "a.pth", tmp_path / "made").coverage == 1
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_one_negative_variance_of_any_norm_and_type_is_found(tmp_path, dtype, suffix):
+    tensors = {name: np.asarray(each.read()) for name, each in source_of(CIFAR, counters=False).tensors.items()}
+    tensors = {name: array.astype(dtype) for name, array in tensors.items()}
+    tensors["layer3.2.bn2.running_var"][-1] = -1e-6
+    path = tmp_path / f"a.{suffix}"
+    np.savez(path, **tensors) if suffix == "npz" else save_file(tensors, path)
+    with pytest.raises(WeightsError, match=r"negative variances in 'layer3.2.bn2.running_var \(1 of 64\)'"):
+        convert_weights(path, tmp_path / "made", arch="cifar/resnet20")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.inf, "not finite"), (-np.inf, "negative variances"), (np.nan, "not fi")]
+)
+def test_variances_that_are_no_numbers_are_refused(tmp_path, value, words):
+    write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_variances(value)))
+    with pytest.raises(WeightsError, match=words):
+        convert_weights(tmp_path / "a.pth", tmp_path / "made")
 
 
 def test_a_published_file_with_negative_variances_is_refused(tmp_path):

@@ -98,6 +98,15 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
         tlx.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["m.onnx", "m.pth", "m.h5", "m"])
+def test_a_file_of_weights_is_to_be_converted_first(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(
+        ConfigError, match=f"{name}: a file, .*: convert .* first .tlx convert {tmp_path}/{name} FOLDER"
+    ):
+        tlx.load(tmp_path / name)
+
+
 def test_a_run_stands_for_its_export(tmp_path):
     shutil.copytree(PRESETS / "mlp-mnist", tmp_path / "run" / "export")
     assert_same_bits(tlx.load(tmp_path / "run").variables, tlx.load("mlp-mnist").variables)

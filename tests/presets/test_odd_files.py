@@ -25,6 +25,15 @@ def test_tensors_of_any_shape_and_type_are_tabulated(tmp_path, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("head", ["fc", "linear", "classifier.6", "1.8"])
+def test_a_head_of_any_shape_beside_a_first_layer(tmp_path, head, shape):
+    names = ("conv1.weight", "layer1.0.conv1.weight", "features.0.weight", "0.0.weight")
+    tensors = {name: np.zeros(shape, "f4") for name in (*names, f"{head}.weight", f"{head}.bias")}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert len(summarize_file(tmp_path / "a.safetensors")[0].rows) == 6
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_layers_of_keras_with_any_weights_are_tabulated(tmp_path, shape):
     for layer, weight in (("scale", "gamma"), ("conv2d", "kernel"), ("predictions", "x"), ("block1_conv1", "kernel")):
         legacy_h5(tmp_path / "a.h5", {layer: {weight: np.zeros(shape, "f4")}})

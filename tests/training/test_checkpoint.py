@@ -260,6 +260,30 @@ def test_one_of_another_run_is_refused_by_both_names_and_none_taken_in_its_place
     assert Checkpoints(copy).latest().epoch == 2  # who names no run is told of none
 
 
+@pytest.mark.parametrize(
+    ("own", "epoch"),
+    [({}, None), ({"1"}, None), ({"2"}, 2), ({"1", "2"}, 2)],
+    ids=["none", "the last is not", "the one before is not", "all"],
+)
+def test_whatever_is_of_another_run_is_not_gone_on_from(copy, own, epoch):
+    for number in ("1", "2"):
+        rewritten(copy / number, run="ours" if number in own else "theirs")
+    checkpoints = Checkpoints(copy, run="ours")
+    if epoch is None:
+        with pytest.raises(CheckpointError, match="2: a checkpoint of another run, theirs"):
+            checkpoints.latest()
+    else:
+        assert checkpoints.latest().epoch == epoch
+
+
+def test_one_of_another_run_is_not_taken_for_one_s_own_that_is_damaged(copy):
+    rewritten(copy / "1", run="theirs")
+    rewritten(copy / "2", run="ours")
+    shutil.rmtree(copy / "2" / "arrays")
+    with pytest.raises(CheckpointError, match="1: a checkpoint of another run, theirs"):
+        Checkpoints(copy, run="ours").latest()
+
+
 def test_the_best_epoch_of_a_model_without_batch_norms_comes_back(tmp_path):
     best = dataclasses.replace(snapshot().best, batch_stats={})
     checkpoints = Checkpoints(tmp_path / "checkpoints")

@@ -30,6 +30,9 @@ BESIDE = (  # what stands beside a model's weights
         "the state of a training loop",
         kept=False,
     ),
+    Ignored(
+        r"((\w+_)?rng(_states?)?(_all)?|(\w+_)?random_states?)(\.\w+)*", "the state of a random generator", kept=False
+    ),
     Ignored(r"(criterion|loss|loss_fn)\..*", "the state of a loss", kept=False),
 )
 
@@ -209,7 +212,9 @@ def _fit_config(
     if until is not None or not head or not own_head:
         return replace(config, classes=0, hidden=(), pool=architecture_named(config.architecture).pool)
     logits = tensors.get(expected["params/head/logits/bias"][0])
-    return replace(config, classes=logits.shape[0]) if logits and math.prod(logits.shape) else config
+    if logits is None or not logits.shape or not math.prod(logits.shape):  # a bias that counts no classes
+        return config
+    return replace(config, classes=logits.shape[0])
 
 
 def _faults(match: Match) -> list[str]:

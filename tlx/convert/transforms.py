@@ -56,7 +56,7 @@ class Transform:
             pieces = source
         else:
             channels, height, width = self.rows
-            pieces = (source[0], channels or math.prod(source[1:]) // (height * width), height, width)
+            pieces = (*source[:1], channels or math.prod(source[1:]) // (height * width), height, width)
         two = self.rows is not None and not self.as_convolution
         if len(source) != (2 if two else len(self.order)) or math.prod(pieces) != math.prod(source):
             raise ValueError(f"shape {source}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.readers.idx import is_idx, read_idx
+from tlx.data.readers.idx import holds_idx, read_idx
 from tlx.data.readers.walk import Walk
 from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
@@ -106,7 +106,7 @@ def _image(path: str) -> _Item:
 
 def _holds_arrays(path: str) -> bool:
     with open_regular(path) as file:
-        return path.endswith(".npy") or is_idx(file.read(4))
+        return path.endswith(".npy") or holds_idx(file)
 
 
 def _read_image(path: str) -> np.ndarray:
@@ -130,10 +130,12 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
     [(8, 8), (8, 8)]
     """
     with open_regular(path) as file:
+        is_idx = holds_idx(file)
+        file.seek(0)
         head = file.read(64)
     if path.endswith(".npy"):
         return _numbered(path, _read_npy(path, head))
-    if is_idx(head):
+    if is_idx:
         return _numbered(path, read_idx(path))
     return [(path, _read_image(path))]
 

@@ -35,7 +35,15 @@ def find(name: str | Path) -> Path:
         if os.path.isfile(folder / CONFIG):  # unlike Path.is_file, never raises
             return folder
     if os.path.isdir(path):
-        raise ConfigError(f"{path}: neither a finished run nor an export ({CONFIG} is missing): name another folder")
+        raise ConfigError(
+            f"{path}: neither a finished run nor an export ({CONFIG} is missing): name another folder, or convert the "
+            f"weights in it first (tlx convert {path} FOLDER)"
+        )
+    if os.path.isfile(path):
+        raise ConfigError(
+            f"{path}: a file, and a model is the folder of a run or an export: convert a file of weights first (tlx "
+            f"convert {path} FOLDER)"
+        )
     if str(name) in published_names():
         raise ConfigError(
             f"{name} names published weights, of which this needs a folder: convert their file first (tlx convert FILE "

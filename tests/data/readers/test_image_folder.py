@@ -253,6 +253,25 @@ def test_a_class_whose_files_are_not_read_is_refused_or_left_out_by_choice(tmp_p
     assert "8 other files (4 .xyz, 4 .mp4: ant/0.xyz, ant/1.xyz, ant/2.xyz, ...)" in data.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda root: (root / "ant").symlink_to("/no/such/disk/ant"), "ant (a link that leads nowhere)"),
+        (lambda root: put(root / "ant/.0.png"), "ant (1 hidden or system files)"),
+        (lambda root: put(root / "ant/0.jxl", b"\xff\x0a"), ", the first a JPEG XL image)"),
+        (lambda root: put(root / "ant/0.png.part"), ", the first a PNG image)"),
+    ],
+    ids=["a link", "hidden", "another format", "half downloaded"],
+)
+def test_a_class_folder_never_vanishes(tmp_path, refuses, made, told):
+    write_classes(tmp_path, {"cat": 3, "dog": 3})
+    made(tmp_path)
+    with refuses(DataError, "1 class folders hold no images", f"{tmp_path}/ant (", told):
+        read(tmp_path)
+    parts = read(tmp_path, empty_classes="skip")
+    assert "1 class folders without images (ant)" in parts.notes[0]
+
+
 def test_an_empty_class_of_validation_does_not_vanish_either(tmp_path, refuses):
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "val", {"cat": 3, "dog": 0}, seed=1)

@@ -96,6 +96,17 @@ def test_backslashes_of_windows_are_slashes_where_no_file_is_called_so(read, fol
     assert parts.notes == (f"{folder}/list.csv: the backslashes of 2 paths are taken for slashes",)
 
 
+def test_a_leading_tilde_is_the_home_directory_where_no_file_is_called_so(read, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    for name in ("home/5.png", "home/~/6.png", "~/7.png", "~8.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(CONTENTS[int(name[-5])])
+    parts = read("path,label\n~/5.png,cat\n~/~/6.png,cat\n~/7.png,dog\n~8.png,dog\n")
+    assert parts.train.names == tuple(
+        f"{folder}/{name}" for name in ("home/5.png", "home/~/6.png", "~/7.png", "~8.png")
+    )
+
+
 def test_lines_are_counted_with_quoted_breaks_and_blank_ones(read, refuses):
     with refuses(DataError, "line 6 has no label"):
         read('path,label\n\n0.png,"a\nb, c"\n\n1.png,\n')

@@ -51,13 +51,23 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.
             raise DataError(f"{name}: cannot be read ({one_line(error)}); check the disk") from error
 
 
-def is_idx(head: bytes) -> bool:
-    """Tell by a file's first 4 bytes whether it may be an idx file, plain or in gzip.
+def holds_idx(file: BinaryIO) -> bool:
+    """Tell by the first bytes of an open file whether it may be an idx file, plain or in gzip.
 
-    >>> is_idx(bytes([0, 0, 8, 3])), is_idx(bytes([0, 0, 0, 24]))
-    (True, False)
+    Damaged gzip may be one: `read_idx` says what is wrong with it.
+
+    >>> import io
+    >>> [holds_idx(io.BytesIO(head)) for head in (bytes([0, 0, 8, 3]), bytes(4), gzip.compress(b"text"))]
+    [True, False, False]
     """
-    return head.startswith(b"\x1f\x8b") or (head[:2] == b"\0\0" and head[2:3] in map(bytes, zip(_DTYPES)))
+    head = file.read(4)
+    if head.startswith(b"\x1f\x8b"):
+        file.seek(0)
+        try:
+            head = gzip.GzipFile(fileobj=file).read(4)
+        except (EOFError, OSError, zlib.error):
+            return True
+    return head[:2] == b"\0\0" and head[2:3] in map(bytes, zip(_DTYPES))
 
 
 def _read(stream: BinaryIO | gzip.GzipFile, name: str, limit: int, max_bytes: int) -> np.ndarray:

@@ -95,6 +95,8 @@ def _images(folder: str, walk: Walk, empty: list[str]) -> Iterator[Listed]:
                 del empty[before:]
                 yield Listed(path, label, entry.path)
         else:
+            if is_broken(entry) and not os.path.splitext(entry.name)[1]:  # to a class's folder on a disk that is gone
+                empty.append(entry.path)
             kind = BESIDE if is_image_file(entry) else BROKEN if is_broken(entry) else OTHERS
             walk.leave_out(kind, entry.path)
 
@@ -103,6 +105,9 @@ def _about_empty(folders: list[str]) -> str:
     """Say what lies in class folders that hold no images, and what can be done."""
     said = []
     for folder in folders[:5]:
+        if not os.path.exists(folder):
+            said.append(f"{shown(folder)} (a link that leads nowhere)")
+            continue
         walk = Walk(folder)
         list(walk.images(folder, {identity(os.path.dirname(folder))}))  # none, as before
         others = walk.left_out.get(OTHERS)

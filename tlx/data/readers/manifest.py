@@ -32,12 +32,12 @@ def read_manifest(request: Request) -> Parts:
     """Read rows of `path`, `label` and, if wanted, `split` and `sha256`.
 
     A table has these names in its first line, a `.jsonl` file in each object (`tlx.data.readers.table` says what else
-    is understood). Paths are relative to the manifest; backslashes in them are taken for slashes where there is no file
-    of that very name. `split` is train (also where it is empty), validation or test, or as the request names them;
-    where there is none, `load_data` splits. `sha256` is checked, and alone finds flipped bits. Other columns are
-    ignored and noted. Raises `DataError` that lists the lines without a path or label, with an unknown split, with a
-    path that cannot be had here, or with an image that another line has in another class; for labels that are figures;
-    and for images that cannot be decoded beyond `skip_bad`.
+    is understood). Paths are relative to the manifest; where there is no file of that very name, backslashes in them
+    are taken for slashes, and ~/ before them for the home directory. `split` is train (also where it is empty),
+    validation or test, or as the request names them; where there is none, `load_data` splits. `sha256` is checked, and
+    alone finds flipped bits. Other columns are ignored and noted. Raises `DataError` that lists the lines without a
+    path or label, with an unknown split, with a path that cannot be had here, or with an image that another line has in
+    another class; for labels that are figures; and for images that cannot be decoded beyond `skip_bad`.
     """
     if not request.where:
         raise DataError("manifest: no file named; say manifest:FILE")
@@ -69,6 +69,8 @@ def read_manifest(request: Request) -> Parts:
             place = os.path.join(folder, image)
             if "\\" in image and os.sep == "/" and not os.path.lexists(place):
                 place, turned = os.path.join(folder, image.replace("\\", "/")), turned + 1
+            elif image.startswith("~/") and not os.path.lexists(place):
+                place = str(home(image))
             listed.setdefault(splits[split], []).append(Listed(place, label, f"{path} line {line}", sha256))
         elif not asked:
             faults.append(f"line {line}: split {shown(split)!r} is none of train, validation and test")
