@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tlx.cli import large_pages
+from tlx.errors import ConfigError
 
 NAMED = "glibc.malloc.hugetlb=1"
 
@@ -20,7 +21,9 @@ def restarted(monkeypatch, tmp_path):
     monkeypatch.setattr(large_pages, "PAGES", pages)
     monkeypatch.setattr(os, "confstr", lambda _: "glibc 2.36", raising=False)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-I", "-m", "tlx", "finetune", "--seed", "1"])
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(large_pages, "ACCELERATORS", (str(tmp_path / "nvidia[0-9]*"),))
+    for name in ("GLIBC_TUNABLES", "TLX_LARGE_PAGES", "JAX_PLATFORMS", *large_pages.TPU):
+        monkeypatch.delenv(name, raising=False)
 
     def restarted(*arguments):
         started = []
@@ -54,6 +57,42 @@ def test_whoever_names_the_tunable_has_their_way(restarted, monkeypatch, value):
 @pytest.mark.parametrize("arguments", [[], ["presets"], ["finetune", "--help"], ["--help"], ["finetun"]], ids=str)
 def test_what_computes_nothing_goes_on(restarted, arguments):
     assert not restarted(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "accelerator", "starts"),
+    [
+        ([], {}, True, False),
+        ([], {"TPU_NAME": "local"}, False, False),
+        (["--device", "cpu"], {}, True, True),
+        (["--device=cpu"], {"JAX_PLATFORMS": "cuda"}, True, True),
+        (["--device", "gpu"], {}, False, False),
+        (["--device", "cpu", "--device", "auto"], {}, True, False),
+        (["--device"], {}, False, False),
+        ([], {"JAX_PLATFORMS": "cpu"}, True, True),
+        ([], {"JAX_PLATFORMS": "cuda,cpu"}, False, False),
+        ([], {"TLX_LARGE_PAGES": "on"}, True, True),
+        ([], {"TLX_LARGE_PAGES": "off"}, False, False),
+        (["--device", "cpu"], {"TLX_LARGE_PAGES": "off"}, False, False),
+        ([], {"TLX_LARGE_PAGES": "auto"}, True, False),
+        ([], {"TLX_LARGE_PAGES": ""}, False, True),
+        ([], {"TLX_LARGE_PAGES": "yes"}, False, False),
+    ],
+)
+def test_it_is_for_a_cpu_unless_the_switch_says_other(
+    restarted, monkeypatch, tmp_path, arguments, environment, accelerator, starts
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if accelerator:
+        (tmp_path / "nvidia0").touch()
+    assert bool(restarted("finetune", *arguments)) == starts
+
+
+def test_a_switch_that_says_another_word_is_refused(refused, monkeypatch):
+    monkeypatch.setenv("TLX_LARGE_PAGES", "yes")
+    line = refused(ConfigError.exit_code, "evaluate", "nowhere", "--data", "digits")
+    assert "TLX_LARGE_PAGES=yes: expected auto, on or off" in line
 
 
 @pytest.mark.parametrize("pages", ["[always] madvise never", "always madvise [never]", None])
@@ -92,6 +131,7 @@ def test_it_is_the_same_process_and_starts_once(tmp_path):
     pages.write_text("always [madvise] never\n")
     program = (
         "import json, os, sys, pathlib; from tlx.cli import large_pages\n"
+        "large_pages.ACCELERATORS = (); os.environ.pop('TLX_LARGE_PAGES', None)\n"
         f"large_pages.PAGES = pathlib.Path({str(pages)!r}); os.confstr = lambda _: 'glibc 2.36'\n"
         "print('a start', flush=True); large_pages.restart()\n"
         "print(json.dumps([os.getpid(), os.environ['GLIBC_TUNABLES'], sys.argv[1:]]))"

@@ -130,6 +130,7 @@ def _run(arguments: list[str]) -> int:
         raise ConfigError(f"unknown command {name!r}{meant}: the commands are {', '.join(COMMANDS)}")
     command = parse(_command(name), f"tlx {name}", rest)
     if [name] in large_pages.COMPUTING:
+        large_pages.setting()  # raises what `restart` could not
         check_limit()
     with lines(), command.context():
         doing("starting")
