@@ -1,5 +1,6 @@
 """The library that a file is written for is told by its suffix where only one is meant."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from sources import source_of
 
 from tlx.convert import TABLES, open_weights
 from tlx.convert.library import TORCH, library_of, torch_table
+from tlx.convert.reference import _backend
 from tlx.convert.torch_writer import write_torch
 from tlx.errors import ConfigError
 from tlx.presets import convert_weights, export_weights
@@ -57,3 +59,13 @@ def test_a_conversion_goes_back_by_the_suffix_and_is_not_converted_twice(tmp_pat
     for again in (tmp_path / "made", tmp_path / "made" / "model.safetensors", tmp_path / "back.safetensors"):
         with pytest.raises(ConfigError, match=r"is tlx's own already: .*--to"):
             convert_weights(again, tmp_path / "again")
+
+
+@pytest.mark.parametrize(("before", "within"), [(None, "jax"), ("torch", "torch")])
+def test_keras_is_told_of_a_backend_while_it_is_imported_where_nobody_named_one(monkeypatch, before, within):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if before is not None:
+        monkeypatch.setenv("KERAS_BACKEND", before)
+    with _backend("jax"):
+        assert os.environ["KERAS_BACKEND"] == within
+    assert os.environ.get("KERAS_BACKEND") == before

@@ -1,9 +1,11 @@
 """Logs hold what a run told them, and can be cut back to a checkpoint."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tlx.training.log import (
     Log,
     ProgressBar,
     TensorBoard,
+    _hidden,
     check_logs,
     progress_log,
     truncate_lines,
@@ -125,6 +128,17 @@ def test_a_log_for_tensorboard_imports_no_pytorch_and_leaves_it_to_others(tmp_pa
     )
     path = os.pathsep.join([str(tmp_path), str(Path(tlx.__file__).parents[1])])
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True)
+
+
+def test_what_is_hidden_from_a_thread_is_there_for_others(monkeypatch, tmp_path):
+    (tmp_path / "only_here.py").write_text("value = 3")
+    monkeypatch.syspath_prepend(tmp_path)
+    with ThreadPoolExecutor(1) as other, _hidden("only_here"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("only_here")
+        assert other.submit(importlib.import_module, "only_here").result().value == 3
+    assert importlib.import_module("only_here").value == 3
+    del sys.modules["only_here"]
 
 
 def test_the_progress_bar_goes_to_standard_error(capsys):

@@ -1,9 +1,10 @@
 """References: the networks of Keras, torchvision and timm, run as their libraries run them."""
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,10 +67,23 @@ def reference_for(table: Table, config: ModelConfig, source: Source, prefix: str
         ) from error
 
 
+@contextlib.contextmanager
+def _backend(name: str) -> Iterator[None]:
+    """Let Keras choose a backend as it is imported, where nobody has: its default, TensorFlow, need not be there."""
+    if "KERAS_BACKEND" in os.environ:
+        yield
+        return
+    os.environ["KERAS_BACKEND"] = name  # the one way to tell it without writing a file; read as it is imported
+    try:
+        yield
+    finally:
+        os.environ.pop("KERAS_BACKEND", None)
+
+
 class _Keras:
     def __init__(self, name: str, config: ModelConfig, weights: Path) -> None:
-        os.environ.setdefault("KERAS_BACKEND", "jax")  # of use only where Keras was not imported before
-        import keras
+        with _backend("jax"):
+            import keras
 
         more: dict[str, Any] = {"classes": config.classes, "classifier_activation": None} if config.classes else {}
         build = getattr(keras.applications, name)

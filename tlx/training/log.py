@@ -4,7 +4,9 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -154,15 +156,24 @@ class TensorBoard(Log):
 
 @contextlib.contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """Make imports of a module that was not imported yet fail, as if it were not installed."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
+    """Make this thread's imports of a module that was not imported yet fail, as if it were not installed."""
+    finder = _Hiding(module)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        del sys.modules[module]
+        sys.meta_path.remove(finder)
+
+
+class _Hiding(MetaPathFinder):
+    """Finds nothing, and lets nothing else find one module, for the thread that made it: others import it meanwhile."""
+
+    def __init__(self, module: str) -> None:
+        self.module, self.thread = module, threading.get_ident()
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname == self.module and threading.get_ident() == self.thread:
+            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
 
 
 @contextlib.contextmanager
