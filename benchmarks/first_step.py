@@ -23,6 +23,7 @@ def by_tlx() -> None:
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
 
+    tlx.devices.enable_compilation_cache()
     config = ModelConfig(TLX[NETWORK], CLASSES, (SIDE, SIDE, 3))
     model, variables = build_model(config), tlx_variables(config)
     recipe = (tlx_phase(NETWORK, model, variables, "head"),)

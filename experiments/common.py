@@ -8,7 +8,7 @@ from typing import TypeVar, get_type_hints
 
 import tyro
 
-from tlx import Data, Run, TlxError, load_data, write_report
+from tlx import Data, Run, TlxError, devices, load_data, write_report
 
 AnyOptions = TypeVar("AnyOptions")
 
@@ -36,6 +36,7 @@ class Options:
 def start(main: Callable[[AnyOptions], Run | None]) -> None:
     """Run an experiment with the options of the command line, or say in one line what is missing, with tlx's code."""
     options = tyro.cli(get_type_hints(main)["options"], args=sys.argv[1:])
+    devices.enable_compilation_cache()
     try:
         run = main(options)
     except TlxError as error:

@@ -135,6 +135,10 @@ def _run(arguments: list[str]) -> int:
     with lines(), command.context():
         doing("starting")
         import_named(named_imports(command.import_))
+        if [name] in large_pages.COMPUTING:
+            from tlx.devices import enable_compilation_cache
+
+            enable_compilation_cache()
         command.run()
     return 0
 

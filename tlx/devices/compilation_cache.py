@@ -18,18 +18,27 @@ _OPTIONS = (  # of JAX's, its default and ours
 )
 
 
-def keep_programs() -> None:
-    """Let JAX keep what it compiles, under `programs` in tlx's cache folder, where it has not been told otherwise.
+def enable_compilation_cache() -> Path | None:
+    """Keep what JAX compiles for later processes: its persistent compilation cache, in tlx's cache folder.
 
-    It stays as it is where `jax_compilation_cache_dir` is set or `jax_enable_compilation_cache` is off
-    (`JAX_COMPILATION_CACHE_DIR`, `JAX_ENABLE_COMPILATION_CACHE=false`), and where the folder cannot be written to.
-    `tlx.fit` and the commands call this; importing tlx changes nothing. JAX's key has the program, the flags and the
-    versions, but not what a CPU can do: kinds of them have folders of their own. It holds for all that the process
-    compiles from then on.
+    It changes JAX's configuration (`jax_compilation_cache_dir`, `jax_persistent_cache_min_compile_time_secs`,
+    `jax_compilation_cache_max_size`) for all that the process compiles from then on. Therefore the library never calls
+    it; the commands do. Programs that took longer than 0.1 s to compile are kept, up to 1 GB; what was used longest ago
+    goes. JAX's key has the program, the flags and the versions, but not what a CPU can do: kinds of CPUs have folders
+    of their own.
+
+    Returns:
+        The folder, `programs/…` in tlx's cache folder (`TLX_CACHE`). None where nothing was changed: where
+        `jax_compilation_cache_dir` is set already (`JAX_COMPILATION_CACHE_DIR`), where `jax_enable_compilation_cache`
+        is off (`JAX_ENABLE_COMPILATION_CACHE=false`), and where the folder cannot be written to.
+
+    Example:
+        >>> import tlx
+        >>> folder = tlx.devices.enable_compilation_cache()  # doctest: +SKIP
     """
     config = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
-        return
+        return None
     folder = cache_dir() / "programs" / _processor()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,11 +46,12 @@ def keep_programs() -> None:
     except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
         reason = getattr(error, "strerror", None) or error
         logging.getLogger("tlx").info("tlx: compiled programs cannot be kept in %s (%s)", folder, reason)
-        return
+        return None
     config.update("jax_compilation_cache_dir", str(folder))
     for name, default, ours in _OPTIONS:
         if getattr(config, name) == default:
             config.update(name, ours)
+    return folder
 
 
 def _remove_partial(folder: Path) -> None:

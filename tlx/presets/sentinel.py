@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.devices.compiler import jit
+from tlx.devices.compiler import forward_options, jit
 from tlx.errors import DataError
 from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
@@ -211,7 +211,7 @@ def respond(model: Classifier, variables: Tree, images: np.ndarray) -> tuple[Mom
     return Moments(*came), Moments(*stored)
 
 
-@functools.partial(jit, static_argnums=(0, 1))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1))
 def _respond(model: Classifier, stage: str, variables: Tree, images: jax.Array) -> Any:
     found: list[Any] = []
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from tlx.data import Data, Feed, check_data, check_shapes, labels_of
 from tlx.data.source import Source, digests_of
-from tlx.devices.compilation_cache import keep_programs
 from tlx.errors import check_choice
 from tlx.images import Preprocess
 from tlx.models.head import Pool
@@ -149,7 +148,6 @@ def linear_probe(
     >>> probe.model.variables["params"]["head"]["logits"]["kernel"].shape
     (4, 10)
     """
-    keep_programs()
     l2 = tuple(map(float, l2))
     check_path(l2)
     check_choice("method", method, get_args(Method))

@@ -13,7 +13,6 @@ import numpy as np
 from tlx.data import Data, Source, Subset, batches, check_shapes
 from tlx.data.share import Share
 from tlx.devices import hosts
-from tlx.devices.compilation_cache import keep_programs
 from tlx.errors import ConfigError, check_flags
 from tlx.images import Preprocess
 from tlx.models.head import Pool
@@ -103,7 +102,7 @@ def estimate(
     Each phase's programs are compiled, and XLA says what memory they need (`memory_analysis`); with early stopping the
     best epoch's weights come on top. Then a few steps run on zeros, and a few batches are read, for the time. What the
     first phases would leave is not known, only its shapes; a later phase that begins with them takes as long. Nothing
-    is written but the compilation cache. Raise what `finetune` would before its first step.
+    is written. Raise what `finetune` would before its first step.
 
     >>> import tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
@@ -113,7 +112,6 @@ def estimate(
     """
     if hosts.count() > 1:
         raise ConfigError("an estimate is made by one process: leave coordinator, processes and process out")
-    keep_programs()
     check_flags(keep_head=keep_head)
     start = base if keep_head else base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
     start = replace(start, preprocess=preprocess or base.preprocess)

@@ -14,7 +14,6 @@ from urllib.parse import quote as quote_url
 from tlx.data import Data, DataSpec, Feed, Source, batches, check_data, check_shapes, load_data
 from tlx.data import fingerprint as data_fingerprint
 from tlx.devices import hosts
-from tlx.devices.compilation_cache import keep_programs
 from tlx.devices.parallel import Parallel
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice, check_flags
 from tlx.files import home, write_json
@@ -26,22 +25,9 @@ from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.places import public_source
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.pretrained import Pretrained
+from tlx.presets.sentinel import MOST_PICTURES, check_inputs
 from tlx.progress import doing, lines
 from tlx.recipes import HEAD, scratch
-from tlx.stop import Stop, never
-from tlx.table import html_table
-from tlx.training.cache import Cache
-from tlx.training.checkpoint import Checkpoints
-from tlx.training.evaluate import Evaluation, evaluate
-from tlx.training.fitted import Fit
-from tlx.training.history import History, read_history
-from tlx.runs.interpret import write_evaluation
-from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, check_logs, progress_log, truncate_lines
-from tlx.training.loop import check_economy, check_recipe, fit
-from tlx.training.loss import Loss
-from tlx.training.loss_function import as_loss
-from tlx.training.mix import Mix
-from tlx.training.phase import PhaseRecord
 from tlx.runs.directory import (
     CHECKPOINTS,
     CONFIG,
@@ -55,7 +41,20 @@ from tlx.runs.directory import (
     identity_of,
     read_json,
 )
-from tlx.presets.sentinel import MOST_PICTURES, check_inputs
+from tlx.runs.interpret import write_evaluation
+from tlx.stop import Stop, never
+from tlx.table import html_table
+from tlx.training.cache import Cache
+from tlx.training.checkpoint import Checkpoints
+from tlx.training.evaluate import Evaluation, evaluate
+from tlx.training.fitted import Fit
+from tlx.training.history import History, read_history
+from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, check_logs, progress_log, truncate_lines
+from tlx.training.loop import check_economy, check_recipe, fit
+from tlx.training.loss import Loss
+from tlx.training.loss_function import as_loss
+from tlx.training.mix import Mix
+from tlx.training.phase import PhaseRecord
 from tlx.training.snapshot import memory_left
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
@@ -222,7 +221,6 @@ def finetune(
     check_flags(keep_head=keep_head, balanced=balanced, remat=remat, compare_scratch=compare_scratch)
     check_flags(resume=resume, progress=progress)
     check_phases(recipe)
-    keep_programs()
     out, loss, augment = home(out), as_loss(loss), as_augment(augment) or None
     mix, cache = mix or None, cache or Cache()
     placement = (parallel or Parallel()).placement()

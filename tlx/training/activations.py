@@ -13,7 +13,7 @@ import numpy as np
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.share import Share
 from tlx.data.source import Example, Source
-from tlx.devices.compiler import jit
+from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.images.preprocess import Preprocess
 from tlx.models.frozen import frozen_stages
@@ -141,7 +141,7 @@ def batch_of(preprocess: Preprocess) -> int:
     return max(8, min(256, PIXELS // (preprocess.height * preprocess.width)))
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3))
 def _through(
     model: Any, stages: tuple[str, ...], after: str | None, placement: Placement, variables: Tree, x: jax.Array
 ) -> tuple[jax.Array, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tlx.data.pipeline import Feed
 from tlx.data.source import Source, digests_of, labels_of
-from tlx.devices import hosts
+from tlx.devices import forward_options, hosts
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, check_choice
 from tlx.files import cache_dir, home
@@ -326,6 +326,7 @@ class ActivationCache:
             "leaves": leaves,
             "program": program_sha256(self.model, variables, part.preprocess, stage),
             "platform": [jax.default_backend(), jax.devices()[0].device_kind],
+            "compiler": forward_options(),
             "precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
             "data": hashlib.sha256(b"".join(digests_of(part.source))).hexdigest(),
             "preprocess": part.preprocess.to_dict(),

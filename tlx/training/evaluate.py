@@ -11,8 +11,7 @@ import numpy as np
 from tlx.data.pipeline import Feed, batches, steps_per_epoch
 from tlx.data.share import Share
 from tlx.data.source import Relabelled, Source, check_source
-from tlx.devices.compilation_cache import keep_programs
-from tlx.devices.compiler import jit
+from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
 from tlx.images.preprocess import Preprocess
@@ -86,7 +85,6 @@ def evaluate(
     >>> evaluate(tlx.load("mlp-mnist"), data.train).probabilities.shape
     (20, 10)
     """
-    keep_programs()
     check_source(source, "source")
     if classes is not None and tuple(source.classes) != tuple(classes):
         if not classes:
@@ -142,7 +140,7 @@ def start_after(stage: str | None) -> dict[str, str]:
     return {} if stage is None else {"after": stage}
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))
 def _scores(
     model: Any, after: str | None, placement: Placement, variables: Tree, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, ...]:

@@ -9,8 +9,7 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, batches
 from tlx.data.source import Source, check_source
-from tlx.devices.compilation_cache import keep_programs
-from tlx.devices.compiler import jit
+from tlx.devices.compiler import forward_options, jit
 from tlx.errors import check_choice
 from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
@@ -72,7 +71,6 @@ def _over(
     workers: int | None,
 ) -> Iterator[np.ndarray]:
     """Apply a jitted function to batches; while one is computed, the next is on its way."""
-    keep_programs()
     check_source(source, "source")
     variables, left = jax.device_put(variables), len(source)
     feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
@@ -86,12 +84,12 @@ def _over(
         yield np.asarray(waiting)[:left]
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))
 def _features(model: Any, stage: str | None, pool: Pool, variables: Tree, images: jax.Array) -> jax.Array:
     found = model.apply(variables, images, until=stage, method="features")
     return pooled(found, pool).astype("float32")
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jit, options=forward_options, static_argnums=0)
 def _probabilities(model: Any, variables: Tree, images: jax.Array) -> jax.Array:
     return jax.nn.softmax(model.apply(variables, images))

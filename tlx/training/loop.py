@@ -13,7 +13,6 @@ import jax
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.source import Source, check_source
 from tlx.devices import hosts
-from tlx.devices.compilation_cache import keep_programs
 from tlx.devices.compilations import compilations
 from tlx.devices.parallel import Parallel
 from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError, check_flags
@@ -111,7 +110,6 @@ def fit(
     >>> [(record["phase"], record["epoch"]) for record in more.history]
     [('head', 1), ('all', 2), ('all', 3)]
     """
-    keep_programs()
     check_flags(progress=progress)
     earlier = variables if isinstance(variables, Fit) else None
     check_phases(recipe)
