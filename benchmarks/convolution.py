@@ -2,9 +2,9 @@
 
     python benchmarks/convolution.py [--quick] [--json]
 
-For each layer: its output, and the slopes of a sum of the output for its input and for its kernel, in milliseconds,
+For each layer: its output, and the gradients of a sum of the output by its input and by its kernel, in milliseconds,
 medians of programs called in turns in one process. `options` is by itself over with the options: above 1 the options
-are quicker. `tlx` is with the options over `tlx.models.lowerings.convolution.convolve` with them: above 1 what tlx
+are quicker. `tlx` is with the options over `tlx.models._lowerings.convolution.convolve` with them: above 1 what tlx
 takes in place of XLA's convolution is quicker, and 1 but for noise where it takes XLA's. With
 `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=…` any program of JAX's can have the same.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from turns import median, versions
 
-LAYERS = {  # pictures, kernel, features, stride, padding
+LAYERS = {  # images, kernel, features, stride, padding
     "VGG16 block1_conv2": ((8, 224, 224, 64), (3, 3), 64, 1, 1),
     "VGG16 block3_conv2": ((8, 56, 56, 256), (3, 3), 256, 1, 1),
     "VGG16 block4_conv2": ((8, 28, 28, 512), (3, 3), 512, 1, 1),
@@ -50,7 +50,7 @@ def programs(layer: tuple[Any, ...]) -> dict[str, dict[str, Callable[[], Any]]]:
     from jax import lax
 
     from tlx.devices import compiler_options
-    from tlx.models.lowerings.convolution import convolve
+    from tlx.models._lowerings.convolution import convolve
 
     shape, kernel, features, stride, padding = layer
     random = np.random.default_rng(0)
@@ -66,12 +66,12 @@ def programs(layer: tuple[Any, ...]) -> dict[str, dict[str, Callable[[], Any]]]:
         return convolve(x, weights, strides, sides)
 
     ways = {"by itself": (plain, {}), "with options": (plain, compiler_options()), "tlx": (own, compiler_options())}
-    slope = jax.device_put(np.ones(jax.eval_shape(plain, x, weights).shape, np.float32))
-    given = (jax.device_put(x), jax.device_put(weights), slope)
+    cotangent = jax.device_put(np.ones(jax.eval_shape(plain, x, weights).shape, np.float32))
+    given = (jax.device_put(x), jax.device_put(weights), cotangent)
     passes = {
-        "output": lambda f, x, weights, slope: f(x, weights),
-        "input's slope": lambda f, x, weights, slope: jax.vjp(lambda x: f(x, weights), x)[1](slope),
-        "kernel's slope": lambda f, x, weights, slope: jax.vjp(lambda weights: f(x, weights), weights)[1](slope),
+        "output": lambda f, x, weights, cotangent: f(x, weights),
+        "input's gradient": lambda f, x, weights, cotangent: jax.vjp(lambda x: f(x, weights), x)[1](cotangent),
+        "kernel's gradient": lambda f, x, weights, cotangent: jax.vjp(lambda w: f(x, w), weights)[1](cotangent),
     }
 
     def run(compiled: Any) -> None:

@@ -120,7 +120,7 @@ def tlx_phase(network: str, model: Any, variables: Any, what: str, epochs: int =
 def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: str = "float32") -> Program:
     import jax
 
-    from tlx.devices import jit
+    from tlx.devices import forward_options, jit
     from tlx.models import ModelConfig, build_model
     from tlx.optim import optimizer
     from tlx.training.loss import Loss
@@ -132,7 +132,7 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
     model, variables = build_model(config), tlx_variables(config)
     images, targets = jax.device_put(batch(size, side))
     if what == "forward":
-        forward = jit(functools.partial(model.apply, method="features"))
+        forward = jit(functools.partial(model.apply, method="features"), forward_options)
         made = None
 
         def extract() -> None:
@@ -179,7 +179,11 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
 def written_flops(function: Callable[..., Any], *given: Any) -> float:
     import jax
 
-    return float(jax.jit(function).trace(*given).lower(lowering_platforms=("cuda",)).cost_analysis()["flops"])
+    from tlx.models import lowerings
+
+    with lowerings("plain"):
+        lowered = jax.jit(function).trace(*given).lower(lowering_platforms=("cuda",))
+    return float(lowered.cost_analysis()["flops"])
 
 
 def products(network: str, what: str, size: int, side: int) -> Callable[[], float]:

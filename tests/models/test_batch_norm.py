@@ -1,4 +1,4 @@
-"""The batch norm is Flax's, in values, slopes and statistics, and costs a step on a CPU less memory."""
+"""The batch norm is Flax's, in values, gradients and statistics, and costs a step on a CPU less memory."""
 
 import flax.linen as nn
 import jax
@@ -33,15 +33,15 @@ def parts(use_scale=True, use_bias=True):
 
 
 def trained(norm, params, stats, x, **how):
-    """Return the output in training, the statistics after it, and the slopes of a sum over it."""
+    """Return the output in training, the statistics after it, and the gradients of a sum over it."""
 
     def total(params, x):
         variables = {"params": params, "batch_stats": stats}
         y, after = norm.apply(variables, x, mutable=["batch_stats"], **how)
         return (y * drawn(5, *y.shape)).sum(), (y, after["batch_stats"])
 
-    slopes, found = jax.grad(total, argnums=(0, 1), has_aux=True)(params, x)
-    return found, slopes
+    gradients, found = jax.grad(total, argnums=(0, 1), has_aux=True)(params, x)
+    return found, gradients
 
 
 def assert_near(ours, theirs, tolerance=1e-10):
@@ -178,11 +178,11 @@ def test_groups_of_rows_have_their_own_statistics(doubles, padded):
     params, stats = parts()
     x, mask = 3 + 2 * drawn(0, 6, 5, 6, 3), (jnp.arange(6) < 6 - padded).reshape(6, 1, 1, 1)
     norm = BatchNorm(**HOW, use_running_average=False, groups=3)
-    (y, after), slopes = trained(norm, params, stats, x, **({"mask": mask} if padded else {}))
+    (y, after), gradients = trained(norm, params, stats, x, **({"mask": mask} if padded else {}))
     expected, statistics = in_groups(params, stats, x, mask, 3)
     assert_near(after, statistics, 1e-6)
     assert_near(y[: 6 - padded], expected[: 6 - padded], 1e-6)
-    assert all(jnp.isfinite(each).all() for each in jax.tree.leaves((y, slopes)))
+    assert all(jnp.isfinite(each).all() for each in jax.tree.leaves((y, gradients)))
 
 
 @pytest.mark.parametrize("mask", [None, ROWS, PLACES], ids=["none", "rows", "places"])

@@ -12,7 +12,7 @@ from tlx.models.layers import Conv, relu
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_relu_and_its_slopes_are_flax_s(dtype):
+def test_a_relu_and_its_gradients_are_flax_s(dtype):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((64, 8)), dtype).at[0].set(0)
     ours, theirs = (jax.vjp(function, x) for function in (relu, nn.relu))
     assert ours[0].dtype == x.dtype

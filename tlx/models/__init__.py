@@ -1,5 +1,6 @@
 """Models: staged bases, heads, the classifier of the two, the registry of architectures."""
 
+from tlx.models._lowerings import lowerings
 from tlx.models.base import Base, Stage, cut
 from tlx.models.classifier import Classifier
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
@@ -37,6 +38,7 @@ __all__ = [
     "init_variables",
     "initialise",
     "leaf_shapes",
+    "lowerings",
     "run_frozen",
     "tabulate",
 ]

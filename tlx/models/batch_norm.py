@@ -20,13 +20,14 @@ def is_variance(path: str) -> bool:
 class BatchNorm(nn.BatchNorm):
     """Flax's batch norm: (B, ..., C) to the same shape, of its `dtype`, else of x's.
 
-    In training the normalised input is `factor * x + offset`, a number each for a channel. Its slopes then need sums of
-    the output's slope and of that times x, which a CPU takes without keeping an array; Flax's `(x - mean) * factor +
-    bias` has two more arrays of x's size kept or passed over. With stored statistics it is Flax's own.
+    In training the normalised input is `factor * x + offset`, a number each for a channel. Its gradients then need sums
+    of the output's cotangent and of that times x, which a CPU takes without keeping an array; Flax's
+    `(x - mean) * factor + bias` has two more arrays of x's size kept or passed over. With stored statistics it is
+    Flax's own.
 
     `shift` (C,) is the bias of the convolution before it, added here: in training it moves the stored mean alone, and
-    its own slope is zero. `mask`, broadcastable to x, says what counts in the statistics. Those are of the rows of all
-    devices along `axis_name`, where there is one, however many count on each. With `groups` each of so many equal
+    its own gradient is zero. `mask`, broadcastable to x, says what counts in the statistics. Those are of the rows of
+    all devices along `axis_name`, where there is one, however many count on each. With `groups` each of so many equal
     groups of rows, one after the other, has its own (ghost batch norm: E. Hoffer et al., Train longer, generalize
     better, 2017); the average of those in which something counts is stored.
     """

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from tlx.errors import check_choice
+from tlx.models._lowerings.pooling import avg_pool_3x3, max_pool
 from tlx.models.base import Base, Stage
 from tlx.models.layers import ConvNorm, DType, MaxPool, Norm, conv_norm
-from tlx.models.lowerings.pooling import avg_pool_3x3, max_pool
 
 
 @dataclass(frozen=True)

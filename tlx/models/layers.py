@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.models._lowerings.convolution import convolve
+from tlx.models._lowerings.pooling import max_pool
 from tlx.models.batch_norm import BatchNorm
-from tlx.models.lowerings.convolution import convolve
-from tlx.models.lowerings.pooling import max_pool
 
 Padding = str | int | Sequence[tuple[int, int]]  # 'SAME' as TensorFlow pads, 'VALID', or so many on every side
 DType = Any

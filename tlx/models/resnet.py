@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from tlx.errors import ConfigError, check_choice
+from tlx.models._lowerings.pooling import max_pool
 from tlx.models.base import Base, Stage
 from tlx.models.layers import TORCH, ConvNorm, DType, Norm, conv_norm, relu
-from tlx.models.lowerings.pooling import max_pool
 
 BLOCKS = {  # blocks in each of the four groups
     "resnet18": (2, 2, 2, 2),

@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tlx.models._lowerings.convolution import convolve
+from tlx.models._lowerings.pooling import max_pool
 from tlx.models.base import Base, Stage
 from tlx.models.layers import ConvNorm, DType, Norm, batch_norm, conv_norm
-from tlx.models.lowerings.convolution import convolve
-from tlx.models.lowerings.pooling import max_pool
 
 NORM = Norm(epsilon=1e-3, momentum=0.99)
 

@@ -1,1 +1,0 @@
-"""Lowerings: how a CPU computes convolutions and pools fastest, for their gradients too."""
