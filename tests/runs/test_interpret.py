@@ -12,9 +12,9 @@ from tlx.images import Preprocess
 from tlx.models import ModelConfig, init_variables
 from tlx.models.gradcam import gradcam
 from tlx.presets import Pretrained
-from tlx.training import Evaluation
 from tlx.runs import interpret
 from tlx.runs.interpret import MISTAKES, map_features, project, write_evaluation
+from tlx.training import Evaluation
 from tlx.tree import flatten, unflatten
 
 CLASSES = ("a", "b", "c")

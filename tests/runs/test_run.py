@@ -24,11 +24,11 @@ from tlx.images import Preprocess
 from tlx.models import ModelConfig, leaf_shapes
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained
-from tlx.training import Loss
 from tlx.runs import Run, evaluate_run
+from tlx.runs.directory import entered
+from tlx.training import Loss
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.log import JsonLines
-from tlx.runs.directory import entered
 from tlx.tree import unflatten
 
 DATA = {"labels_per_class": 5}
