@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from tlx.devices.compiler import hasty_options, jit
 from tlx.errors import ConfigError, check_choice, suggestion
+from tlx.models._lowerings import lowerings
 from tlx.models.base import Base, cut
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Head, Pool
@@ -254,7 +255,8 @@ def feature_shape(config: ModelConfig) -> tuple[int, ...]:
 def _traced_base(base: Base, input_shape: tuple[int, int, int]) -> tuple[jax.ShapeDtypeStruct, Tree]:
     """Trace a base, which is what takes time, once for all heads: return its features and its variables as shapes."""
     pictures = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    found: tuple[jax.ShapeDtypeStruct, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), pictures)
+    with lowerings("plain"):  # the same shapes, and fewer operations to trace
+        found: tuple[jax.ShapeDtypeStruct, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), pictures)
     return found
 
 
@@ -266,5 +268,8 @@ def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree
 
 @functools.partial(jit, options=hasty_options, static_argnums=(0, 1, 3))
 def _initialise(model: Any, input_shape: tuple[int, int, int], key: jax.Array, part: str | None = None) -> Tree:
-    variables = model.init(key, jnp.zeros((1, *input_shape), jnp.float32))
+    # Nothing computed from the zeros is returned, and XLA drops it. Plain, it is traced without looking for a device,
+    # which several processes must not do for shapes alone before they have joined.
+    with lowerings("plain"):
+        variables = model.init(key, jnp.zeros((1, *input_shape), jnp.float32))
     return variables if part is None else {kind: tree[part] for kind, tree in variables.items() if part in tree}
