@@ -48,7 +48,7 @@ OFTEN = ["--checkpoint-every", "0"]
 KILLS_A_RUN = 10
 CALLS = ("rename", "fsync", "mkdir", "unlink", "rmdir", "ftruncate")
 VARIANTS: Mapping[str, Callable[[Any], Any]] = {
-    "optimizer": lambda snapshot: replace(snapshot, memory={}),
+    "optimizer": lambda snapshot: replace(snapshot, memory=type(snapshot.memory)()),
     "average": lambda snapshot: replace(snapshot, average=None),
     "key": lambda snapshot: replace(snapshot, key=(0, 0)),
     "position": lambda snapshot: replace(snapshot, batch=0, totals=None),

@@ -259,6 +259,40 @@ OPTIMIZERS = {
     "adamw": Group(Constant(0.01), AdamW(), weight_decay=0.01, clip_norm=1.0),
 }
 
+
+def scaled_sign(decay: float) -> optax.GradientTransformation:
+    """A user's own transformation: a leaf's state is a pair, an average and one number, beside a count of steps."""
+
+    def init(params: Any) -> Any:
+        return {
+            "leaves": jax.tree.map(lambda leaf: (jnp.zeros_like(leaf), jnp.zeros(())), params),
+            "seen": jnp.int32(0),
+        }
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        def of_leaf(gradient: Any, pair: Any) -> Any:
+            return decay * pair[0] + gradient, jnp.maximum(decay * pair[1], jnp.abs(gradient).max())
+
+        leaves = jax.tree.map(of_leaf, updates, state["leaves"])
+        seen = state["seen"] + 1
+        made = jax.tree.map(lambda _, pair: jnp.sign(pair[0]) * pair[1] / seen, updates, leaves)
+        return made, {"leaves": leaves, "seen": seen}
+
+    return optax.GradientTransformation(init, update)
+
+
+# Any optimizer that optax can express: with state of its leaves' shapes, of others, of none, of a part of the leaves
+ANY_OPTIMIZER = {
+    "momentum": OPTIMIZERS["momentum"],
+    "adam": OPTIMIZERS["adam"],
+    "adamw": Group(optax.adamw(0.01)),
+    "lion": Group(Constant(0.01), optax.scale_by_lion(), weight_decay=0.01, clip_norm=1.0),
+    "adafactor": Group(optax.adafactor(0.01, min_dim_size_to_factor=2)),
+    "lars": Group(optax.lars(0.1, weight_decay=0.01)),
+    "muon": Group(optax.contrib.muon(0.01)),
+    "own": Group(optax.linear_schedule(0.02, 0.01, 5), optax.chain(optax.clip(1.0), scaled_sign(0.5))),
+}
+
 FREEZINGS = [(case, way) for case in CASES for way in case.freezings()]  # every model frozen in every way
 
 
@@ -300,7 +334,7 @@ def begin(
     steps: int = 10,
     loss: Loss = PLAIN_LOSS,
     variables: Any = None,
-    ages: Any = None,
+    ranks: Any = None,
     seed: int = 0,
 ) -> Run:
     """Start a phase. `groups` is one Group for every label, or a dict."""
@@ -311,7 +345,7 @@ def begin(
         groups = dict.fromkeys(set(flatten(labels).values()) - {"frozen"}, groups)
     mask = trainable_mask(labels)
     trainable, frozen = partition(variables["params"], mask)
-    tx = optimizer(partition(labels, mask)[0], groups, steps, ages)
+    tx = optimizer(partition(labels, mask)[0], groups, steps, ranks)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=trainable,
@@ -335,6 +369,17 @@ def assert_same_bits(one: Any, other: Any) -> None:
     assert one.keys() == other.keys()
     differing = [path for path in one if bits(one[path]) != bits(other[path])]
     assert not differing, differing
+
+
+def assert_same_memory(one: Any, other: Any) -> None:
+    """Compare what two memories of optimizers hold, bit for bit, and of which leaves and cohorts."""
+    assert (one.cohorts, one.sizes, one.shapes) == (other.cohorts, other.sizes, other.shapes)
+    for kept, again in ((one.leaves, other.leaves), (one.shared, other.shared)):
+        assert kept.keys() == again.keys()
+        for name in kept:
+            assert kept[name].keys() == again[name].keys()
+            for slot in kept[name]:
+                assert bits(kept[name][slot]) == bits(again[name][slot]), (name, slot)
 
 
 def _as_tree(tree: Any) -> Any:

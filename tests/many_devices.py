@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 from toys import SPEC, Recorder, toy_source
 
 import tlx
@@ -35,7 +36,17 @@ MODEL = Classifier(
 SLOW, FAST = Group(Constant(0.01), Sgd(0.9)), Group(Constant(0.05), Adam())
 RECIPE = (Phase("all", 17, (("**", "all"),), {"all": SLOW}),)
 TWO = (Phase("head", 2, (("base", "frozen"), ("head", "head")), {"head": FAST}), *RECIPE)
-KINDS = {"two phases": {"recipe": TWO}, "uneven": {"batch_size": 6}, "parts": {"accumulate": 2, "mix": Mix(1.0, 1.0)}}
+MUON, LION = Group(optax.contrib.muon(0.01)), Group(Constant(1e-3), optax.scale_by_lion(), weight_decay=0.1)
+ANY = (
+    Phase("head", 2, (("base", "frozen"), ("head", "head")), {"head": MUON}),
+    Phase("all", 4, (("base", "base"), ("head", "head")), {"base": LION, "head": MUON}),
+)
+KINDS = {
+    "two phases": {"recipe": TWO},
+    "uneven": {"batch_size": 6},
+    "parts": {"accumulate": 2, "mix": Mix(1.0, 1.0)},
+    "any optimizer": {"recipe": ANY},
+}
 ONE = {
     "one": {"devices": 1},
     **{f"{by} {count}": {"devices": count, "by": by} for by in ("jit", "pmap") for count in (1, 2, 4, 8)},
@@ -45,6 +56,7 @@ ONE = {
         for by, count in (("jit", 1), ("jit", 4), ("pmap", 4))
     },
     "two phases, optimizer split": {"devices": 4, "shard": "optimizer", "recipe": TWO},
+    "any optimizer, split": {"devices": 4, "shard": "optimizer", "recipe": ANY},
     "two phases, all split": {"devices": 4, "shard": "all", "recipe": TWO},
     **{f"each, {by} 4": {"devices": 4, "by": by, "norms": "each", "batch_size": 6} for by in ("jit", "pmap")},
     "two phases, stopped": {"devices": 4, "shard": "all", "recipe": TWO, "stops": True},

@@ -86,7 +86,7 @@ def test_it_trains_on_as_many_devices_as_it_says(fits, name):
 def test_nothing_is_compiled_once_a_phase_runs(fits, where, name):
     """Arrays lie after a step as they lay before it."""
     compiled = fits[where][name]["compiled"]
-    begins = (0, 2) if len(compiled) == 19 else (0,)  # of two phases, the first has two epochs
+    begins = (0, 2) if len(compiled) == 19 or "any" in name else (0,)  # of two phases, the first has two epochs
     assert not any(each for epoch, each in enumerate(compiled) if epoch not in begins)
 
 

@@ -8,10 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASE, CASES, OPTIMIZERS, assert_same_bits, begin
+from cases import CASES, OPTIMIZERS, assert_same_bits, begin
 
-from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Sgd, ages_of, install, optimizer, recall
-from tlx.tree import flatten, unflatten
+from tlx.optim import (
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Group,
+    Memory,
+    Sgd,
+    cohorts_of,
+    install,
+    optimizer,
+    ranks_of,
+    recall,
+)
+from tlx.tree import flatten, partition, trainable_mask, unflatten
 
 SHAPES = {"base/a": (2, 2), "base/b": (3,), "head/c": (2,)}
 RATE = 0.1
@@ -29,18 +42,31 @@ class Tlx:
 
     def __init__(self, params):
         self.params = jax.tree.map(jnp.asarray, unflatten(params))
-        self.memory = {}
+        self.memory, self.phases = Memory(), 0
 
     def phase(self, labels, groups, gradients, steps=100):
         labels = unflatten(labels)
-        ages = ages_of(self.memory, labels, groups)
-        tx = optimizer(labels, groups, steps, ages)
-        state = install(tx.init(self.params), self.memory, ages)
+        tx, cohorts, state = begun(self.params, labels, groups, self.memory, steps)
         for gradient in gradients:
             updates, state = tx.update(unflatten(gradient), state, self.params)
             self.params = optax.apply_updates(self.params, updates)
-        self.memory = {**self.memory, **recall(state, ages, len(gradients))}
+        self.memory = self.memory.updated(recall(state, self.params, cohorts, self.phases))
+        self.phases += 1
         return self
+
+
+def begun(params, labels, groups, memory, steps=10, step=0):
+    """Build the optimizer of a phase, and the state with which it begins or goes on."""
+    cohorts = cohorts_of(memory, params, labels, groups)
+    tx = optimizer(labels, groups, steps, ranks_of(cohorts))
+    return tx, cohorts, install(tx.init(params), params, cohorts, memory, step)
+
+
+def steps_of(memory):
+    """The steps of Adam that a memory counts, by path."""
+    return {
+        path: int(memory.shared[cohort].get("ScaleByAdamState.count", -1)) for path, cohort in memory.cohorts.items()
+    }
 
 
 class ByHand:
@@ -111,26 +137,60 @@ def test_phases_by_hand(plan):
         chex.assert_trees_all_close(got, theirs.params, rtol=1e-4, atol=1e-5)
 
 
-def test_ages_count_the_steps_that_a_leaf_has_trained():
+MU, NU, TRACE = "ScaleByAdamState.mu", "ScaleByAdamState.nu", "TraceState.trace"
+
+
+def test_what_is_remembered_is_what_each_leaf_trained_with_last():
     run = Tlx(draw(0))
     run.phase(lay(F, F, "x"), {"x": ADAM}, [draw(1)] * 3)
-    assert {path: kept["age"] for path, kept in run.memory.items()} == {"head/c": 3}
+    assert steps_of(run.memory) == {"head/c": 3}
     run.phase(lay(F, "x", "x"), {"x": ADAM}, [draw(1)] * 2)
-    assert {path: kept["age"] for path, kept in run.memory.items()} == {"base/b": 2, "head/c": 5}
+    assert steps_of(run.memory) == {"base/b": 2, "head/c": 5}
     run.phase(lay("x", F, F), {"x": MOMENTUM}, [draw(1)] * 4)
-    assert {path: kept["age"] for path, kept in run.memory.items()} == {"base/a": 4, "base/b": 2, "head/c": 5}
-    assert {path: set(kept) for path, kept in run.memory.items()} == {
-        "base/a": {"age", "trace"},
-        "base/b": {"age", "mu", "nu"},
-        "head/c": {"age", "mu", "nu"},
+    assert steps_of(run.memory) == {"base/a": -1, "base/b": 2, "head/c": 5}
+    assert {path: set(kept) for path, kept in run.memory.leaves.items()} == {
+        "base/a": {TRACE},
+        "base/b": {MU, NU},
+        "head/c": {MU, NU},
     }
-    labels = unflatten(lay("x", "y", "z"))
-    assert ages_of(run.memory, labels, {"x": ADAM, "y": ADAMW, "z": MOMENTUM}) == {
-        "base/a": 0,
-        "base/b": 2,
-        "head/c": 0,
+    cohorts = cohorts_of(run.memory, run.params, unflatten(lay("x", "y", "z")), {"x": ADAM, "y": ADAMW, "z": MOMENTUM})
+    assert {each.paths: each.origin for each in cohorts} == {
+        ("base/a",): None,
+        ("base/b",): "1:x@0",
+        ("head/c",): None,
     }
-    assert ages_of(run.memory, unflatten(lay(F, None, "x")), {"x": ADAM}) == {"head/c": 5}
+    (only,) = cohorts_of(run.memory, run.params, unflatten(lay(F, None, "x")), {"x": ADAM})
+    assert (only.paths, only.origin) == (("head/c",), "1:x@1")
+    kept = run.memory.without(lambda path: path.startswith("base"))
+    assert (set(kept.cohorts), set(kept.shared)) == ({"head/c"}, {"1:x@1"})
+
+
+# Phases of labels, and how the last one's leaves of label x are divided
+COHORTS = {
+    "fresh leaves": ([lay("x", "x", "x")], [{"a", "b", "c"}]),
+    "trained together": ([lay("x", "x", "x"), lay("x", "x", "x")], [{"a", "b", "c"}]),
+    "one of three thaws": ([lay(F, "x", "x"), lay("x", "x", "x")], [{"a"}, {"b", "c"}]),
+    "each at its time": ([lay(F, F, "x"), lay(F, "x", "x"), lay("x", "x", "x")], [{"a"}, {"b"}, {"c"}]),
+    "from two groups, for equally long": ([lay("x", "y", "y"), lay("x", "x", "x")], [{"a"}, {"b", "c"}]),
+    "in turns, for equally long": ([lay("x", F, F), lay(F, "x", F), lay("x", "x", F)], [{"a"}, {"b"}]),
+    "parted and together again": ([lay("x", "x", F), lay("x", F, F), lay("x", "x", F)], [{"a"}, {"b"}]),
+    "one left behind": ([lay("x", "x", "x"), lay("x", "x", F), lay("x", "x", F)], [{"a", "b"}]),
+}
+
+
+@pytest.mark.parametrize("name", COHORTS)
+def test_leaves_share_a_state_that_shared_one_the_last_time(name):
+    phases, expected = COHORTS[name]
+    run = Tlx(draw(0))
+    for labels in phases[:-1]:
+        run.phase(labels, {label: ADAM for label in labels.values() if label != F}, [draw(1)] * 2)
+    groups = {label: ADAM for label in phases[-1].values() if label != F}
+    for later in (False, True):  # as the phase begins, and as it is resumed: the same
+        cohorts = cohorts_of(run.memory, run.params, unflatten(phases[-1]), groups)
+        assert [{path[-1] for path in each.paths} for each in cohorts] == expected
+        assert [each.name for each in cohorts] == [f"x@{index}" for index in range(len(expected))]
+        if not later:
+            run.phase(phases[-1], groups, [draw(1)])
 
 
 @pytest.mark.parametrize("group", [ADAM, MOMENTUM], ids=["adam", "momentum"])
@@ -138,16 +198,14 @@ def test_moments_come_through_bit_for_bit(group):
     run = Tlx(draw(0)).phase(lay("x", F, "y"), {"x": group, "y": group}, [draw(1), draw(2)])
     labels = unflatten(lay("one", "one", "two"))
     groups = {"one": group, "two": group}
-    ages = ages_of(run.memory, labels, groups)
-    tx = optimizer(labels, groups, 10, ages)
-    again = recall(install(tx.init(run.params), run.memory, ages), ages, 0)
+    _, cohorts, state = begun(run.params, labels, groups, run.memory)
+    again = recall(state, run.params, cohorts, 1)
     for path in ("base/a", "head/c"):
-        assert again[path]["age"] == run.memory[path]["age"] == 2
-        for slot in group.optimizer.slots:
-            assert np.any(np.asarray(run.memory[path][slot]))
-            assert_same_bits({"slot": again[path][slot]}, {"slot": run.memory[path][slot]})
-    assert again["base/b"]["age"] == 0
-    assert not any(np.any(np.asarray(again["base/b"][slot])) for slot in group.optimizer.slots)
+        assert_same_bits(again.leaves[path], run.memory.leaves[path])
+        assert_same_bits(again.shared[again.cohorts[path]], run.memory.shared[run.memory.cohorts[path]])
+        assert all(np.any(np.asarray(kept)) for kept in again.leaves[path].values())
+    assert again.leaves["base/b"].keys() == run.memory.leaves["base/a"].keys()
+    assert not any(np.any(np.asarray(kept)) for kept in again.leaves["base/b"].values())
 
 
 def test_leaves_of_one_group_share_its_clip_whatever_their_age():
@@ -170,56 +228,9 @@ def test_a_schedule_starts_anew_with_each_phase_and_goes_on_where_it_is_resumed(
     np.testing.assert_allclose(run.params["head"]["c"], -sum(rates), rtol=1e-5)
     run.phase(lay("x", "x", "x"), {"x": group}, [one], steps=4)
     np.testing.assert_allclose(run.params["head"]["c"], -sum(rates) - RATE, rtol=1e-5)
-    labels = unflatten(lay("x", "x", "x"))
-    tx = optimizer(labels, {"x": group}, 4, ages_of(run.memory, labels, {"x": group}))
-    state = install(tx.init(run.params), run.memory, ages_of(run.memory, labels, {"x": group}), step=3)
+    tx, _, state = begun(run.params, unflatten(lay("x", "x", "x")), {"x": group}, run.memory, 4, step=3)
     updates, _ = tx.update(unflatten(one), state, run.params)
     np.testing.assert_allclose(updates["head"]["c"], -rates[3], rtol=1e-5)
-
-
-def copy_of(memory):
-    """Copy to the host what the next step would take by donation."""
-    return {path: {slot: np.array(x) if slot != "age" else x for slot, x in kept.items()}
-            for path, kept in memory.items()}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["momentum", "adam"])
-def test_resuming_within_a_phase_is_the_same_bit_for_bit(name):
-    """Train phase one, then phase two in one go, or stopped after two steps and built again from what was kept."""
-    case = CASE["dropouts"]
-    groups = {"all": OPTIMIZERS[name]}
-    batches = [case.batch(seed) for seed in range(5)]
-
-    def begin_again(variables, memory, step):
-        ages = ages_of(memory, unflatten(dict.fromkeys(flatten(variables["params"]), "all")), groups)
-        run = begin(case, (("**", "all"),), groups, variables=variables, ages=ages, seed=7)
-        installed = install(run.state.opt_state, memory, ages, step)
-        run.state = run.state.replace(opt_state=installed, step=jnp.asarray(step, jnp.int32))
-        return run, ages
-
-    # As if the head had trained for three steps in phase one
-    variables = case.variables()
-    head = {path: leaf for path, leaf in flatten(variables["params"]).items() if path.startswith("head")}
-    slots = OPTIMIZERS[name].optimizer.slots
-    memory = {path: {"age": 3, **{slot: 0.01 * np.ones(leaf.shape) for slot in slots}} for path, leaf in head.items()}
-
-    whole, ages = begin_again(variables, memory, 0)
-    assert sorted(set(ages.values())) == [0, 3]
-    whole.train(*batches)
-
-    stopped, ages = begin_again(variables, memory, 0)
-    stopped.step = whole.step  # the same function: save a compilation
-    stopped.train(*batches[:2])
-    kept = copy_of(recall(stopped.state.opt_state, ages, 2))
-    resumed, ages = begin_again({"params": unflatten(stopped.params())}, kept, 2)
-    assert sorted(set(ages.values())) == [2, 5]
-    resumed.train(*batches[2:])
-
-    assert int(resumed.state.step) == int(whole.state.step) == 5
-    assert_same_bits(resumed.params(), whole.params())
-    end, wanted = (recall(run.state.opt_state, dict.fromkeys(ages, 0), 0) for run in (resumed, whole))
-    for path in end:
-        assert_same_bits(end[path], wanted[path])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -227,17 +238,20 @@ def test_what_is_kept_has_the_paths_and_shapes_of_the_leaves_that_train(case):
     group = OPTIMIZERS["adam"]
     for way in ("head", "all but one leaf"):
         run = begin(case, case.freezings()[way], group)
+        labels, _ = partition(run.labels, trainable_mask(run.labels))
+        groups = dict.fromkeys(set(flatten(labels).values()) - {None}, group)
         trainable = {path: leaf for path, leaf in flatten(run.state.params).items() if leaf is not None}
-        kept = recall(run.state.opt_state, dict.fromkeys(trainable, 0), 4)
-        assert kept.keys() == trainable.keys()
-        for path, slots in kept.items():
-            assert slots["age"] == 4
-            assert slots["mu"].shape == slots["nu"].shape == trainable[path].shape
+        cohorts = cohorts_of(Memory(), run.state.params, labels, groups)
+        kept = recall(run.state.opt_state, run.state.params, cohorts)
+        assert kept.leaves.keys() == kept.cohorts.keys() == kept.shapes.keys() == trainable.keys()
+        assert kept.sizes == {f"0:{each.name}": len(each.paths) for each in cohorts}
+        for path, slots in kept.leaves.items():
+            assert {slot: leaf.shape for slot, leaf in slots.items()} == dict.fromkeys((MU, NU), trainable[path].shape)
 
 
 def test_a_label_may_hold_the_sign_that_divides_cohorts():
     run = Tlx(draw(0)).phase(lay("x@2", F, "@"), {"x@2": ADAM, "@": ADAM}, [draw(1)])
-    assert run.memory["base/a"]["age"] == run.memory["head/c"]["age"] == 1
+    assert steps_of(run.memory) == {"base/a": 1, "head/c": 1}
     other = Tlx(draw(0)).phase(lay("x", F, "y"), {"x": ADAM, "y": ADAM}, [draw(1)])
     assert_same_bits(run.params, other.params)
 
@@ -245,4 +259,5 @@ def test_a_label_may_hold_the_sign_that_divides_cohorts():
 def test_groups_with_other_constants_keep_their_moments():
     slow = dataclasses.replace(ADAM, optimizer=Adam(b1=0.5))
     run = Tlx(draw(0)).phase(lay("x", F, F), {"x": ADAM}, [draw(1)])
-    assert ages_of(run.memory, unflatten(lay("x", F, F)), {"x": slow}) == {"base/a": 1}
+    (cohort,) = cohorts_of(run.memory, run.params, unflatten(lay("x", F, F)), {"x": slow})
+    assert cohort.origin == "0:x@0"

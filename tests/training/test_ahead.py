@@ -98,15 +98,14 @@ def test_what_a_program_depends_on_makes_another():
     how = {"loss": tlx.training.Loss(), "mix": None, "stored_norms": False, "after": None}
 
     def program(**changed):
-        given = {"labels": labels, "groups": groups, "ages": {"head/w": 0}, "steps": 4, **how, **changed}
+        given = {"labels": labels, "groups": groups, "ranks": {"head/w": 0}, "steps": 4, **how, **changed}
         return Program.of(PLAIN.model, **given)
 
     assert program() == program(labels={"head": {"w": "head"}, "base": {"w": "frozen"}})
-    assert program(ages={"head/w": 7}) == program(ages={"head/w": 8})  # both are those that have trained
     others = [
         {"labels": {"base": {"w": "head"}, "head": {"w": "head"}}},
         {"groups": {"head": Group(Constant(0.2))}},
-        {"ages": {"head/w": 7}},
+        {"ranks": {"head/w": 1}},
         {"steps": 5},
         {"loss": tlx.training.Loss(0.1)},
         {"mix": Mix(mixup=0.1)},

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import ODD_NAN, assert_same_bits, plant
+from cases import ODD_NAN, assert_same_bits, assert_same_memory, plant
 from toys import PLAIN
 
 import tlx
 from tlx.errors import CheckpointError, StorageError
 from tlx.files.checksums import write_manifest
+from tlx.optim import Memory
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.snapshot import FORMAT, Best, Snapshot
 from tlx.tree import flatten
@@ -28,7 +29,13 @@ def snapshot(**changes):
     variables["params"]["head"]["logits"]["bias"] = plant(variables["params"]["head"]["logits"]["bias"], ODD_NAN)
     variables["params"]["base"]["wide"] = jnp.asarray(np.random.default_rng(0).normal(size=2000), jnp.float32)
     head = {path: leaf for path, leaf in flatten(variables["params"]).items() if path.startswith("head/")}
-    memory = {path: {"age": 7, "mu": leaf * 2, "nu": leaf * 3} for path, leaf in head.items()}
+    memory = Memory(
+        leaves={path: {"0.State.mu": leaf * 2, "1./%": leaf.sum()} for path, leaf in head.items()},
+        shared={"0:a/b@0": {"0.State.count": jnp.int32(7)}},
+        cohorts=dict.fromkeys(head, "0:a/b@0"),
+        sizes={"0:a/b@0": len(head)},
+        shapes={path: leaf.shape for path, leaf in head.items()},
+    )
     best = Best(1, 3, 0.5, 0.25, head, variables["batch_stats"], memory)
     whole = {
         "variables": variables,
@@ -63,14 +70,6 @@ def assert_same(one, other):
         assert_same_memory(one.best.memory, other.best.memory)
         for name in ("epoch", "step", "val_loss", "val_accuracy"):
             assert getattr(one.best, name) == getattr(other.best, name)
-
-
-def assert_same_memory(one, other):
-    assert one.keys() == other.keys()
-    for path in one:
-        assert one[path].keys() == other[path].keys()
-        assert one[path]["age"] == other[path]["age"]
-        assert_same_bits(one[path], other[path])
 
 
 def read(directory):
@@ -110,8 +109,8 @@ def copy(two, tmp_path):
     [
         {},
         {"best": None},
-        {"memory": {}},
-        {"best": None, "memory": {}, "records": (), "sha256": None, "val_loss": None},
+        {"memory": Memory()},
+        {"best": None, "memory": Memory(), "records": (), "sha256": None, "val_loss": None},
         {"variables": {"params": PLAIN.variables()["params"]}},
     ],
     ids=["everything", "no best", "no memory", "bare", "no statistics"],
@@ -471,12 +470,13 @@ def test_what_is_read_can_be_trained_on(tmp_path):
 
 def test_what_is_empty_comes_back_empty(tmp_path):
     """A model without batch norms has no statistics to keep with its best epoch."""
-    memory = {"head/bias": {"age": 3, "mu": jnp.ones(3)}}
+    cohort, shapes = {"head/bias": "0:head@0"}, {"head/bias": (3,)}
+    memory = Memory({"head/bias": {"mu": jnp.ones(3)}}, {"0:head@0": {}}, cohort, {"0:head@0": 1}, shapes)
     best = Best(1, 2, 0.1, 0.2, {"head/bias": jnp.ones(3)}, {}, memory)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     for snapshot in (Snapshot({"params": {"bias": jnp.ones(3)}}), Snapshot({"params": {}}, memory, best=best)):
         checkpoints.save(snapshot)
         found = checkpoints.latest()
-        assert found.memory.keys() == snapshot.memory.keys()
+        assert_same_memory(found.memory, snapshot.memory)
         assert found.best is None or found.best.batch_stats == {}
     checkpoints.close()

@@ -30,7 +30,7 @@ def phase(**options):
         (lambda: Parallel(norms="eech"), "unknown Parallel.norms 'eech', did you mean 'each'"),
         (lambda: Resize("w", "interpolated"), "unknown resize method 'interpolated', did you mean 'interpolate'"),
         (lambda: Group("constant"), "the schedule must be one of tlx.optim's, such as Constant.*, not 'constant'"),
-        (lambda: Group(Constant(0.1), "adam"), "the optimizer must be a tlx.optim.Sgd, Adam or AdamW, not 'adam'"),
+        (lambda: Group(Constant(0.1), "adam"), "Sgd, Adam or AdamW or an optax.GradientTransformation, not 'adam'"),
         (lambda: mlp().span(until="dens1"), "unknown stage 'dens1', did you mean 'dense1'"),
         (
             lambda: tlx.recipes.finetune(["conv1"], thaw_from="conv"),

@@ -316,22 +316,25 @@ def test_accuracy_can_be_watched_instead(monkeypatch):
     assert_same_bits(done.variables, script.seen[1])
 
 
+def steps_by_path(memory):
+    return {path: int(memory.shared[name]["ScaleByAdamState.count"]) for path, name in memory.cohorts.items()}
+
+
 def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     script = Script([1.0, 0.8, 0.9, 0.95, 1.0])
     handed = []
 
-    def install(opt_state, memory, ages, step):
-        handed.append(({path: jax.tree.map(np.array, entry) for path, entry in memory.items()}, dict(ages)))
-        return tlx.optim.install(opt_state, memory, ages, step)
+    def install(opt_state, params, cohorts, memory, step):
+        handed.append((steps_by_path(memory), {path: each.origin for each in cohorts for path in each.paths}))
+        return tlx.optim.install(opt_state, params, cohorts, memory, step)
 
     monkeypatch.setattr(tlx.training.phase, "evaluate", script)
     monkeypatch.setattr(tlx.training.phase, "install", install)
     done = train((stopping(2, rules=HEAD), Phase("on", 1, BLOCK, {"base": FAST, "head": FAST})), PLAIN)
     assert done.phases[0].best_epoch == 2
-    memory, ages = handed[1]
-    assert set(memory) == {"head/logits/kernel", "head/logits/bias"}
-    assert {int(entry["age"]) for entry in memory.values()} == {2 * 3}
-    assert {age for path, age in ages.items() if path.startswith("base")} == {0}
+    steps, origins = handed[1]
+    assert steps == {"head/logits/kernel": 2 * 3, "head/logits/bias": 2 * 3}
+    assert {origin for path, origin in origins.items() if path.startswith("base")} == {None}
 
 
 @pytest.mark.parametrize("second", [[0.9, 0.95], [0.8, 0.81]], ids=["worse", "no better"])
@@ -341,9 +344,9 @@ def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_
     recipe = (stopping(2, rules=HEAD), stopping(2, rules=BLOCK), last)
     handed = []
 
-    def install(opt_state, memory, ages, step):
-        handed.append(({path: int(entry["age"]) for path, entry in memory.items()}, dict(ages)))
-        return tlx.optim.install(opt_state, memory, ages, step)
+    def install(opt_state, params, cohorts, memory, step):
+        handed.append((steps_by_path(memory), {path: each.origin for each in cohorts for path in each.paths}))
+        return tlx.optim.install(opt_state, params, cohorts, memory, step)
 
     script = Script(losses)
     monkeypatch.setattr(tlx.training.phase, "evaluate", script)

@@ -1,8 +1,10 @@
 """Optimizers by label: schedules, groups, layer decay, phases."""
 
-from tlx.optim.groups import Adam, AdamW, Group, Sgd, optimizer
+from tlx.optim.describe import describe
+from tlx.optim.groups import Group, optimizer
 from tlx.optim.layer_decay import layer_decay
-from tlx.optim.memory import Memory, ages_of, install, recall
+from tlx.optim.memory import Memory, cohorts_of, install, ranks_of, recall
+from tlx.optim.optimizers import Adam, AdamW, Sgd
 from tlx.optim.phases import Phase, Recipe
 from tlx.optim.schedules import Constant, Cosine, Exponential, InverseTime, Linear, Schedule, Step, build_schedule
 
@@ -21,10 +23,12 @@ __all__ = [
     "Schedule",
     "Sgd",
     "Step",
-    "ages_of",
     "build_schedule",
+    "cohorts_of",
+    "describe",
     "install",
     "layer_decay",
     "optimizer",
+    "ranks_of",
     "recall",
 ]

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, get_args
 
+import optax
+
 from tlx.errors import ConfigError, check_choice
 from tlx.optim.brief import brief
+from tlx.optim.describe import describe, describe_parts
 from tlx.optim.groups import Group
 
 Monitor = Literal["val_loss", "val_accuracy"]
@@ -77,6 +80,9 @@ def check_phases(recipe: Any) -> None:
 def to_plain(value: Any) -> Any:
     """Turn phases, groups and schedules into plain data for JSON; a dataclass becomes a dict with its name as 'kind'.
 
+    Optax's transformations and schedules are described by their settings (`tlx.optim.describe`), other functions by
+    their names.
+
     >>> from tlx.optim.schedules import Constant
     >>> to_plain(Constant(0.1))
     {'kind': 'Constant', 'rate': 0.1}
@@ -84,10 +90,14 @@ def to_plain(value: Any) -> Any:
     if is_dataclass(value):
         own = {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
         return {"kind": type(value).__name__, **own}
+    if isinstance(value, optax.GradientTransformation):
+        return {"kind": "GradientTransformation", "made_by": describe_parts(value)}
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    if getattr(value, "__module__", "").partition(".")[0] == "optax" and callable(value):
+        return describe(value)
     if callable(value):  # a function of the user's, by its name
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__name__)}"
     return value

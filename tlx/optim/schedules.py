@@ -108,10 +108,10 @@ class InverseTime:
 Schedule = Constant | Cosine | Linear | Step | Exponential | InverseTime
 
 
-def build_schedule(schedule: Schedule, steps: int) -> optax.Schedule:
+def build_schedule(schedule: Schedule | optax.Schedule, steps: int) -> optax.Schedule:
     """Build the function from step (0 for a phase's first) to learning rate, for a phase of `steps` steps.
 
-    Raise `ConfigError` for a warm-up that is longer than the phase.
+    A function is one already. Raise `ConfigError` for a warm-up that is longer than the phase.
 
     >>> rate = build_schedule(InverseTime(rate=0.2, decay=0.01), steps=500)
     >>> [round(float(rate(step)), 4) for step in (0, 100, 400)]
@@ -132,6 +132,8 @@ def build_schedule(schedule: Schedule, steps: int) -> optax.Schedule:
             return optax.exponential_decay(rate, every, factor)
         case InverseTime(rate, decay):
             return lambda step: rate / (1.0 + decay * jnp.asarray(step, jnp.float32))
+        case _:
+            return schedule
 
 
 def _after_warmup(warmup: int, steps: int) -> int:

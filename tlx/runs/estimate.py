@@ -121,7 +121,7 @@ def estimate(
     task, cache = make_task(*given, seed=seed, **how)
     devices = task.placement.devices
     available, computed = _available(devices[0]), None
-    memory: Memory = {}
+    memory = Memory()
     phases = []
     for index, phase in enumerate(recipe):
         doing(f"compiling the programs of phase {phase.name!r}")
@@ -144,7 +144,7 @@ def estimate(
             )
         )
         computed = after
-        memory = foretold(task, phase, variables, memory)
+        memory = foretold(task, index, phase, variables, memory)
     return Estimate(devices[0].device_kind, len(devices), available, tuple(phases))
 
 

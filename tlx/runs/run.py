@@ -21,6 +21,7 @@ from tlx.images import Augment, Preprocess
 from tlx.images.augment_function import as_augment
 from tlx.models.head import Pool
 from tlx.models.registry import build_model
+from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.places import public_source
 from tlx.presets.bundle import load_bundle, save
@@ -438,7 +439,7 @@ class _Trainer:
                 checkpoints=checkpoints,
                 stop=self.stop,
             )
-            trained = replace(trained, memory={})  # as much as the parameters, twice, on the device
+            trained = replace(trained, memory=Memory())  # as much as the parameters, twice, on the device
         placement = (self.feeding["parallel"] or Parallel()).placement()
         how: dict[str, Any] = {"workers": self.feeding["workers"], "stop": self.stop, "placement": placement}
         return trained, evaluate(model, trained.variables, data.test, preprocess, self.batch_size, **how)

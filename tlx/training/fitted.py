@@ -44,11 +44,7 @@ def check_continues(fit: Fit, phase: Phase) -> None:
             f"phase {phase.name!r} initialises all parameters anew, and nothing of the fit would be left: go on with "
             "tlx.recipes.further(stages, epochs=...)"
         )
-    other = [
-        path
-        for path, entry in fit.memory.items()
-        if path not in leaves or any(slot.shape != leaves[path].shape for name, slot in entry.items() if name != "age")
-    ]
+    other = [path for path, shape in fit.memory.shapes.items() if path not in leaves or shape != leaves[path].shape]
     if other:
         raise ConfigError(
             f"the optimizer's state is not that of the variables: {quote(other)} changed; pass the model, its "

@@ -21,8 +21,9 @@ from tlx.images.augment_function import AugmentFunction, as_augment
 from tlx.images.preprocess import Preprocess
 from tlx.models.base import rematerialised
 from tlx.models.registry import initialise
+from tlx.optim.check import check_optimizers
 from tlx.optim.groups import optimizer
-from tlx.optim.memory import Memory
+from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
 from tlx.stop import Stop, check, never
@@ -235,11 +236,12 @@ def check_recipe(recipe: Recipe, variables: Tree, train: Source, validation: Sou
     """Raise `ConfigError` or `DataError` for what would stop a phase of the recipe as it begins.
 
     That is: no training examples, early stopping without validation examples, rules, groups and patterns that do not
-    fit the parameters, a warm-up longer than its phase.
+    fit the parameters, a warm-up longer than its phase, an optimizer that cannot train them.
     """
     steps = steps_per_epoch(len(train), batch_size)
     if not steps:
         raise DataError("no examples to train on")
+    labelled = []
     for phase in recipe:
         if phase.patience is not None and not validation:
             raise ConfigError(
@@ -247,7 +249,10 @@ def check_recipe(recipe: Recipe, variables: Tree, train: Source, validation: Sou
                 "patience to None"
             )
         select(phase.fresh, flatten(variables["params"]))  # each must select something
-        optimizer(label_tree(variables["params"], phase.rules), phase.groups, phase.epochs * steps)
+        labels = label_tree(variables["params"], phase.rules)
+        optimizer(labels, phase.groups, phase.epochs * steps)
+        labelled.append((labels, phase.groups))
+    check_optimizers(variables["params"], labelled)
 
 
 def _check_outputs(task: Task, variables: Tree) -> None:
@@ -310,7 +315,7 @@ def _run_phase(
     run = PhaseRun.of(task, phase, snapshot, kept, functools.partial(ahead.wait, index))
     if index + 1 < len(recipe):
         doing(f"preparing phase {recipe[index + 1].name!r}")
-        memory = foretold(task, phase, snapshot.variables, snapshot.memory)
+        memory = foretold(task, index, phase, snapshot.variables, snapshot.memory)
         ahead.prepare(index + 1, snapshot.variables, _without(recipe[index + 1].fresh, memory))
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
     number = task.phases_before + index
@@ -378,6 +383,8 @@ def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
             "give it more, or name another directory"
         )
     labels = label_tree(snapshot.variables["params"], phase.rules)
+    number = task.phases_before + snapshot.phase
+    check_resumes(snapshot.memory, snapshot.variables["params"], labels, phase.groups, number)
     sha256 = frozen_sha256(task.model, snapshot.variables, labels, phase.norms)
     return replace(snapshot, batch=0, totals=None, best=None, sha256=sha256, plan=_plan(task, phase))
 
@@ -398,7 +405,7 @@ def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snaps
 
 
 def _without(patterns: tuple[str, ...], memory: Memory) -> Memory:
-    return {path: entry for path, entry in memory.items() if not any(matches(pattern, path) for pattern in patterns)}
+    return memory.without(lambda path: any(matches(pattern, path) for pattern in patterns))
 
 
 def _exhausted(phase: Phase, snapshot: Snapshot) -> bool:

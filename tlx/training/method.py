@@ -31,7 +31,7 @@ class Method:
 
     model: Any
     labels: Tree
-    tx: optax.GradientTransformation
+    tx: optax.GradientTransformationExtraArgs
     loss: Loss
     mix: Mix | None = None
     stored_norms: bool = False
@@ -67,7 +67,7 @@ class Method:
         self, state: TrainState, gradient: Tree, stats: Tree, value: jax.Array, correct: jax.Array, size: Any
     ) -> TrainState:
         """Return the state after a batch's gradient, batch statistics, loss, right answers and examples."""
-        updates, opt_state = self.tx.update(gradient, state.opt_state, state.params)
+        updates, opt_state = self.tx.update(gradient, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         after = TrainState(
             step=state.step + 1,

@@ -16,9 +16,9 @@ from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DivergedError
 from tlx.images.preprocess import Preprocess
 from tlx.models.frozen import frozen_statistics
-from tlx.optim.memory import Memory, ages_of, install, recall
+from tlx.optim.memory import Cohort, Memory, cohorts_of, install, predict_memory, ranks_of, recall
 from tlx.optim.phases import Norms, Phase
-from tlx.optim.schedules import build_schedule
+from tlx.optim.rates import rates_at
 from tlx.progress import listening
 from tlx.stop import Stop, never
 from tlx.training.cache import Frozen
@@ -103,14 +103,16 @@ class Task:
 
 
 def program_of(
-    task: Task, phase: Phase, labels: Tree, memory: Memory, after: str | None
-) -> tuple[Program, dict[str, int]]:
-    """Say what the step of a phase is made of, and for how many steps each leaf that trains has trained before."""
-    ages = ages_of(memory, labels, phase.groups)
+    task: Task, phase: Phase, params: Tree, memory: Memory, after: str | None
+) -> tuple[Program, tuple[Cohort, ...]]:
+    """Say what the step of a phase is made of, and with which state of earlier phases its leaves go on."""
+    labels = label_tree(params, phase.rules)
+    cohorts = cohorts_of(memory, params, labels, phase.groups)
     how: dict[str, Any] = {"loss": task.loss, "mix": task.mix, "accumulate": task.accumulate, "ema": task.ema}
     how["placement"] = task.placement
     how |= {"stored_norms": phase.norms == "stored", "after": after}
-    return Program.of(task.model, labels, phase.groups, ages, phase.epochs * task.epoch_steps, **how), ages
+    steps = phase.epochs * task.epoch_steps
+    return Program.of(task.model, labels, phase.groups, ranks_of(cohorts), steps, **how), cohorts
 
 
 def validation_batch(task: Task, resident: bool) -> int:
@@ -118,13 +120,11 @@ def validation_batch(task: Task, resident: bool) -> int:
     return max(task.feed.batch_size, HEAD_BATCH) if resident else task.feed.batch_size
 
 
-def foretold(task: Task, phase: Phase, variables: Tree, memory: Memory) -> Memory:
-    """Return what will be remembered after a phase that runs to its end, with None for what it will have computed."""
-    labels = label_tree(variables["params"], phase.rules)
-    ages, flat = ages_of(memory, labels, phase.groups), flatten(labels)
-    steps = phase.epochs * task.epoch_steps
-    slots = {path: dict.fromkeys(phase.groups[flat[path]].optimizer.slots) for path in ages}
-    return {**memory, **{path: {"age": age + steps, **slots[path]} for path, age in ages.items()}}
+def foretold(task: Task, index: int, phase: Phase, variables: Tree, memory: Memory) -> Memory:
+    """Return what will be remembered after phase `index` of a recipe, with shapes for what it will have computed."""
+    params = variables["params"]
+    cohorts = cohorts_of(memory, params, label_tree(params, phase.rules), phase.groups)
+    return memory.updated(predict_memory(params, cohorts, task.phases_before + index))
 
 
 def frozen_leaves(model: Any, variables: Tree, labels: Tree, norms: Norms) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def start_of_phase(snapshot: Snapshot, labels: Tree, before: Mapping[str, Any]) 
         val_accuracy=before["val_accuracy"],
         params=params,
         batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
-        memory={path: _copied(snapshot.memory[path]) for path in params if path in snapshot.memory},
+        memory=snapshot.memory.only(params).copied(),
     )
 
 
@@ -180,19 +180,14 @@ def _averages(trainable: Tree, kept: Mapping[str, Any] | None) -> Tree:
     return map_with_path(lambda path, leaf: None if leaf is None else jnp.array(kept.get(path, leaf)), trainable)
 
 
-def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy what the memory holds of a leaf, for a step donates its state."""
-    return {slot: kept if slot == "age" else jnp.array(kept) for slot, kept in entry.items()}
-
-
 @dataclass(frozen=True)
 class PhaseRun:
     """One phase made ready to run: labels, optimizer and step.
 
     `kept` holds the activations with which it works in the place of pictures, or says why there are none.
 
-    `ages` holds the steps that each leaf had trained when this run began, and `first_step` the phase's step then: 0,
-    except after a resume. `ready` waits for what it is about to do ("train", "validate") to be compiled.
+    `cohorts` are those of the leaves that train, and `number` counts the phases of a fit and those that it continues.
+    `ready` waits for what it is about to do ("train", "validate") to be compiled.
     """
 
     task: Task
@@ -200,8 +195,8 @@ class PhaseRun:
     labels: Tree
     summary: Summary
     frozen: Tree
-    ages: Mapping[str, int]
-    first_step: int
+    cohorts: tuple[Cohort, ...]
+    number: int
     kept: Frozen | str
     program: Program
     resident: Resident | None
@@ -213,15 +208,15 @@ class PhaseRun:
     ) -> "PhaseRun":
         labels = label_tree(snapshot.variables["params"], phase.rules)
         after = kept.train.after if isinstance(kept, Frozen) else None
-        program, ages = program_of(task, phase, labels, snapshot.memory, after)
+        program, cohorts = program_of(task, phase, snapshot.variables["params"], snapshot.memory, after)
         return cls(
             task=task,
             phase=phase,
             labels=labels,
             summary=summarize(snapshot.variables, labels),
             frozen=task.placement.parameters(frozen_part(snapshot.variables, labels)),  # once, not at every step
-            ages=ages,
-            first_step=snapshot.step,
+            cohorts=cohorts,
+            number=task.phases_before + snapshot.phase,
             kept=kept,
             program=program,
             resident=Resident.of(program, kept),
@@ -238,7 +233,7 @@ class PhaseRun:
         trainable, _ = partition(snapshot.variables["params"], trainable_mask(self.labels))
         average = None if self.task.ema is None else _averages(trainable, snapshot.average)
         trainable = jax.tree.map(jnp.array, trainable)
-        installed = install(self.program.tx.init(trainable), snapshot.memory, self.ages, snapshot.step)
+        installed = install(self.program.tx.init(trainable), trainable, self.cohorts, snapshot.memory, snapshot.step)
         state = TrainState(
             step=jnp.asarray(snapshot.step, jnp.int32),
             params=trainable,
@@ -291,7 +286,7 @@ class PhaseRun:
         return replace(
             snapshot,
             variables=variables,
-            memory={**snapshot.memory, **recall(state.opt_state, self.ages, step - self.first_step)},
+            memory=snapshot.memory.updated(recall(state.opt_state, state.params, self.cohorts, self.number)),
             step=step,
             batch=done,
             totals=state.totals.plain(),
@@ -327,10 +322,9 @@ class PhaseRun:
             "val_loss": scores.loss if scores else None,
             "val_accuracy": scores.accuracy if scores else None,
             "seconds": round(snapshot.seconds - before, 4),
-            "rates": {
-                label: float(build_schedule(group.schedule, self.phase.epochs * task.epoch_steps)(snapshot.step - 1))
-                for label, group in self.phase.groups.items()
-            },
+            "rates": rates_at(
+                snapshot.step - 1, self.phase.groups, self.phase.epochs * task.epoch_steps, state.opt_state
+            ),
         }
         if record["val_loss"] is not None and not math.isfinite(record["val_loss"]):
             raise self._diverged(snapshot.step - 1, f"the validation loss is {record['val_loss']}")
@@ -354,7 +348,7 @@ class PhaseRun:
             val_accuracy=snapshot.val_accuracy,
             params=jax.tree.map(jnp.array, snapshot.average or _leaves(state.params)),
             batch_stats=jax.tree.map(jnp.array, state.batch_stats),
-            memory={path: _copied(snapshot.memory[path]) for path in self.ages},
+            memory=snapshot.memory.only(_leaves(state.params)).copied(),
         )
 
     def finish(self, snapshot: Snapshot, index: int) -> Snapshot:

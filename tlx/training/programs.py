@@ -8,7 +8,7 @@ from typing import Any
 import optax
 
 from tlx.devices.parallel import ONE, Placement
-from tlx.optim.groups import Group, optimizer, ranked
+from tlx.optim.groups import Group, optimizer
 from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.state import EpochFunction, StepFunction
@@ -22,14 +22,14 @@ from tlx.tree.paths import Tree, flatten, unflatten
 class Program:
     """All that decides what the step of a phase does; equal programs share one, and so what is compiled of it.
 
-    `labels` and `ages` are sorted items; `ages` counts for its order only (`tlx.optim.optimizer`). Models are compared
-    by their classes and fields: one whose class was patched in place goes on as it was traced (`forget_programs`).
+    `labels`, `groups` and `ranks` (`tlx.optim.ranks_of`) are sorted items. Models are compared by their classes and
+    fields: one whose class was patched in place goes on as it was traced (`forget_programs`).
     """
 
     model: Any
     labels: tuple[tuple[str, str], ...]
     groups: tuple[tuple[str, Group], ...]
-    ages: tuple[tuple[str, int], ...]
+    ranks: tuple[tuple[str, int], ...]
     steps: int
     loss: Loss
     mix: Mix | None
@@ -41,9 +41,9 @@ class Program:
 
     @classmethod
     def of(
-        cls, model: Any, labels: Tree, groups: Mapping[str, Group], ages: Mapping[str, int], steps: int, **how: Any
+        cls, model: Any, labels: Tree, groups: Mapping[str, Group], ranks: Mapping[str, int], steps: int, **how: Any
     ) -> "Program":
-        return cls(model, _items(flatten(labels)), _items(groups), _items(ranked(ages)), steps, **how)
+        return cls(model, _items(flatten(labels)), _items(groups), _items(ranks), steps, **how)
 
     @property
     def tx(self) -> optax.GradientTransformation:
@@ -75,7 +75,7 @@ def forget_programs() -> None:
 def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction, EpochFunction]:
     labels = unflatten(dict(program.labels))
     trained, _ = partition(labels, trainable_mask(labels))
-    tx = optimizer(trained, dict(program.groups), program.steps, dict(program.ages))
+    tx = optimizer(trained, dict(program.groups), program.steps, dict(program.ranks))
     given = (program.model, labels, tx, program.loss, program.mix)
     how: dict[str, Any] = {"stored_norms": program.stored_norms, "after": program.after, "ema": program.ema}
     step = make_train_step(*given, **how, accumulate=program.accumulate, placement=program.placement)

@@ -47,7 +47,7 @@ class PhaseShapes:
         """Foretell a phase that begins with these variables; `plan` as `ActivationCache.plan` returns it."""
         after, place = (None, None) if isinstance(plan, str) else plan
         labels = label_tree(variables["params"], phase.rules)
-        program, _ = program_of(task, phase, labels, memory, after)
+        program, _ = program_of(task, phase, variables["params"], memory, after)
         trainable, _ = partition(variables["params"], trainable_mask(labels))
         placement = task.placement
         state: Any = TrainState(

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlx.optim.memory import Memory
-from tlx.tree.paths import SEPARATOR, Tree, flatten, unflatten
+from tlx.training.pack_memory import pack_memory, unpack_memory
+from tlx.tree.paths import Tree, flatten, unflatten
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Snapshot:
     """
 
     variables: Tree
-    memory: Memory = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     phase: int = 0
     epoch: int = 0
     step: int = 0
@@ -56,12 +57,12 @@ def memory_left(snapshot: Snapshot) -> Memory:
     """Return the optimizer's state of the weights that a phase leaves: those of its best epoch, if it kept one."""
     if snapshot.best is None:
         return snapshot.memory
-    untouched = {path: entry for path, entry in snapshot.memory.items() if path not in snapshot.best.params}
-    return {**untouched, **snapshot.best.memory}
+    return snapshot.memory.without(snapshot.best.params.__contains__).updated(snapshot.best.memory)
 
 
-FORMAT = 2
-"""What checkpoints are written in. 1, which had no number: no history, and `sha256` without stored statistics."""
+FORMAT = 3
+"""What checkpoints are written in. 1, which had no number: no history, and `sha256` without stored statistics. Up to 2:
+the state of tlx's own optimizers only, with counts of steps as numbers beside each leaf's."""
 
 
 _PLAIN = (
@@ -85,22 +86,20 @@ _BEST = ("epoch", "step", "val_loss", "val_accuracy")
 def pack(snapshot: Snapshot) -> tuple[Tree, dict[str, Any]]:
     """Split a snapshot into a tree of its arrays and plain data; the inverse of `unpack`.
 
-    >>> arrays, plain = pack(Snapshot({"params": {"head": {"bias": 1.0}}}, {"head/bias": {"age": 5, "mu": 2.0}}))
-    >>> arrays
-    {'variables': {'params': {'head': {'bias': 1.0}}}, 'memory': {'head': {'bias': {'mu': 2.0}}}}
-    >>> plain["ages"]
-    {'head/bias': 5}
+    >>> memory = Memory({"head/bias": {"mu": 2.0}}, {"0:head@0": {"count": 5}}, {"head/bias": "0:head@0"})
+    >>> arrays, plain = pack(Snapshot({"params": {"head": {"bias": 1.0}}}, memory))
+    >>> arrays["memory"]
+    {'leaves': {'head': {'bias': {'mu': 2.0}}}, 'shared': {'0%3Ahead%400': {'count': 5}}}
+    >>> plain["memory"]["cohorts"]
+    {'head/bias': '0:head@0'}
     """
     plain: dict[str, Any] = {"format": FORMAT, **{name: getattr(snapshot, name) for name in _PLAIN}}
-    plain["ages"] = _ages(snapshot.memory)
-    arrays = {"variables": snapshot.variables, "memory": _slots(snapshot.memory)}
+    memory, plain["memory"] = pack_memory(snapshot.memory)
+    arrays = {"variables": snapshot.variables, "memory": memory}
     if (best := snapshot.best) is not None:
-        plain["best"] = {name: getattr(best, name) for name in _BEST} | {"ages": _ages(best.memory)}
-        arrays["best"] = {
-            "params": unflatten(best.params),
-            "batch_stats": best.batch_stats,
-            "memory": _slots(best.memory),
-        }
+        memory, cohorts = pack_memory(best.memory)
+        plain["best"] = {name: getattr(best, name) for name in _BEST} | {"memory": cohorts}
+        arrays["best"] = {"params": unflatten(best.params), "batch_stats": best.batch_stats, "memory": memory}
     if snapshot.average is not None:
         arrays["average"] = unflatten(snapshot.average)
     return arrays, plain
@@ -115,43 +114,18 @@ def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
             **{name: plain["best"][name] for name in _BEST},
             params=flatten(tree["params"]),
             batch_stats=tree["batch_stats"],
-            memory=_memory(tree["memory"], plain["best"]["ages"]),
+            memory=unpack_memory(tree["memory"], plain["best"]),
         )
     plain = {"format": 1, "history": (), **plain}
-    if plain["format"] < FORMAT and plain["plan"] is not None:
-        plain["plan"] = f"format {plain['format']}"  # no plan of today: the epoch begins anew, with a hash of today
+    if plain["format"] == 1 and plain["plan"] is not None:
+        plain["plan"] = "format 1"  # no plan of today: the epoch begins anew, with a hash of today
     found: dict[str, Any] = {name: plain[name] for name in _PLAIN}
     lists = ("totals", "key", "records", "history")
     found |= {name: tuple(found[name]) for name in lists if found[name] is not None}
     return Snapshot(
         variables=arrays["variables"],
-        memory=_memory(arrays["memory"], plain["ages"]),
+        memory=unpack_memory(arrays["memory"], plain),
         best=best,
         average=flatten(arrays["average"]) if "average" in arrays else None,
         **found,
     )
-
-
-def _ages(memory: Memory) -> dict[str, int]:
-    return {path: entry["age"] for path, entry in memory.items()}
-
-
-def _slots(memory: Memory) -> Tree:
-    """Turn a memory's slots into a tree: path, then slot."""
-    return unflatten(
-        {
-            f"{path}{SEPARATOR}{slot}": leaf
-            for path, entry in memory.items()
-            for slot, leaf in entry.items()
-            if slot != "age"
-        }
-    )
-
-
-def _memory(slots: Tree, ages: Mapping[str, int]) -> Memory:
-    """Put a memory together from its slots as a tree and its ages; the inverse of `_slots` and `_ages`."""
-    memory: Memory = {path: {"age": age} for path, age in ages.items()}
-    for place, leaf in flatten(slots).items():
-        path, _, slot = place.rpartition(SEPARATOR)
-        memory[path][slot] = leaf
-    return memory
