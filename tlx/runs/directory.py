@@ -137,7 +137,15 @@ def _differences(before: Any, now: Any, place: str = "") -> Iterator[tuple[str, 
         for index, pair in enumerate(zip(before, now, strict=True)):
             yield from _differences(*pair, f"{place}/{index}")
     elif before != now:
-        yield place, f"{before!r:.80} -> {now!r:.80}"
+        yield place, _change(repr(before), repr(now))
+
+
+def _change(before: str, now: str, most: int = 80) -> str:
+    """Write two different texts, of long ones the part from a little before the first difference."""
+    same = next((index for index, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]), 0)
+    start = same - most // 4 if max(len(before), len(now)) > most and same > most // 2 else 0
+    cut = "…" if start else ""
+    return f"{cut}{before[start : start + most]} -> {cut}{now[start : start + most]}"
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
