@@ -238,6 +238,20 @@ def test_the_pages_commands_are_found() -> None:
 # In a notebook
 
 
+def run_cells(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a page's blocks of Python in order; each is followed by what it prints."""
+    names: dict[str, Any] = {"__name__": page.stem}
+    cells, outputs = blocks(page, "python"), blocks(page, "text")
+    assert len(cells) == len(outputs)
+    for (line, cell), (_, printed) in zip(cells, outputs, strict=True):
+        exec(compile("\n" * line + cell, page, "exec"), names)
+        assert is_told(capsys.readouterr().out, printed), f"line {line}"
+
+
+def test_the_page_on_recipes_trains_with_an_optimizer_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    run_cells(ROOT / "docs" / "recipes.md", capsys)
+
+
 def test_the_page_on_notebooks_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,13 +263,7 @@ def test_the_page_on_notebooks_does_what_it_says(
     wandb = SimpleNamespace(init=lambda **_: nullcontext(), log=logged.append)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     monkeypatch.chdir(tmp_path)
-    page = ROOT / "docs" / "notebook.md"
-    names: dict[str, Any] = {"__name__": "notebook"}
-    cells, outputs = blocks(page, "python"), blocks(page, "text")
-    assert len(cells) == len(outputs)
-    for (line, cell), (_, printed) in zip(cells, outputs, strict=True):
-        exec(compile("\n" * line + cell, page, "exec"), names)
-        assert is_told(capsys.readouterr().out, printed), f"line {line}"
+    run_cells(ROOT / "docs" / "notebook.md", capsys)
     assert [set(each) for each in logged] == [{"transfer/loss", "transfer/val_loss", "transfer/val_accuracy"}] * 4
     from matplotlib import pyplot
 
