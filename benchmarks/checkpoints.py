@@ -64,8 +64,8 @@ def by_tlx(network: str, shape: tuple[int, int, int], batch: int, steps: int) ->
         clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
             kept = Checkpoints(Path(folder), steps=steps) if saving else None
-            given = (model, variables, recipe, source, None, preprocess)
-            tlx.fit(*given, batch_size=batch, logs=[clock], checkpoints=kept)
+            options = tlx.TrainOptions(batch_size=batch, preprocess=preprocess)
+            tlx.fit(model, variables, recipe, source, options, logs=[clock], checkpoints=kept)
         return clock.ends[-1] - clock.ends[0]
 
     return take

@@ -65,7 +65,7 @@ def examples(task: Task) -> Arrays:
         gather(part, preprocess, np.linspace(0, len(part) - 1, count).round().astype(int))  # of all classes alike
         for part, count in zip((train, held_out), counts, strict=True)
     ]
-    (images, labels), (others, answers) = ((part["image"].astype(np.uint8), part["label"]) for part in parts)
+    (images, labels), (others, answers) = ((part["input"].astype(np.uint8), part["target"]) for part in parts)
     return images, labels, others, answers, len(data.classes)
 
 
@@ -87,7 +87,7 @@ def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
     import tlx
     from tlx.data import ArraySource
     from tlx.images import Preprocess
-    from tlx.training import Cache, fit
+    from tlx.training import Cache, TrainOptions, fit
 
     side = task.side
     images, labels, others, answers, classes = examples(task)
@@ -100,8 +100,8 @@ def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
         heard = Losses()
         started = time.perf_counter()
         cache = Cache("memory" if cached else "off")
-        how: dict[str, Any] = {"batch_size": BATCH, "seed": seed, "logs": [heard], "cache": cache}
-        done = fit(model, variables, recipe, train, held_out, preprocess, **how)
+        options = TrainOptions(batch_size=BATCH, seed=seed, cache=cache, preprocess=preprocess)
+        done = fit(model, variables, recipe, (train, held_out), options, logs=[heard])
         (phase,) = done.phases
         return {
             "seconds": time.perf_counter() - started,

@@ -31,7 +31,7 @@ def by_tlx() -> None:
     images = random.integers(0, 256, (SIZE, SIDE, SIDE, 3), dtype=np.uint8)
     source = ArraySource(images, random.integers(0, CLASSES, SIZE).astype(np.int32))
     preprocess = Preprocess(SIDE, SIDE, 3, scale=1 / 127.5, mean=(1.0,) * 3)
-    tlx.fit(model, variables, recipe, source, None, preprocess, batch_size=SIZE)
+    tlx.fit(model, variables, recipe, source, tlx.TrainOptions(batch_size=SIZE, preprocess=preprocess))
 
 
 def by_keras(backend: str) -> None:

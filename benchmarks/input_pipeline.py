@@ -59,7 +59,7 @@ def read_by_tlx(folder: str, augmented: bool, workers: int) -> Callable[[int], E
     preprocess = Preprocess(SIDE, SIDE, 3, resize=SHORTER, mean=MEAN, std=STD)
     augment = Augment(crop=AREA, crop_ratio=RATIO, flip=True) if augmented else None
     feed = Feed(BATCH, shuffle=True, augment=augment, workers=workers)
-    return lambda epoch: ((b["image"], len(b["label"])) for b in batches(source, preprocess, feed, epoch=epoch))
+    return lambda epoch: ((b["input"], len(b["target"])) for b in batches(source, preprocess, feed, epoch=epoch))
 
 
 def read_by_torch(folder: str, augmented: bool, workers: int) -> Callable[[int], Epoch]:

@@ -73,9 +73,9 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
     from tlx.data import ArraySource
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
+    from tlx.objectives import Classification
     from tlx.optim import optimizer
     from tlx.training.log import JsonLines, Log
-    from tlx.training.loss import Loss
     from tlx.training.state import Totals, TrainState
     from tlx.training.step import make_train_step
     from tlx.tree import label_tree, partition, trainable_mask
@@ -85,7 +85,7 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
     model, variables = build_model(config), tlx_variables(config)
     preprocess = Preprocess(*shape, scale=1 / 127.5, mean=(1.0,) * shape[2])
     folder = tempfile.TemporaryDirectory()
-    recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=EPOCHS + 1, norms="batch")
+    recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=EPOCHS + 1, norms="batch", patience=None)
 
     class Clock(Log):
         def __init__(self, pauses: Pauses) -> None:
@@ -98,17 +98,18 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
         pauses = Pauses(between)
         clock, lines = Clock(pauses), JsonLines(Path(folder.name) / "metrics.jsonl", "benchmark")
         source = ArraySource(images, targets)
-        tlx.fit(model, variables, recipe, source, None, preprocess, batch_size=BATCH, logs=[lines, clock])
+        options = tlx.TrainOptions(batch_size=BATCH, preprocess=preprocess)
+        tlx.fit(model, variables, recipe, source, options, logs=[lines, clock])
         return pauses.seconds
 
     (phase,) = recipe
     labels = label_tree(variables["params"], phase.rules)
     trainable, frozen = partition(variables["params"], trainable_mask(labels))
     tx = optimizer(labels, phase.groups, 1000)
-    step = make_train_step(model, labels, tx, Loss())
+    step = make_train_step(model, labels, tx, Classification())
     copied = jax.tree.map(jax.numpy.array, (trainable, variables.get("batch_stats", {})))  # the step donates them
     state = TrainState(jax.numpy.zeros((), "int32"), *copied, tx.init(copied[0]), jax.random.key(0), Totals.zero())
-    on_device = jax.device_put({"image": scaled(images[:BATCH]), "label": targets[:BATCH]})
+    on_device = jax.device_put({"input": scaled(images[:BATCH]), "target": targets[:BATCH]})
 
     def bare() -> None:
         nonlocal state

@@ -121,7 +121,7 @@ def cached_fit(network: str) -> tuple[Any, Any]:
     from tlx.data import ArraySource
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
-    from tlx.training import Cache, fit
+    from tlx.training import Cache, TrainOptions, fit
 
     config = ModelConfig(TLX.get(network, network), CLASSES, (SIDE, SIDE, 3))
     model, variables = build_model(config), tlx_variables(config)
@@ -133,7 +133,8 @@ def cached_fit(network: str) -> tuple[Any, Any]:
     phases: list[Any] = []
 
     def run() -> None:
-        phases.extend(fit(model, variables, recipe, train, None, preprocess, batch_size=SIZE, cache=kept).phases)
+        options = TrainOptions(batch_size=SIZE, cache=kept, preprocess=preprocess)
+        phases.extend(fit(model, variables, recipe, train, options).phases)
 
     return run, lambda: all(phase.frozen_sha256_before == phase.frozen_sha256_after for phase in phases)
 

@@ -122,8 +122,9 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
 
     from tlx.devices import forward_options, jit
     from tlx.models import ModelConfig, build_model
+    from tlx.objectives import Classification
     from tlx.optim import optimizer
-    from tlx.training.loss import Loss
+    from tlx.training import StepOptions
     from tlx.training.state import Totals, TrainState
     from tlx.training.step import make_train_step
     from tlx.tree import fingerprint, label_tree, partition, trainable_mask
@@ -150,8 +151,9 @@ def tlx_program(network: str, what: str, size: int, side: int, compute_dtype: st
     mask = trainable_mask(labels)
     trainable, frozen = partition(variables["params"], mask)
     tx = optimizer(partition(labels, mask)[0], phase.groups, 1000)
-    step = make_train_step(model, labels, tx, Loss(), stored_norms=phase.norms == "stored")
-    examples = {"image": images, "label": targets}
+    options = StepOptions(stored_norms=phase.norms == "stored")
+    step = make_train_step(model, labels, tx, Classification(), options)
+    examples = {"input": images, "target": targets}
     state = TrainState(
         jax.numpy.zeros((), "int32"),
         trainable,

@@ -45,8 +45,8 @@ def memory(network: str) -> dict[str, int]:
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.runs.estimate import memory_of
-    from tlx.training.loop import make_task
-    from tlx.training.shapes import PhaseShapes
+    from tlx.training.prepare import make_task
+    from tlx.training.shapes import predicted_shapes
 
     config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, (224, 224, 3))
     model, variables = build_model(config), networks.tlx_variables(config)
@@ -55,9 +55,11 @@ def memory(network: str) -> dict[str, int]:
     for devices, shards in ((1, SHARDS[:1]), (8, SHARDS)):
         source = ArraySource(np.zeros((32 * devices, 224, 224, 3), np.uint8), np.zeros(32 * devices, np.int32), NAMES)
         for shard in shards:
-            how: dict[str, Any] = {"batch_size": 32 * devices, "parallel": tlx.Parallel(devices, shard=shard)}
-            task, _ = make_task(model, variables, recipe, source, None, Preprocess(224, 224, 3), **how)
-            found[f"{devices} x {shard}"] = memory_of(PhaseShapes.of(task, recipe[0], "pictures", 1, variables, {}))
+            parallel = tlx.Parallel(devices, shard=shard)
+            options = tlx.TrainOptions(32 * devices, preprocess=Preprocess(224, 224, 3), parallel=parallel)
+            task, cache, _ = make_task(model, variables, recipe, source, options)
+            shapes = predicted_shapes(task, 0, recipe[0], cache, variables, {})
+            found[f"{devices} x {shard}"] = memory_of(shapes)
             print(f"{devices} x {shard}: {found[f'{devices} x {shard}']:,}", file=sys.stderr)
     return found
 
@@ -94,16 +96,16 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
     source = ArraySource(pictures, random.integers(0, len(NAMES), STEPS * batch), NAMES)
     config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, (SIDE, SIDE, 3))
     model, variables = build_model(config), networks.tlx_variables(config)
-    recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=1 + EPOCHS, norms="batch")
+    recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=1 + EPOCHS, norms="batch", patience=None)
     seconds: list[float] = []
 
     class Clock(Log):
         def epoch(self, record: dict[str, Any]) -> None:
             seconds.append(record["seconds"] / STEPS)
 
-    how: dict[str, Any] = {"batch_size": batch, "logs": [Clock()]}
-    how["parallel"] = tlx.Parallel(**PROGRAMS[program])
-    tlx.fit(model, variables, recipe, source, None, Preprocess(SIDE, SIDE, 3, scale=1 / 255), **how)
+    spec, parallel = Preprocess(SIDE, SIDE, 3, scale=1 / 255), tlx.Parallel(**PROGRAMS[program])
+    options = tlx.TrainOptions(batch, preprocess=spec, parallel=parallel)
+    tlx.fit(model, variables, recipe, source, options, logs=[Clock()])
     return median(seconds[1:])
 
 

@@ -33,13 +33,15 @@ def main(options: Features) -> Run:
     return tlx.finetune(
         base,
         data,
-        tlx.recipes.probe(base.stages, epochs=options.epochs),
+        tlx.recipes.probe(base, epochs=options.epochs, patience=None),
+        tlx.RunOptions(
+            pool="average",
+            preprocess=squeezed(base.preprocess),
+            batch_size=options.batch_size,
+            seed=options.seed,
+            compare_scratch=False,
+        ),
         out=options.out,
-        pool="average",
-        preprocess=squeezed(base.preprocess),
-        batch_size=options.batch_size,
-        seed=options.seed,
-        compare_scratch=False,
         progress=True,
     )
 

@@ -39,7 +39,12 @@ def main(options: Options) -> Run:
         Phase("all", options.epochs, (("base", "base"), ("head", "head")), {"head": BASE, "base": BASE}),
     )
     return tlx.finetune(
-        base, data, recipe, out=options.out, hidden=(128,), dropout=0.3, batch_size=64, seed=options.seed, progress=True
+        base,
+        data,
+        recipe,
+        tlx.RunOptions(hidden=(128,), dropout=0.3, batch_size=64, seed=options.seed),
+        out=options.out,
+        progress=True,
     )
 
 

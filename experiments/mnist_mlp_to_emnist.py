@@ -24,8 +24,10 @@ from tlx.optim import Constant, Group
 def main(options: Options) -> Run:
     base = tlx.load("mlp-mnist")
     data = options.load("emnist/balanced")
-    recipe = tlx.recipes.probe(base.stages, epochs=options.epochs, head=Group(Constant(1e-2)))
-    return tlx.finetune(base, data, recipe, out=options.out, batch_size=128, seed=options.seed, progress=True)
+    recipe = tlx.recipes.probe(base, epochs=options.epochs, patience=None, head=Group(Constant(1e-2)))
+    return tlx.finetune(
+        base, data, recipe, tlx.RunOptions(batch_size=128, seed=options.seed), out=options.out, progress=True
+    )
 
 
 if __name__ == "__main__":

@@ -48,21 +48,18 @@ def main(options: Options) -> None:
     # MNIST's digits fill the middle 20x20 of 28x28; a picture of another size is fitted in likewise.
     preprocess = tlx.Preprocess(28, 28, 1, margin=4, interpolation="bicubic")
     model = build_model(config)
-    recipe = tlx.recipes.scratch((), epochs=options.epochs, group=Group(Cosine(options.rate)))
+    recipe = tlx.recipes.scratch((), epochs=options.epochs, group=Group(Cosine(options.rate)), patience=None)
     bar = ProgressBar(options.name)
     done = tlx.fit(
         model,
         init_variables(config, options.seed),
         recipe,
-        data.train,
-        data.validation,
-        preprocess,
-        batch_size=options.batch_size,
-        seed=options.seed,
+        data,
+        tlx.TrainOptions(batch_size=options.batch_size, seed=options.seed, preprocess=preprocess),
         logs=[bar],
     )
     bar.close()
-    scores = tlx.evaluate(model, done.variables, data.test, preprocess)
+    scores = tlx.evaluate(done, data.test)
     print(f"{options.name}: test accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f} on {len(data.test)} images")
     card = {
         "description": f"{config.architecture.upper()} trained from scratch on MNIST's handwritten digits",

@@ -37,13 +37,15 @@ def main(options: Emnist) -> Run:
     return tlx.finetune(
         base,
         data,
-        tlx.recipes.probe(base.stages, epochs=options.epochs),
+        tlx.recipes.probe(base, epochs=options.epochs, patience=None),
+        tlx.RunOptions(
+            pool="flatten",
+            preprocess=squeezed(base.preprocess),
+            batch_size=options.batch_size,
+            seed=options.seed,
+            compare_scratch=False,
+        ),
         out=options.out,
-        pool="flatten",
-        preprocess=squeezed(base.preprocess),
-        batch_size=options.batch_size,
-        seed=options.seed,
-        compare_scratch=False,
         progress=True,
     )
 

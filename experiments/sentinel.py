@@ -139,7 +139,7 @@ def pools_of(folder: Path, draw: np.random.Generator) -> dict[str, list[np.ndarr
         pools[name] = list(draw.permutation(read_idx(str(folder / f"{path}-images-idx3-ubyte.gz")))[:PICTURES])
     pools["letters47, black on white"] = [255 - picture for picture in pools["letters47"]]
     with np.load(folder / "cifar10_jpeg_1000.npz") as cifar:
-        images, labels, classes = cifar["image"], cifar["label"], [str(name) for name in cifar["classes"]]
+        images, labels, classes = cifar["input"], cifar["target"], [str(name) for name in cifar["classes"]]
     pools["CIFAR-10"] = list(images)
     pools |= {f"only {name}": list(images[labels == classes.index(name)]) for name in ("airplane", "ship", "frog")}
     return pools

@@ -53,13 +53,15 @@ def main(options: TwoPhase) -> Run:
         base,
         data,
         recipe,
+        tlx.RunOptions(
+            hidden=(options.hidden,),
+            dropout=0.5,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            augment=tlx.Augment(flip=True, crop=(0.5, 1.0)),
+            compare_scratch=False,
+        ),
         out=options.out,
-        hidden=(options.hidden,),
-        dropout=0.5,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        augment=tlx.Augment(flip=True, crop=(0.5, 1.0)),
-        compare_scratch=False,
         progress=True,
     )
 

@@ -64,11 +64,8 @@ def main(options: Flowers) -> Run:
         base,
         data,
         recipe,
+        tlx.RunOptions(pool="average", batch_size=options.batch_size, seed=options.seed, compare_scratch=False),
         out=options.out,
-        pool="average",
-        batch_size=options.batch_size,
-        seed=options.seed,
-        compare_scratch=False,
         progress=True,
     )
 

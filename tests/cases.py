@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tlx.models import Base, Classifier, Head, Stage, lowerings
 from tlx.models.small import Dense, cnn, mlp
+from tlx.objectives import Classification, Regression, mean_of, sums_of
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, InverseTime, Sgd, optimizer
-from tlx.training.loss import Loss
+from tlx.training.method import StepOptions
 from tlx.training.state import StepFunction, Totals, TrainState
 from tlx.training.step import make_train_step
 from tlx.tree import flatten, label_tree, map_with_path, partition, trainable_mask
@@ -116,7 +117,45 @@ class Spare(nn.Module):
         return x
 
 
+class Embed(nn.Module):
+    """Token numbers and those of their segments to hidden states, with the mask that says which tokens count."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool = False) -> Any:
+        hidden = nn.Embed(11, self.features, name="tokens")(x["ids"])
+        return {"hidden": hidden + nn.Embed(2, self.features, name="segments")(x["segments"]), "mask": x["mask"]}
+
+
+class Attend(nn.Module):
+    """A block of self-attention over the tokens that count, with dropout and a layer norm."""
+
+    heads: int = 2
+
+    @nn.compact
+    def __call__(self, x: Any, deterministic: bool = True) -> Any:
+        hidden, mask = x["hidden"], x["mask"]
+        attention = nn.MultiHeadDotProductAttention(self.heads, dropout_rate=0.2, name="attention")
+        y = attention(hidden, hidden, mask=mask[:, None, None, :], deterministic=deterministic)
+        y = nn.Dropout(0.3, name="dropout")(y, deterministic=deterministic)
+        return {"hidden": nn.LayerNorm(name="norm")(hidden + y), "mask": mask}
+
+
+def draw_tokens(draw: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    """Draw sentences of 1 to 5 tokens."""
+    lengths = draw.integers(1, 6, size)
+    return {
+        "ids": draw.integers(1, 11, (size, 5)).astype(np.int32),
+        "segments": draw.integers(0, 2, (size, 5)).astype(np.int32),
+        "mask": np.arange(5)[None] < lengths[:, None],
+    }
+
+
 # The table
+
+
+PLAIN = Classification()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +170,8 @@ class Case:
     counts: Mapping[str, int]  # parameters and statistics by stage
     classes: int = 3
     norms: tuple[str, ...] = ()  # the modules that own statistics, by path
+    inputs: Callable[[np.random.Generator, int], Any] | None = None  # what draws inputs that are no images
+    objective: Any = PLAIN
 
     def __str__(self) -> str:
         return self.name
@@ -141,8 +182,22 @@ class Case:
 
     def batch(self, seed: int = 0, size: int = 4) -> dict[str, jax.Array]:
         draw = np.random.default_rng(seed)
-        images = draw.normal(size=(size, *self.shape)).astype(np.float32)
-        return {"image": jnp.asarray(images), "label": jnp.asarray(draw.integers(0, self.classes, size), jnp.int32)}
+        inputs = self.draw(draw, size)
+        numbers = isinstance(self.objective, Regression)
+        targets = draw.normal(size=(size, self.classes)) if numbers else draw.integers(0, self.classes, size)
+        target = jnp.asarray(targets, jnp.float32 if numbers else jnp.int32)
+        return {"input": jax.tree.map(jnp.asarray, inputs), "target": target}
+
+    def draw(self, draw: np.random.Generator, size: int) -> Any:
+        """Draw inputs: images, if nothing else is said."""
+        if self.inputs is not None:
+            return self.inputs(draw, size)
+        return draw.normal(size=(size, *self.shape)).astype(np.float32)
+
+    @property
+    def example(self) -> Any:
+        """A batch of one input, zeros."""
+        return jax.tree.map(np.zeros_like, self.draw(np.random.default_rng(0), 1))
 
     def freezings(self) -> dict[str, tuple[tuple[str, str], ...]]:
         """Return ways to freeze parts of the model: name to rules."""
@@ -156,7 +211,7 @@ class Case:
             "all but one leaf": ((self.leaf, "frozen"), ("base", "base"), ("head", "head")),
         }
         with lowerings("plain"):  # looks for no device: processes that import this have yet to join
-            shapes = jax.eval_shape(lambda: self.model.init(jax.random.key(0), jnp.zeros((1, *self.shape))))
+            shapes = jax.eval_shape(lambda: self.model.init(jax.random.key(0), self.example))
         if any(path.endswith("norm/scale") for path in flatten(shapes["params"])):
             ways["norms"] = (("**/norm", "frozen"), ("base", "base"), ("head", "head"))
         return ways
@@ -164,7 +219,7 @@ class Case:
 
 @functools.cache
 def _variables(case: Case) -> Any:
-    return jax.jit(case.model.init)(jax.random.key(0, impl="unsafe_rbg"), jnp.zeros((1, *case.shape)))
+    return jax.jit(case.model.init)(jax.random.key(0, impl="unsafe_rbg"), case.example)
 
 
 CASES = (
@@ -248,7 +303,31 @@ CASES = (
         {"mixed1": 6 + 3 + 20, "spare": 3, "mixed2": 10 + 5 + 20 + 8 + 8, "head": 15},
         norms=("base/mixed2/norm",),
     ),
+    Case(
+        "tokens",
+        Classifier(
+            Base((Stage("embed", Embed(4)), Stage("layer1", Attend()), Stage("layer2", Attend()))),
+            Head(3, dropout=0.2),
+        ),
+        (5,),
+        ("embed", "layer1", "layer2"),
+        "base/layer1/attention/query/kernel",
+        {"embed": 13 * 4, "layer1": 4 * 20 + 8, "layer2": 4 * 20 + 8, "head": 15},
+        inputs=draw_tokens,
+    ),
+    Case(
+        "numbers",
+        Classifier(Base((Stage("dense1", Dense(6)), Stage("drop", Drop()), Stage("dense2", Dense(4)))), Head(2)),
+        (7,),
+        ("dense1", "dense2"),
+        "base/dense2/kernel",
+        {"dense1": 48, "dense2": 28, "head": 10},
+        classes=2,
+        objective=Regression(mean=(1.0, -2.0), std=(0.5, 3.0)),
+    ),
 )
+
+OF_IMAGES = tuple(case for case in CASES if len(case.shape) == 3)
 
 CASE = {case.name: case for case in CASES}
 
@@ -298,7 +377,16 @@ FREEZINGS = [(case, way) for case in CASES for way in case.freezings()]  # every
 
 # The harness
 
-PLAIN_LOSS = Loss()
+NO_OPTIONS = StepOptions()
+FLOAT = jax.ShapeDtypeStruct((), jnp.float32)
+OF_NUMBERS = {"loss": (FLOAT, FLOAT), "mae": (FLOAT, jax.ShapeDtypeStruct((), jnp.int32))}
+
+
+def loss_of(
+    logits: jax.Array, targets: jax.Array, mask: jax.Array | None = None, objective: Classification = PLAIN
+) -> jax.Array:
+    """Return the mean loss that an objective trains by, of outputs and targets."""
+    return mean_of(sums_of(objective(logits, {"target": targets}, jax.random.key(0)), mask))
 
 
 @dataclass
@@ -326,13 +414,19 @@ class Run:
         return {path: np.asarray(leaf) for path, leaf in flatten(self.state.batch_stats).items()}
 
 
+def step_of(run: "Run", model: Any, objective: Any = PLAIN, **options: Any) -> StepFunction:
+    """Build the step of a model that trains as a run does, by other options."""
+    return make_train_step(model, run.labels, run.tx, objective, StepOptions(**options))
+
+
 def begin(
     case: Case,
     rules: Any,
     groups: Any,
     *,
     steps: int = 10,
-    loss: Loss = PLAIN_LOSS,
+    objective: Any = None,
+    options: StepOptions = NO_OPTIONS,
     variables: Any = None,
     ranks: Any = None,
     seed: int = 0,
@@ -352,9 +446,10 @@ def begin(
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(trainable),
         key=jax.random.key(seed, impl="unsafe_rbg"),
-        totals=Totals.zero(),
+        totals=Totals.zero(OF_NUMBERS if isinstance(case.objective, Regression) else None),
     )
-    return Run(make_train_step(case.model, labels, tx, loss), state, frozen, labels, tx, start)
+    objective = case.objective if objective is None else objective
+    return Run(make_train_step(case.model, labels, tx, objective, options), state, frozen, labels, tx, start)
 
 
 def bits(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import optax
 from toys import SPEC, Recorder, toy_source
+from toys import fit_sources as fit
 
 import tlx
 from tlx.devices import Parallel
@@ -23,7 +24,7 @@ from tlx.errors import StoppedError
 from tlx.models import Base, Classifier, Head, Stage, initialise
 from tlx.models.layers import ConvNorm, Norm
 from tlx.optim import Adam, Constant, Group, Phase, Sgd
-from tlx.training import Cache, Mix, evaluate, fit
+from tlx.training import Cache, Mix, evaluate
 from tlx.training.checkpoint import Checkpoints
 from tlx.tree import flatten
 
@@ -129,7 +130,7 @@ def run(
     finally:
         if "checkpoints" in options:
             options["checkpoints"].close()
-    found = evaluate(MODEL, done.variables, VALIDATION, SPEC, 4, placement=parallel.placement())
+    found = evaluate(MODEL, done.variables, VALIDATION, SPEC, batch_size=4, placement=parallel.placement())
     leaf = done.variables["params"]["head"]["hidden1"]["kernel"]
     return {
         "losses": [record["loss"] for record in log.records],

@@ -185,6 +185,17 @@ def test_the_page_on_data_does_what_it_says(capsys: pytest.CaptureFixture[str]) 
         assert capsys.readouterr().out.strip() == block.rpartition("# ")[2].strip()
 
 
+def test_the_page_on_objectives_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for line, block in blocks(ROOT / "docs" / "objectives.md", "python"):
+        exec(compile("\n" * line + block, "objectives.md", "exec"), names)
+    assert capsys.readouterr().out.splitlines() == [
+        "['loss', 'mae', 'r2', 'rmse']",
+        "['val_within_one', 'within_one']",
+        "(2, 12) [5 8]",
+    ]
+
+
 def test_the_page_on_commands_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     ((_, code),) = blocks(ROOT / "docs" / "commands.md", "python")
     exec(code, {})

@@ -25,13 +25,15 @@ BELOW = {
     "convert": {"models", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
-    "presets": {"convert", "data", "images", "models", "devices", "tree", "table", "files", "progress", "errors"},
+    "objectives": {"data", "optim", "tree", "errors"},
+    "presets": {"objectives", "convert", "data", "images", "models", "devices", "tree", "files", "progress", "errors"},
 }
-BELOW["training"] = {"optim", "recipes", "presets", "data", "images", "models", "devices", "tree", "files", *SMALL}
+BELOW["training"] = BELOW["presets"] | {"optim", "presets", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
-BELOW["runs"] = BELOW["training"] | {"training"}
+BELOW["runs"] = BELOW["training"] | {"training", "recipes"}
 BELOW["analysis"] = {"files", "places", "errors"}
-BELOW["cli"] = BELOW["runs"] | {"runs", "probes", "analysis", "convert"}
+BELOW["predictions"] = BELOW["training"] | {"training"}
+BELOW["cli"] = BELOW["runs"] | {"runs", "predictions", "probes", "analysis", "convert"}
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 
 

@@ -25,9 +25,9 @@ HEAD_ALONE = rules("base frozen, head head")
 @pytest.mark.parametrize(
     ("recipe", "phases"),
     [
-        (probe(STAGES), [("head", 20, HEAD_ALONE)]),
+        (probe(STAGES), [("head", 30, HEAD_ALONE)]),
         (probe(STAGES, epochs=3), [("head", 3, HEAD_ALONE)]),
-        (finetune(STAGES), [("head", 20, HEAD_ALONE), ("all", 20, rules("base base, head head"))]),
+        (finetune(STAGES), [("head", 30, HEAD_ALONE), ("all", 30, rules("base base, head head"))]),
         (
             finetune(STAGES, head_epochs=2, base_epochs=3, thaw_from="b"),
             [
@@ -39,8 +39,8 @@ HEAD_ALONE = rules("base frozen, head head")
         (
             finetune(STAGES, thaw_from="b", layer_decay=0.5),
             [
-                ("head", 20, HEAD_ALONE),
-                ("b and up", 20, rules("base/a frozen, base/b b, base/c c, head head")),
+                ("head", 30, HEAD_ALONE),
+                ("b and up", 30, rules("base/a frozen, base/b b, base/c c, head head")),
             ],
         ),
         (
@@ -53,7 +53,7 @@ HEAD_ALONE = rules("base frozen, head head")
             ],
         ),
         (full(STAGES, epochs=7), [("all", 7, rules("base base, head head"))]),
-        (full(STAGES, layer_decay=0.5), [("all", 20, rules("base/a a, base/b b, base/c c, head head"))]),
+        (full(STAGES, layer_decay=0.5), [("all", 60, rules("base/a a, base/b b, base/c c, head head"))]),
         (scratch(STAGES, epochs=7), [("scratch", 7, rules("** all"))]),
     ],
     ids=str,

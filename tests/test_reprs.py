@@ -15,12 +15,12 @@ BASE = tlx.load("cnn-mnist")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (SOURCE, "ArraySource(3 images, 3 classes: '0', '1', '2')"),
-        (Subset(SOURCE, [0]), "Subset(1 images, 3 classes: '0', '1', '2')"),
-        (picture_files(["a.png"], [0], ("cat",)), "EncodedSource(1 images, 1 classes: 'cat')"),
+        (SOURCE, "ArraySource(3 examples, 3 classes: '0', '1', '2')"),
+        (Subset(SOURCE, [0]), "Subset(1 examples, 3 classes: '0', '1', '2')"),
+        (picture_files(["a.png"], [0], ("cat",)), "EncodedSource(1 examples, 1 classes: 'cat')"),
         (
             tlx.Data(SOURCE, SOURCE, SOURCE, SOURCE.classes, notes=("odd",)),
-            "Data(3 train, 3 validation, 3 test images; 3 classes: '0', '1', '2'; 1 notes)",
+            "Data(3 train, 3 validation, 3 test examples; 3 classes: '0', '1', '2'; 1 notes)",
         ),
         (BASE, "Pretrained('cnn-mnist': cnn, input 28x28x1, 93,322 parameters, 10 classes: '0', '1', '2' and 7 more)"),
         (BASE.cut("conv2"), "Pretrained('cnn-mnist': cnn until conv2, input 28x28x1, 18,816 parameters, no head)"),
@@ -32,7 +32,7 @@ BASE = tlx.load("cnn-mnist")
             "fresh=('**',))",
         ),
         (
-            Evaluation(np.zeros(4, np.int32), np.eye(4, 2, dtype=np.float32), np.zeros(4, np.float32)),
+            Evaluation({"loss": 0.0, "accuracy": 0.75}, None, np.eye(4, 2), {}, tlx.Classification()),
             "Evaluation(4 examples: accuracy 0.7500, loss 0.0000)",
         ),
         (

@@ -1,13 +1,14 @@
 """Toys for whole fits: pictures whose class shows, a small model, and logs that remember and stop."""
 
 import struct
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
-from cases import Case
+from cases import CASE, Case
 
 import tlx
 from tlx.data import ArraySource
@@ -99,10 +100,26 @@ def timeless(records: Any) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key not in ("seconds", "compiled")} for record in plain]
 
 
+OPTIONS = {field.name for field in fields(tlx.RunOptions)}
+
+
+def split_options(how: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split keyword arguments into those of an options record and others."""
+    return {k: v for k, v in how.items() if k in OPTIONS}, {k: v for k, v in how.items() if k not in OPTIONS}
+
+
+def fit_sources(
+    model: Any, variables: Any, recipe: Any, train: Any, validation: Any = None, preprocess: Any = SPEC, **how: Any
+) -> tlx.Fit:
+    """Fit a model in pieces to two sources; options of `tlx.TrainOptions` go by their names."""
+    options, rest = split_options({"preprocess": preprocess, "batch_size": 32, **how})
+    return tlx.fit(model, variables, recipe, (train, validation), tlx.TrainOptions(**options), **rest)
+
+
 def fit_toy(recipe: Any, case: Case = RANDOM, **options: Any) -> tlx.Fit:
     """Fit a toy to twelve pictures in batches of four, validated on eight others."""
-    given = {"train": toy_source(12), "validation": toy_source(8, seed=1), "preprocess": SPEC, "batch_size": 4}
-    return tlx.fit(case.model, case.variables(), recipe, **{**given, **options})
+    given = {"train": toy_source(12), "validation": toy_source(8, seed=1), "batch_size": 4}
+    return fit_sources(case.model, case.variables(), recipe, **{**given, **options})
 
 
 def finetune_toy(out: Path, **changes: Any) -> tlx.Run:
@@ -111,12 +128,18 @@ def finetune_toy(out: Path, **changes: Any) -> tlx.Run:
     head = Group(Constant(0.05))
     options = {
         "data": tlx.load_data("digits", labels_per_class=5),
-        "recipe": tlx.recipes.finetune(base.stages, head_epochs=2, base_epochs=2, head=head, base=head),
+        "recipe": tlx.recipes.finetune(base, head_epochs=2, base_epochs=2, head=head, base=head, patience=None),
         "batch_size": 25,
         "config": {"seed": 0},
         **changes,
     }
-    return tlx.finetune(base, out=out, **options)
+    return finetune_with(base, out=out, **options)
+
+
+def finetune_with(base: Any, data: Any, recipe: Any, **how: Any) -> tlx.Run:
+    """Run `tlx.finetune`; options of `tlx.RunOptions` go by their names."""
+    options, rest = split_options(how)
+    return tlx.finetune(base, data, recipe, tlx.RunOptions(**options), **rest)
 
 
 def everything_in(directory: Path) -> dict[str, tuple[int, bytes]]:
@@ -153,3 +176,72 @@ def scalars_in(directory: Path) -> dict[tuple[str, int], float]:
         for value in event.summary.value
         if value.WhichOneof("value") == "simple_value"
     }
+
+
+# Inputs that are no images
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Turn texts into the numbers of their letters, those after a comma in a second segment."""
+
+    length: int = 5
+
+    def collate(self, inputs: Any) -> Any:
+        ids, segments = np.zeros((2, len(inputs), self.length), np.uint8)
+        for row, text in enumerate(inputs):
+            letters = [
+                (ord(letter) - ord("a") + 1, part) for part, half in enumerate(text.split(",")) for letter in half
+            ]
+            for place, (number, part) in enumerate(letters[: self.length]):
+                ids[row, place], segments[row, place] = number, part
+        return {"ids": ids, "segments": segments}
+
+    def on_device(self, arrays: Any) -> Any:
+        ids, segments = (arrays[name].astype(np.int32) for name in ("ids", "segments"))
+        return {"ids": ids, "segments": segments, "mask": ids > 0}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "letters", "length": self.length}
+
+
+def toy_texts(count: int = 12, seed: int = 0) -> tlx.data.ColumnSource:
+    """Make texts in which the class is a letter, beside others."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    texts = []
+    for label in labels:
+        letters = [*draw.choice(list("defghij"), draw.integers(0, 4)), "abc"[label]]
+        draw.shuffle(letters)
+        texts.append(",".join(["".join(letters[:2]), "".join(letters[2:])]))
+    return tlx.data.ColumnSource({"input": texts, "target": labels, "weight": np.ones(count, np.float32)}, "xyz")
+
+
+def toy_numbers(count: int = 12, seed: int = 0) -> tlx.data.ColumnSource:
+    """Make vectors, and two numbers that depend on them, in units of their own."""
+    draw = np.random.default_rng(seed)
+    vectors = draw.normal(size=(count, 7)).astype(np.float32)
+    targets = np.stack([vectors[:, 0] * 100 + 1000, vectors[:, 1] - vectors[:, 2]], 1)
+    return tlx.data.ColumnSource({"input": vectors, "target": targets}, ("height", "tilt"), "regression")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of inputs and targets: a model, its input spec, and examples."""
+
+    case: Case
+    spec: Any
+    source: Any
+
+    def fit(self, recipe: Any, **how: Any) -> tlx.Fit:
+        """Fit to twelve examples in batches of five, validated on eight others."""
+        options, rest = split_options({"preprocess": self.spec, "batch_size": 5, **how})
+        parts = rest.pop("parts", (self.source(12), self.source(8, 1)))
+        variables = rest.pop("variables", None) or self.case.variables()
+        return tlx.fit(self.case.model, variables, recipe, parts, tlx.TrainOptions(**options), **rest)
+
+
+KINDS = {
+    "tokens": Kind(CASE["tokens"], Letters(), toy_texts),
+    "numbers": Kind(CASE["numbers"], tlx.data.Vectors(7), toy_numbers),
+}

@@ -5,6 +5,7 @@ from . import devices as devices
 from . import errors as errors
 from . import images as images
 from . import models as models
+from . import objectives as objectives
 from . import optim as optim
 from . import presets as presets
 from . import probes as probes
@@ -23,9 +24,14 @@ from .errors import TlxError as TlxError
 from .images import Augment as Augment
 from .images import Preprocess as Preprocess
 from .models import Head as Head
+from .objectives import Classification as Classification
+from .objectives import MultiLabel as MultiLabel
+from .objectives import Objective as Objective
+from .objectives import Regression as Regression
 from .optim import Group as Group
 from .optim import Phase as Phase
 from .optim import schedules as schedules
+from .predictions import predict as predict
 from .presets import Pretrained as Pretrained
 from .presets import check_inputs as check_inputs
 from .presets import convert_weights as convert_weights
@@ -38,6 +44,7 @@ from .presets import save as save
 from .probes import Probe as Probe
 from .probes import linear_probe as linear_probe
 from .runs import Run as Run
+from .runs import RunOptions as RunOptions
 from .runs import estimate as estimate
 from .runs import finetune as finetune
 from .stop import StopOnSignals as StopOnSignals
@@ -46,9 +53,8 @@ from .training import Checkpoints as Checkpoints
 from .training import Fit as Fit
 from .training import History as History
 from .training import Log as Log
-from .training import Loss as Loss
 from .training import Mix as Mix
+from .training import TrainOptions as TrainOptions
 from .training import evaluate as evaluate
 from .training import fit as fit
-from .training import predict as predict
 from .version import __version__ as __version__

@@ -1,12 +1,16 @@
 """Recipes: the ways to transfer that the field uses, as tuples of phases.
 
-Each takes `stages`, the names of the base's stages that own parameters, first to last (`tlx.Pretrained.stages`).
-`patience` and `monitor` go into every phase, `norms` into those that thaw the base (`tlx.Phase`): by default its batch
-norms keep the statistics that came with the weights, which a few small batches of other pictures would only spoil
-(F. Chollet, Transfer learning and fine-tuning, keras.io, 2020).
+Each takes `stages`: a `tlx.Pretrained`, or the names of its stages that own parameters, first to last
+(`tlx.Pretrained.stages`). `patience` and `monitor` go into every phase, `norms` into those that thaw the base
+(`tlx.Phase`): by default its batch norms keep the statistics that came with the weights, which a few small batches of
+other examples would only spoil (F. Chollet, Transfer learning and fine-tuning, keras.io, 2020). The base's group is by
+default Adam at a rate of 1e-4, and of 1e-5 for a `Pretrained` of a million parameters or more. The command line has the
+same defaults.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 from tlx.errors import ConfigError, suggestion
 from tlx.optim.groups import Group
@@ -14,18 +18,52 @@ from tlx.optim.layer_decay import layer_decay as decay_by_layer
 from tlx.optim.phases import Monitor, Norms, Phase, Recipe
 from tlx.optim.schedules import Constant
 from tlx.tree.labels import FROZEN
-from tlx.tree.paths import quote
+from tlx.tree.paths import flatten, quote
 
 HEAD = Group(Constant(1e-3))
-BASE = Group(Constant(1e-4))
+BASE, LARGE_BASE = Group(Constant(1e-4)), Group(Constant(1e-5))
+LARGE = 1_000_000  # parameters, from which on a base trains slower
+EPOCHS = 30  # of the head alone, and of the base with it
+PATIENCE = 5
+
+
+class HasStages(Protocol):
+    """What a recipe looks at of a `tlx.Pretrained`."""
+
+    @property
+    def stages(self) -> tuple[str, ...]: ...
+
+    @property
+    def variables(self) -> Any: ...
+
+
+Stages = Sequence[str] | HasStages
+
+
+def names_of(stages: Stages) -> Sequence[str]:
+    """Return the names of the stages of a base, or those given.
+
+    >>> names_of(["conv1", "conv2"])
+    ['conv1', 'conv2']
+    """
+    if isinstance(stages, str):
+        raise ConfigError(f"stages: {stages!r} is one string; give a tlx.Pretrained, or the names of its stages")
+    return stages if isinstance(stages, Sequence) else stages.stages
+
+
+def base_group(stages: Stages) -> Group:
+    """Return the group that a base trains in by default, by its size."""
+    if isinstance(stages, Sequence):
+        return BASE
+    return LARGE_BASE if sum(leaf.size for leaf in flatten(stages.variables).values()) >= LARGE else BASE
 
 
 def probe(
-    stages: Sequence[str],
+    stages: Stages,
     *,
-    epochs: int = 20,
+    epochs: int = EPOCHS,
     head: Group = HEAD,
-    patience: int | None = None,
+    patience: int | None = PATIENCE,
     monitor: Monitor = "val_loss",
 ) -> Recipe:
     """Train the head alone on frozen features: one phase.
@@ -40,15 +78,15 @@ def probe(
 
 
 def finetune(
-    stages: Sequence[str],
+    stages: Stages,
     *,
-    head_epochs: int = 20,
-    base_epochs: int = 20,
+    head_epochs: int = EPOCHS,
+    base_epochs: int = EPOCHS,
     head: Group = HEAD,
-    base: Group = BASE,
+    base: Group | None = None,
     thaw_from: str | None = None,
     layer_decay: float = 1.0,
-    patience: int | None = None,
+    patience: int | None = PATIENCE,
     monitor: Monitor = "val_loss",
     norms: Norms = "stored",
 ) -> Recipe:
@@ -58,22 +96,21 @@ def finetune(
     [('head', (('base', 'frozen'), ('head', 'head'))),
      ('conv2 and up', (('base/conv1', 'frozen'), ('base/conv2', 'base'), ('head', 'head')))]
     """
-    first = _lowest(stages) if thaw_from is None else thaw_from
-    return (
-        *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
-        _thawed(stages, first, base_epochs, head, base, layer_decay, patience, monitor, norms),
-    )
+    names = names_of(stages)
+    first = _lowest(names) if thaw_from is None else thaw_from
+    alone = probe(names, epochs=head_epochs, head=head, patience=patience, monitor=monitor)
+    return (*alone, _thawed(alone[0], names, first, base_epochs, base or base_group(stages), layer_decay, norms))
 
 
 def gradual(
-    stages: Sequence[str],
+    stages: Stages,
     *,
-    head_epochs: int = 20,
-    stage_epochs: int = 5,
+    head_epochs: int = EPOCHS,
+    stage_epochs: int = EPOCHS,
     head: Group = HEAD,
-    base: Group = BASE,
+    base: Group | None = None,
     layer_decay: float = 1.0,
-    patience: int | None = None,
+    patience: int | None = PATIENCE,
     monitor: Monitor = "val_loss",
     norms: Norms = "stored",
 ) -> Recipe:
@@ -84,23 +121,20 @@ def gradual(
     >>> [phase.name for phase in gradual(["conv1", "conv2", "conv3"])]
     ['head', 'conv3 and up', 'conv2 and up', 'all']
     """
-    return (
-        *probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor),
-        *(
-            _thawed(stages, first, stage_epochs, head, base, layer_decay, patience, monitor, norms)
-            for first in reversed(stages)
-        ),
-    )
+    names, base = names_of(stages), base or base_group(stages)
+    alone = probe(names, epochs=head_epochs, head=head, patience=patience, monitor=monitor)
+    thawed = [_thawed(alone[0], names, first, stage_epochs, base, layer_decay, norms) for first in reversed(names)]
+    return (*alone, *thawed)
 
 
 def full(
-    stages: Sequence[str],
+    stages: Stages,
     *,
-    epochs: int = 20,
+    epochs: int = 2 * EPOCHS,
     head: Group = HEAD,
-    base: Group = BASE,
+    base: Group | None = None,
     layer_decay: float = 1.0,
-    patience: int | None = None,
+    patience: int | None = PATIENCE,
     monitor: Monitor = "val_loss",
     norms: Norms = "stored",
 ) -> Recipe:
@@ -109,15 +143,17 @@ def full(
     >>> [phase.rules for phase in full(["conv1", "conv2"])]
     [(('base', 'base'), ('head', 'head'))]
     """
-    return (_thawed(stages, _lowest(stages), epochs, head, base, layer_decay, patience, monitor, norms),)
+    names = names_of(stages)
+    alone = probe(names, epochs=epochs, head=head, patience=patience, monitor=monitor)
+    return (_thawed(alone[0], names, _lowest(names), epochs, base or base_group(stages), layer_decay, norms),)
 
 
 def scratch(
-    stages: Sequence[str],
+    stages: Stages,
     *,
-    epochs: int = 20,
+    epochs: int = 2 * EPOCHS,
     group: Group = HEAD,
-    patience: int | None = None,
+    patience: int | None = PATIENCE,
     monitor: Monitor = "val_loss",
 ) -> Recipe:
     """Train everything from fresh weights: one phase, the baseline that transfer is measured against.
@@ -131,11 +167,11 @@ def scratch(
 
 
 def further(
-    stages: Sequence[str],
+    stages: Stages,
     *,
-    epochs: int = 20,
+    epochs: int = 2 * EPOCHS,
     group: Group = HEAD,
-    patience: int | None = None,
+    patience: int | None = PATIENCE,
     monitor: Monitor = "val_loss",
 ) -> Recipe:
     """Train everything on from the weights as they are, as `scratch` would from fresh ones: one phase.
@@ -155,17 +191,9 @@ def _lowest(stages: Sequence[str]) -> str:
 
 
 def _thawed(
-    stages: Sequence[str],
-    first: str,
-    epochs: int,
-    head: Group,
-    base: Group,
-    decay: float,
-    patience: int | None,
-    monitor: Monitor,
-    norms: Norms,
+    alone: Phase, stages: Sequence[str], first: str, epochs: int, base: Group, decay: float, norms: Norms
 ) -> Phase:
-    """Build the phase that trains the head and the base from stage `first` upward."""
+    """Build the phase that trains the head as the phase `alone` does, and the base from stage `first` upward."""
     if first not in stages:
         hint = suggestion(first, stages)
         raise ConfigError(f"no stage {first!r} to thaw from{hint}: the stages are {quote(stages, 40)}")
@@ -178,8 +206,10 @@ def _thawed(
         groups = {"base": base}
     frozen = tuple((f"base/{stage}", FROZEN) for stage in below)
     name = f"{first} and up" if below else "all"
-    groups = {**groups, "head": head}
-    return Phase(name, epochs, (*frozen, *rules, ("head", "head")), groups, patience, monitor, norms=norms)
+    groups = {**groups, "head": alone.groups["head"]}
+    return replace(
+        alone, name=name, epochs=epochs, rules=(*frozen, *rules, ("head", "head")), groups=groups, norms=norms
+    )
 
 
 RECIPES = {"probe": probe, "finetune": finetune, "gradual": gradual, "full": full, "scratch": scratch}

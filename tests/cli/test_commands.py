@@ -111,7 +111,7 @@ def test_evaluate_any_model_on_data(call):
 def picture(tmp_path):
     digits = tlx.load_data("digits")
     path = tmp_path / "seven.png"
-    Image.fromarray(np.asarray(digits.test[0]["image"])).save(path)
+    Image.fromarray(np.asarray(digits.test[0]["input"])).save(path)
     return path
 
 

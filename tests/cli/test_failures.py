@@ -111,7 +111,6 @@ def test_a_run_that_cannot_be_is_told_in_one_line_and_leaves_nothing(refused, tm
     """Also where the fault shows only beside the data, after which notes on them would come."""
     for options in (
         ["--batch-size", 21],
-        ["--validation", 0, "--patience", 2],
         ["--schedule", "cosine", "--warmup", 99],
     ):
         refused(4 if "--batch-size" in options else 2, "finetune", *QUICK, *options, "--out", tmp_path / "run")

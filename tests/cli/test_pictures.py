@@ -651,7 +651,7 @@ def test_evaluate_gives_the_figures_that_scikit_learn_gives(call, trained, pets,
     options = ["--part", part, "--top", 2, "--json"]
     found = call("evaluate", trained, *options).json
     loaded, source = tlx.load(trained), getattr(tlx.load_data(str(pets)), part)
-    scores = tlx.evaluate(loaded.model, loaded.variables, source, loaded.preprocess, 4)
+    scores = tlx.evaluate(loaded, source, batch_size=4)
     labels, predicted, shares = labels_of(source), scores.predicted, scores.probabilities
     index = np.arange(3)
     assert found["examples"] == len(labels)

@@ -28,7 +28,7 @@ def test_it_prints_one_json_object_and_saves_the_model(call, probed):
     assert "4 labels a class" in called.err  # which labels were used
     saved = tlx.load(probed)
     data = tlx.load_data("digits", labels_per_class=4)
-    assert tlx.evaluate(saved.model, saved.variables, data.test, saved.preprocess).accuracy == found["test_accuracy"]
+    assert tlx.evaluate(saved, data.test).accuracy == found["test_accuracy"]
     assert call("evaluate", probed, "--data", "digits", "--json").json["accuracy"] == found["test_accuracy"]
 
 

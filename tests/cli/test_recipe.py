@@ -1,21 +1,21 @@
 """Options become the recipe that they describe, with a second learning rate and decay for the phases with the base."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tlx.cli.finetune import Finetune
 from tlx.cli.options import config_flags, parse
 from tlx.optim import Constant, InverseTime
 
-STAGES = ("conv1", "conv2")
+BASE = SimpleNamespace(stages=("conv1", "conv2"), variables={"params": {}})
 XCEPTION = ["--schedule", "inverse-time", "--head-rate", 0.2, 0.01, "--base-rate", 0.02, "--decay", 0.01, 0.001]
 
 
 def schedules(*arguments):
     """Return the schedule of each label in each phase."""
     options = parse(Finetune, "tlx finetune", [str(argument) for argument in arguments])
-    return [
-        {label: group.schedule for label, group in phase.groups.items()} for phase in options.build_recipe(STAGES, 1e-4)
-    ]
+    return [{label: group.schedule for label, group in phase.groups.items()} for phase in options.build_recipe(BASE)]
 
 
 def test_the_second_phase_has_rates_and_decay_of_its_own():

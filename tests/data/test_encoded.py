@@ -28,14 +28,15 @@ def test_a_source_of_files_is_one_of_their_bytes(paths):
         assert (len(source), source.classes, names_of(source)) == (3, ("cat", "dog"), tuple(paths))
         assert labels_of(source).tolist() == [1, 0, 1]
         assert digests_of(source) == tuple(hashlib.sha256(content).digest() for content in CONTENTS)
-        assert [example["image"].shape for example in source] == [(8, 8), (8, 8), (3, 5, 3)]
-        images, labels = take(source, np.array([2, 0]))
+        assert [example["input"].shape for example in source] == [(8, 8), (8, 8), (3, 5, 3)]
+        columns = take(source, np.array([2, 0]))
+        images, labels = columns["input"], columns["target"]
         assert [np.asarray(image).shape for image in images] == [(3, 5, 3), (8, 8)]
         assert labels.tolist() == [1, 1]
-        assert gather(source, Preprocess(4, 4, 1), np.array([2, 0]))["image"].shape == (2, 4, 4, 1)
+        assert gather(source, Preprocess(4, 4, 1), np.array([2, 0]))["input"].shape == (2, 4, 4, 1)
         assert names_of(Subset(source, [2, 0])) == (paths[2], paths[0])
         with pytest.raises(ValueError, match="read-only"):
-            source.labels[0] = 0
+            source.targets[0] = 0
 
 
 def test_nothing_is_read_before_it_is_asked_for(paths, refuses, tmp_path):
@@ -46,7 +47,7 @@ def test_nothing_is_read_before_it_is_asked_for(paths, refuses, tmp_path):
     (tmp_path / "b.png").write_bytes(CONTENTS[1][:-1])
     with refuses(DataError, "b.png: cut short"):
         source[1]
-    images, _ = take(source, np.array([0, 3]))  # one at a time, so that a batch of photographs fits in memory
+    images = take(source, np.array([0, 3]))["input"]  # one at a time, so that a batch of photographs fits in memory
     assert np.asarray(next(images)).shape == (8, 8)
     with refuses(DataError, "no.png: No such file"):
         next(images)

@@ -18,7 +18,8 @@ from tlx.data import (
     load_data,
 )
 from tlx.data.load import KINDS
-from tlx.data.source import Parts, Request, digests_of
+from tlx.data.source import digests_of
+from tlx.data.spec import Parts, Request
 from tlx.errors import ConfigError, DataError
 
 IMAGES = np.arange(40, dtype=np.uint8).reshape(40, 1, 1) * 6
@@ -32,7 +33,7 @@ def test_digits_have_ten_labels_a_class_by_default():
     assert [len(part) for part in (data.train, data.validation, data.test)] == [100, 100, 539]
     assert np.bincount(labels_of(data.train)).tolist() == [10] * 10
     assert data.classes == tuple("0123456789")
-    image = data.train[0]["image"]
+    image = data.train[0]["input"]
     assert (image.shape, image.dtype) == ((8, 8), np.uint8)
     assert set(np.unique(data.train.source.images)) == {round(level * 255 / 16) for level in range(17)}
 
@@ -126,7 +127,7 @@ def test_a_folder_may_be_a_path_and_what_is_loaded_can_be_pickled(tmp_path):
     data = load_data(tmp_path)
     assert data.spec == load_data(str(tmp_path)).spec
     copied = pickle.loads(pickle.dumps(data))
-    assert (copied.train[0]["image"] == data.train[0]["image"]).all()
+    assert (copied.train[0]["input"] == data.train[0]["input"]).all()
 
 
 def test_a_home_directory_is_found(tmp_path, monkeypatch):
@@ -278,7 +279,7 @@ class Squares:
 
     def __getitem__(self, index):
         label = index % 2 if self.own is None else self.own[index]
-        return {"image": np.full((8, 8), 12 * index + self.count, np.uint8), "label": label}
+        return {"input": np.full((8, 8), 12 * index + self.count, np.uint8), "target": label}
 
 
 def test_sources_of_ones_own():
@@ -303,7 +304,7 @@ def test_each_example_of_a_source_is_asked_for_once_to_split_it():
     assert Counted.asked == 29
     fingerprint(data)
     assert Counted.asked == 29
-    assert data.train[0]["label"] == labels_of(data.train)[0]
+    assert data.train[0]["target"] == labels_of(data.train)[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from picture_files import encoded, numbered_pictures, write_classes
 from PIL import Image
 
-from tlx.data import Pictures, gather, labels_of, names_of
+from tlx.data import Pictures, gather, names_of
 from tlx.data.pictures import read_pictures
 from tlx.errors import DataError, UnsafeFileError
 from tlx.images import Preprocess
@@ -141,8 +141,8 @@ def test_folders_patterns_files_and_arrays_stand_for_pictures_in_order(tmp_path,
         *("dog/0.png", "dog/1.png", "cat/1.png", "dog/1.png", "more/1.png"),
         *("a.npy#0", "a.npy#1", "b.npy#0", "cat/0.png"),
     )
-    assert labels_of(pictures).tolist() == [0] * 13
-    assert (pictures[11]["image"] == GREY).all()
+    assert pictures.target_kind == "none"
+    assert (pictures[11]["input"] == GREY).all()
     assert pictures.notes == [
         ".: left out 1 hidden or system files, 2 links to folders that were met before (dog/round, more), 3 other "
         "files (2 .npy, 1 .txt: a.npy, b.npy, cat/notes.txt)"
@@ -161,8 +161,8 @@ def test_a_bad_picture_is_a_fault_and_a_black_pixel(tmp_path):
     pictures = Pictures([str(tmp_path)])
     assert pictures.faults == {}
     batch = gather(pictures, Preprocess(4, 4, 1), np.arange(4))
-    assert batch["image"].shape == (4, 4, 4, 1)
-    assert pictures[2]["image"].tolist() == [[0]]
+    assert batch["input"].shape == (4, 4, 4, 1)
+    assert pictures[2]["input"].tolist() == [[0]]
     assert sorted(pictures.faults) == [2, 3]
     assert pictures.faults[2].startswith(f"{tmp_path}/2.png: not an image")
     assert pictures.faults[3].startswith(f"{tmp_path}/3.png: cut short")
@@ -173,11 +173,11 @@ def test_an_image_of_a_shape_that_the_model_does_not_take_is_a_fault(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(encoded(np.zeros(shape, np.uint8)))
     preprocess = Preprocess(224, 224, 3, resize=256)
     pictures = Pictures([str(tmp_path)], preprocess)
-    assert gather(pictures, preprocess, np.arange(4))["image"].shape == (4, 224, 224, 3)
+    assert gather(pictures, preprocess, np.arange(4))["input"].shape == (4, 224, 224, 3)
     assert sorted(pictures.faults) == [1, 2]
     assert pictures.faults[1].startswith(f"{tmp_path}/b.png: 1 x 300 would become 76800 pixels long")
     deep = Preprocess(8, 8, 13)
-    assert gather(blank := Pictures([str(tmp_path)], deep), deep, np.arange(4))["image"].shape == (4, 8, 8, 13)
+    assert gather(blank := Pictures([str(tmp_path)], deep), deep, np.arange(4))["input"].shape == (4, 8, 8, 13)
     assert "its 1 channels are not the 13 that the network takes" in blank.faults[0]
 
 
@@ -197,7 +197,7 @@ def test_what_is_no_image_for_us_is_named_as_what_it_is(tmp_path, monkeypatch, c
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.png").write_bytes(content + bytes(99))
     pictures = Pictures([str(tmp_path / "a.png")])
-    assert pictures[0]["image"].shape == (1, 1)
+    assert pictures[0]["input"].shape == (1, 1)
     assert kind in pictures.faults[0]
     assert "idx" not in pictures.faults[0]
 

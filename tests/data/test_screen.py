@@ -71,7 +71,7 @@ def test_what_is_left_out_is_listed_and_the_rest_keeps_its_places():
     first, second = found.sources["train"], found.sources["test"]
     assert (first.names, second.names) == (("a0", "a2", "a3"), ("b0",))
     assert labels_of(first).tolist() == [0, 0, 1]
-    assert (first[2]["image"] == whole[3]["image"]).all()
+    assert (first[2]["input"] == whole[3]["input"]).all()
     assert digests_of(first) == tuple(hashlib.sha256(GOOD[i]).digest() for i in (0, 1, 2))
     assert [line[:3] for line in found.skipped] == ["a1:", "b1:"]
     assert found.notes == (f"2 of 6 images are bad and left out: {found.skipped[0]}; {found.skipped[1]}",)

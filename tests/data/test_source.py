@@ -23,7 +23,7 @@ class Lazy:
         return 4
 
     def __getitem__(self, index):
-        return {"image": IMAGES[index, : 1 + index % 2] if self.ragged else IMAGES[index], "label": LABELS[index]}
+        return {"input": IMAGES[index, : 1 + index % 2] if self.ragged else IMAGES[index], "target": LABELS[index]}
 
 
 def test_uint8_stays_as_it_is_and_cannot_be_changed():
@@ -31,9 +31,9 @@ def test_uint8_stays_as_it_is_and_cannot_be_changed():
     assert source.images.dtype == np.uint8
     assert np.shares_memory(source.images, IMAGES)
     assert source.classes == ("0", "1", "2")
-    assert source.labels.dtype == np.int32
+    assert source.targets.dtype == np.int32
     with pytest.raises(ValueError, match="read-only"):
-        source[0]["image"][0, 0] = 1
+        source[0]["input"][0, 0] = 1
     IMAGES[0, 0, 0] = 0  # the caller's own array is still writable
 
 
@@ -117,12 +117,12 @@ def test_a_subset_is_a_view_in_its_own_order(refuses):
         subset = Subset(source, [3, 0])
         assert len(subset) == 2
         assert subset.classes == source.classes
-        assert (subset[0]["image"] == IMAGES[3]).all()
+        assert (subset[0]["input"] == IMAGES[3]).all()
         assert labels_of(subset).tolist() == [1, 0]
         assert digests_of(subset) == (digest(IMAGES[3]), digest(IMAGES[0]))
-        images, labels = take(Subset(subset, [1, 0, 0]), np.array([2, 0]))
-        assert (images == IMAGES[[3, 0]]).all()
-        assert labels.tolist() == [1, 0]
+        columns = take(Subset(subset, [1, 0, 0]), np.array([2, 0]))
+        assert (columns["input"] == IMAGES[[3, 0]]).all()
+        assert columns["target"].tolist() == [1, 0]
     assert len(Subset(source, [])) == 0
     assert labels_of(Subset(source, [])).dtype == np.int32
     for bad in ([4], [-1]):
@@ -135,9 +135,9 @@ def test_functions_agree_on_lazy_and_array_sources():
     assert labels_of(array).tolist() == labels_of(lazy).tolist()
     assert digests_of(array) == digests_of(lazy)
     rows = np.array([2, 2, 1])
-    for one, other in zip(take(array, rows), take(lazy, rows), strict=True):
-        assert (one == other).all()
-    images, _ = take(Lazy(ragged=True), rows)
+    for name, column in take(array, rows).items():
+        assert (column == take(lazy, rows)[name]).all()
+    images = take(Lazy(ragged=True), rows)["input"]
     assert [image.shape for image in images] == [(1, 3), (1, 3), (2, 3)]
 
 
@@ -172,7 +172,7 @@ def test_a_bad_spec_names_the_field(field, refuses):
 
 def test_images_may_have_any_number_of_channels():
     source = ArraySource(np.zeros((4, 28, 28, 13), np.uint8), np.zeros(4, np.int64))
-    assert source[0]["image"].shape == (28, 28, 13)
+    assert source[0]["input"].shape == (28, 28, 13)
 
 
 def test_two_parts_of_one_name_are_refused(refuses):
@@ -186,10 +186,10 @@ def test_another_model_s_classes_are_matched_by_name(refuses):
         seen = Relabelled(source, ("zoo", *classes[::-1]))
         assert seen.classes == ("zoo", *classes[::-1])
         assert labels_of(seen).tolist() == [3, 2, 1, 2]
-        assert [seen[i]["label"] for i in range(len(seen))] == [3, 2, 1, 2]
-        images, labels = take(seen, np.array([2, 0]))
-        assert (images == IMAGES[[2, 0]]).all()
-        assert labels.tolist() == [1, 3]
+        assert [seen[i]["target"] for i in range(len(seen))] == [3, 2, 1, 2]
+        columns = take(seen, np.array([2, 0]))
+        assert (columns["input"] == IMAGES[[2, 0]]).all()
+        assert columns["target"].tolist() == [1, 3]
         assert digests_of(seen) == digests_of(source)
         assert labels_of(Subset(seen, [2])).tolist() == [1]
         with refuses(DataError, f"data: 2 classes that the model does not know: {classes[0]!r}, {classes[2]!r}"):

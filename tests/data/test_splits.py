@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from picture_files import write_classes
 
 from tlx.data import ArraySource, DataSpec, labels_of, load_data, split_rows
-from tlx.data.source import Parts
+from tlx.data.spec import Parts
 from tlx.data.splits import contradictions, split_parts
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(np.array)

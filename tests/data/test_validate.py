@@ -24,7 +24,7 @@ WRONG = {
     "fractions": ([0, 1, 0.05, 1], "row 2: label 0.05 is not a whole number, expected integers"),
     "NaN": (
         [0, 1, float("nan"), 1],
-        "label nan is not a whole number, expected integers; number the classes from 0: tlx",
+        "label nan is not a whole number, expected integers; number the classes from 0, or say that they are",
     ),
     "infinity": ([0, 1, 1, np.inf], "row 3: label inf is not a whole number"),
     "whole floats": ([0.0, 1.0, 0.0, 1.0], "row 0: label 0.0 is a float, expected integers; convert them with labels."),
@@ -33,8 +33,11 @@ WRONG = {
     "a number as text": (["0", "1", "0", "1"], "row 0: label '0' is text"),
     "missing": ([0, None, 0, 1], "row 1: label None is missing"),
     "one-hot rows": ([[1, 0], [0, 1], [1, 0], [0, 1]], "for one-hot rows give labels.argmax(axis=1)"),
-    "several labels": ([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 0]], "give each image one class: tlx trains for one"),
-    "shares": ([[0.5, 0.5], [0, 1], [1, 0], [1, 0]], "give each image one class: tlx trains for one"),
+    "several labels": (
+        [[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 0]],
+        "give each example one class, or say that several may apply",
+    ),
+    "shares": ([[0.5, 0.5], [0, 1], [1, 0], [1, 0]], "give each example one class, or say that several may apply"),
     "columns": ([[0], [1], [0], [1]], "give labels[:, 0]"),
     "negative": ([0, 1, -1, 1], "row 2: label -1 is negative"),
     "out of range": ([0, 1, 1, 2], "row 3: label 2 is out of range for 2 classes"),
@@ -62,12 +65,12 @@ class Own:
         return len(self.own)
 
     def __getitem__(self, index):
-        return {"image": IMAGES[index], "label": self.own[index]}
+        return {"input": IMAGES[index], "target": self.own[index]}
 
 
 class WithLabels(Own):
     @property
-    def labels(self):
+    def targets(self):
         return self.own
 
 
@@ -78,7 +81,7 @@ class Short(WithLabels):
 
 class AtOnce(WithLabels):
     def take(self, indices):
-        return IMAGES[indices], [self.own[int(i)] for i in indices]
+        return {"input": IMAGES[indices], "target": [self.own[int(i)] for i in indices]}
 
 
 HOLDERS = {
@@ -135,7 +138,7 @@ def test_what_is_no_row_of_labels(refuses):
         check_labels(3)
     with refuses(DataError, "labels: shape (2, 2), expected (N,); for one-hot rows"):
         check_labels(np.eye(2, dtype=int))
-    with refuses(DataError, "train: 2 labels for 3 examples; give one each"):
+    with refuses(DataError, "train: 2 targets for 3 examples; give one each"):
         labels_of(Short([0, 1]), "train")
 
 

@@ -20,7 +20,7 @@ def noisy(image, generator):
 
 def epoch(number, **options):
     feed = Feed(3, seed=4, shuffle=True, augment=as_augment(noisy), pad=True, **options)
-    return [batch["image"] for batch in batches(SOURCE, SPEC, feed, epoch=number)]
+    return [batch["input"] for batch in batches(SOURCE, SPEC, feed, epoch=number)]
 
 
 def test_images_depend_on_seed_epoch_and_number_alone():

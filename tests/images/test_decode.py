@@ -223,8 +223,8 @@ def test_heic_needs_its_library(content, kind, refuses, monkeypatch):
 
 
 def test_heic_goes_the_way_of_every_image_once_its_library_is_there(refuses, monkeypatch):
-    opened = {"image": Image.fromarray(GREY).convert("RGBA")}
-    library = types.SimpleNamespace(HeifImageFile=lambda file: opened["image"])
+    opened = {"input": Image.fromarray(GREY).convert("RGBA")}
+    library = types.SimpleNamespace(HeifImageFile=lambda file: opened["input"])
     monkeypatch.setitem(sys.modules, "pillow_heif", library)
     picture = decode_picture(HEIC, "a.heic")
     assert (picture.image[..., 0] == GREY).all()

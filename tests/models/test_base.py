@@ -14,7 +14,7 @@ from tlx.models.small import Dense, cnn, mlp
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
-    variables, images = case.variables(), case.batch()["image"]
+    variables, images = case.variables(), case.batch()["input"]
 
     def run(x, after=None, until=None):
         return case.model.apply(variables, x, after=after, until=until, method="features")
@@ -28,7 +28,7 @@ def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
 @pytest.mark.parametrize("name", ["norm", "bare", "nested"])
 def test_a_base_runs_from_any_stage_to_any_other(name):
     case = CASE[name]
-    variables, images, names = case.variables(), case.batch()["image"], case.model.base.stage_names
+    variables, images, names = case.variables(), case.batch()["input"], case.model.base.stage_names
     at = {None: images}
     for before, stage in itertools.pairwise((None, *names)):
         at[stage] = case.model.apply(variables, at[before], after=before, until=stage, method="features")
@@ -41,7 +41,7 @@ def test_a_base_runs_from_any_stage_to_any_other(name):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_classifier_is_its_head_on_its_features(case):
-    variables, images = case.variables(), case.batch()["image"]
+    variables, images = case.variables(), case.batch()["input"]
     features = case.model.apply(variables, images, method="features")
     logits = case.model.apply(variables, images)
     assert logits.shape == (4, case.classes)
@@ -50,7 +50,7 @@ def test_the_classifier_is_its_head_on_its_features(case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_base_alone_takes_its_own_part_of_the_variables(case):
-    variables, images = case.variables(), case.batch()["image"]
+    variables, images = case.variables(), case.batch()["input"]
     own = {kind: tree["base"] for kind, tree in variables.items()}
     assert_same_bits(case.model.base.apply(own, images), case.model.apply(variables, images, method="features"))
 
@@ -118,7 +118,7 @@ def test_equal_bases_are_equal_so_that_compiled_functions_are_shared():
 
 def test_train_reaches_every_stage():
     case = CASE["dropouts"]
-    variables, images = case.variables(), case.batch()["image"]
+    variables, images = case.variables(), case.batch()["input"]
     rngs = {"dropout": jax.random.key(1)}
     on = case.model.apply(variables, images, True, after=None, until="drop0", method="features", rngs=rngs)
     off = case.model.apply(variables, images, False, until="drop0", method="features")

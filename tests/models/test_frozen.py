@@ -73,7 +73,7 @@ def test_a_frozen_batch_norm_leaves_its_statistics_alone(case, way):
     with run_frozen(labels, case.model.base.stage_names):
         _, changed = case.model.apply(
             variables,
-            case.batch()["image"],
+            case.batch()["input"],
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
@@ -90,7 +90,7 @@ def test_the_table_of_statistics_is_complete():
 
 def test_a_frozen_batch_norm_computes_with_its_stored_statistics():
     case = CASE["norm"]
-    variables, images = case.variables(), 5 + 3 * case.batch()["image"]
+    variables, images = case.variables(), 5 + 3 * case.batch()["input"]
     labels = label_tree(variables["params"], [("**/norm", F), ("**", T)])
     with run_frozen(labels, case.model.base.stage_names):
         frozen, _ = case.model.apply(variables, images, True, until="stem", method="features", mutable=["batch_stats"])
@@ -104,13 +104,13 @@ def active(case, labels, stage):
     """Tell whether a stage (or the head) drops in training under `labels`."""
     variables, names = case.variables(), case.model.base.stage_names
     if stage == "head":
-        x = case.model.apply(variables, case.batch()["image"], method="features")
+        x = case.model.apply(variables, case.batch()["input"], method="features")
 
         def run(train):
             return case.model.apply(variables, x, train, method="logits", rngs={"dropout": jax.random.key(0)})
     else:
         after = names[names.index(stage) - 1] if names.index(stage) else None
-        x = case.batch()["image"]
+        x = case.batch()["input"]
         x = x if after is None else 1 + case.model.apply(variables, x, until=after, method="features")
 
         def run(train):
@@ -341,7 +341,7 @@ def test_a_frozen_stage_that_nothing_tells_is_refused(layer):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_model_frozen_from_end_to_end_runs_as_in_inference(case):
-    variables, images = case.variables(), case.batch()["image"]
+    variables, images = case.variables(), case.batch()["input"]
     labels = label_tree(variables["params"], [("**", F)])
     with run_frozen(labels, case.model.base.stage_names):
         logits, changed = case.model.apply(variables, images, True, mutable=["batch_stats"])
@@ -351,7 +351,7 @@ def test_a_model_frozen_from_end_to_end_runs_as_in_inference(case):
 
 def test_outside_the_context_nothing_is_changed():
     case = CASE["norm"]
-    variables, images = case.variables(), case.batch()["image"]
+    variables, images = case.variables(), case.batch()["input"]
     arguments = {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
     before = case.model.apply(variables, images, True, **arguments)[0]
     with run_frozen(label_tree(variables["params"], [("**", F)]), case.model.base.stage_names):

@@ -58,7 +58,7 @@ def test_a_linear_head_on_averages_gives_the_class_activation_map():
 def test_the_formula_picture_by_picture(stage):
     """On a head that is not linear, at any stage, and on more pictures than go through at a time."""
     case = CASE["norm"]
-    variables, images = case.variables(), np.asarray(case.batch(size=11)["image"])
+    variables, images = case.variables(), np.asarray(case.batch(size=11)["input"])
     classes = np.arange(11) % case.classes
 
     @jax.jit
@@ -110,11 +110,11 @@ def test_a_model_in_half_precision_gives_float32():
 def test_what_has_no_map_is_refused():
     mlp, model = CASE["mlp"], CASE["norm"]
     with pytest.raises(ConfigError, match="needs a convolutional base"):
-        gradcam(mlp.model, mlp.variables(), mlp.batch()["image"], np.zeros(4, int))
+        gradcam(mlp.model, mlp.variables(), mlp.batch()["input"], np.zeros(4, int))
     with pytest.raises(ConfigError, match="stage 'dense1' has neither height nor width"):
-        gradcam(mlp.model, mlp.variables(), mlp.batch()["image"], np.zeros(4, int), stage="dense1")
+        gradcam(mlp.model, mlp.variables(), mlp.batch()["input"], np.zeros(4, int), stage="dense1")
     with pytest.raises(ConfigError, match="unknown stage 'conv9'"):
-        gradcam(model.model, model.variables(), model.batch()["image"], np.zeros(4, int), stage="conv9")
+        gradcam(model.model, model.variables(), model.batch()["input"], np.zeros(4, int), stage="conv9")
     for classes in (np.zeros(3, int), np.full(4, 3), np.full(4, -1), np.zeros((4, 1), int)):
         with pytest.raises(DataError, match="each of the 4 pictures the index of a class, 0 to 2"):
-            gradcam(model.model, model.variables(), model.batch()["image"], classes)
+            gradcam(model.model, model.variables(), model.batch()["input"], classes)

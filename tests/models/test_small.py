@@ -34,7 +34,7 @@ def weights(case):
 def test_the_cnn_computes_what_numpy_does():
     case = CASE["cnn"]
     variables, w = weights(case)
-    images = case.batch()["image"]
+    images = case.batch()["input"]
     x = np.float64(images)
     x = pool(relu(convolve(x, w["base/conv1/kernel"], w["base/conv1/bias"])))
     assert x.shape == (4, 13, 13, 32)
@@ -52,7 +52,7 @@ def test_the_cnn_computes_what_numpy_does():
 def test_the_mlp_computes_what_numpy_does():
     case = CASE["mlp"]
     variables, w = weights(case)
-    images = case.batch()["image"]
+    images = case.batch()["input"]
     x = np.float64(images).reshape(4, 784)
     for name in ("dense1", "dense2"):
         x = relu(x @ w[f"base/{name}/kernel"] + w[f"base/{name}/bias"])

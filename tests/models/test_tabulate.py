@@ -4,23 +4,23 @@ import functools
 
 import jax
 import pytest
-from cases import CASES
+from cases import OF_IMAGES
 
 import tlx
 from tlx.models import ModelConfig, build_model, init_variables, tabulate
 from tlx.tree import label_tree
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", OF_IMAGES, ids=str)
 def test_the_stages_of_every_model(case):
-    variables = jax.eval_shape(case.model.init, jax.random.key(0), case.batch(size=1)["image"])
+    variables = jax.eval_shape(case.model.init, jax.random.key(0), case.batch(size=1)["input"])
     table = tabulate(case.model, variables, case.shape)
     counts = {layer.path: layer.parameters for layer in table.layers}
     stages = case.model.base.stage_names
     assert tuple(counts)[: len(stages)] == stages
     assert {stage: counts[stage] for stage in case.owners} == {stage: case.counts[stage] for stage in case.owners}
     assert sum(counts.values()) == table.total.total
-    x = case.batch(size=1)["image"]
+    x = case.batch(size=1)["input"]
     for layer in table.layers[: len(stages)]:
         until = functools.partial(case.model.apply, until=layer.path, method="features")
         assert layer.output == jax.eval_shape(until, variables, x).shape[1:]

@@ -21,7 +21,7 @@ GROUP = Group(Cosine(0.1, warmup=2), Sgd(nesterov=True), weight_decay=0.5)
         ({"patience": 0}, "phase 'head': patience must be at least 1, not 0"),
         (
             {"monitor": "loss"},
-            "unknown monitor 'loss', did you mean 'val_loss'\\? Use one of 'val_loss', 'val_accuracy'",
+            "phase 'head': monitor 'loss' is no score of validation, such as 'val_loss' or 'val_accuracy'",
         ),
         ({"norms": "frozen"}, "unknown norms 'frozen': use one of 'batch', 'stored'"),
         ({"groups": {"all": "adam"}}, "phase 'head': the group of label 'all' must be a tlx.optim.Group, not 'adam'"),

@@ -161,8 +161,8 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
     ("changes", "message"),
     [
         ({"classes": ("a", "b")}, "2 class names for 3 outputs"),
-        ({"preprocess": tlx.Preprocess(32, 28, 1)}, r"makes pictures of \(32, 28, 1\), the model takes \(28, 28, 1\)"),
-        ({"preprocess": tlx.Preprocess(28, 28, 3)}, r"makes pictures of \(28, 28, 3\)"),
+        ({"preprocess": tlx.Preprocess(32, 28, 1)}, r"makes inputs of \(32, 28, 1\), the model takes \(28, 28, 1\)"),
+        ({"preprocess": tlx.Preprocess(28, 28, 3)}, r"makes inputs of \(28, 28, 3\)"),
     ],
     ids=str,
 )

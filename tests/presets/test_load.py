@@ -52,7 +52,7 @@ def test_a_card_says_where_the_weights_come_from(name):
 @pytest.mark.parametrize(("name", "at_least"), [("cnn-mnist", 0.99), ("mlp-mnist", 0.85)])
 def test_the_card_tells_the_truth(name, at_least, shared_data):
     preset, data = tlx.load(name), tlx.load_data(f"idx:{shared_data}/mnist")
-    scores = tlx.evaluate(preset.model, preset.variables, data.test, preset.preprocess)
+    scores = tlx.evaluate(preset, data.test)
     assert len(scores.labels) == 10_000
     assert scores.accuracy >= at_least
     told, _, where = preset.card["accuracy"].partition(" ")

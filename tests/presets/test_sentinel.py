@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-from cases import CASES, ConvNorm, assert_same_bits
+from cases import OF_IMAGES, ConvNorm, assert_same_bits
 
 import tlx
 from tlx.data.pictures import read_pictures
@@ -145,7 +145,7 @@ def test_how_many_pictures_tell() -> None:
 # What cannot be judged
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", OF_IMAGES, ids=str)
 def test_a_base_without_statistics_of_its_own_is_not_judged(case: Any) -> None:
     height, width, channels = case.shape
     inputs = np.random.default_rng(0).uniform(0, 255, (8, *case.shape)).astype(np.float32)
@@ -260,7 +260,7 @@ def test_mobilenets_inputs_are_told(shared_data: Path) -> None:
     assert suspect_of(frames.astype(np.float32)) == "0..255 for -1..1"
     assert suspect_of((frames / 255).astype(np.float32)) == "0..1 for -1..1"
     digits = tlx.load_data("digits").train
-    strokes = np.stack([digits[index]["image"] for index in range(32)])
+    strokes = np.stack([digits[index]["input"] for index in range(32)])
     assert suspect_of(base.preprocess(strokes)) is None
 
 

@@ -16,7 +16,7 @@ def source_of(*images):
             return len(images)
 
         def __getitem__(self, index):
-            return {"image": images[index], "label": 0}
+            return {"input": images[index], "target": 0}
 
     return Source()
 

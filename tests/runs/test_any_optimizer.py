@@ -40,7 +40,7 @@ def test_what_it_leaves_goes_on(run):
     assert set(fit.memory.cohorts.values()) == {"1:base@0", "1:head@0"}
     data = tlx.load_data("digits", labels_per_class=5)
     (phase,) = recipe_of(HEAD, BASE)[1:]
-    more = tlx.fit(fit, (phase,), data.train, data.validation, batch_size=25)
+    more = tlx.fit(fit, (phase,), data, tlx.TrainOptions(batch_size=25))
     assert [record["epoch"] for record in more.history] == [1, 2, 3]
     counts = [
         int(value)

@@ -27,11 +27,11 @@ def given():
 
 @pytest.fixture(scope="module")
 def found(given):
-    return estimate(*given, batch_size=10)
+    return estimate(*given, tlx.RunOptions(batch_size=10))
 
 
 def test_it_foretells_what_a_run_does(given, found, tmp_path):
-    run = tlx.finetune(*given, out=tmp_path / "run", batch_size=10, compare_scratch=False)
+    run = tlx.finetune(*given, tlx.RunOptions(batch_size=10, compare_scratch=False), out=tmp_path / "run")
     for phase, done in zip(found.phases, run.result["phases"], strict=True):
         assert (phase.name, phase.epochs, phase.steps) == (done["name"], done["epochs"], done["steps"])
         where = f"{phase.after}, in memory" if phase.after else phase.activations
@@ -61,7 +61,7 @@ def test_memory_is_at_least_that_of_what_is_held(given, found):
 
 def test_memory_grows_with_the_batch_and_falls_with_its_parts(given, found):
     def needed(**how):
-        return estimate(*given, **how).phases[1].memory
+        return estimate(*given, tlx.RunOptions(**how)).phases[1].memory
 
     larger = needed(batch_size=40)
     assert larger > found.phases[1].memory
@@ -70,7 +70,7 @@ def test_memory_grows_with_the_batch_and_falls_with_its_parts(given, found):
 
 def test_what_does_not_fit_is_not_run(given, monkeypatch):
     monkeypatch.setattr(sys.modules[estimate.__module__], "free_memory", lambda: 1_000_000)
-    tight = estimate(*given, batch_size=10)
+    tight = estimate(*given, tlx.RunOptions(batch_size=10))
     assert not tight.fits
     assert [phase.seconds is None for phase in tight.phases] == [
         phase.memory > tight.available for phase in tight.phases
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_not_run(given, monkeypatch):
 
 def test_what_a_run_would_refuse_is_refused(given):
     with pytest.raises(ConfigError, match="accumulate: 3 does not divide a batch of 10"):
-        estimate(*given, batch_size=10, accumulate=3)
+        estimate(*given, tlx.RunOptions(batch_size=10, accumulate=3))
 
 
 def test_totals():

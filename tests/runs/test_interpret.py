@@ -11,6 +11,7 @@ from tlx.data import ArraySource, Subset, gather
 from tlx.images import Preprocess
 from tlx.models import ModelConfig, init_variables
 from tlx.models.gradcam import gradcam
+from tlx.objectives import Classification
 from tlx.presets import Pretrained
 from tlx.runs import interpret
 from tlx.runs.interpret import MISTAKES, map_features, project, write_evaluation
@@ -35,7 +36,7 @@ class Files:
         return len(self.images)
 
     def __getitem__(self, index):
-        return {"image": self.images[index], "label": index % 3}
+        return {"input": self.images[index], "target": index % 3}
 
 
 def untrained(architecture="cnn", preprocess=None, **changes):
@@ -52,7 +53,8 @@ def answers(count, wrong):
     probabilities = np.full((count, 3), 0.1, np.float32)
     answered = (labels + np.isin(np.arange(count), wrong)) % 3
     probabilities[np.arange(count), answered] = np.linspace(0.5, 0.8, count)
-    return Evaluation(labels, probabilities, np.ones(count, np.float32))
+    metrics = {"loss": 1.0, "accuracy": 1 - len(wrong) / count}
+    return Evaluation(metrics, labels, probabilities, {"loss": np.ones(count, np.float32)}, Classification())
 
 
 def written(tmp_path, scores, source, trained):
@@ -83,7 +85,7 @@ def enlarged(coarse, size):
 def test_the_heat_is_that_of_the_answer(tmp_path):
     source, trained, scores = Files(9), untrained(), answers(9, [0, 2, 5, 7])
     found = written(tmp_path, scores, source, trained)
-    inputs = gather(source, trained.preprocess, found.mistakes)["image"]
+    inputs = trained.preprocess.on_device(gather(source, trained.preprocess, found.mistakes)["input"])
     maps = gradcam(trained.model, trained.variables, inputs, scores.predicted[found.mistakes])
     expected = [enlarged(255 * each, 28) for each in maps]
     np.testing.assert_allclose(found.mistake_maps, expected, atol=1)
@@ -139,9 +141,8 @@ def test_the_features_are_those_that_the_head_takes(monkeypatch, pool, size):
     monkeypatch.setattr(interpret, "project", lambda features: features)
     trained, source = untrained(pool=pool, hidden=(8,)), Files(70)
     rows, features = map_features(trained, source)
-    whole = trained.model.apply(
-        trained.variables, gather(source, trained.preprocess, rows)["image"], method="features"
-    ).reshape(70, 9, 64)
+    inputs = trained.preprocess.on_device(gather(source, trained.preprocess, rows)["input"])
+    whole = trained.model.apply(trained.variables, inputs, method="features").reshape(70, 9, 64)
     expected = whole.reshape(70, 576) if pool == "flatten" else whole.max(1)
     assert features.shape == (70, size)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)

@@ -15,18 +15,18 @@ import pytest
 import yaml
 from cases import assert_same_bits, plain
 from picture_files import encoded, write_classes
-from toys import Recorder, everything_in, finetune_toy, scalars_in, timeless
+from toys import Recorder, everything_in, finetune_toy, finetune_with, scalars_in, timeless
 
 import tlx
 from tlx.errors import CheckpointError, ConfigError, DataError, StorageError, WeightsError
 from tlx.files.lock import locked
 from tlx.images import Preprocess
 from tlx.models import ModelConfig, leaf_shapes
+from tlx.objectives import Classification
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained
 from tlx.runs import Run, evaluate_run
 from tlx.runs.directory import entered
-from tlx.training import Loss
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.log import JsonLines
 from tlx.tree import unflatten
@@ -73,7 +73,7 @@ def test_images_of_a_shape_that_the_base_does_not_take_end_a_run_before_it_begin
     strict = Preprocess(28, 28, 1, resize=40)
     recipe = tlx.recipes.probe(base.stages, epochs=1)
     with pytest.raises(DataError, match=r"1 images cannot be used: .*strip\.png: 1 x 3000 would become 120000 pixels"):
-        tlx.finetune(base, data, recipe, out=tmp_path / "run", preprocess=strict)
+        finetune_with(base, data, recipe, out=tmp_path / "run", preprocess=strict)
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match=r"strip\.png"):
         tlx.linear_probe(base, data, preprocess=strict)
@@ -82,7 +82,7 @@ def test_images_of_a_shape_that_the_base_does_not_take_end_a_run_before_it_begin
 def test_without_a_word_the_batch_fits_small_data(tmp_path):
     data = tlx.load_data(str(write_classes(tmp_path / "data", {"cat": 4, "dog": 4})))
     base = tlx.load("mlp-mnist")
-    run = tlx.finetune(
+    run = finetune_with(
         base, data, tlx.recipes.probe(base.stages, epochs=1), out=tmp_path / "run", compare_scratch=False
     )
     assert json.loads((run.path / "run.json").read_text())["batch_size"] == len(data.train) == 4
@@ -94,7 +94,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         *(
             "preprocess",
             "model",
-            "loss",
+            "objective",
             "augment",
             "mix",
             "balanced",
@@ -146,7 +146,7 @@ def test_the_result_says_what_it_came_to(finished):
     result = json.loads((finished / "result.json").read_text())
     assert set(result) == {
         *("test_accuracy", "test_loss", "test_examples", "scratch_accuracy", "seconds", "run_dir", "base", "data"),
-        *("phases", "scratch"),
+        *("phases", "scratch", "test"),
     }
     assert result["run_dir"] == str(finished)
     assert result["data"] == {
@@ -240,7 +240,7 @@ def test_a_run_can_be_evaluated_on_other_data(finished):
 
 def test_the_export_gives_the_same_bits_in_another_process(finished, tmp_path):
     data, own = tlx.load_data("digits", **DATA), Run.open(finished).load()
-    pictures = np.stack([data.test[i]["image"] for i in range(40)])
+    pictures = np.stack([data.test[i]["input"] for i in range(40)])
     np.save(tmp_path / "pictures.npy", pictures)
     program = (
         "import sys, numpy, tlx; own = tlx.load(sys.argv[1]); "
@@ -264,7 +264,7 @@ def test_a_run_and_its_export_load_alike(finished):
         other.classes,
         other.card,
     )
-    assert "539 test images" in one.card["accuracy"]
+    assert "539 test examples" in one.card["accuracy"]
 
 
 def test_a_run_is_not_mistaken_for_the_preset_of_its_name(finished, tmp_path, monkeypatch):
@@ -335,16 +335,8 @@ WARM = Phase("warm", 1, (("**", "all"),), {"all": Group(Cosine(0.1, warmup=50))}
         ({"dropout": 1.0}, ConfigError, "dropout"),
         ({"recipe": (WARM,)}, ConfigError, "warm-up of 50 steps does not fit"),
         ({"recipe": (Phase("x", 1, (("base", "b"),), {"b": GROUP}),)}, ConfigError, "no rule labels 'head"),
-        ({"loss": Loss(class_weights=(1.0,))}, ConfigError, "1 class weights for 10 classes"),
+        ({"objective": Classification(class_weights=(1.0,))}, ConfigError, "1 class weights for 10 classes"),
         ({"preprocess": tlx.Preprocess(32, 32, 1)}, ConfigError, r"\(32, 32, 1\), the model takes \(28, 28, 1\)"),
-        (
-            {
-                "data": tlx.load_data("digits", validation=0.0),
-                "recipe": tlx.recipes.probe((), epochs=1, patience=3),
-            },
-            ConfigError,
-            "no validation data",
-        ),
     ],
     ids=plain,
 )
@@ -379,7 +371,7 @@ def test_a_finished_run_is_returned_and_nothing_is_written(finished, monkeypatch
         ({"batch_size": 10}, ["batch_size: 25 -> 10"]),
         ({"seed": 3}, ["seed: 0 -> 3"]),
         ({"hidden": (8,)}, ["model/hidden: [] -> [8]", "phases/0/stages/head/parameters: 50 -> 130"]),
-        ({"loss": Loss(label_smoothing=0.1)}, ["loss/label_smoothing: 0.0 -> 0.1"]),
+        ({"objective": Classification(label_smoothing=0.1)}, ["objective/label_smoothing: 0.0 -> 0.1"]),
         ({"compare_scratch": False}, ["compare_scratch: True -> False"]),
         ({"preprocess": tlx.Preprocess(28, 28, 1)}, ["preprocess/margin: 4 -> 0"]),
         (
@@ -416,17 +408,17 @@ def test_a_change_is_allowed_by_name_and_noted(finished, tmp_path, monkeypatch):
         killed_at(patch, "transfer", 4)
         with pytest.raises(Killed):
             finetune_toy(path, config={"seed": 0})
-    changes = {"batch_size": 10, "loss": Loss(label_smoothing=0.1), "config": {"batch_size": 10}}
-    with pytest.raises(CheckpointError, match=r"batch_size: 25 -> 10.*by name \(--allow batch_size loss\)"):
+    changes = {"batch_size": 10, "objective": Classification(label_smoothing=0.1), "config": {"batch_size": 10}}
+    with pytest.raises(CheckpointError, match=r"batch_size: 25 -> 10.*by name \(--allow batch_size objective\)"):
         finetune_toy(path, resume=True, **changes)
-    with pytest.raises(CheckpointError, match=r"\(loss/label_smoothing: 0.0 -> 0.1\)"):
+    with pytest.raises(CheckpointError, match=r"\(objective/label_smoothing: 0.0 -> 0.1\)"):
         finetune_toy(path, resume=True, allow=["batch_size"], **changes)
     with pytest.raises(ConfigError, match="described by nothing called 'batchsize'"):
         finetune_toy(path, resume=True, allow=["batchsize"], **changes)
-    run = finetune_toy(path, resume=True, allow=["batch_size", "loss/label_smoothing"], **changes)
+    run = finetune_toy(path, resume=True, allow=["batch_size", "objective/label_smoothing"], **changes)
     described = json.loads((path / "run.json").read_text())
     assert described["batch_size"] == 10
-    assert described["changes"] == [{"batch_size": "25 -> 10", "loss/label_smoothing": "0.0 -> 0.1"}]
+    assert described["changes"] == [{"batch_size": "25 -> 10", "objective/label_smoothing": "0.0 -> 0.1"}]
     assert yaml.safe_load((path / "config.yaml").read_text()) == {"batch_size": 10}
     assert finetune_toy(path, resume=True, **changes).result == run.result
 
@@ -578,10 +570,10 @@ def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch, resume):
 
 def test_arrays_in_memory_are_a_run_that_names_no_source(tmp_path):
     digits = tlx.load_data("digits")
-    images, labels = digits.test.take(np.arange(200))
+    images, labels = digits.test.take(np.arange(200)).values()
     data = tlx.data_from_arrays(images, labels, labels_per_class=5)
     base = tlx.load("mlp-mnist")
-    run = tlx.finetune(
+    run = finetune_with(
         base,
         data,
         tlx.recipes.probe(base.stages, epochs=1),
@@ -606,11 +598,11 @@ def test_arrays_in_memory_are_a_run_that_names_no_source(tmp_path):
 def test_a_finished_run_trains_on_as_if_it_had_not_ended(finished):
     base, group = tlx.load("mlp-mnist"), Group(Constant(0.05))
     data = tlx.load_data("digits", labels_per_class=5)
-    recipe = tlx.recipes.finetune(base.stages, head_epochs=2, base_epochs=2, head=group, base=group)
-    more = tlx.recipes.further(base.stages, epochs=1, group=group)
-    whole = tlx.fit(base.with_head(data.classes), (*recipe, *more), data.train, data.validation, batch_size=25)
+    recipe = tlx.recipes.finetune(base, head_epochs=2, base_epochs=2, head=group, base=group, patience=None)
+    more = tlx.recipes.further(base, epochs=1, group=group, patience=None)
+    whole = tlx.fit(base.with_head(data.classes), (*recipe, *more), data, tlx.TrainOptions(batch_size=25))
     before = everything_in(finished)
-    done = tlx.fit(Run.open(finished).load_fit(), more, data.train, data.validation, batch_size=25)
+    done = tlx.fit(Run.open(finished).load_fit(), more, data, tlx.TrainOptions(batch_size=25))
     assert_same_bits(done.variables, whole.variables)
     assert timeless(done.history) == timeless(whole.history)
     assert timeless(done.phases) == timeless(whole.phases)
@@ -638,14 +630,14 @@ def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
             raise RuntimeError("no network")
 
     logs, base = [Recorder(), Failing()], tlx.load("mlp-mnist")
-    options = {"loss": distances, "augment": brighter, "logs": logs, "compare_scratch": True}
+    options = {"objective": Classification(loss=distances), "augment": brighter, "logs": logs, "compare_scratch": True}
     run = finetune_toy(tmp_path / "run", recipe=tlx.recipes.probe(base.stages, epochs=1), **options)
     assert [record["run"] for record in logs[0].records] == ["transfer", "scratch"]
     assert logs[0].records[:1] == run.history
     assert len(logs[1].records) == 2
     assert sum("the log Failing failed in sync (RuntimeError: no network)" in each for each in caplog.messages) == 2
     described = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert described["loss"] == {"kind": "LossFunction", "function": f"{__name__}.distances"}
+    assert described["objective"]["loss"] == f"{__name__}.distances"
     assert described["augment"] == {"function": f"{__name__}.brighter"}
     assert run.history[0]["loss"] != pytest.approx(run.history[0]["val_loss"], rel=0.1)  # not cross-entropies both
 
@@ -653,8 +645,8 @@ def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"loss": "mse"}, "loss: 'mse' is neither"),
-        ({"loss": lambda logits, labels: logits.mean()}, r"loss: .* returns \(\), expected"),
+        ({"objective": "mse"}, "objective: 'mse' is neither"),
+        ({"objective": Classification(loss=lambda logits, labels: logits.mean())}, r"loss: .* returns \(\), expected"),
         ({"augment": lambda image: image}, "augment: .* cannot take an image, uint8"),
         ({"logs": [print]}, r"logs\[0\]: print has no method"),
     ],

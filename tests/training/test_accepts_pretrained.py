@@ -37,17 +37,6 @@ def test_what_is_whole_is_given_on():
     assert pieces.__doc__ == "Return what it is given."
 
 
-@accepts_pretrained
-def parts(model, variables, train, validation, preprocess):
-    """Return the data."""
-    return train, validation
-
-
-def test_data_stand_for_their_parts():
-    base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
-    assert parts(base, data) == (data.train, data.validation) == parts(base, data.train, data.validation)
-
-
 def test_a_run_stands_for_its_model(monkeypatch):
     base = tlx.load("mlp-mnist")
     monkeypatch.setattr(tlx.Run, "load", lambda run: base)

@@ -4,18 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASE, CASES, assert_same_bits, begin
+from cases import CASE, CASES, assert_same_bits, begin, loss_of, step_of
 from toys import PLAIN as TOY
 from toys import RANDOM, SPEC, Recorder, Stopped, toy_source
+from toys import fit_sources as fit
 
 from tlx.errors import ConfigError
 from tlx.models import Classifier, Head
 from tlx.models.base import rematerialised
+from tlx.objectives import Classification
 from tlx.optim import Adam, Constant, Group, Phase, Sgd
-from tlx.training import Cache, Loss, Mix, evaluate, fit
+from tlx.training import Cache, Mix, evaluate
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.state import NEVER
-from tlx.training.step import make_train_step
 from tlx.tree import flatten
 
 PLAIN = Group(Constant(0.1), Sgd(0.0))
@@ -34,14 +35,14 @@ def assert_close(one, other):
 def steps(case, batches, rules=ALL, loss=None, model=None, **how):
     """Take a step for each batch; return the run."""
     run = begin(case, rules, PLAIN)
-    step = make_train_step(model or case.model, run.labels, run.tx, loss or Loss(), **how)
+    step = step_of(run, model or case.model, loss or case.objective, **how)
     for batch in batches:
         run.state = step(run.state, run.frozen, batch)
     return run
 
 
 def masked(batch, real):
-    return {**batch, "mask": jnp.arange(len(batch["label"])) < real}
+    return {**batch, "mask": jnp.arange(len(batch["target"])) < real}
 
 
 # Accumulation
@@ -53,13 +54,13 @@ def test_parts_add_up_to_the_batch(name, weights):
     """Batch norms run on their stored statistics, and nothing drops: else the parts would see others."""
     case = CASE[name]
     classes = case.variables()["params"]["head"]["logits"]["bias"].size
-    loss = Loss(0.1, (weights * classes)[:classes])
+    loss = Classification(0.1, (weights * classes)[:classes])
     batches = [case.batch(seed, size=6) for seed in range(2)]
     batches = batches if name == "cnn" else [masked(batch, 5) for batch in batches]
     whole, parts = (steps(case, batches, ALL, loss, stored_norms=True, accumulate=k) for k in (1, 3))
     assert_close(parts.params(), whole.params())
-    for name in ("loss", "correct", "examples"):
-        a, b = getattr(parts.state.totals, name), getattr(whole.state.totals, name)
+    for name in ("loss", "accuracy"):
+        a, b = (run.state.totals.sums[name] for run in (parts, whole))
         np.testing.assert_allclose(a, b, rtol=1e-5)
     assert int(parts.state.step) == 2
     assert int(parts.state.totals.bad_step) == NEVER
@@ -78,12 +79,12 @@ def test_batch_norms_see_the_parts_one_after_the_other():
 def test_a_part_that_is_all_padding_leaves_no_trace():
     case = CASE["bare"]
     batch = case.batch(size=4)
-    wild = {"image": batch["image"].at[2:].set(jnp.nan), "label": batch["label"]}
+    wild = {"input": batch["input"].at[2:].set(jnp.nan), "target": batch["target"]}
     whole = steps(case, [{name: each[:2] for name, each in batch.items()}])
     parts = steps(case, [masked(wild, 2)], accumulate=2)
     assert_close(parts.params(), whole.params())
     assert_close(parts.stats(), whole.stats())
-    assert int(parts.state.totals.examples) == 2
+    assert int(parts.state.totals.sums["loss"][1]) == 2
 
 
 def test_mixed_parts_are_mixed_within():
@@ -98,9 +99,9 @@ def test_mixed_parts_are_mixed_within():
         for part in range(2):
             rows = {name: each[2 * part : 2 * part + 2] for name, each in batch.items()}
             key = jax.random.fold_in(jax.random.fold_in(start.state.key, 0), part)
-            images, partner, share = mix(rows["image"], jax.random.split(key)[1])
+            images, partner, share = mix(rows["input"], jax.random.split(key)[1])
             logits = case.model.apply({"params": params}, images)
-            own, other = (Loss()(logits, labels) for labels in (rows["label"], rows["label"][partner]))
+            own, other = (loss_of(logits, labels) for labels in (rows["target"], rows["target"][partner]))
             total += (share * own + (1 - share) * other) / 2
         return total
 
@@ -130,7 +131,7 @@ def test_a_head_that_drops_does_so_for_each_part_wherever_its_activations_are():
 def test_the_average_follows_by_hand():
     case = CASE["mlp"]
     run = begin(case, ALL, PLAIN)
-    step = make_train_step(case.model, run.labels, run.tx, Loss(), ema=0.3)
+    step = step_of(run, case.model, ema=0.3)
     run.state = run.state.replace(average=jax.tree.map(jnp.array, run.state.params))
     average = {path: np.float64(leaf) for path, leaf in flatten(run.state.params).items()}
     for count in range(6):
@@ -156,7 +157,7 @@ TWO = (
 @pytest.mark.parametrize("cache", ["memory", "off"])
 def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
     plain, averaged = train(TWO[:1], cache=Cache(cache)), train(TWO[:1], cache=Cache(cache), ema=0.9)
-    scores = evaluate(TOY.model, averaged.variables, VALIDATION, SPEC, 4)
+    scores = evaluate(TOY.model, averaged.variables, VALIDATION, SPEC, batch_size=4)
     assert averaged.phases[0].val_loss == pytest.approx(scores.loss, rel=1e-6)
     assert averaged.phases[0].val_loss != plain.phases[0].val_loss
     start = TOY.variables()["params"]["head"]["logits"]["kernel"]
@@ -170,7 +171,7 @@ def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
 def test_with_early_stopping_the_best_averages_come_back():
     patient = (Phase("head", 3, HEAD, {"head": Group(Constant(5.0), Adam())}, patience=3),)  # it worsens
     done = train(patient, ema=0.9)
-    best = evaluate(TOY.model, done.variables, VALIDATION, SPEC, 4)
+    best = evaluate(TOY.model, done.variables, VALIDATION, SPEC, batch_size=4)
     assert done.phases[0].val_loss == pytest.approx(best.loss, rel=1e-6)
 
 
@@ -222,7 +223,7 @@ def test_only_what_goes_from_stage_to_stage_is_kept():
 
     def again(model):
         """Count what is done again in the step's graph."""
-        step = make_train_step(model, run.labels, run.tx, Loss())
+        step = step_of(run, model)
         (inner,) = jax.make_jaxpr(step)(run.state, run.frozen, case.batch()).jaxpr.eqns
         return sum(equation.primitive.name == "remat2" for equation in inner.params["jaxpr"].jaxpr.eqns)
 

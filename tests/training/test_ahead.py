@@ -6,12 +6,14 @@ import jax
 import pytest
 from cases import assert_same_bits
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, toy_source
+from toys import fit_sources as fit
 
 import tlx.training.cache
+import tlx.training.kept
 import tlx.training.shapes
 from tlx.devices.compilations import compilations
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
-from tlx.training import Cache, Mix, fit
+from tlx.training import Cache, Mix, StepOptions
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.programs import Program, forget_programs
 
@@ -95,11 +97,18 @@ def test_equal_fits_share_what_is_compiled(heard):
 def test_what_a_program_depends_on_makes_another():
     labels = {"base": {"w": "frozen"}, "head": {"w": "head"}}
     groups = {"head": Group(Constant(0.1))}
-    how = {"loss": tlx.training.Loss(), "mix": None, "stored_norms": False, "after": None}
+    objective = tlx.Classification()
 
-    def program(**changed):
-        given = {"labels": labels, "groups": groups, "ranks": {"head/w": 0}, "steps": 4, **how, **changed}
-        return Program.of(PLAIN.model, **given)
+    def program(model=PLAIN.model, step=None, **changed):
+        given = {
+            "labels": labels,
+            "groups": groups,
+            "ranks": {"head/w": 0},
+            "steps": 4,
+            "objective": objective,
+            **changed,
+        }
+        return Program.of(model, **given, options=StepOptions(**(step or {})))
 
     assert program() == program(labels={"head": {"w": "head"}, "base": {"w": "frozen"}})
     others = [
@@ -107,19 +116,20 @@ def test_what_a_program_depends_on_makes_another():
         {"groups": {"head": Group(Constant(0.2))}},
         {"ranks": {"head/w": 1}},
         {"steps": 5},
-        {"loss": tlx.training.Loss(0.1)},
-        {"mix": Mix(mixup=0.1)},
-        {"stored_norms": True},
-        {"after": "stem"},
-        {"accumulate": 2},
-        {"ema": 0.9},
+        {"objective": tlx.Classification(0.1)},
+        {"step": {"mix": Mix(mixup=0.1)}},
+        {"step": {"stored_norms": True}},
+        {"step": {"after": "stem"}},
+        {"step": {"accumulate": 2}},
+        {"step": {"ema": 0.9}},
+        {"step": {"spec": SPEC}},
+        {"model": RANDOM.model},
     ]
-    other_model = Program.of(RANDOM.model, labels, groups, {"head/w": 0}, 4, **how)
-    assert len({program(), other_model, *(program(**changed) for changed in others)}) == 2 + len(others)
+    assert len({program(), *(program(**changed) for changed in others)}) == 1 + len(others)
 
 
 def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
-    """The plan says memory, and then there is no room: the phase begins with pictures."""
+    """The plan says memory, and then there is no room: the phase begins with raw inputs."""
     phases = recipe(0.015)[:2]
     expected, _ = train(phases, cache=Cache("off"))
     forget_programs()
@@ -128,7 +138,7 @@ def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tlx.training.cache, "MemoryRows", refuse)
+    monkeypatch.setattr(tlx.training.kept, "MemoryRows", refuse)
     done, _ = train(phases, cache=Cache("memory"))
     assert done.phases[0].activations.startswith("cannot be kept (No space left")
     assert ("MainThread", "jit(step)") in heard.programs
@@ -170,7 +180,7 @@ def test_what_cannot_be_compiled_ahead_is_compiled_when_it_is_needed(monkeypatch
 
 
 def test_lists_of_weights_and_patterns_are_taken_as_tuples():
-    assert hash(tlx.training.Loss(class_weights=[1.0, 2.0])) == hash(tlx.training.Loss(class_weights=(1.0, 2.0)))
+    assert hash(tlx.Classification(class_weights=[1.0, 2.0])) == hash(tlx.Classification(class_weights=(1.0, 2.0)))
     assert hash(Group(Constant(0.1), no_decay=["**/bias"])) == hash(Group(Constant(0.1), no_decay=("**/bias",)))
 
 

@@ -116,7 +116,7 @@ def test_a_fit_thaws_and_is_resumed_at_each_step_to_the_same_bits(name):
 def test_a_fit_that_goes_on_with_any_optimizer_is_one_of_both_recipes():
     recipe = recipe_of(ANY_OPTIMIZER["muon"])
     whole, half = train(recipe), train(recipe[:1])
-    on = tlx.fit(half, recipe[1:], *noise(), batch_size=4, cache=Cache("off"))
+    on = tlx.fit(half, recipe[1:], noise(), tlx.TrainOptions(batch_size=4, cache=Cache("off")))
     assert_same_bits(on.variables, whole.variables)
     assert_same_memory(on.memory, whole.memory)
 

@@ -36,7 +36,7 @@ def snapshot(**changes):
         sizes={"0:a/b@0": len(head)},
         shapes={path: leaf.shape for path, leaf in head.items()},
     )
-    best = Best(1, 3, 0.5, 0.25, head, variables["batch_stats"], memory)
+    best = Best(1, 3, {"val_loss": 0.5, "val_accuracy": 0.25}, head, variables["batch_stats"], memory)
     whole = {
         "variables": variables,
         "memory": memory,
@@ -44,10 +44,9 @@ def snapshot(**changes):
         "epoch": 2,
         "step": 6,
         "batch": 2,
-        "totals": (0.1 + 0.2, 3, 8, 2**31 - 1),
+        "totals": {"sums": {"loss": [0.1 + 0.2, 8.0], "accuracy": [3, 8]}, "bad_step": 2**31 - 1},
         "key": (0, 2**32 - 1),
-        "val_loss": 0.1 + 0.2,
-        "val_accuracy": None,
+        "scores": {"val_loss": 0.1 + 0.2, "val_accuracy": None},
         "best": best,
         "records": ({"name": "head", "seconds": 0.125},),
         "sha256": "abc",
@@ -60,7 +59,7 @@ def snapshot(**changes):
 def assert_same(one, other):
     assert_same_bits(one.variables, other.variables)
     assert_same_memory(one.memory, other.memory)
-    for name in ("phase", "epoch", "step", "batch", "totals", "key", "val_loss", "val_accuracy", "sha256", "seconds"):
+    for name in ("phase", "epoch", "step", "batch", "totals", "key", "scores", "sha256", "seconds"):
         assert getattr(one, name) == getattr(other, name)
     assert (one.records, one.plan) == (other.records, other.plan)
     assert (one.best is None) == (other.best is None)
@@ -68,7 +67,7 @@ def assert_same(one, other):
         assert_same_bits(one.best.params, other.best.params)
         assert_same_bits(one.best.batch_stats, other.best.batch_stats)
         assert_same_memory(one.best.memory, other.best.memory)
-        for name in ("epoch", "step", "val_loss", "val_accuracy"):
+        for name in ("epoch", "step", "scores"):
             assert getattr(one.best, name) == getattr(other.best, name)
 
 
@@ -110,7 +109,7 @@ def copy(two, tmp_path):
         {},
         {"best": None},
         {"memory": Memory()},
-        {"best": None, "memory": Memory(), "records": (), "sha256": None, "val_loss": None},
+        {"best": None, "memory": Memory(), "records": (), "sha256": None, "scores": {}},
         {"variables": {"params": PLAIN.variables()["params"]}},
     ],
     ids=["everything", "no best", "no memory", "bare", "no statistics"],
@@ -307,8 +306,14 @@ def test_a_newer_format_is_refused_by_its_number(copy):
 
 
 def test_an_older_format_is_read_and_its_epoch_begins_anew(copy):
-    rewritten(copy / "2", "format", "history")
+    plain = json.loads((copy / "2" / "progress.json").read_text())
+    (loss, examples), (correct, _) = (plain["totals"]["sums"][name] for name in ("loss", "accuracy"))
+    totals = [loss, correct, examples, plain["totals"]["bad_step"]]
+    best = {key: value for key, value in (plain["best"] | plain["best"]["scores"]).items() if key != "scores"}
+    rewritten(copy / "2", "format", "history", "scores", totals=totals, best=best, **plain["scores"])
     found = read(copy)
+    assert (found.totals, found.scores) == (snapshot().totals, snapshot().scores)
+    assert found.best.scores == snapshot().best.scores
     assert (found.epoch, found.history) == (2, ())
     assert found.plan != snapshot().plan
 
@@ -472,7 +477,7 @@ def test_what_is_empty_comes_back_empty(tmp_path):
     """A model without batch norms has no statistics to keep with its best epoch."""
     cohort, shapes = {"head/bias": "0:head@0"}, {"head/bias": (3,)}
     memory = Memory({"head/bias": {"mu": jnp.ones(3)}}, {"0:head@0": {}}, cohort, {"0:head@0": 1}, shapes)
-    best = Best(1, 2, 0.1, 0.2, {"head/bias": jnp.ones(3)}, {}, memory)
+    best = Best(1, 2, {"val_loss": 0.1}, {"head/bias": jnp.ones(3)}, {}, memory)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     for snapshot in (Snapshot({"params": {"bias": jnp.ones(3)}}), Snapshot({"params": {}}, memory, best=best)):
         checkpoints.save(snapshot)

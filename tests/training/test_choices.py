@@ -21,7 +21,6 @@ def phase(**options):
 @pytest.mark.parametrize(
     ("build", "fault"),
     [
-        (lambda: phase(monitor="val_acuracy"), "unknown monitor 'val_acuracy', did you mean 'val_accuracy'"),
         (lambda: phase(norms="store"), "unknown norms 'store', did you mean 'stored'"),
         (lambda: Cache("dsk"), "unknown Cache.where 'dsk', did you mean 'disk'"),
         (lambda: Cache(dtype="float46"), "unknown Cache.dtype 'float46', did you mean 'float16'"),

@@ -36,7 +36,7 @@ def steps_of(memory, path):
 
 
 def go_on(done, recipe, **options):
-    return tlx.fit(done, recipe, TRAIN, VALIDATION, batch_size=4, **options)
+    return tlx.fit(done, recipe, (TRAIN, VALIDATION), tlx.TrainOptions(batch_size=4), **options)
 
 
 def test_a_fit_that_goes_on_is_one_of_both_recipes(half):
@@ -61,8 +61,9 @@ def test_more_epochs_at_a_constant_rate_are_one_longer_phase():
 
 
 def test_variables_alone_begin_with_a_new_state(half):
-    anew = tlx.fit(half.model, half.variables, ONE, TRAIN, VALIDATION, SPEC, batch_size=4)
-    on = tlx.fit(half.model, half, TWO[:1], TRAIN, VALIDATION, SPEC, batch_size=4)
+    options = tlx.TrainOptions(batch_size=4, preprocess=SPEC)
+    anew = tlx.fit(half.model, half.variables, ONE, (TRAIN, VALIDATION), options)
+    on = tlx.fit(half.model, half, TWO[:1], (TRAIN, VALIDATION), options)
     assert_same_bits(on.variables, go_on(half, TWO[:1]).variables)
     assert steps_of(anew.memory, "head/logits/bias") == 2 * 3
     assert steps_of(on.memory, "head/logits/bias") == 4 * 3
@@ -89,7 +90,7 @@ def test_it_resumes_from_its_own_checkpoints(tmp_path, half):
 def test_early_stopping_begins_anew(half):
     """What the first fit measured may be of other data."""
     patient = (replace(TWO[0], patience=1),)
-    half = replace(half, phases=tuple(replace(phase, val_loss=-1.0) for phase in half.phases))
+    half = replace(half, phases=tuple(replace(phase, scores={"val_loss": -1.0}) for phase in half.phases))
     assert go_on(half, patient).phases[-1].best_epoch > 0
 
 

@@ -7,7 +7,9 @@ from toys import PLAIN, RANDOM, SPEC, toy_source
 
 from tlx.data import Subset
 from tlx.errors import DataError
-from tlx.training import evaluate, predict
+from tlx.objectives import Classification
+from tlx.predictions import predict
+from tlx.training import evaluate
 from tlx.training.evaluate import Evaluation
 
 SOURCE = toy_source(10)
@@ -32,32 +34,33 @@ def numpy_scores(variables, images):
 def test_scores_are_those_of_the_model_at_rest(case, batch_size):
     """No dropout, stored statistics, every example once and in order, whatever the batches."""
     variables = case.variables()
-    scores = evaluate(case.model, variables, SOURCE, SPEC, batch_size)
+    scores = evaluate(case.model, variables, SOURCE, SPEC, batch_size=batch_size)
     expected = numpy_scores(variables, SPEC(SOURCE.images))
     np.testing.assert_allclose(scores.probabilities, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(scores.labels, SOURCE.labels)
-    np.testing.assert_allclose(scores.losses, -np.log(expected[np.arange(10), SOURCE.labels]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(scores.labels, SOURCE.targets)
+    np.testing.assert_allclose(scores.losses, -np.log(expected[np.arange(10), SOURCE.targets]), rtol=1e-4, atol=1e-6)
     assert scores.probabilities.dtype == scores.losses.dtype == np.float32
     assert scores.loss == pytest.approx(scores.losses.mean(dtype=np.float64))
-    assert scores.accuracy == (expected.argmax(-1) == SOURCE.labels).mean()
+    assert scores.accuracy == (expected.argmax(-1) == SOURCE.targets).mean()
 
 
 def test_the_same_call_gives_the_same_bits():
-    one, other = (evaluate(PLAIN.model, PLAIN.variables(), SOURCE, SPEC, 4) for _ in range(2))
+    one, other = (evaluate(PLAIN.model, PLAIN.variables(), SOURCE, SPEC, batch_size=4) for _ in range(2))
     assert one.probabilities.tobytes() == other.probabilities.tobytes()
     assert one.losses.tobytes() == other.losses.tobytes()
 
 
 def test_predict_gives_the_probabilities_of_evaluate():
     variables = PLAIN.variables()
-    scores = evaluate(PLAIN.model, variables, SOURCE, SPEC, 4)
+    scores = evaluate(PLAIN.model, variables, SOURCE, SPEC, batch_size=4)
     found = predict(PLAIN.model, variables, SPEC(SOURCE.images), 4)
     assert found.tobytes() == scores.probabilities.tobytes()
 
 
 def test_figures_by_hand():
     probabilities = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6], [0.1, 0.9, 0.0]], np.float32)
-    scores = Evaluation(np.array([0, 1, 1], np.int32), probabilities, np.array([1.0, 2.0, 6.0], np.float32))
+    labels, losses = np.array([0, 1, 1], np.int32), np.array([1.0, 2.0, 6.0], np.float32)
+    scores = Evaluation({"loss": 3.0, "accuracy": 2 / 3}, labels, probabilities, {"loss": losses}, Classification())
     assert scores.predicted.tolist() == [0, 2, 1]
     assert scores.confidence.tolist() == pytest.approx([0.5, 0.6, 0.9])
     assert scores.accuracy == pytest.approx(2 / 3)

@@ -213,7 +213,7 @@ def test_without_widgets_a_notebook_has_a_line_an_epoch(monkeypatch, capsys):
     log.close()
     assert capsys.readouterr().err.splitlines() == [
         "fit: head 2/3 loss 0.2500 val_accuracy 0.5000 0.1 s",
-        "fit: head 3/3 loss 0.1250 0.1 s",
+        "fit: head 3/3 loss 0.1250 val_loss 0.2500 0.1 s",
     ]
 
 
@@ -238,7 +238,7 @@ def test_in_a_file_progress_is_a_plain_line_a_phase(monkeypatch, capsys):
         log.close()
         log.close()
     assert capsys.readouterr().err.splitlines() == [
-        "tlx: fit: head, 4 of 6 steps loss 0.1250",
+        "tlx: fit: head, 4 of 6 steps loss 0.1250 val_loss 0.2500",
         "tlx: fit: all, 1 of 6 steps",
     ]
     assert heard == [("training fit: head", 4, 6), ("training fit: all", 1, 6)]

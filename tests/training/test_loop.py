@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cases import assert_same_bits, begin, bits, plain
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
+from toys import fit_sources as fit
 
 import tlx.training.phase
 import tlx.training.resident
@@ -18,10 +19,12 @@ from tlx.data import Feed, Subset, batches
 from tlx.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
 from tlx.images import Augment
 from tlx.models import initialise
+from tlx.objectives import Classification
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.recipes import finetune, full, gradual, probe, scratch
-from tlx.training import Cache, Loss, Mix, fit
+from tlx.training import Cache, Mix
 from tlx.training.checkpoint import Checkpoints
+from tlx.training.method import StepOptions
 from tlx.training.snapshot import Snapshot
 from tlx.tree import fingerprint, flatten, map_with_path, matches, unflatten
 
@@ -69,7 +72,7 @@ def test_an_epoch_s_seconds_are_those_of_the_devices(monkeypatch):
 def test_a_phase_is_the_step_over_shuffled_batches():
     """Take two epochs by hand."""
     group = Group(Constant(0.01), Sgd(0.9))
-    run = begin(RANDOM, HEAD, group, steps=8)
+    run = begin(RANDOM, HEAD, group, steps=8, options=StepOptions(SPEC))
     run.state = run.state.replace(key=jax.random.fold_in(jax.random.key(0), 0))
     sizes = []
     for epoch in (1, 2):
@@ -263,18 +266,16 @@ def test_scratch_forgets_the_start_batch_statistics_included():
 
 
 class Script:
-    """Stand in for `evaluate`: say the scores that are scripted, and keep the variables that were to be scored."""
+    """Stand in for `evaluated`: say the scores that are scripted, and keep the variables that were to be scored."""
 
     def __init__(self, losses, accuracies=None):
         self.scores = list(zip(losses, accuracies or [0.5] * len(losses), strict=True))
         self.seen = []
 
-    def __call__(
-        self, model, variables, source, preprocess, batch_size, *, after=None, workers=None, stop=None, placement=None
-    ):
+    def __call__(self, model, variables, *given, after=None):
         loss, accuracy = self.scores[len(self.seen)]
         self.seen.append(jax.tree.map(np.array, variables))
-        return type("Scores", (), {"loss": loss, "accuracy": accuracy})
+        return type("Scores", (), {"metrics": {"loss": loss, "accuracy": accuracy}})
 
 
 def stopping(patience, epochs=9, monitor="val_loss", rules=ALL):
@@ -296,7 +297,7 @@ def stopping(patience, epochs=9, monitor="val_loss", rules=ALL):
 )
 def test_patience_counts_and_the_best_epoch_comes_back(monkeypatch, losses, patience, epochs, best):
     script = Script(losses)
-    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    monkeypatch.setattr(tlx.training.phase, "evaluated", script)
     done = train((stopping(patience),))
     (phase,) = done.phases
     assert (len(script.seen), phase.epochs, phase.steps) == (epochs, epochs, 3 * epochs)
@@ -310,7 +311,7 @@ def test_patience_counts_and_the_best_epoch_comes_back(monkeypatch, losses, pati
 
 def test_accuracy_can_be_watched_instead(monkeypatch):
     script = Script([0.1, 0.2, 0.3, 0.4], [0.5, 0.7, 0.7, 0.6])
-    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    monkeypatch.setattr(tlx.training.phase, "evaluated", script)
     done = train((stopping(2, monitor="val_accuracy"),))
     assert (done.phases[0].best_epoch, done.phases[0].epochs, done.phases[0].val_accuracy) == (2, 4, 0.7)
     assert_same_bits(done.variables, script.seen[1])
@@ -328,7 +329,7 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
         handed.append((steps_by_path(memory), {path: each.origin for each in cohorts for path in each.paths}))
         return tlx.optim.install(opt_state, params, cohorts, memory, step)
 
-    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    monkeypatch.setattr(tlx.training.phase, "evaluated", script)
     monkeypatch.setattr(tlx.training.phase, "install", install)
     done = train((stopping(2, rules=HEAD), Phase("on", 1, BLOCK, {"base": FAST, "head": FAST})), PLAIN)
     assert done.phases[0].best_epoch == 2
@@ -349,7 +350,7 @@ def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_
         return tlx.optim.install(opt_state, params, cohorts, memory, step)
 
     script = Script(losses)
-    monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+    monkeypatch.setattr(tlx.training.phase, "evaluated", script)
     monkeypatch.setattr(tlx.training.phase, "install", install)
     done = train(recipe, PLAIN)
     assert [phase.best_epoch for phase in done.phases] == [2, 0, None]
@@ -360,11 +361,11 @@ def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_
     assert handed[2][0] == {"head/logits/kernel": 6, "head/logits/bias": 6}
 
     resumed = Script(losses[5:])
-    monkeypatch.setattr(tlx.training.phase, "evaluate", Script(losses[:5]))
+    monkeypatch.setattr(tlx.training.phase, "evaluated", Script(losses[:5]))
     checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
     with pytest.raises(IndexError):  # the script has no more
         train(recipe, PLAIN, checkpoints=checkpoints)
-    monkeypatch.setattr(tlx.training.phase, "evaluate", resumed)
+    monkeypatch.setattr(tlx.training.phase, "evaluated", resumed)
     again = train(recipe, PLAIN, checkpoints=checkpoints)
     checkpoints.close()
     assert_same_bits(again.variables, done.variables)
@@ -536,12 +537,12 @@ def test_a_damaged_checkpoint_costs_a_step_and_no_more(three, tmp_path):
 def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
     losses = [1.0, 0.8, 0.9, 0.95, 1.0, 0.5]  # best of the first phase: 2, stopped after 4
     recipe = (stopping(2, rules=HEAD), Phase("last", 2, ALL, {"all": FAST}))
-    monkeypatch.setattr(tlx.training.phase, "evaluate", Script(losses))
+    monkeypatch.setattr(tlx.training.phase, "evaluated", Script(losses))
     whole = train(recipe)
     assert [(p.epochs, p.best_epoch) for p in whole.phases] == [(4, 2), (2, None)]
     first = Recorder(stop_at=epoch)
     for recorder, script in ((first, Script(losses)), (Recorder(), Script(losses[epoch - 1 :]))):
-        monkeypatch.setattr(tlx.training.phase, "evaluate", script)
+        monkeypatch.setattr(tlx.training.phase, "evaluated", script)
         checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
             done = train(recipe, logs=[recorder], checkpoints=checkpoints)
@@ -593,7 +594,7 @@ def test_a_parameter_that_overflows_is_divergence_though_the_loss_was_finite():
 
 
 def test_a_validation_loss_that_is_not_finite_is_divergence(monkeypatch):
-    monkeypatch.setattr(tlx.training.phase, "evaluate", Script([0.5, math.nan]))
+    monkeypatch.setattr(tlx.training.phase, "evaluated", Script([0.5, math.nan]))
     with pytest.raises(DivergedError, match="phase 'all', step 5: the validation loss is nan"):
         train((Phase("all", 3, ALL, {"all": FAST}),), PLAIN)
 
@@ -607,6 +608,12 @@ def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
 
 
 # What does not fit is refused before the first step
+
+
+def test_without_validation_no_phase_stops_early():
+    for none in (None, Subset(TRAIN, [])):
+        (phase,) = train((stopping(1, epochs=3),), PLAIN, validation=none).phases
+        assert (phase.epochs, phase.stopped_early, phase.best_epoch) == (3, False, None)
 
 
 def test_without_validation_there_are_no_scores():
@@ -623,14 +630,13 @@ GOOD = Phase("good", 1, ALL, {"all": FAST})
 @pytest.mark.parametrize(
     ("phase", "options", "message"),
     [
-        (stopping(1), {"validation": None}, "'stop' stops early on validation, and there is no validation data"),
-        (stopping(1), {"validation": Subset(TRAIN, [])}, "'stop' stops early on validation"),
+        (stopping(1, monitor="val_f1"), {}, "monitor 'val_f1' is no metric of Classification: choose .*val_accuracy"),
         (Phase("bad", 1, (("base", "b"),), {"b": FAST}), {}, "no rule labels 'head/"),
         (Phase("bad", 1, ALL, {"b": FAST}), {}, "without a group 'all', without a leaf 'b'"),
         (Phase("bad", 1, ALL, {"all": FAST}, fresh=("base/x",)), {}, "nothing is selected by 'base/x'"),
         (Phase("bad", 1, ALL, {"all": Group(Cosine(0.1, warmup=3))}), {}, "warm-up of 3 steps does not fit"),
         (GOOD, {"batch_size": 0}, "batch_size: 0"),
-        (GOOD, {"loss": Loss(class_weights=(1.0, 2.0))}, "2 class weights for 3 classes"),
+        (GOOD, {"objective": Classification(class_weights=(1.0, 2.0))}, "2 class weights for 3 classes"),
     ],
     ids=plain,
 )

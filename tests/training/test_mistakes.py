@@ -8,7 +8,7 @@ from tlx.errors import ConfigError, DataError
 BASE, DATA = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
 PROBE = tlx.recipes.probe(BASE.stages, epochs=1)
 START = BASE.with_head(DATA.classes)
-FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preprocess)
+FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preprocess, tlx.Classification())
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,11 @@ FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preproc
         (lambda: tlx.fit(START, PROBE[0], DATA), r"recipe: one Phase, expected a tuple: write \(phase,\)"),
         (lambda: tlx.fit(START, (), DATA), "recipe: expected at least one"),
         (
-            lambda: tlx.fit(START, DATA.train, PROBE, DATA.validation),
+            lambda: tlx.fit(START, DATA.train, PROBE),
             r"recipe: Subset\(.*expected a tuple",
         ),
-        (lambda: tlx.fit(START, PROBE, [1, 2], None), "train: list is no source of examples: it lacks classes"),
-        (lambda: tlx.fit(START, PROBE, DATA.train, 0.2), "validation: float is no source"),
+        (lambda: tlx.fit(START, PROBE, [1, 2, 3]), "train: list is no source of examples: it lacks classes"),
+        (lambda: tlx.fit(START, PROBE, (DATA.train, 0.2)), "validation: float is no source"),
         (lambda: tlx.fit("mlp-mnist", PROBE, DATA), r"give the model, tlx\.load\('mlp-mnist'\)"),
         (lambda: tlx.evaluate(START, DATA), r"source: a Data has three parts: give one"),
         (lambda: tlx.evaluate("mlp-mnist", DATA.test), r"tlx\.load\('mlp-mnist'\)"),
@@ -33,13 +33,13 @@ FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preproc
         (lambda: tlx.finetune(BASE, DATA.train, PROBE, out="nowhere"), r"no tlx\.Data: give what tlx\.load_data"),
         (lambda: tlx.finetune(BASE, DATA, PROBE[0], out="nowhere"), "one Phase, expected a tuple"),
         (
-            lambda: tlx.finetune(BASE, DATA, PROBE, out="nowhere", compare_scratch="never"),
+            lambda: tlx.finetune(BASE, DATA, PROBE, tlx.RunOptions(compare_scratch="never"), out="nowhere"),
             "compare_scratch: 'never' is n",
         ),
         (lambda: tlx.finetune(BASE, DATA, PROBE, out="nowhere", resume="no"), "resume: 'no' is neither True nor False"),
-        (lambda: tlx.fit(START, PROBE, DATA, balanced="natural"), "balanced: 'natural' is neither"),
+        (lambda: tlx.fit(START, PROBE, DATA, tlx.TrainOptions(balanced="natural")), "balanced: 'natural' is neither"),
         (lambda: tlx.fit(START, PROBE, DATA, progress="off"), "progress: 'off' is neither"),
-        (lambda: tlx.runs.estimate(BASE, DATA, PROBE, keep_head="no"), "keep_head: 'no' is neither"),
+        (lambda: tlx.runs.estimate(BASE, DATA, PROBE, tlx.RunOptions(keep_head="no")), "keep_head: 'no' is neither"),
         (lambda: tlx.data.Feed(batch_size=2, pad="no"), "pad: 'no' is neither"),
         (lambda: tlx.optim.Sgd(nesterov="no"), "nesterov: 'no' is neither"),
         (lambda: tlx.load("mlp-mnist", head="no"), "head: 'no' is neither"),

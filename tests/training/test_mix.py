@@ -19,7 +19,7 @@ def shares_of(mix, height=8, width=10):
 
 
 def is_blend(mixed):
-    return np.allclose(mixed.images, mixed.share * IMAGES + (1 - mixed.share) * IMAGES[::-1], atol=1e-5)
+    return np.allclose(mixed.inputs, mixed.share * IMAGES + (1 - mixed.share) * IMAGES[::-1], atol=1e-5)
 
 
 def test_off_unless_told():
@@ -37,7 +37,7 @@ def test_shapes_and_types(mix):
     assert (images.shape, images.dtype) == (IMAGES.shape, jnp.float32)
     assert (partner.shape, partner.dtype) == ((6,), jnp.int32)
     assert (share.shape, share.dtype) == ((), jnp.float32)
-    assert mix(jnp.asarray(IMAGES, jnp.bfloat16), KEYS[0]).images.dtype == jnp.bfloat16
+    assert mix(jnp.asarray(IMAGES, jnp.bfloat16), KEYS[0]).inputs.dtype == jnp.bfloat16
 
 
 @many
@@ -56,7 +56,7 @@ def test_partners_are_mutual_and_padding_stays(mix):
 def test_equal_pictures_stay_as_they_are(mix):
     equal = np.broadcast_to(IMAGES[:1], IMAGES.shape)
     for key in KEYS[:20]:
-        assert (mix(equal, key).images == equal).all()
+        assert (mix(equal, key).inputs == equal).all()
 
 
 def test_mixup_blends_a_picture_with_its_partner():
@@ -64,7 +64,7 @@ def test_mixup_blends_a_picture_with_its_partner():
     for key in KEYS[:20]:
         mixed = mixup(IMAGES, key)
         assert is_blend(mixed)
-        np.testing.assert_allclose(mixed.images.mean(axis=0), IMAGES.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(mixed.inputs.mean(axis=0), IMAGES.mean(axis=0), atol=1e-5)
         assert 0 <= mixed.share <= 1
 
 
@@ -121,13 +121,13 @@ def test_with_both_on_each_has_an_equal_chance():
 @pytest.mark.parametrize("mix", MIXES, ids=["mixup", "cutmix", "both"])
 def test_a_key_decides_and_jit_changes_nothing(mix):
     first, again, other = mix(IMAGES, KEYS[0]), mix(IMAGES, KEYS[0]), mix(IMAGES, KEYS[2])
-    assert (first.images == again.images).all()
+    assert (first.inputs == again.inputs).all()
     assert first.share == again.share
     assert first.share != other.share
     compiled = jax.jit(mix)
     for count in (6, 3):
         eager, jitted = mix(IMAGES, KEYS[3], count), compiled(IMAGES, KEYS[3], count)
-        np.testing.assert_allclose(jitted.images, eager.images, atol=1e-6)
+        np.testing.assert_allclose(jitted.inputs, eager.inputs, atol=1e-6)
         np.testing.assert_allclose(jitted.share, eager.share, rtol=1e-6)
         assert (jitted.partner == eager.partner).all()
 

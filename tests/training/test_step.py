@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits, begin, bits, plant
+from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits, begin, bits, loss_of, plant, step_of
 
 from tlx.models import run_frozen
+from tlx.objectives import Classification
 from tlx.optim import Constant, Group, Sgd
-from tlx.training.loss import Loss
 from tlx.training.mix import Mix
 from tlx.training.state import NEVER, all_finite
-from tlx.training.step import make_train_step
 from tlx.tree import FROZEN, combine, fingerprint, flatten, map_with_path, unflatten
 
 PLAIN = Group(Constant(0.1), Sgd(0.0))
@@ -32,6 +31,10 @@ TRAINED = [
     ("dropouts", "second"),
     ("bare", "lowest"),
     ("bare", "second"),
+    ("tokens", "head"),
+    ("tokens", "second"),
+    ("numbers", "head"),
+    ("numbers", "all but one leaf"),
     ("bare", "norms"),
     ("nested", "head"),
     ("nested", "second"),
@@ -153,7 +156,7 @@ def test_a_step_of_the_head_runs_the_base_forward_only(case):
             rngs = {"dropout": jax.random.key(0)}
             return case.model.apply(whole, features, True, method="logits", rngs=rngs).sum()
 
-    images = case.batch()["image"]
+    images = case.batch()["input"]
     forward = jax.make_jaxpr(lambda x: case.model.apply(variables, x, method="features"))
     features = case.model.apply(variables, images, method="features")
     backward = jax.make_jaxpr(jax.value_and_grad(head))(variables["params"]["head"], features)
@@ -178,12 +181,12 @@ def test_a_step_returns_trainable_leaves_only(case, way):
 ALL = (("**", "all"),)
 
 
-class Counting(Loss):
-    """A loss that counts how often it is traced."""
+class Counting(Classification):
+    """An objective that counts how often it is traced."""
 
-    def __call__(self, logits, labels, mask=None):
-        TRACED.append(logits.shape)
-        return super().__call__(logits, labels, mask)
+    def __call__(self, outputs, batch, key=None):
+        TRACED.append(outputs.shape)
+        return super().__call__(outputs, batch, key)
 
 
 TRACED = []
@@ -193,17 +196,17 @@ def test_a_step_by_hand():
     """Compare updates, totals, compilation and donation with a gradient taken apart from the step."""
     case = CASE["mlp"]
     TRACED.clear()
-    run = begin(case, [("base/dense1", FROZEN), ("**", "all")], PLAIN, loss=Counting(0.1))
+    run = begin(case, [("base/dense1", FROZEN), ("**", "all")], PLAIN, objective=Counting(0.1))
     labels, batches = flatten(run.labels), [case.batch(seed) for seed in range(3)]
 
     @jax.jit
     def reference(params, batch):
         def objective(params):
-            logits = case.model.apply({"params": params}, batch["image"])
-            return Loss(0.1)(logits, batch["label"]), logits
+            logits = case.model.apply({"params": params}, batch["input"])
+            return loss_of(logits, batch["target"], objective=Classification(0.1)), logits
 
         (loss, logits), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        return loss, (logits.argmax(-1) == batch["label"]).sum(), gradient
+        return loss, (logits.argmax(-1) == batch["target"]).sum(), gradient
 
     params = run.start["params"]
     losses, correct = [], 0
@@ -219,9 +222,8 @@ def test_a_step_by_hand():
     for path, leaf in run.params().items():
         np.testing.assert_allclose(leaf, flatten(params)[path], rtol=1e-5, atol=1e-6)
     totals = run.state.totals
-    assert int(totals.examples) == 12
-    assert int(totals.correct) == correct
-    np.testing.assert_allclose(float(totals.loss), 4 * sum(losses), rtol=1e-5)
+    assert [int(each) for each in totals.sums["accuracy"]] == [correct, 12]
+    np.testing.assert_allclose(totals.sums["loss"], [4 * sum(losses), 12], rtol=1e-5)
     assert int(totals.bad_step) == NEVER
     assert int(run.state.step) == 3
     assert bits(jax.random.key_data(run.state.key)) == bits(jax.random.key_data(begin(case, ALL, PLAIN).state.key))
@@ -231,7 +233,7 @@ def test_a_step_by_hand():
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(run.frozen))
     run.train(case.batch(size=2))  # the last batch of an epoch
     assert TRACED == [(4, 10), (2, 10)]
-    assert int(run.state.totals.examples) == 14
+    assert int(run.state.totals.sums["loss"][1]) == 14
 
 
 def test_training_reduces_the_loss():
@@ -241,7 +243,7 @@ def test_training_reduces_the_loss():
 
     def loss():
         variables = {"params": combine(run.state.params, run.frozen)}
-        return float(Loss()(case.model.apply(variables, batch["image"]), batch["label"]))
+        return float(loss_of(case.model.apply(variables, batch["input"]), batch["target"]))
 
     before = loss()
     run.train(*[batch] * 40)
@@ -254,13 +256,13 @@ def test_the_first_bad_step_is_kept_and_dropout_differs_from_step_to_step():
     run, other, again = (begin(case, ALL, still, seed=seed) for seed in (0, 1, 0))
     other.step = again.step = run.step
     good = case.batch()
-    bad = {**good, "image": good["image"].at[0].set(jnp.nan)}
+    bad = {**good, "input": good["input"].at[0].set(jnp.nan)}
 
     def losses(run, *batches):
         sums = [0.0]
         for batch in batches:
             run.train(batch)
-            sums.append(float(run.state.totals.loss))
+            sums.append(float(run.state.totals.sums["loss"][0]))
         return np.diff(sums)
 
     one = losses(run, good, good, good)
@@ -277,7 +279,7 @@ def test_the_first_bad_step_is_kept_and_dropout_differs_from_step_to_step():
 def test_batch_statistics_move_by_their_momentum():
     case = CASE["bare"]
     run = begin(case, ALL, PLAIN)
-    images = np.asarray(case.batch()["image"])
+    images = np.asarray(case.batch()["input"])
     run.train(case.batch())
     after = run.stats()
     np.testing.assert_allclose(after["base/standardise/norm/mean"], [0.5 * images.mean()], rtol=1e-4, atol=1e-6)
@@ -302,11 +304,11 @@ def test_all_finite(leaves, finite):
 def test_with_stored_norms_they_train_and_their_statistics_stay():
     case = CASE["bare"]
     run = begin(case, (("**", "all"),), PLAIN)
-    step = make_train_step(case.model, run.labels, run.tx, Loss(), stored_norms=True)
+    step = step_of(run, case.model, stored_norms=True)
     variables, batch = run.start, case.batch()
 
     def objective(params):
-        return Loss()(case.model.apply({**variables, "params": params}, batch["image"]), batch["label"])
+        return loss_of(case.model.apply({**variables, "params": params}, batch["input"]), batch["target"])
 
     wanted = jax.tree.map(
         lambda leaf, slope: leaf - 0.1 * slope, variables["params"], jax.jit(jax.grad(objective))(variables["params"])
@@ -328,21 +330,21 @@ ALL = (("**", "all"),)
 
 def padded(batch, size):
     """Fill a batch up with rows that would show wherever they counted."""
-    real = len(batch["label"])
-    image = np.concatenate([batch["image"], np.full((size - real, *batch["image"].shape[1:]), 50, np.float32)])
-    label = np.concatenate([batch["label"], np.ones(size - real, np.int32)])
-    return {"image": image, "label": label, "mask": np.arange(size) < real}
+    real = len(batch["target"])
+    image = np.concatenate([batch["input"], np.full((size - real, *batch["input"].shape[1:]), 50, np.float32)])
+    label = np.concatenate([batch["target"], np.ones(size - real, np.int32)])
+    return {"input": image, "target": label, "mask": np.arange(size) < real}
 
 
 @pytest.mark.parametrize("name", ["cnn", "norm", "bare", "nested"])
-@pytest.mark.parametrize("loss", [Loss(), Loss(0.1, (1.0, 2.0, 0.5))], ids=["plain", "weighted"])
+@pytest.mark.parametrize("loss", [Classification(), Classification(0.1, (1.0, 2.0, 0.5))], ids=["plain", "weighted"])
 def test_padding_counts_nowhere(name, loss):
     case = CASE[name]
     classes = case.variables()["params"]["head"]["logits"]["bias"].size
-    loss = Loss(loss.label_smoothing, (loss.class_weights * classes)[:classes] if loss.class_weights else ())
+    loss = Classification(loss.label_smoothing, (loss.class_weights * classes)[:classes] if loss.class_weights else ())
     batch = {key: np.asarray(value) for key, value in case.batch().items()}
-    size = len(batch["label"])
-    one, other = (begin(case, ALL, PLAIN, loss=loss) for _ in range(2))
+    size = len(batch["target"])
+    one, other = (begin(case, ALL, PLAIN, objective=loss) for _ in range(2))
     one.train(batch)
     other.train(padded(batch, size + 3))
     for part in ("params", "stats"):
@@ -351,27 +353,28 @@ def test_padding_counts_nowhere(name, loss):
             np.testing.assert_allclose(theirs[path], mine[path], rtol=2e-5, atol=1e-6, err_msg=path)
     one.train(batch)  # after a second step, what is about 0 may have taken another way through a relu
     other.train(padded(batch, size + 3))
-    assert int(other.state.totals.examples) == 2 * size
-    assert int(other.state.totals.correct) == int(one.state.totals.correct)
-    np.testing.assert_allclose(other.state.totals.loss, one.state.totals.loss, rtol=1e-5)
+    mine, theirs = one.state.totals.sums, other.state.totals.sums
+    assert int(theirs["accuracy"][1]) == 2 * size
+    assert int(theirs["accuracy"][0]) == int(mine["accuracy"][0])
+    np.testing.assert_allclose(theirs["loss"], mine["loss"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("mix", [Mix(mixup=1.0), Mix(cutmix=1.0)], ids=["mixup", "cutmix"])
 def test_a_mixed_batch_is_a_step_on_both_labels_by_their_shares(mix):
     case = CASE["mlp"]
-    batch = padded({key: np.asarray(value) for key, value in case.batch().items()}, len(case.batch()["label"]) + 1)
+    batch = padded({key: np.asarray(value) for key, value in case.batch().items()}, len(case.batch()["target"]) + 1)
     run = begin(case, ALL, PLAIN)
-    step = make_train_step(case.model, run.labels, run.tx, Loss(), mix)
+    step = step_of(run, case.model, mix=mix)
     mixed = mix(
-        batch["image"],
+        batch["input"],
         jax.random.split(jax.random.fold_in(run.state.key, 0))[1],
-        len(batch["label"]) - 1,
+        len(batch["target"]) - 1,
     )
 
     def objective(params):
-        logits = case.model.apply({"params": params}, mixed.images)
+        logits = case.model.apply({"params": params}, mixed.inputs)
         own, other = (
-            Loss()(logits, labels, batch["mask"]) for labels in (batch["label"], batch["label"][mixed.partner])
+            loss_of(logits, labels, batch["mask"]) for labels in (batch["target"], batch["target"][mixed.partner])
         )
         return mixed.share * own + (1 - mixed.share) * other
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.analysis.evaluation import Evaluation, read_evaluation
-from tlx.errors import CheckpointError
+from tlx.errors import CheckpointError, ConfigError
 from tlx.files import home
 
 _CURES = {
@@ -126,6 +126,12 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
     measured = _take(of, result, "data", "table", {})
     sizes = _take(at, run, "sizes", "table", {})
     baseline = _take(of, result, "scratch", "table", {})
+    metrics = _take(of, result, "test", "table", {})
+    if metrics and "accuracy" not in metrics:
+        raise ConfigError(
+            f"{path}: the report is of classifications, and this run measured {', '.join(map(str, metrics))}: they are "
+            "in its result.json"
+        )
     evaluation = read_evaluation(path / "evaluation.npz", len(classes))
     examples = _take(of, result, "test_examples", "count", len(evaluation.labels))
     if examples != len(evaluation.labels):

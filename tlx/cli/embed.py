@@ -97,10 +97,11 @@ class Embed(DataOptions):
         import numpy as np
 
         from tlx.data import labels_of, names_of
+        from tlx.images.preprocess import of_images
         from tlx.progress import counted
         from tlx.runs import FeatureLabels, write_features
 
-        data = self.load(source, trained.preprocess)
+        data = self.load(source, of_images(trained.preprocess))
         chosen = _PARTS if self.part == "all" else (self.part,)
         parts = {part: getattr(data, part) for part in chosen if len(getattr(data, part))}
         if not parts:

@@ -40,7 +40,7 @@ class Evaluate(PictureOptions):
 
     def run(self) -> None:
         import tlx
-        from tlx.data import Relabelled
+        from tlx.training.accepts_pretrained import matched
 
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
@@ -66,17 +66,10 @@ class Evaluate(PictureOptions):
                 preprocess=trained.preprocess,
                 progress=True,
             )
-            source = Relabelled(getattr(data, self.part), trained.classes)
+            source = matched(getattr(data, self.part), trained.classes)  # before the notes: it may be refused
             for note in data.notes:
                 print(f"tlx: {note}", file=sys.stderr)
-            scores = tlx.evaluate(
-                trained.model,
-                trained.variables,
-                source,
-                trained.preprocess,
-                self.batch_size,
-                workers=self.workers,
-            )
+            scores = tlx.evaluate(trained, source, batch_size=self.batch_size, workers=self.workers)
         result = self._measure(scores, trained.classes)
         if self.json:
             print_json(result)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
 HOSTS = ("coordinator", "processes", "process")
 NOT_SAVED = ("json", "debug", "import_", "resume", "allow", "dry_run", "config", "out", *OF_THE_MACHINE, *HOSTS)
-SMALL = 1_000_000  # parameters: up to here a run from scratch beside costs little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class Finetune(RecipeOptions):
             *("optimizer", "momentum", "weight_decay", "clip_norm"),
             *("schedule", "warmup", "end", "every", "factor", "decay"),
         ),
-        "loss and sampling": ("label_smoothing", "class_weights", "sampling"),
+        "loss and sampling": ("label_smoothing", "focal", "class_weights", "sampling"),
         "augmentation": (
             *("flip", "flip_vertical", "crop", "rotate", "brightness", "contrast", "saturation", "hue"),
             *("randaugment", "erase", "mixup", "cutmix", "cache_views"),
@@ -76,6 +75,8 @@ class Finetune(RecipeOptions):
     """By default a twentieth of the training examples, but at least 20 (all, where they are fewer) and at most 128."""
     label_smoothing: float = 0.0
     """The share of each label that is spread over all classes: 0.1, say."""
+    focal: float = 0.0
+    """The exponent of the focal loss, which lets examples that are told well count less: 2, say."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weight each class by the inverse of its frequency."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -183,7 +184,6 @@ class Finetune(RecipeOptions):
         import tlx
         from tlx.devices.hosts import is_first, of_first
         from tlx.files.lock import check_unlocked
-        from tlx.training.loss import Loss
 
         self.check_options(self.out)
         if self.out is not None:
@@ -193,55 +193,45 @@ class Finetune(RecipeOptions):
                 f"--checkpoint-every: {self.checkpoint_every} is no number of seconds; say 10, for example"
             )
         base = self.load_base()
-        recipe = self.build_recipe(base.stages, 1e-4 if _is_small(base) else 1e-5)
+        recipe = self.build_recipe(base)
         preprocess = self.preprocess(base.preprocess)
-        augment, mix = tlx.Augment(**self.given(tlx.Augment)), tlx.Mix(self.mixup, self.cutmix)
+        augment = tlx.Augment(**self.given(tlx.Augment))
         augment.check(preprocess)
         data = self.load_data(preprocess)
         if self.patience is not None and not len(data.validation) and data.spec and data.spec.validation:
             unstopped = "no class has three images, so none is kept for validation, and no phase stops early"
             data = replace(data, notes=(*data.notes, unstopped))
-            recipe = tuple(replace(phase, patience=None) for phase in recipe)
         for note in self.check_suits(data, preprocess) if is_first() else ():
             print(f"tlx: {note}", file=sys.stderr)
-        weighted = self.class_weights == "balanced"
-        how: dict[str, Any] = {
-            "hidden": self.hidden,
-            "pool": self.pool,
-            "dropout": self.dropout,
-            "keep_head": self.keep_head,
-            "preprocess": preprocess,
-            "batch_size": self._batch_of(len(data.train)) if self.batch_size is None else self.batch_size,
-            "seed": self.seed,
-            "loss": Loss(self.label_smoothing, tlx.training.balanced_weights(data.train) if weighted else ()),
-            "augment": augment,
-            "mix": mix,
-            "balanced": self.sampling == "balanced",
-            "workers": self.workers,
-            "cache": self.kept(self.cache_views),
-            "accumulate": self.accumulate,
-            "remat": self.remat,
-            "ema": self.ema,
-            "parallel": tlx.Parallel(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
-        }
+        options = tlx.RunOptions(
+            batch_size=self.batch_size,
+            seed=self.seed,
+            objective=self._objective(),
+            preprocess=preprocess,
+            augment=augment,
+            mix=tlx.Mix(self.mixup, self.cutmix),
+            balanced=self.sampling == "balanced",
+            workers=self.workers,
+            cache=self.kept(self.cache_views),
+            accumulate=self.accumulate,
+            remat=self.remat,
+            ema=self.ema,
+            parallel=tlx.Parallel(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
+            hidden=self.hidden,
+            pool=self.pool,
+            dropout=self.dropout,
+            keep_head=self.keep_head,
+            compare_scratch={"auto": None, "always": True, "never": False}[self.compare_scratch],
+            checkpoint_every=self.checkpoint_every,
+            allow=self.allow,
+            config=self.resolved(data.spec.source if data.spec else self.data),
+        )
         if self.dry_run:
-            return self._estimate(tlx.estimate(base, data, recipe, **how))
+            return self._estimate(tlx.estimate(base, data, recipe, options))
         with tlx.StopOnSignals() as stop:
-            run = tlx.finetune(
-                base,
-                data,
-                recipe,
-                out=self.out
-                or of_first(lambda: _free_directory(f"{Path(self.base_name).name}-{_data_name(self.data)}")),
-                **how,
-                compare_scratch=self._compares(base),
-                resume=self.resume,
-                allow=self.allow,
-                checkpoint_every=self.checkpoint_every,
-                progress=True,
-                config=self.resolved(data.spec.source if data.spec else self.data),
-                stop=stop,
-            )
+            name = f"{Path(self.base_name).name}-{_data_name(self.data)}"
+            out = self.out or of_first(lambda: _free_directory(name))
+            run = tlx.finetune(base, data, recipe, options, out=out, resume=self.resume, progress=True, stop=stop)
         if not is_first():
             return
         report = run.path / "report.html"
@@ -252,6 +242,16 @@ class Finetune(RecipeOptions):
             print_json(run.result)
         else:
             _show(run.result, report)
+
+    def _objective(self) -> Any:
+        """Return what the options say to train for, or None where they leave it to the data."""
+        import tlx
+
+        if not self.label_smoothing and not self.focal and self.class_weights == "none":
+            return None
+        return tlx.Classification(
+            self.label_smoothing, "balanced" if self.class_weights == "balanced" else (), self.focal
+        )
 
     def _estimate(self, found: Any) -> None:
         """Print what a run would take; raise `StorageError` where it does not fit."""
@@ -286,18 +286,6 @@ class Finetune(RecipeOptions):
         if not self.json:
             print("It fits.")
 
-    def _batch_of(self, count: int) -> int:
-        """Choose how many of so many examples make a batch: a number that --accumulate divides."""
-        from tlx.runs.run import default_batch_size
-
-        return default_batch_size(count, self.accumulate, min(max(count // 20, 20), 128))
-
-    def _compares(self, base: Any) -> bool:
-        """Tell whether a model from scratch is trained beside."""
-        if self.recipe == "scratch" or self.compare_scratch != "auto":
-            return self.compare_scratch == "always" and self.recipe != "scratch"
-        return _is_small(base)
-
     def resolved(self, source: str) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory."""
         from tlx.presets.load import is_published, preset_names
@@ -310,12 +298,6 @@ class Finetune(RecipeOptions):
         options = {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
         imports = named_imports(self.import_)
         return options | ({"import": os.pathsep.join(imports)} if imports else {})
-
-
-def _is_small(model: Any) -> bool:
-    from tlx.tree import flatten
-
-    return sum(leaf.size for leaf in flatten(model.variables).values()) < SMALL
 
 
 def _plain(value: Any) -> Any:

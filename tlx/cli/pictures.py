@@ -28,10 +28,11 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
 def find_images(inputs: Sequence[str], trained: "Pretrained") -> "Pictures":
     """Find the images that a command's arguments stand for."""
     from tlx.data import Pictures
+    from tlx.images.preprocess import of_images
 
     if not inputs:
         raise ConfigError("no images: name files or folders after the model")
-    images = Pictures(_expanded(inputs), trained.preprocess)
+    images = Pictures(_expanded(inputs), of_images(trained.preprocess))
     for note in images.notes:
         print(f"tlx: {note}", file=sys.stderr)
     return images

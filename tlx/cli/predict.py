@@ -42,9 +42,10 @@ class Predict(PictureOptions):
     """How many images are computed at once."""
 
     def run(self) -> None:
+        from tlx.images.preprocess import of_images
+        from tlx.predictions import most_probable
         from tlx.progress import counted
         from tlx.training import probabilities
-        from tlx.training.predictions import most_probable
 
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
@@ -55,7 +56,8 @@ class Predict(PictureOptions):
         pictures = find_images(inputs, trained)
         if not trained.classes:
             raise ConfigError(f"{name}: has no head, so it names no classes: name a model with one")
-        preprocess = replace(trained.preprocess, invert=trained.preprocess.invert != self.invert)
+        own = of_images(trained.preprocess)
+        preprocess = replace(own, invert=own.invert != self.invert)
         parts = probabilities(
             trained.model, trained.variables, pictures, preprocess, batch_size=self.batch_size, workers=self.workers
         )

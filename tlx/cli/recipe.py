@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tlx.cli.transfer import TransferOptions
 from tlx.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tlx.presets import Pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +53,11 @@ class RecipeOptions(TransferOptions):
     """With inverse-time: the rate is divided by 1 + decay * step; a second one is for the phases with the base."""
     patience: int | None = 5
     """Stop a phase after so many epochs without a better --monitor, and take its best weights; None: never."""
-    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
-    """What makes one epoch better than another."""
+    monitor: str = "val_loss"
+    """What makes one epoch better than another: val_loss, val_accuracy, or val_ and another metric of the objective."""
 
-    def build_recipe(self, stages: tuple[str, ...], base_rate: float) -> Any:
-        """Build the recipe that the options describe, for a base with these stages and that rate by default."""
+    def build_recipe(self, model: "Pretrained") -> Any:
+        """Build the recipe that the options describe, for a base."""
         from tlx import recipes
 
         staged = self.recipe in ("finetune", "gradual")  # the head alone, then the base with it
@@ -63,7 +66,9 @@ class RecipeOptions(TransferOptions):
                 allowed = "one or two" if staged else f"one with --recipe {self.recipe}, which has a single phase"
                 raise ConfigError(f"--{option}: {len(values)} values: give {allowed}")
         head, later = (self._group("head-rate", self.head_rate[phase], phase) for phase in (0, -1))
-        base = self._group("base-rate", base_rate if self.base_rate is None else self.base_rate, -1)
+        rate: Any = recipes.base_group(model).schedule
+        base = self._group("base-rate", rate.rate if self.base_rate is None else self.base_rate, -1)
+        stages = model.stages
         phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
         both = self.head_epochs + self.base_epochs
         if self.thaw_from is not None and self.recipe != "finetune":

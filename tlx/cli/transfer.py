@@ -10,7 +10,7 @@ from tlx.errors import ConfigError
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import Data
+    from tlx.data import Data, InputSpec
     from tlx.images import Preprocess
     from tlx.presets import Pretrained
     from tlx.training import Cache
@@ -114,8 +114,11 @@ class TransferOptions(DataOptions):
             notes.append(f"{misfit}: {losses} will be lost; try {others}")
         return notes
 
-    def preprocess(self, own: "Preprocess") -> "Preprocess":
+    def preprocess(self, spec: "InputSpec") -> "Preprocess":
         """Return the base's preprocessing with what the options change of it."""
+        from tlx.images.preprocess import of_images
+
+        own = of_images(spec)
         names = ("margin", "interpolation", "grey_to_rgb")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return replace(own, invert=own.invert != self.invert, **changed)

@@ -1,27 +1,34 @@
 """Examples by number, their splits, and batches."""
 
+from tlx.data.arrays import ArraySource, ColumnSource
 from tlx.data.encoded import EncodedSource, picture_files
+from tlx.data.inputs import InputSpec, Vectors
 from tlx.data.load import check_data, check_shapes, data_from_arrays, data_from_sources, fingerprint, load_data
 from tlx.data.pictures import Pictures
 from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
 from tlx.data.readers.idx import read_idx
 from tlx.data.readers.npz import read_npz
-from tlx.data.source import ArraySource, Data, DataSpec, Example, Relabelled, Source, Subset, labels_of, names_of
+from tlx.data.source import Example, Source, labels_of, names_of, targets_of
+from tlx.data.spec import Data, DataSpec
 from tlx.data.splits import Split, split_rows
+from tlx.data.views import Relabelled, Subset
 
 __all__ = [
     "ArraySource",
     "Batch",
+    "ColumnSource",
     "Data",
     "DataSpec",
     "EncodedSource",
     "Example",
     "Feed",
+    "InputSpec",
     "Pictures",
     "Relabelled",
     "Source",
     "Split",
     "Subset",
+    "Vectors",
     "batches",
     "check_data",
     "check_shapes",
@@ -37,4 +44,5 @@ __all__ = [
     "read_npz",
     "split_rows",
     "steps_per_epoch",
+    "targets_of",
 ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlx.data.source import Example, describe
-from tlx.data.validate import check_labels
+from tlx.data.source import Columns, Example, TargetKind, check_targets, describe
 from tlx.images.decode import open_picture, read_content
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ class EncodedSource:
     """Decode pictures by number.
 
     `read(i)` returns the bytes of picture i (`tlx.images.decode.read_content` reads a file's), `names` are what errors
-    and predictions call them (paths, mostly), `labels` is (N,) of integers below `len(classes)`. What cannot be read or
+    and predictions call them (paths, mostly), `labels` is (N,) of integers below `len(classes)`, or
+    other targets (`target_kind`: `tlx.data.Source`). What cannot be read or
     decoded is a `DataError` that names the picture, when it is asked for. Digests are of the bytes, so equal ones mean
     equal files.
 
@@ -33,23 +33,31 @@ class EncodedSource:
     tlx.errors.DataError: a.gif: not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but ...
     """
 
-    def __init__(self, read: Callable[[int], bytes], names: Sequence[str], labels: Any, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        names: Sequence[str],
+        labels: Any,
+        classes: Sequence[str],
+        target_kind: TargetKind = "class",
+    ) -> None:
         self.read, self.names, self.classes = read, tuple(names), tuple(classes)
-        self.labels = check_labels(labels, classes=len(self.classes)).astype(np.int32)
-        self.labels.setflags(write=False)
+        self.target_kind: TargetKind = target_kind
+        self.targets = check_targets(labels, self, "labels")
+        self.targets.setflags(write=False)
         self.shapes: np.ndarray | None = None  # (N, 3) of height, width and channels, once somebody has looked
 
     __repr__ = describe
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> Example:
-        return {"image": np.asarray(self._open(index)), "label": int(self.labels[index])}
+        return {"input": np.asarray(self._open(index)), "target": self.targets[index]}
 
-    def take(self, indices: np.ndarray) -> tuple[Iterator[Image], np.ndarray]:
-        """Return pictures as Pillow holds them, each decoded when its turn comes, and the labels (B,) int32."""
-        return map(self._open, indices.tolist()), self.labels[indices]
+    def take(self, indices: np.ndarray) -> Columns:
+        """Return images as Pillow holds them, each decoded when its turn comes, and the targets."""
+        return {"input": map(self._open, indices.tolist()), "target": self.targets[indices]}
 
     def _open(self, index: int) -> Image:
         return open_picture(self.read(index), self.names[index]).image

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlx.data.arrays import ArraySource
 from tlx.data.readers.huggingface import read_hub
 from tlx.data.readers.idx_folder import read_idx_folder
 from tlx.data.readers.image_folder import read_image_folder
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.readers.npz import read_npz_examples
 from tlx.data.readers.tfds import read_tfds
-from tlx.data.source import TEST, VALIDATION, ArraySource, Parts, Request
+from tlx.data.spec import TEST, VALIDATION, Parts, Request
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
 from tlx.files.regular import shown

@@ -10,24 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tlx.data.arrays import ArraySource
+from tlx.data.inputs import InputSpec
 from tlx.data.kinds import KINDS, check_place, kind_of
-from tlx.data.source import (
-    TEST,
-    VALIDATION,
-    ArraySource,
-    Data,
-    DataSpec,
-    Parts,
-    Request,
-    Scanned,
-    Source,
-    digests_of,
-    labels_of,
-    names_of,
-    shapes_of,
-)
+from tlx.data.source import Source, digests_of, labels_of, names_of, shapes_of, target_kind, targets_of
+from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts, Request
 from tlx.data.splits import split_parts
 from tlx.data.validate import check_classes, check_labels, numbered_classes
+from tlx.data.views import Scanned
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
 from tlx.files.regular import shown
@@ -46,7 +36,7 @@ def load_data(
     test_split: str | None = None,
     skip_bad: float = 0.0,
     empty_classes: Literal["refuse", "skip"] = "refuse",
-    preprocess: Preprocess | None = None,
+    preprocess: InputSpec | None = None,
     progress: bool = False,
 ) -> Data:
     """Load and split examples by the name of their source.
@@ -91,8 +81,9 @@ def load_data(
     )
     if empty_classes != "refuse" and name != "folder":
         raise ConfigError(f"empty_classes: {empty_classes!r} is for folders, and not for {name}; leave it out")
+    images = preprocess if isinstance(preprocess, Preprocess) else None
     try:
-        parts = kind.read(Request(where, *splits, skip_bad, empty_classes, preprocess, progress))
+        parts = kind.read(Request(where, *splits, skip_bad, empty_classes, images, progress))
     except DataError:
         check_place(name, where)  # says it better where nothing is there
         raise
@@ -130,7 +121,7 @@ def data_from_sources(
     ...     def __len__(self):
     ...         return 20
     ...     def __getitem__(self, index):
-    ...         return {"image": np.full((8, 8), 12 * index, np.uint8), "label": index // 10}
+    ...         return {"input": np.full((8, 8), 12 * index, np.uint8), "target": index // 10}
     >>> data = data_from_sources(Squares())
     >>> len(data.train), len(data.validation), len(data.test)
     (12, 4, 4)
@@ -143,12 +134,16 @@ def data_from_sources(
             continue
         if tuple(part.classes) != tuple(train.classes):
             raise DataError(f"{name}: its classes are not those of train; give all the same, in the same order")
-        check_classes(train.classes, labels_of(part, name), name)
+        if target_kind(part) != target_kind(train):
+            raise DataError(f"{name}: its targets are {target_kind(part)!r}, and those of train {target_kind(train)!r}")
+        if target_kind(part) == "class":
+            check_classes(train.classes, labels_of(part, name), name)
     return replace(split_parts(Parts(train, test, (), validation), spec), spec=None)
 
 
 def _scanned(source: Source) -> Source:
-    known = all(getattr(source, name, None) is not None for name in ("labels", "digests"))
+    wanted = ("digests",) if target_kind(source) == "none" else ("targets", "digests")
+    known = all(getattr(source, name, None) is not None for name in wanted)
     return source if known else Scanned(source)
 
 
@@ -209,6 +204,16 @@ def check_data(data: Data, batch_size: int) -> None:
                 "gives one to testing where it has two or more and the share (--test, --validation) is above 0: add "
                 "images, change the shares, or name a set (--train-split, --test-split)"
             )
+    if data.target_kind == "class":
+        _check_classes(data)
+    if len(data.train) < batch_size:
+        raise DataError(
+            f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size "
+            "(--batch-size)"
+        )
+
+
+def _check_classes(data: Data) -> None:
     counts = np.bincount(labels_of(data.train), minlength=len(data.classes))
     absent = [data.classes[i] for i in np.flatnonzero(counts == 0)]
     if len(absent) == len(data.classes) - 1:
@@ -218,18 +223,15 @@ def check_data(data: Data, batch_size: int) -> None:
     if absent:
         listed = ", ".join(map(repr, absent[:10])) + (", ..." if len(absent) > 10 else "")
         raise DataError(f"data: {len(absent)} classes have no training image: {listed}; add some or leave them out")
-    if len(data.train) < batch_size:
-        raise DataError(
-            f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size "
-            "(--batch-size)"
-        )
 
 
-def check_shapes(data: Data, preprocess: Preprocess) -> None:
-    """Raise `DataError` that names the images whose shape `preprocess` does not take, where the sources know it.
+def check_shapes(data: Data, preprocess: InputSpec) -> None:
+    """Raise `DataError` that names the images whose shape a `Preprocess` does not take, where the sources know it.
 
     >>> check_shapes(load_data("digits"), Preprocess(28, 28, 1))
     """
+    if not isinstance(preprocess, Preprocess):
+        return
     faults = []
     for part in (data.train, data.validation, data.test):
         shapes, names = shapes_of(part), names_of(part)
@@ -258,6 +260,9 @@ def fingerprint(data: Data) -> str:
     total = hashlib.sha256(repr(data.classes).encode())
     for part in (data.train, data.validation, data.test):
         total.update(f"{len(part)}:".encode())
-        total.update(labels_of(part).astype("<i4").tobytes())
+        if data.target_kind == "class":
+            total.update(labels_of(part).astype("<i4").tobytes())
+        elif data.target_kind != "none":
+            total.update(data.target_kind.encode() + np.ascontiguousarray(targets_of(part)).tobytes())
         total.update(b"".join(digests_of(part)))
     return total.hexdigest()

@@ -34,12 +34,13 @@ class Pictures:
     ...     np.save(folder + "/digits.npy", np.zeros((3, 8, 8), np.uint8))
     ...     open(folder + "/bad.png", "w").close()
     ...     pictures = Pictures([folder + "/digits.npy", folder])
-    ...     shapes = [pictures[i]["image"].shape for i in range(len(pictures))]
+    ...     shapes = [pictures[i]["input"].shape for i in range(len(pictures))]
     >>> shapes, len(pictures.faults)
     ([(8, 8), (8, 8), (8, 8), (1, 1)], 1)
     """
 
-    classes = ("",)
+    classes: tuple[str, ...] = ()
+    target_kind = "none"
 
     def __init__(self, inputs: Iterable[str], preprocess: Preprocess | None = None) -> None:
         self.preprocess = preprocess
@@ -64,7 +65,7 @@ class Pictures:
             self.faults[index] = str(error)
             channels = 1 if self.preprocess is None or self.preprocess.channels == 3 else self.preprocess.channels
             image = np.zeros((1, 1, channels) if channels > 1 else (1, 1), np.uint8)
-        return {"image": image, "label": 0}
+        return {"input": image}
 
     @cached_property
     def names(self) -> tuple[str, ...]:

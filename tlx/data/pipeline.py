@@ -5,68 +5,98 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
+from tlx.data.inputs import InputSpec
 from tlx.data.share import Share
-from tlx.data.source import Source, in_memory, labels_of, names_of, take
+from tlx.data.source import Source, is_numeric, labels_of, names_of, take
+from tlx.data.views import in_memory
 from tlx.errors import ConfigError, DataError, check_flags
 from tlx.files.regular import shown
-from tlx.images.augment import Augment, generator_of
-from tlx.images.preprocess import Preprocess
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from tlx.images.augment import generator_of
+from tlx.images.augment_function import as_augment
 
 ALL = Share()
 
 LIGHT = 2**20
 """Bytes that are made of arrays sooner than threads could hand them over: a batch, or several small ones at once."""
 
-Batch = dict[str, np.ndarray]
-"""`image`, float32 (B, H, W, C), `label`, int32 (B,), and perhaps `mask`, bool (B,), false where a row is padding."""
+Batch = dict[str, Any]
+"""`input`, what an input spec collates (B, …), and, where there are such, `target` (B, …), further columns of numbers
+(B, …), and `mask`, bool (B,), false where a row is padding."""
+
+
+class Varies(Protocol):
+    """An augmentation: it takes the place of `InputSpec.collate` for a training example, and draws from a generator."""
+
+    def __call__(self, value: Any, spec: Any, generator: np.random.Generator) -> Any: ...
+
+    def check(self, spec: Any) -> None: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def gather(
     source: Source,
-    preprocess: Preprocess,
+    spec: InputSpec,
     rows: np.ndarray,
-    augmented: Callable[[int, np.ndarray | Image], np.ndarray] | None = None,
+    augmented: Callable[[int, Any], Any] | None = None,
 ) -> Batch:
-    """Make one batch of the examples at `rows`, in that order.
+    """Make one batch of the examples at `rows`, in that order; columns that are no numbers are left out.
 
-    `augmented(place, image)`, if given, takes the place of `preprocess.frame_one`, `place` counting within the batch.
+    `augmented(place, input)`, if given, takes the place of `spec.collate`, `place` counting within the batch.
 
     >>> from tlx.data import ArraySource
+    >>> from tlx.images import Preprocess
     >>> source = ArraySource(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
     >>> batch = gather(source, Preprocess(8, 8, 1), np.array([2, 0]))
-    >>> batch["image"].shape, batch["label"].tolist()
+    >>> batch["input"].shape, batch["target"].tolist()
     ((2, 8, 8, 1), [2, 0])
     """
-    images, labels = take(source, rows)
-    if augmented is None and isinstance(images, np.ndarray):
-        frames = preprocess.frame(images)
+    columns = take(source, rows)
+    inputs = columns.pop("input")
+    if augmented is None and (hasattr(inputs, "dtype") or isinstance(inputs, dict)):
+        collated = spec.collate(inputs)
     else:
-        frames = np.stack([_framed(source, preprocess, rows, augmented, *each) for each in enumerate(images)])
-    return {"image": preprocess.normalise(frames), "label": labels}
+        collated = _stacked([_one(source, spec, rows, augmented, *each) for each in enumerate(inputs)])
+    return {"input": collated, **{name: column for name, column in columns.items() if is_numeric(column)}}
 
 
-def _framed(
+def _one(
     source: Source,
-    preprocess: Preprocess,
+    spec: InputSpec,
     rows: np.ndarray,
-    augmented: Callable[[int, np.ndarray | Image], np.ndarray] | None,
+    augmented: Callable[[int, Any], Any] | None,
     place: int,
-    image: np.ndarray | Image,
-) -> np.ndarray:
-    """Make one frame; an error about the image names it."""
+    value: Any,
+) -> Any:
+    """Collate one input; an error about it names it."""
     try:
-        return preprocess.frame_one(image) if augmented is None else augmented(place, image)
+        if augmented is not None:
+            return augmented(place, value)
+        return map_arrays(lambda array: array[0], spec.collate([value]))
     except DataError as error:
         names, row = names_of(source), int(rows[place])
         name = f"example {row}" if names is None else shown(names[row])
         raise DataError(f"{name}: {str(error).removeprefix('images: ')}") from error
+
+
+def map_arrays(function: Callable[..., Any], tree: Any, *more: Any) -> Any:
+    """Apply a function to the arrays of nested dicts; `jax.tree.map` without JAX, which threads need not import."""
+    if isinstance(tree, dict):
+        return {name: map_arrays(function, each, *(other[name] for other in more)) for name, each in tree.items()}
+    return function(tree, *more)
+
+
+def arrays_of(tree: Any) -> list[Any]:
+    """List the arrays of nested dicts."""
+    return [array for each in tree.values() for array in arrays_of(each)] if isinstance(tree, dict) else [tree]
+
+
+def _stacked(trees: list[Any]) -> Any:
+    return map_arrays(lambda *arrays: np.stack(arrays), *trees)
 
 
 @dataclass(frozen=True)
@@ -84,13 +114,14 @@ class Feed:
     seed: int = 0
     shuffle: bool = False
     balanced: bool = False
-    augment: Augment | None = None
+    augment: Varies | Callable[..., Any] | None = None
     pad: bool = False
     workers: int | None = None
     share: Share = ALL
 
     def __post_init__(self) -> None:
         steps_per_epoch(0, self.batch_size)  # checks it
+        object.__setattr__(self, "augment", as_augment(self.augment) or None)
         check_flags(shuffle=self.shuffle, balanced=self.balanced, pad=self.pad)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ConfigError(f"seed: {self.seed!r} is not an integer of 0 or more")
@@ -101,35 +132,36 @@ class Feed:
             raise ConfigError(f"workers: {workers!r} is not an integer of 0 or more, nor None")
 
 
-def batches(source: Source, preprocess: Preprocess, feed: Feed, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
+def batches(source: Source, spec: InputSpec, feed: Feed, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
     """Go through an epoch in batches, from batch number `first` on; the last one holds what is left, or is padded.
 
-    Order and pictures depend on the seed, the epoch and the example's number only: neither on the threads nor on where
+    Order and inputs depend on the seed, the epoch and the example's number only: neither on the threads nor on where
     an epoch is taken up again. Raises `ConfigError` for a negative epoch or first batch.
 
     >>> from tlx.data import ArraySource
+    >>> from tlx.images import Preprocess
     >>> source = ArraySource(np.zeros((5, 8, 8), np.uint8), [0, 1, 2, 3, 4])
-    >>> [batch["label"].tolist() for batch in batches(source, Preprocess(8, 8, 1), Feed(2))]
+    >>> [batch["target"].tolist() for batch in batches(source, Preprocess(8, 8, 1), Feed(2))]
     [[0, 1], [2, 3], [4]]
     """
     for name, value in (("epoch", epoch), ("first", first)):
         if value < 0:
             raise ConfigError(f"{name}: {value} is negative; give an integer of 0 or more")
-    return _batches(source, preprocess, feed, epoch, first)
+    return _batches(source, spec, feed, epoch, first)
 
 
-def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, first: int) -> Iterator[Batch]:
+def _batches(source: Source, spec: InputSpec, feed: Feed, epoch: int, first: int) -> Iterator[Batch]:
     steps = steps_per_epoch(len(source), feed.batch_size)
     if first >= steps:
         return
 
     def make(step: int) -> Batch:
         keys = order[step * feed.batch_size : (step + 1) * feed.batch_size]
-        return _make(source, preprocess, feed, epoch, keys, np.arange(len(keys)) if padded is None else padded)
+        return _make(source, spec, feed, epoch, keys, np.arange(len(keys)) if padded is None else padded)
 
     order = _order(source, feed, epoch)
     padded = feed.share.rows(feed.batch_size) if feed.pad else None
-    at_once = _at_once(source, preprocess, feed)
+    at_once = _at_once(source, spec, feed)
     workers = min(
         (0 if at_once else min(os.cpu_count() or 1, 16)) if feed.workers is None else feed.workers, steps - first
     )
@@ -137,7 +169,7 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
         alone = padded is None or np.array_equal(padded, np.arange(feed.batch_size))  # this host makes all rows
         whole = len(source) // feed.batch_size if at_once > 1 and alone else 0  # batches
         for step in range(first, whole, at_once or 1):
-            yield from _make_at_once(source, preprocess, feed, order, step, min(step + at_once, whole))
+            yield from _make_at_once(source, spec, feed, order, step, min(step + at_once, whole))
         yield from map(make, range(max(first, whole), steps))
         return
     import grain
@@ -146,14 +178,15 @@ def _batches(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, fir
     yield from grain.MapDataset.range(first, steps).map(make).to_iter_dataset(read)
 
 
-def _at_once(source: Source, preprocess: Preprocess, feed: Feed) -> int:
+def _at_once(source: Source, spec: InputSpec, feed: Feed) -> int:
     """Return how many batches are quick to make together, without threads: 0 where not even one is."""
     if feed.augment is not None or not in_memory(source):
         return 0
-    made = 4 * feed.batch_size * preprocess.height * preprocess.width * preprocess.channels
-    if made > LIGHT:
-        return 0
-    return max(LIGHT // max(made, feed.batch_size * source[0]["image"].nbytes), 1)
+    read, made = (
+        feed.batch_size * sum(getattr(each, "nbytes", 1) for each in arrays_of(tree))
+        for tree in (source[0]["input"], gather(source, spec, np.zeros(1, np.int64))["input"])
+    )
+    return 0 if made > LIGHT else max(LIGHT // max(made, read), 1)
 
 
 def _order(source: Source, feed: Feed, epoch: int) -> np.ndarray:
@@ -178,35 +211,35 @@ def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _make_at_once(
-    source: Source, preprocess: Preprocess, feed: Feed, order: np.ndarray, first: int, end: int
+    source: Source, spec: InputSpec, feed: Feed, order: np.ndarray, first: int, end: int
 ) -> Iterator[Batch]:
     """Make the whole batches from `first` to `end` by one gather, which leaves the cores to the steps."""
     size = feed.batch_size
-    made = gather(source, preprocess, order[first * size : end * size] % len(source))
+    made = gather(source, spec, order[first * size : end * size] % len(source))
     if _has_mask(source, feed):
         made["mask"] = np.ones((end - first) * size, bool)
     for place in range(0, (end - first) * size, size):
-        yield {name: found[place : place + size] for name, found in made.items()}
+        yield map_arrays(lambda array, place=place: array[place : place + size], made)
 
 
 def _has_mask(source: Source, feed: Feed) -> bool:
     return feed.pad and bool(len(source) % feed.batch_size or feed.share.pads(feed.batch_size))
 
 
-def _make(source: Source, preprocess: Preprocess, feed: Feed, epoch: int, keys: np.ndarray, rows: np.ndarray) -> Batch:
+def _make(source: Source, spec: InputSpec, feed: Feed, epoch: int, keys: np.ndarray, rows: np.ndarray) -> Batch:
     """Make of a batch, whose examples are `keys`, these rows; those past its end are padding."""
     augment = feed.augment
     real = rows < len(keys)
     keys = keys[rows[real]] if real.any() else keys[:1]  # padding must look like something
 
-    def augmented(place: int, image: np.ndarray | Image) -> np.ndarray:
+    def augmented(place: int, value: Any) -> Any:
         assert augment is not None
-        return augment(image, preprocess, generator_of(feed.seed, epoch, int(keys[place])))
+        return augment(value, spec, generator_of(feed.seed, epoch, int(keys[place])))
 
-    batch = gather(source, preprocess, keys % len(source), augmented if augment else None)
+    batch = gather(source, spec, keys % len(source), augmented if augment else None)
     if not real.all():
         made = np.where(real, np.cumsum(real) - 1, 0)
-        batch = {name: found[made] for name, found in batch.items()}
+        batch = map_arrays(lambda array: array[made], batch)
     if _has_mask(source, feed):
         batch["mask"] = real
     return batch

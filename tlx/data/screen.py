@@ -109,7 +109,11 @@ def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:
     rows = [row for row, found in enumerate(seen) if not found.fault]
     names = [source.names[row] for row in rows]
     kept = EncodedSource(
-        functools.partial(_read_row, source.read, rows), names, source.labels[np.array(rows, int)], source.classes
+        functools.partial(_read_row, source.read, rows),
+        names,
+        source.targets[np.array(rows, int)],
+        source.classes,
+        source.target_kind,
     )
     kept.digests = tuple(seen[row].digest for row in rows)
     kept.shapes = np.array([seen[row].shape for row in rows], np.int32).reshape(-1, 3)

@@ -8,19 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlx.data.source import (
-    TEST,
-    VALIDATION,
-    ArraySource,
-    Data,
-    DataSpec,
-    Parts,
-    Source,
-    Subset,
-    digests_of,
-    labels_of,
-    names_of,
-)
+from tlx.data.arrays import ArraySource
+from tlx.data.source import Source, digests_of, labels_of, names_of, target_kind
+from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts
+from tlx.data.views import Subset
+from tlx.errors import ConfigError
 from tlx.files.regular import shown
 
 _PAIRS = 5  # contradictions that are named
@@ -92,9 +84,11 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     >>> len(data.train), len(data.validation), len(data.test)
     (12, 4, 4)
     """
+    if spec.labels_per_class is not None and target_kind(parts.train) != "class":
+        raise ConfigError("labels_per_class: the targets are no classes; leave it out")
     digests = digests_of(parts.train)
     rows = split_rows(
-        labels_of(parts.train),
+        _strata(parts.train),
         digests,
         seed=spec.seed,
         validation=0.0 if parts.validation is not None else VALIDATION if spec.validation is None else spec.validation,
@@ -105,6 +99,7 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     validation = Subset(parts.train, rows.validation) if parts.validation is None else _capped(parts.validation, spec)
     test = parts.test if parts.test is not None else Subset(parts.train, rows.test)
     notes = list(parts.notes)
+    noun, alike = ("images", ", pixel for pixel") if _of_images(parts.train) else ("examples", "")
     if isinstance(parts.train, ArraySource) and (brightest := parts.train.images.max()) < _DARK:
         notes.append(
             f"the brightest pixel is {brightest:g} on the scale 0..255; "
@@ -121,13 +116,25 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
         for other, earlier in seen.items():
             repeated = sum(digest in earlier for digest in own)
             if repeated:
-                notes.append(f"{repeated} of {len(part)} {name} images are also in {other}, pixel for pixel")
+                notes.append(f"{repeated} of {len(part)} {name} {noun} are also in {other}{alike}")
         seen[name] = set(own)
-        absent = sorted(set(range(len(part.classes))) - set(labels_of(part).tolist())) if len(part) else []
+        classes = target_kind(part) == "class" and len(part)
+        absent = sorted(set(range(len(part.classes))) - set(labels_of(part).tolist())) if classes else []
         if absent:
             listed = ", ".join(shown(part.classes[i]) for i in absent[:10]) + (", ..." if len(absent) > 10 else "")
-            notes.append(f"no {name} image of {len(absent)} of {len(part.classes)} classes: {listed}")
+            count = f"{len(absent)} of {len(part.classes)} classes"
+            notes.append(f"no {name} {noun.removesuffix('s')} of {count}: {listed}")
     return Data(train, validation, test, parts.train.classes, spec, tuple(notes), parts.skipped)
+
+
+def _strata(source: Source) -> np.ndarray:
+    """Return the number of each example's stratum, (N,): its class, or 0 where targets are no classes."""
+    return labels_of(source) if target_kind(source) == "class" else np.zeros(len(source), np.int32)
+
+
+def _of_images(source: Source) -> bool:
+    """Tell whether a source is known to hold images, without asking it for one."""
+    return isinstance(source, ArraySource) or hasattr(source, "shapes")
 
 
 def contradictions(parts: Parts) -> list[str]:
@@ -137,6 +144,8 @@ def contradictions(parts: Parts) -> list[str]:
     >>> note.partition(": ")[2]
     "training row 0 is 'cat', training row 1 'dog'"
     """
+    if target_kind(parts.train) != "class":
+        return []
     first: dict[bytes, tuple[int, str, int]] = {}  # of each image: its label, its part and its row there
     found = []
     own = {"training": parts.train, "validation": parts.validation, "test": parts.test}
@@ -166,7 +175,7 @@ def _capped(source: Source, spec: DataSpec) -> Source:
     if spec.labels_per_class is None:
         return source
     rows = split_rows(
-        labels_of(source), digests_of(source), seed=spec.seed, validation=0.0, labels_per_class=spec.labels_per_class
+        _strata(source), digests_of(source), seed=spec.seed, validation=0.0, labels_per_class=spec.labels_per_class
     )
     return Subset(source, rows.train)
 

@@ -12,6 +12,7 @@ import numpy as np
 from tlx.errors import ConfigError, DataError
 
 _MAX_UNNAMED_CLASSES = 1_000_000
+NOT_CLASSES = "a source's target_kind, 'regression' or 'multi-label' (--objective)"
 
 
 def check_labels(
@@ -86,7 +87,7 @@ def _fault(label: Any) -> str:
     if _is_whole(label):
         what, cure = "is a float", "convert them with labels.astype(int)"
     elif isinstance(label, (float, np.floating)):
-        what, cure = "is not a whole number", f"{cure}: tlx trains classifiers, and no regression"
+        what, cure = "is not a whole number", f"{cure}, or say that they are numbers to predict: {NOT_CLASSES}"
     elif isinstance(label, (bool, np.bool_)):
         what, cure = "is a boolean", "give 0 and 1"
     elif isinstance(label, (str, bytes)):
@@ -107,7 +108,54 @@ def _cure_of_rows(rows: np.ndarray) -> str:
         return "give labels[:, 0]"
     if rows.ndim == 2 and ((rows == 0) | (rows == 1)).all() and (np.sum(rows == 1, axis=1) == 1).all():
         return "for one-hot rows give labels.argmax(axis=1)"
-    return "give each image one class: tlx trains for one class an image, not for several labels"
+    return f"give each example one class, or say that several may apply: {NOT_CLASSES}"
+
+
+def check_numbers(
+    targets: Any,
+    kind: str,
+    name: str = "targets",
+    outputs: int | None = None,
+    rows: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
+    """Return targets that are no classes, or raise a `DataError` that names the first bad row.
+
+    Args:
+        targets: (N,) or (N, K), an array or a sequence of rows.
+        kind: "regression", "soft" or "multi-label" (`tlx.data.Source`).
+        name: what errors call the targets.
+        outputs: how many numbers a row has, if that is known.
+        rows: (N,), what errors call the rows; by default 0 to N - 1.
+
+    Returns:
+        (N, K) float32, or bool for "multi-label".
+
+    Raises:
+        DataError: for rows of other lengths, what is no number or not finite, probabilities that are negative or do not
+            sum to 1, and labels other than 0 and 1.
+
+    >>> check_numbers([1.5, 2], "regression").tolist(), check_numbers([[0, 1]], "multi-label").tolist()
+    ([[1.5], [2.0]], [[False, True]])
+    """
+    try:
+        array = np.asarray(targets)
+        numbers = array.astype(np.float64) if array.dtype.kind in "biuf" else np.array(list(targets), np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name}: {kind} targets are numbers, as many in each row: {targets!r:.60}") from error
+    numbers = numbers[:, None] if numbers.ndim == 1 else numbers
+    if numbers.ndim != 2 or (outputs and numbers.shape[1] != outputs):
+        raise DataError(f"{name}: shape {np.shape(targets)}, expected (N, {outputs or 'K'}) for {kind} targets")
+    checks: dict[str, tuple[Any, str]] = {"finite": (np.isfinite(numbers).all(1), "is not finite (NaN)")}
+    if kind == "multi-label":
+        checks["0 or 1"] = ((numbers == 0) | (numbers == 1)).all(1), "is not made of 0 and 1"
+    if kind == "soft":
+        good = (numbers >= 0).all(1) & (np.abs(numbers.sum(1) - 1) < 1e-3)
+        checks["probabilities"] = good, "is not made of probabilities that sum to 1"
+    for good, fault in checks.values():
+        if not good.all():
+            place = int(good.argmin())
+            raise DataError(f"{name}: row {place if rows is None else rows[place]}: {numbers[place].tolist()} {fault}")
+    return numbers.astype(bool if kind == "multi-label" else np.float32)
 
 
 def check_label_texts(labels: Sequence[str], place: Callable[[int], str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tlx.errors import ConfigError
 from tlx.images.boxes import DRAWS, central_box, random_box, scaled
-from tlx.images.preprocess import Preprocess
+from tlx.images.preprocess import Preprocess, of_images
 from tlx.images.randaugment import STRONGEST, Fill, randaugment
 
 if TYPE_CHECKING:
@@ -104,13 +104,14 @@ class Augment:
         """
         return self != Augment()
 
-    def check(self, preprocess: Preprocess) -> None:
+    def check(self, preprocess: Any) -> None:
         """Raise `ConfigError` for what is on and cannot be done to pictures of that many channels.
 
         Saturation and hue need 3 channels, brightness, contrast and RandAugment 1 or 3; the rest takes any number.
 
         >>> Augment(saturation=0.4).check(Preprocess(28, 28, 3))
         """
+        preprocess = of_images(preprocess)
         for name, channels in CHANNELS.items():
             if getattr(self, name) and preprocess.channels not in channels:
                 needed = " or ".join(map(str, channels))

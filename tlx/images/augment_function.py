@@ -10,7 +10,7 @@ import numpy as np
 
 from tlx.errors import ConfigError, DataError
 from tlx.images.augment import Augment
-from tlx.images.preprocess import Preprocess
+from tlx.images.preprocess import Preprocess, of_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,8 +37,9 @@ class AugmentFunction:
         module = getattr(self.function, "__module__", None) or ""
         return f"{module}.{getattr(self.function, '__qualname__', type(self.function).__name__)}".strip(".")
 
-    def check(self, preprocess: Preprocess) -> None:
+    def check(self, preprocess: Any) -> None:
         """Raise `ConfigError` where the function cannot take an image, or returns something else."""
+        preprocess = of_images(preprocess)
         image = np.zeros((preprocess.height, preprocess.width, preprocess.channels), np.uint8)
         try:
             varied = self.function(image.copy(), np.random.default_rng(0))

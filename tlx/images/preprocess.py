@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -204,6 +205,43 @@ class Preprocess:
                 out /= std
         return result
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the network takes."""
+        return self.height, self.width, self.channels
+
+    def collate(self, images: Any) -> np.ndarray:
+        """Make what a batch of images holds on its way to the device, where `on_device` takes it on.
+
+        Args:
+            images: (B, H, W[, C]), uint8 or float on 0..255, or a list of images as `frame_one` takes them.
+
+        Returns:
+            (B, height, width, channels): uint8 as the steps 1 to 3 leave it, which is a quarter of the traffic; or for
+            floats all that `__call__` returns, float32.
+
+        >>> Preprocess(4, 4, 3).collate(np.zeros((1, 9, 7), np.uint8)).dtype
+        dtype('uint8')
+        """
+        if isinstance(images, np.ndarray):
+            frames = self.frame(images)
+            return frames if frames.dtype == np.uint8 else self.normalise(frames)
+        several = [self.frame_one(image) for image in images]
+        several = [each if each.dtype == np.uint8 else self.normalise(each[None])[0] for each in several]
+        return np.stack(several)
+
+    def on_device(self, arrays: Any) -> Any:
+        """Take the steps 4 and 5 in a program of JAX's, to the same floats: what `collate` returned, as float32."""
+        if arrays.dtype != np.uint8:
+            return arrays
+        import jax.numpy as jnp
+
+        # Looked up, for XLA contracts `x * scale - mean` to other floats than `normalise` has.
+        rows = arrays[..., ::-1] if self.channel_order == "bgr" else arrays
+        offsets = 256 * np.arange(self.channels, dtype=np.int32).reshape((1,) * (rows.ndim - 1) + (-1,))
+        places = rows.astype("int32") + offsets
+        return jnp.asarray(_levels(self))[places]
+
     def _channels_taken(self) -> tuple[int, ...]:
         return (1, 3, 4) if self.channels in (1, 3) else (self.channels,)
 
@@ -277,6 +315,25 @@ class Preprocess:
         if missing:
             raise ConfigError(f"preprocess: {', '.join(missing)} missing; height, width and channels are required")
         return cls(**fields)
+
+
+def of_images(spec: Any) -> Preprocess:
+    """Return an input spec that is one of images; raise `ConfigError` for another.
+
+    >>> of_images(Preprocess(8, 8, 1)).height
+    8
+    """
+    if not isinstance(spec, Preprocess):
+        raise ConfigError(f"preprocess: the model takes no images, but what {type(spec).__name__} makes")
+    return spec
+
+
+@functools.lru_cache(maxsize=64)
+def _levels(preprocess: Preprocess) -> np.ndarray:
+    """Return what each level of uint8 becomes in each channel of the result, those of a channel one after the other."""
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None, None], (256, 1, 1, preprocess.channels))
+    table: np.ndarray = preprocess.normalise(levels)[:, 0, 0].T.reshape(-1)
+    return table
 
 
 def _finite(value: object) -> bool:

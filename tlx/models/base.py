@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
-import jax
 
 from tlx.errors import ConfigError, suggestion
 from tlx.models.frozen import INFERENCE
 from tlx.tree.labels import FROZEN
-from tlx.tree.paths import quote
+from tlx.tree.paths import Tree, quote
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One link of the chain: a name, and a Linen module of one input and one output.
+    """One link of the chain: a name, and a Linen module of one input and one output, each an array or a tree of them.
 
     Any layer of Flax's serves, or one of your own. Where its `__call__` names `train`, `training`, `is_training`,
     `deterministic` or `use_running_average`, it is told so whether it trains (`call_layer`). The name is part of paths,
@@ -71,13 +70,11 @@ class Base(nn.Module):
         """The names of the stages, first to last."""
         return tuple(stage.name for stage in self.stages)
 
-    def __call__(
-        self, x: jax.Array, train: bool = False, *, after: str | None = None, until: str | None = None
-    ) -> jax.Array:
+    def __call__(self, x: Tree, train: bool = False, *, after: str | None = None, until: str | None = None) -> Tree:
         """Run the stages after `after` (from the first, if None) until and with `until` (to the last, if None).
 
-        `x` is a batch of pictures (B, H, W, C), or what stage `after` returned. Raise `ConfigError` for an unknown
-        stage and for stages in the wrong order.
+        `x` is a batch of inputs, images (B, H, W, C) or a tree of arrays (B, …), or what stage `after` returned. Raise
+        `ConfigError` for an unknown stage and for stages in the wrong order.
         """
         for name in self.span(after, until):
             layer = getattr(self, name)
@@ -98,7 +95,7 @@ class Base(nn.Module):
         return names[first:last]
 
 
-def call_layer(layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+def call_layer(layer: nn.Module, x: Tree, train: bool) -> Tree:
     """Call a bound module, and tell it whether it trains in its own words, if it has any (`INFERENCE`).
 
     A second argument of another name is given `train` where it has no default or a boolean one.
@@ -108,7 +105,7 @@ def call_layer(layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     """
     others = list(inspect.signature(layer.__call__).parameters.values())[1:]
     told = next((each for each in others if each.name in INFERENCE), None)
-    found: jax.Array
+    found: Tree
     if told is not None and told.default is None and getattr(layer, told.name, None) is not None:
         found = layer(x)  # a field says it, and excludes the argument (flax.linen.merge_param)
     elif told is not None:
@@ -125,7 +122,7 @@ def _may_be_a_flag(parameter: inspect.Parameter) -> bool:
 
 
 @nn.remat
-def _rematerialised(layer: nn.Module, x: jax.Array) -> jax.Array:
+def _rematerialised(layer: nn.Module, x: Tree) -> Tree:
     return call_layer(layer, x, True)
 
 

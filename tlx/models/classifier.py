@@ -1,9 +1,9 @@
 """The classifier: a base and a head on top, with features and logits apart."""
 
 import flax.linen as nn
-import jax
 
 from tlx.models.base import Base
+from tlx.tree.paths import Tree
 
 
 class Classifier(nn.Module):
@@ -28,16 +28,14 @@ class Classifier(nn.Module):
         head = ", ".join(f"{name}={value!r}" for name, value in fields.items())
         return f"Classifier({self.base!r}, {type(self.head).__name__}({head}))"
 
-    def __call__(self, x: jax.Array, train: bool = False, *, after: str | None = None) -> jax.Array:
-        """Return the logits (B, classes) of pictures (B, H, W, C), or of what stage `after` returned."""
+    def __call__(self, x: Tree, train: bool = False, *, after: str | None = None) -> Tree:
+        """Return what the head makes of inputs (B, …), or of what stage `after` returned: logits (B, classes)."""
         return self.logits(self.features(x, train, after=after), train)
 
-    def features(
-        self, x: jax.Array, train: bool = False, *, after: str | None = None, until: str | None = None
-    ) -> jax.Array:
+    def features(self, x: Tree, train: bool = False, *, after: str | None = None, until: str | None = None) -> Tree:
         """Return the base's output, or run a part of it only (`Base.__call__`)."""
         return self.base(x, train, after=after, until=until)
 
-    def logits(self, features: jax.Array, train: bool = False) -> jax.Array:
-        """Return the logits (B, classes) of the whole base's features."""
+    def logits(self, features: Tree, train: bool = False) -> Tree:
+        """Return what the head makes of the whole base's features."""
         return self.head(features, train)

@@ -1,5 +1,6 @@
 """The head: pooling, hidden layers, dropout and a linear layer to the logits."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -18,11 +19,12 @@ class Head(nn.Module):
 
     `pool` brings features with spatial axes to (B, D): 'flatten' keeps every value, 'average' and 'max' pool over all
     axes between the first and the last, 'average7x7' averages over a grid of 7 by 7 cells (torchvision's VGG) and keeps
-    every cell. `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the rate at which each layer's
-    inputs are dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head:
-    it has no parameters and returns the pooled features (B, D). `dtype` is that of the computation; parameters and
-    logits are float32. Raise `ConfigError` for features without any value, which a base gives for pictures that are too
-    small for it, or of a shape that `pool` cannot take.
+    every cell. Features may also be a mapping of `hidden` (B, T, C) and `mask` (B, T), true where a token counts: the
+    mean and the maximum are then of these. `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the
+    rate at which each layer's inputs are dropped in training. There is no softmax: the loss and `predict` apply it.
+    With 0 classes it is no head: it has no parameters and returns the pooled features (B, D). `dtype` is that of the
+    computation; parameters and logits are float32. Raise `ConfigError` for features without any value, which a base
+    gives for pictures that are too small for it, or of a shape that `pool` cannot take.
 
     >>> import jax.numpy as jnp
     >>> head = Head(classes=5, hidden=(16,), pool="average")
@@ -46,7 +48,7 @@ class Head(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, features: Any, train: bool = False) -> jax.Array:
         x = pooled(features, self.pool)
         if not self.classes:
             return x.astype(jnp.float32)
@@ -57,7 +59,7 @@ class Head(nn.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
 
 
-def pooled(features: jax.Array, pool: Pool) -> jax.Array:
+def pooled(features: Any, pool: Pool) -> jax.Array:
     """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`.
 
     Features (B, C) have nothing to pool and come back as they are. Raise `ConfigError` for another pool, for features
@@ -67,6 +69,8 @@ def pooled(features: jax.Array, pool: Pool) -> jax.Array:
     (2, 4)
     """
     check_choice("pool", pool, POOLS)
+    if isinstance(features, Mapping):
+        return _pooled_hidden(features, pool)
     if features.ndim < 2:
         raise ConfigError(f"features of shape {features.shape} cannot be pooled: give a batch of them, (B, …, C)")
     if 0 in features.shape[1:]:
@@ -78,4 +82,18 @@ def pooled(features: jax.Array, pool: Pool) -> jax.Array:
     if features.ndim == 2 or pool == "flatten":
         return features.reshape(features.shape[0], -1)
     between = tuple(range(1, features.ndim - 1))
-    return features.mean(between) if pool == "average" else features.max(between)
+    pooled: jax.Array = features.mean(between) if pool == "average" else features.max(between)
+    return pooled
+
+
+def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> jax.Array:
+    """Pool hidden states (B, T, C) over the tokens that a mask (B, T) does not leave out."""
+    if "hidden" not in features or "mask" not in features or pool not in ("average", "max"):
+        raise ConfigError(
+            f"pool {pool!r} of features {', '.join(features)}: a mapping needs 'hidden' (B, T, C) and 'mask' (B, T), "
+            "and the pool 'average' or 'max'"
+        )
+    hidden, mask = features["hidden"], features["mask"].astype(bool)[..., None]
+    if pool == "max":
+        return jnp.where(mask, hidden, jnp.finfo(hidden.dtype).min).max(1)
+    return jnp.where(mask, hidden, 0).sum(1) / jnp.maximum(mask.sum(1), 1).astype(hidden.dtype)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tlx.devices.compiler import hasty_options, jit
 from tlx.errors import ConfigError, check_choice, suggestion
@@ -225,7 +226,7 @@ def init_head(config: ModelConfig, seed: int = 0) -> Tree:
     >>> jax.tree.map(jnp.shape, init_head(ModelConfig("mlp", classes=10, input_shape=(28, 28, 1), pool="flatten")))
     {'params': {'logits': {'bias': (10,), 'kernel': (4, 10)}}}
     """
-    variables: Tree = _initialise(build_model(config), config.input_shape, jax.random.key(seed), "head")
+    variables: Tree = _initialise(build_model(config), _zeros(config.input_shape), jax.random.key(seed), "head")
     return variables
 
 
@@ -260,16 +261,28 @@ def _traced_base(base: Base, input_shape: tuple[int, int, int]) -> tuple[jax.Sha
     return found
 
 
-def initialise(model: Any, input_shape: tuple[int, int, int], seed: int) -> Tree:
-    """Initialise the variables of a Linen module for pictures (B, *input_shape), as nested dicts of float32 arrays."""
-    variables: Tree = _initialise(model, input_shape, jax.random.key(seed))
+def initialise(model: Any, inputs: Any, seed: int) -> Tree:
+    """Initialise the variables of a Linen module, as nested dicts of float32 arrays.
+
+    Args:
+        model: the module.
+        inputs: the shape of one example, floats; or a batch of what the module takes, as a tree of shapes and types.
+        seed: of the random numbers.
+    """
+    variables: Tree = _initialise(model, _zeros(inputs), jax.random.key(seed))
     return variables
 
 
-@functools.partial(jit, options=hasty_options, static_argnums=(0, 1, 3))
-def _initialise(model: Any, input_shape: tuple[int, int, int], key: jax.Array, part: str | None = None) -> Tree:
+def _zeros(inputs: Any) -> Tree:
+    if isinstance(inputs, tuple) and all(isinstance(size, int) for size in inputs):
+        return np.zeros((1, *inputs), np.float32)
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), inputs)
+
+
+@functools.partial(jit, options=hasty_options, static_argnums=(0, 3))
+def _initialise(model: Any, inputs: Tree, key: jax.Array, part: str | None = None) -> Tree:
     # Nothing computed from the zeros is returned, and XLA drops it. Plain, it is traced without looking for a device,
     # which several processes must not do for shapes alone before they have joined.
     with lowerings("plain"):
-        variables = model.init(key, jnp.zeros((1, *input_shape), jnp.float32))
+        variables = model.init(key, inputs)
     return variables if part is None else {kind: tree[part] for kind, tree in variables.items() if part in tree}

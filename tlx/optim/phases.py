@@ -11,7 +11,9 @@ from tlx.optim.brief import brief
 from tlx.optim.describe import describe, describe_parts
 from tlx.optim.groups import Group
 
-Monitor = Literal["val_loss", "val_accuracy"]
+Monitor = str
+"""A score of validation: "val_loss", "val_accuracy", or "val_" and any other metric of the objective."""
+
 Norms = Literal["batch", "stored"]
 
 
@@ -23,7 +25,7 @@ class Phase:
     `patience`, training stops after that many epochs without a better `monitor`, and the weights of the best epoch come
     back; in a later phase those with which it began, its epoch 0, where none was better. Leaves selected by a pattern
     of `fresh` are initialised anew before the phase. With `norms` "stored", batch norms run on their stored statistics
-    and leave them alone, even where their scale and bias train.
+    and leave them alone, even where their scale and bias train. Without validation examples no phase stops early.
     """
 
     name: str
@@ -49,7 +51,11 @@ class Phase:
             )
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"phase {self.name!r}: patience must be at least 1, not {self.patience}")
-        check_choice("monitor", self.monitor, get_args(Monitor))
+        if not isinstance(self.monitor, str) or not self.monitor.startswith("val_"):
+            raise ConfigError(
+                f"phase {self.name!r}: monitor {self.monitor!r} is no score of validation, such as 'val_loss' or "
+                "'val_accuracy': write 'val_' before the metric's name"
+            )
         check_choice("norms", self.norms, get_args(Norms))
         for label, group in self.groups.items():
             if not isinstance(group, Group):

@@ -8,6 +8,7 @@ from tlx.presets.load import PRESETS, load, preset_names
 from tlx.presets.own import register_architecture
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.sentinel import Verdict, check_inputs
+from tlx.presets.specs import register_input_spec
 
 __all__ = [
     "PRESETS",
@@ -26,5 +27,6 @@ __all__ = [
     "published",
     "published_names",
     "register_architecture",
+    "register_input_spec",
     "save",
 ]

@@ -16,10 +16,11 @@ import numpy as np
 from tlx.errors import ConfigError, StorageError, WeightsError
 from tlx.files import home, sync, sync_tree
 from tlx.files.opening import shown
-from tlx.images.preprocess import Preprocess
 from tlx.models.batch_norm import is_variance
 from tlx.models.registry import BUILT_IN, ModelConfig, architecture_named, init_variables, is_known
-from tlx.presets.pretrained import Pretrained
+from tlx.objectives import objective_from_dict
+from tlx.presets.pretrained import CLASSES, Pretrained
+from tlx.presets.specs import spec_from_dict
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import graft
 
@@ -88,6 +89,7 @@ def write_bundle(
             "model": pretrained.config.to_dict(),
             **_registered_in(pretrained.config.architecture),
             "preprocess": pretrained.preprocess.to_dict(),
+            **({} if pretrained.objective == CLASSES else {"objective": pretrained.objective.to_dict()}),
             "classes": list(pretrained.classes),
             "weights": {"file": WEIGHTS, **write(partial / WEIGHTS)},
             "card": dict(pretrained.card),
@@ -127,7 +129,8 @@ def load_bundle(path: str | Path) -> Pretrained:
     config = read_config(path)
     check_registered(path, config)
     try:
-        model, preprocess = ModelConfig.from_dict(config["model"]), Preprocess.from_dict(config["preprocess"])
+        model, preprocess = ModelConfig.from_dict(config["model"]), spec_from_dict(config["preprocess"])
+        objective = objective_from_dict(config["objective"]) if "objective" in config else CLASSES
         template = jax.eval_shape(functools.partial(init_variables, model))
         name, classes, card, weights = config["name"], config["classes"], config["card"], config["weights"]
         expected = weights["sha256"]
@@ -136,7 +139,7 @@ def load_bundle(path: str | Path) -> Pretrained:
             raise ConfigError("name, card and classes must be a string, an object and a list")
         if not all(isinstance(each, str) for each in classes) or len(set(classes)) != len(classes):
             raise ConfigError("classes must be different strings")
-        whole = Pretrained(name, model, template, preprocess, tuple(classes), card)
+        whole = Pretrained(name, model, template, preprocess, tuple(classes), card, objective)
     except MemoryError:  # says nothing about the file
         raise
     except Exception as error:  # whatever a hand-made configuration makes fail

@@ -24,7 +24,7 @@ from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError, check_flags
 from tlx.files import home, write_json
-from tlx.images.preprocess import Preprocess
+from tlx.images.preprocess import Preprocess, of_images
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.presets.arch import Arch, arch_named, arch_of_file
 from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle
@@ -224,7 +224,7 @@ def _compare(
 ) -> Verification:
     """Run what was written beside the reference, or known outputs; raise `WeightsError` naming what differs first."""
     leaves = {name: tensor.read() for name, tensor in open_weights(folder / WEIGHTS).tensors.items()}
-    own_size = replace(described.preprocess, resize=None, rounding="torchvision")
+    own_size = replace(of_images(described.preprocess), resize=None, rounding="torchvision")
     cure = f"it is not what {known.table.name} says, name another --arch"
     if outputs is None:
         reference = reference_for(known.table, plan.config, source, plan.prefix, known.tag)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tlx.data.inputs import InputSpec, check_inputs_spec
 from tlx.errors import ConfigError
 from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
@@ -24,26 +25,31 @@ from tlx.models.registry import (
     leaf_shapes,
 )
 from tlx.models.tabulate import ModelTable, tabulate
+from tlx.objectives import Classification, Objective
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import Resize, graft, join, split
+
+CLASSES = Classification()
 
 
 @dataclass(frozen=True, repr=False)
 class Pretrained:
     """A model as it is loaded, transferred and saved.
 
-    `variables` is its whole tree, `preprocess` turns pictures into its inputs, `classes` names its outputs in order
-    (none for a base without a head), `card` says where the weights come from (architecture, data, accuracy, licence,
-    command).
+    `variables` is its whole tree, `preprocess` is the input spec that turns raw inputs into its own
+    (`tlx.images.Preprocess` of images), `classes` names its outputs in order (none for a base without a head),
+    `objective` is what it was trained for, and turns outputs into predictions, `card` says where the weights come from
+    (architecture, data, accuracy, licence, command).
     """
 
     name: str
     config: ModelConfig
     variables: Tree
-    preprocess: Preprocess
+    preprocess: InputSpec
     classes: tuple[str, ...]
     card: Mapping[str, Any] = field(default_factory=dict)
+    objective: Objective = CLASSES
 
     def __post_init__(self) -> None:
         other = [name for name in self.classes if not isinstance(name, str)]
@@ -56,10 +62,11 @@ class Pretrained:
             raise ConfigError(f"{self.name}: class names must be different; {quote(twice)} come more than once")
         if len(self.classes) != self.config.classes:
             raise ConfigError(f"{self.name}: {len(self.classes)} class names for {self.config.classes} outputs")
-        made = (self.preprocess.height, self.preprocess.width, self.preprocess.channels)
+        check_inputs_spec(self.preprocess)
+        made = getattr(self.preprocess, "shape", self.config.input_shape)
         if made != self.config.input_shape:
             raise ConfigError(
-                f"{self.name}: preprocessing makes pictures of {made}, the model takes {self.config.input_shape}"
+                f"{self.name}: preprocessing makes inputs of {made}, the model takes {self.config.input_shape}"
             )
 
     def __repr__(self) -> str:
@@ -77,7 +84,7 @@ class Pretrained:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages of the base that own parameters, first to last."""
-        own = self.variables["params"]["base"]
+        own = self.variables["params"].get("base", {})
         return tuple(stage for stage in self.model.base.stage_names if stage in own)
 
     @property
@@ -120,8 +127,11 @@ class Pretrained:
         pool: Pool | None = None,
         dropout: float = 0.0,
         seed: int = 0,
+        objective: Objective = CLASSES,
     ) -> "Pretrained":
         """Return the same base with a fresh head for other classes; `pool` None takes the architecture's own.
+
+        `classes` names what the head's outputs stand for, labels or numbers with another `objective`.
 
         A linear head begins at zero, as in Big Transfer (Kolesnikov et al. 2020): it finds every class equally likely,
         and what it learns from few examples carries no noise of its start. A head with hidden layers, which would not
@@ -148,7 +158,8 @@ class Pretrained:
         )
         base, head = split(self.variables)[0], init_head(config, seed)
         variables = join(base, head if hidden else jax.tree.map(jnp.zeros_like, head))
-        return replace(self, config=config, variables=variables, classes=classes, card=self._origin)
+        new: dict[str, Any] = {"classes": classes, "card": self._origin, "objective": objective}
+        return replace(self, config=config, variables=variables, **new)
 
     def without_head(self) -> "Pretrained":
         """Return the base alone; its outputs are its features, pooled as new heads take them.
@@ -159,7 +170,8 @@ class Pretrained:
         """
         architecture = architecture_named(self.config.architecture)
         config = replace(self.config, classes=0, hidden=(), pool=architecture.pool, dropout=0.0)
-        return replace(self, config=config, variables=_only(self.variables, config), classes=(), card=self._origin)
+        new: dict[str, Any] = {"classes": (), "card": self._origin, "objective": CLASSES}
+        return replace(self, config=config, variables=_only(self.variables, config), **new)
 
     def cut(self, until: str) -> "Pretrained":
         """Return the base until and with a stage, without the head, which belongs to the whole.
@@ -189,6 +201,8 @@ class Pretrained:
         """
         if size is not None and not (isinstance(size, Sequence) and len(size) == 2):
             raise ConfigError(f"size: {size!r} is no (height, width): write ({size}, {size})")
+        if not isinstance(self.preprocess, Preprocess):
+            raise ConfigError(f"{self.name}: takes no images: its inputs have no size or channels to choose")
         own = self.config.input_shape
         shape = (*(own[:2] if size is None else size), own[2] if channels is None else channels)
         config = replace(self.config, input_shape=shape)

@@ -16,7 +16,7 @@ from tlx.errors import DataError
 from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.presets.catalogue import IMAGENET_STATISTICS, KERAS_MODES, MINUS_ONE_TO_ONE
-from tlx.presets.pretrained import fit_preprocess
+from tlx.presets.pretrained import Pretrained, fit_preprocess
 from tlx.tree.paths import Tree, flatten
 
 CODINGS: dict[str, dict[str, Any]] = {  # how published networks want their pixels, as fields of `Preprocess`
@@ -80,6 +80,15 @@ def check_inputs(model: Classifier, variables: Tree, images: np.ndarray, preproc
 
     extremes = np.stack([images.min((0, 1, 2)), images.max((0, 1, 2))])
     return judge(possible(hypotheses(preprocess), extremes), gap, len(images))
+
+
+def doubts(pretrained: Pretrained, collated: Any) -> list[str]:
+    """Say what is odd about a first batch as its input spec collates it; nothing, where it is not of images."""
+    if not isinstance(pretrained.preprocess, Preprocess):
+        return []
+    images = np.asarray(pretrained.preprocess.on_device(collated))
+    verdict = check_inputs(pretrained.model, pretrained.variables, images, pretrained.preprocess)
+    return [verdict.message] if verdict.message else []
 
 
 # What may have happened to the inputs

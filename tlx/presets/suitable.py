@@ -36,7 +36,7 @@ def look_at(source: Source) -> Images:
     Images(height=8, width=8, coloured=False)
     """
     rows = np.linspace(0, len(source) - 1, min(len(source), SAMPLE)).round().astype(int)
-    images = [np.asarray(source[int(row)]["image"]) for row in rows]
+    images = [np.asarray(source[int(row)]["input"]) for row in rows]
     height, width = np.median([image.shape[:2] for image in images], axis=0).astype(int).tolist()
     return Images(height, width, bool(np.median([_is_coloured(image) for image in images]) > 0.5))
 

@@ -187,16 +187,18 @@ def _features(
     held = {name: Part(part, start.preprocess) for name, part in parts.items()}
     keeper = ActivationCache(model, (), cache, held["train"], held.get("validation"), held["test"])
     kept = keeper.of_stage(last, start.variables, workers)
-    if not isinstance(kept, str):
+    if kept.train is not None:
         activations = {"train": kept.train, "validation": kept.validation, "test": kept.test}
-        found = {name: Examples(each.rows[0], each.labels) for name, each in activations.items() if each is not None}
+        found = {
+            name: Examples(each.rows[0], labels_of(each)) for name, each in activations.items() if each is not None
+        }
         return found, kept.note
-    feed = Feed(batch_of(start.preprocess), pad=True, workers=workers)
+    feed = Feed(batch_of(held["train"].inputs), pad=True, workers=workers)
     found = {}
     for name, part in parts.items():
         rows = [row for (row,) in compute(model, start.variables, part, start.preprocess, feed, (last,))]
         found[name] = Examples(np.concatenate(rows), labels_of(part))
-    return found, kept
+    return found, kept.note
 
 
 def _steepness(examples: Examples, kernel: np.ndarray, bias: np.ndarray) -> float:

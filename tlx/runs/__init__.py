@@ -2,6 +2,7 @@
 
 from tlx.runs.estimate import Estimate, PhaseEstimate, estimate
 from tlx.runs.features_file import FeatureLabels, check_features_file, write_features
+from tlx.runs.options import RunOptions
 from tlx.runs.run import Run, evaluate_run, finetune, split_of
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "FeatureLabels",
     "PhaseEstimate",
     "Run",
+    "RunOptions",
     "check_features_file",
     "estimate",
     "evaluate_run",

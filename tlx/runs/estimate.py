@@ -10,22 +10,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tlx.data import Data, Source, Subset, batches, check_shapes
+from tlx.data import Data, Source, Subset, batches
 from tlx.data.share import Share
 from tlx.devices import hosts
-from tlx.errors import ConfigError, check_flags
-from tlx.images import Preprocess
-from tlx.models.head import Pool
+from tlx.errors import ConfigError
 from tlx.models.registry import build_model
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
+from tlx.runs.options import RunOptions
+from tlx.runs.run import begin
 from tlx.training.activations import batch_of, compute
-from tlx.training.loop import make_task
-from tlx.training.phase import Task, foretold
-from tlx.training.shapes import PhaseShapes, foreseen
+from tlx.training.options import TrainOptions, as_options
+from tlx.training.prepare import make_task
+from tlx.training.shapes import PhaseShapes, predicted_shapes
 from tlx.training.store import free_memory
+from tlx.training.task import Task, memory_after
 from tlx.tree.paths import Tree
 
 TRIES = 5  # steps, and batches, that are timed
@@ -37,8 +38,8 @@ class PhaseEstimate:
 
     `memory` is the most that a device needs at once, in bytes; `seconds` the time of a step, and `reading` that of
     making its batch beside, None where it does not fit or needs none; `before` the seconds in which activations are
-    computed. Batches are made of what stage `after` makes of pictures, which `activations` says is kept where, or of
-    pictures, and `activations` says why.
+    computed. Batches are made of what stage `after` makes of inputs, which `activations` says is kept where, or of
+    raw inputs, and `activations` says why.
     """
 
     name: str
@@ -85,49 +86,48 @@ class Estimate:
 
 
 def estimate(
-    base: Pretrained,
-    data: Data,
-    recipe: Recipe,
-    *,
-    hidden: tuple[int, ...] = (),
-    pool: Pool | None = None,
-    dropout: float = 0.0,
-    keep_head: bool = False,
-    preprocess: Preprocess | None = None,
-    seed: int = 0,
-    **how: Any,
+    base: Pretrained, data: Data, recipe: Recipe | None = None, options: RunOptions | TrainOptions | None = None
 ) -> Estimate:
     """Estimate what `tlx.finetune` would take with the same arguments, on the devices that are there.
 
     Each phase's programs are compiled, and XLA says what memory they need (`memory_analysis`); with early stopping the
     best epoch's weights come on top. Then a few steps run on zeros, and a few batches are read, for the time. What the
     first phases would leave is not known, only its shapes; a later phase that begins with them takes as long. Nothing
-    is written. Raise what `finetune` would before its first step.
+    is written.
+
+    Args:
+        base: what to start from (`tlx.load`).
+        data: what to train, validate and test on.
+        recipe: the phases; None takes `tlx.recipes.finetune(base)`.
+        options: what else to train by (`tlx.RunOptions`).
+
+    Returns:
+        What the run would take, phase by phase.
+
+    Raises:
+        ConfigError, DataError: as `finetune` before its first step.
 
     >>> import tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
-    >>> found = estimate(base, data, tlx.recipes.finetune(base.stages, head_epochs=2, base_epochs=3), batch_size=10)
-    >>> [(phase.name, phase.steps, phase.activations) for phase in found.phases], found.fits
+    >>> recipe = tlx.recipes.finetune(base, head_epochs=2, base_epochs=3)
+    >>> estimated = estimate(base, data, recipe, tlx.RunOptions(batch_size=10))
+    >>> [(phase.name, phase.steps, phase.activations) for phase in estimated.phases], estimated.fits
     ([('head', 4, 'after dense2, in memory'), ('all', 6, 'no stage is frozen from the first one on')], True)
     """
     if hosts.count() > 1:
         raise ConfigError("an estimate is made by one process: leave coordinator, processes and process out")
-    check_flags(keep_head=keep_head)
-    start = base if keep_head else base.with_head(data.classes, hidden=hidden, pool=pool, dropout=dropout, seed=seed)
-    start = replace(start, preprocess=preprocess or base.preprocess)
-    check_shapes(data, start.preprocess)
-    model, variables = build_model(start.config), start.variables
-    given = (model, variables, recipe, data.train, data.validation, start.preprocess)
-    task, cache = make_task(*given, seed=seed, **how)
+    start, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
+    variables = start.variables
+    task, cache, recipe = make_task(build_model(start.config), variables, recipe, data, options)
     devices = task.placement.devices
     available, computed = _available(devices[0]), None
     memory = Memory()
     phases = []
     for index, phase in enumerate(recipe):
         doing(f"compiling the programs of phase {phase.name!r}")
-        shapes = foreseen(task, index, phase, cache, variables, memory)
+        shapes = predicted_shapes(task, index, phase, cache, variables, memory)
         needed = _memory(shapes, kept=phase.patience is not None)
-        after = shapes.program.after
+        after = shapes.program.options.after
         doing(f"timing phase {phase.name!r}")
         fits, reads = needed <= available, not shapes.resident and not shapes.activations.endswith("in memory")
         phases.append(
@@ -144,7 +144,7 @@ def estimate(
             )
         )
         computed = after
-        memory = foretold(task, index, phase, variables, memory)
+        memory = memory_after(task, index, phase, variables, memory)
     return Estimate(devices[0].device_kind, len(devices), available, tuple(phases))
 
 
@@ -213,8 +213,8 @@ def _filled(shape: Any) -> Any:
 
 def _reading(task: Task, source: Source) -> float:
     """Return the time in which a batch is made, as all threads together make them."""
-    feed = replace(task.feed, share=Share.of(task.placement, task.accumulate))
-    stream = batches(source, task.preprocess, feed, epoch=1)
+    feed = replace(task.feed, share=Share.of(task.placement, task.options.accumulate))
+    stream = batches(source, task.spec, feed, epoch=1)
     began, count = time.perf_counter(), 0
     for count, _ in enumerate(stream, 1):
         if count == 2 * TRIES:
@@ -223,15 +223,15 @@ def _reading(task: Task, source: Source) -> float:
 
 
 def _computing(task: Task, variables: Tree, stage: str | None, parts: Any) -> float:
-    """Return the time in which a stage's activations would be computed, from a batch of training pictures."""
+    """Return the time in which a stage's activations would be computed, from a batch of training examples."""
     assert stage is not None
-    size = min(batch_of(task.preprocess), len(task.train))
+    size = min(batch_of(parts["train"].inputs), len(task.train))
     few = Subset(task.train, range(size))
     times = []
     for _ in range(2):  # the first one compiles
         began = time.perf_counter()
         feed = replace(task.feed, batch_size=size, shuffle=False, balanced=False)
-        for _ in compute(task.model, variables, few, task.preprocess, feed, (stage,), placement=task.placement):
+        for _ in compute(task.model, variables, few, task.spec, feed, (stage,), placement=task.placement):
             pass
         times.append(time.perf_counter() - began)
     return times[1] / size * sum(part.views * len(part.source) for part in parts.values())

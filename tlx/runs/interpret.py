@@ -7,9 +7,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tlx.data.source import Source, Subset, names_of, take
+from tlx.data.source import Source, names_of, take
+from tlx.data.views import Subset
 from tlx.files import write_bytes
+from tlx.images.preprocess import Preprocess, of_images
 from tlx.models.gradcam import gradcam, last_spatial_stage
+from tlx.objectives import Classification, MultiLabel
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
 from tlx.training.evaluate import Evaluation
@@ -20,51 +23,85 @@ MAPPED = 1000  # examples on the map at most; as many take t-SNE about two secon
 
 
 def write_evaluation(
-    path: Path, scores: Evaluation, source: Source, trained: Pretrained, *, workers: int | None = None
+    path: Path,
+    scores: Evaluation,
+    source: Source,
+    trained: Pretrained,
+    *,
+    workers: int | None = None,
+    interpret: bool = True,
 ) -> None:
     """Write the test results of a trained model, and what interprets them, into an `evaluation.npz`.
 
-    `scores` are of every example of `source`, in its order. Beside the results (N,) the file holds K most confident
-    mistakes (`mistakes`, their rows), as pictures that the network was shown (`mistake_images`, (K, H, W, C) uint8),
-    with Grad-CAM of the class that was answered (`mistake_maps`, (K, H, W) uint8; none where the base has no spatial
-    features) and the examples' names, if the source has `names` (`mistake_names`); and a map of M examples
-    (`map_rows`, (M,); `map_points`, (M, 2) float32), whose pictures `workers` threads make (`tlx.data.Feed`). Raise
-    `StorageError` where it cannot be written.
+    Args:
+        path: the file.
+        scores: of every example of `source`, in its order.
+        source: the test examples.
+        trained: the model.
+        workers: threads that prepare batches (`tlx.data.Feed`).
+        interpret: whether a map of the features is drawn and, of images, Grad-CAM of the mistakes.
+
+    The file holds, by objective: `labels`, `predicted`, `confidence` and `loss`, all (N,), of a classification;
+    `targets`, `predictions` and, of several labels, `thresholds` of others, (N, C). Of a classification it also holds K
+    most confident mistakes (`mistakes`, their rows), and, of images, what the network was shown (`mistake_images`,
+    (K, H, W, C) uint8), with Grad-CAM of the class that was answered (`mistake_maps`, (K, H, W) uint8; none where the
+    base has no spatial features) and the examples' names, if the source has `names` (`mistake_names`); and a map of M
+    examples (`map_rows`, (M,); `map_points`, (M, 2) float32).
+
+    Raises:
+        StorageError: where it cannot be written.
 
     >>> import tempfile, tlx
     >>> trained, source = tlx.load("mlp-mnist"), tlx.data.Subset(tlx.load_data("digits").test, range(8))
-    >>> scores = tlx.evaluate(trained.model, trained.variables, source, trained.preprocess)
+    >>> scores = tlx.evaluate(trained, source)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_evaluation(Path(folder, "evaluation.npz"), scores, source, trained)
     ...     np.load(Path(folder, "evaluation.npz"))["map_points"].shape
     (8, 2)
     """
+    trained = replace(trained, variables=jax.device_put(trained.variables))
+    columns = _results(scores)
+    if "predicted" in columns:
+        columns |= _mistakes(scores, source, trained, interpret)
+    if interpret and not isinstance(scores.predictions, dict):
+        doing("mapping the features")
+        columns["map_rows"], columns["map_points"] = map_features(trained, source, workers=workers)
+    content = io.BytesIO()
+    np.savez_compressed(content, **columns)  # type: ignore[arg-type]
+    write_bytes(path, content.getvalue())
+
+
+def _results(scores: Evaluation) -> dict[str, np.ndarray]:
+    """Return what each example came to, by name."""
+    if isinstance(scores.objective, Classification):
+        own = {"labels": scores.labels, "predicted": scores.predicted, "confidence": scores.confidence}
+        return {**own, "loss": scores.losses}
+    leaves = jax.tree.leaves(scores.predictions)
+    columns = {"predictions": leaves[0]} if len(leaves) == 1 else {}
+    if scores.targets is not None:
+        columns["targets"] = scores.targets
+    if isinstance(scores.objective, MultiLabel) and columns:
+        count = columns["predictions"].shape[1]
+        columns["thresholds"] = np.asarray(scores.objective.thresholds or (0.5,) * count, np.float32)
+    return columns
+
+
+def _mistakes(scores: Evaluation, source: Source, trained: Pretrained, interpret: bool) -> dict[str, np.ndarray]:
+    """Return the most confident mistakes, as images where they are such."""
     wrong = np.flatnonzero(scores.predicted != scores.labels)
     worst = wrong[np.argsort(-scores.confidence[wrong], kind="stable")][:MISTAKES]
-    trained = replace(trained, variables=jax.device_put(trained.variables))
-    preprocess = trained.preprocess
-    nothing = np.zeros((0, preprocess.height, preprocess.width, preprocess.channels), np.uint8)
-    doing("looking at the mistakes")
-    images, _ = take(source, worst)
-    frames = np.concatenate([nothing, *(preprocess.frame_one(image)[None] for image in images)])
     names = names_of(source) or ("",) * len(source)
-    doing("mapping the features")
-    rows, points = map_features(trained, source, workers=workers)
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        labels=scores.labels,
-        predicted=scores.predicted,
-        confidence=scores.confidence,
-        loss=scores.losses,
-        mistakes=worst.astype(np.int64),
-        mistake_images=_pictures(frames),
-        mistake_maps=_heat(trained, frames, scores.predicted[worst]),
-        mistake_names=np.array([names[row] for row in worst], np.str_),
-        map_rows=rows,
-        map_points=points,
-    )
-    write_bytes(path, content.getvalue())
+    columns = {"mistakes": worst.astype(np.int64), "mistake_names": np.array([names[row] for row in worst], np.str_)}
+    preprocess = trained.preprocess
+    if not isinstance(preprocess, Preprocess):
+        return columns
+    doing("looking at the mistakes")
+    nothing = np.zeros((0, *preprocess.shape), np.uint8)
+    images = take(source, worst)["input"] if len(worst) else ()
+    frames = np.concatenate([nothing, *(preprocess.frame_one(image)[None] for image in images)])
+    columns["mistake_images"] = _pictures(frames)
+    maps = _heat(trained, frames if interpret else nothing, scores.predicted[worst])
+    return {**columns, "mistake_maps": maps}
 
 
 def map_features(trained: Pretrained, source: Source, *, workers: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +160,6 @@ def _heat(trained: Pretrained, frames: np.ndarray, classes: np.ndarray) -> np.nd
     stage = last_spatial_stage(model, trained.variables, frames.shape[1:]) if len(frames) else None
     if stage is None:
         return np.zeros((0, *size), np.uint8)
-    maps = gradcam(model, trained.variables, trained.preprocess.normalise(frames), classes, stage=stage)
+    maps = gradcam(model, trained.variables, of_images(trained.preprocess).normalise(frames), classes, stage=stage)
     resized = [Image.fromarray(255 * each).resize(size[::-1], Image.Resampling.BILINEAR) for each in maps]
     return np.stack([np.asarray(each) for each in resized]).round().astype(np.uint8)

@@ -1,6 +1,6 @@
 """Training: the step, the loop over phases, evaluation, checkpoints and logs."""
 
-from tlx.training.cache import Cache
+from tlx.training.cache_options import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.features import features, probabilities
@@ -8,11 +8,10 @@ from tlx.training.fitted import Fit
 from tlx.training.history import History
 from tlx.training.log import Log
 from tlx.training.loop import fit
-from tlx.training.loss import Loss, balanced_weights
-from tlx.training.loss_function import LossFunction
+from tlx.training.method import StepOptions
 from tlx.training.mix import Mix
-from tlx.training.phase import PhaseRecord
-from tlx.training.predictions import Predictions, predict
+from tlx.training.options import TrainOptions
+from tlx.training.phase_record import PhaseRecord
 from tlx.training.programs import forget_programs
 from tlx.training.state import TrainState
 from tlx.training.step import make_train_step
@@ -24,18 +23,15 @@ __all__ = [
     "Fit",
     "History",
     "Log",
-    "Loss",
-    "LossFunction",
     "Mix",
     "PhaseRecord",
-    "Predictions",
+    "StepOptions",
+    "TrainOptions",
     "TrainState",
-    "balanced_weights",
     "evaluate",
     "features",
     "fit",
     "forget_programs",
     "make_train_step",
-    "predict",
     "probabilities",
 ]

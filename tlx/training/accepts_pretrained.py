@@ -3,14 +3,17 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import flax.linen as nn
 
-from tlx.data.source import Data
+from tlx.data.source import check_source
+from tlx.data.views import Relabelled
 from tlx.errors import ConfigError
 from tlx.presets.pretrained import Pretrained
+from tlx.training.options import as_options
 
 Result = TypeVar("Result")
 PIECES = ("model", "variables", "preprocess")
@@ -32,9 +35,11 @@ def has_pieces(value: Any) -> bool:
 
 
 def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> Callable[..., Result]:
-    """Let a function of `model`, `variables` and `preprocess`, among others, take a `Pretrained` first in their place.
+    """Let a function of `model`, `variables` and perhaps `preprocess` take one object first in their place.
 
-    What is of the type `whole` is given on as `variables` as it is. A function of `classes` is given those, too.
+    That is a `Pretrained`, or something else that has them. What is of the type `whole` is given on as `variables` as
+    it is. A function without `preprocess` finds it in its `options`, with the objective of what has been fitted. A
+    function of `objective` is given that of the object, and a `source` with the classes in the order of its own.
 
     >>> @accepts_pretrained
     ... def names(model, variables, source, preprocess, batch_size=32):
@@ -51,17 +56,39 @@ def accepts_pretrained(function: Callable[..., Result], *, whole: Any = ()) -> C
         first: Any = opened(arguments[0]) if arguments else None
         if not has_pieces(first):
             return function(*arguments, **options)
-        rest = arguments[1:]
-        if "train" in others.parameters:  # and so 'validation', the next one
-            pairs = ((each.train, each.validation) if isinstance(each, Data) else (each,) for each in rest)
-            rest = tuple(part for pair in pairs for part in pair)
         try:
-            given = others.bind(*rest, **options).arguments
+            given = others.bind(*arguments[1:], **options).arguments
         except TypeError as error:
             raise TypeError(f"{function.__name__}() {error}") from None
-        variables = first if isinstance(first, whole) else first.variables
-        if "classes" in others.parameters and hasattr(first, "classes"):
-            given.setdefault("classes", first.classes)
-        return function(model=first.model, variables=variables, preprocess=first.preprocess, **given)
+        pieces = {"model": first.model, "variables": first if isinstance(first, whole) else first.variables}
+        if "preprocess" in signature.parameters:
+            pieces["preprocess"] = first.preprocess
+        elif "options" in others.parameters:
+            given["options"] = _completed(given.get("options"), first, isinstance(first, whole))
+        if "objective" in others.parameters:
+            given.setdefault("objective", first.objective)
+            if hasattr(first, "classes"):
+                given["source"] = matched(given["source"], first.classes)
+        return function(**pieces, **given)
 
     return call
+
+
+def _completed(options: Any, first: Any, fitted: bool) -> Any:
+    """Return options with the object's own preprocessing and, of a fit that goes on, its objective."""
+    options = as_options(options)
+    if options.preprocess is None:
+        options = replace(options, preprocess=first.preprocess)
+    if fitted and options.objective is None:
+        options = replace(options, objective=first.objective)
+    return options
+
+
+def matched(source: Any, classes: Sequence[str]) -> Any:
+    """Return a source with its classes numbered as a model's; raise where the model has none, or lacks some."""
+    check_source(source, "source")
+    if tuple(source.classes) == tuple(classes) or not source.classes:
+        return source
+    if not classes:
+        raise ConfigError("the model has no head to evaluate: give it one (with_head) and train it")
+    return Relabelled(source, classes)

@@ -2,73 +2,89 @@
 
 import functools
 import hashlib
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from tlx.data.pipeline import Feed, batches, steps_per_epoch
+from tlx.data.inputs import InputSpec
+from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
 from tlx.data.share import Share
-from tlx.data.source import Example, Source
+from tlx.data.source import Columns, Example, Source, TargetKind
 from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
-from tlx.images.preprocess import Preprocess
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
 from tlx.progress import doing
 from tlx.tree.paths import Tree
 
-PIXELS = 1 << 19  # of a batch that goes through the frozen stages, 8 to 256 pictures; more of them leave the cache
+POSITIONS = 1 << 19  # of a batch that goes through the frozen stages: pixels, tokens; more of them leave the cache
 
 
-class AsStored:
-    """What `tlx.data.batches` asks of a `Preprocess`, for activations: they are only cast."""
+@dataclass(frozen=True)
+class Stored:
+    """The input spec of activations: the device casts them to the `dtypes` in which the stage computed them."""
 
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
+    dtypes: tuple[str, ...]
 
-    def frame(self, rows: np.ndarray) -> np.ndarray:
-        return rows
+    def collate(self, inputs: Tree) -> Tree:
+        return inputs
 
-    def normalise(self, rows: np.ndarray) -> np.ndarray:
-        return rows.astype(self.dtype, copy=False)
+    def on_device(self, arrays: Tree) -> Tree:
+        leaves, structure = jax.tree.flatten(arrays)
+        return jax.tree.unflatten(
+            structure, [leaf.astype(dtype) for leaf, dtype in zip(leaves, self.dtypes, strict=True)]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "activations", "dtypes": list(self.dtypes)}
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What stage `after` makes of each of a source's N examples: `rows`, an array (V, N, …) of V views.
+    """What stage `after` makes of each of a source's N examples: `rows`, arrays (V, N, …) of V views or a dict of such.
 
     A source itself: in epoch e it gives view (e - 1) mod V (`of_epoch`). What the last stage makes is pooled already
-    where a `tlx.models.Head` follows. `dtype` is the type that the stage computes in, whatever that of `rows` is.
+    where a `tlx.models.Head` follows. `columns` are the source's other columns, (N, …); `spec` knows the types in which
+    the stage computed, whatever those of `rows` are.
     """
 
     after: str
-    rows: np.ndarray
-    labels: np.ndarray
+    rows: Tree
+    columns: Mapping[str, np.ndarray]
     classes: tuple[str, ...]
-    dtype: Any
+    target_kind: TargetKind
+    spec: Stored
     view: int = 0
 
     @property
-    def preprocess(self) -> Any:
-        """What stands where the preprocessing of pictures would (`AsStored`)."""
-        return AsStored(self.dtype)
+    def views(self) -> int:
+        return len(jax.tree.leaves(self.rows)[0])
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        return self.columns.get("target")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        length: int = jax.tree.leaves(self.rows)[0].shape[1]
+        return length
 
     def __getitem__(self, index: int) -> Example:
-        return {"image": self.rows[self.view][index], "label": int(self.labels[index])}
+        columns = {name: column[index] for name, column in self.columns.items()}
+        return {"input": jax.tree.map(lambda rows: rows[self.view][index], self.rows), **columns}
 
-    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gather activations (B, …) and labels (B,) int32 at once."""
-        return np.asarray(self.rows[self.view][indices]), self.labels[indices]
+    def take(self, indices: np.ndarray) -> Columns:
+        """Gather activations (B, …) and the other columns at once."""
+        columns = {name: column[indices] for name, column in self.columns.items()}
+        return {"input": jax.tree.map(lambda rows: np.asarray(rows[self.view][indices]), self.rows), **columns}
 
     def of_epoch(self, epoch: int) -> "Activations":
-        return replace(self, view=(epoch - 1) % len(self.rows))
+        return replace(self, view=(epoch - 1) % self.views)
 
 
 def frozen_until(labels: Tree, stage_names: Sequence[str]) -> str | None:
@@ -85,17 +101,32 @@ def frozen_until(labels: Tree, stage_names: Sequence[str]) -> str | None:
     return last
 
 
-def shape_after(model: Any, variables: Tree, preprocess: Preprocess, stage: str) -> Any:
-    """Return the shape and dtype of what is kept of a stage's output for one picture, without running it."""
-    picture = jax.ShapeDtypeStruct((1, preprocess.height, preprocess.width, preprocess.channels), "float32")
-    (found,) = jax.eval_shape(functools.partial(_through, model, (stage,), None, ONE), variables, picture)
-    return jax.ShapeDtypeStruct(found.shape[1:], found.dtype)
+def batch_shapes(source: Source, spec: InputSpec) -> dict[str, Any]:
+    """Return the shapes and types of a batch of one example: what every batch has, but for its first axis."""
+    batch: dict[str, Any] = _shapes(gather(source, spec, np.zeros(1, np.int64)))
+    return batch
 
 
-def program_sha256(model: Any, variables: Tree, preprocess: Preprocess, stage: str) -> str:
-    """Hash the operations that lead from a picture to what is kept of a stage, and their constants."""
-    picture = jax.ShapeDtypeStruct((1, preprocess.height, preprocess.width, preprocess.channels), "float32")
-    program = jax.make_jaxpr(functools.partial(_through, model, (stage,), None, ONE))(variables, picture)
+def input_shapes(spec: InputSpec, collated: Tree) -> Tree:
+    """Return the shapes and types of what the model takes, of what a spec collates as shapes."""
+    return jax.eval_shape(spec.on_device, collated)
+
+
+def _shapes(tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), tree)
+
+
+def shapes_after(model: Any, variables: Tree, spec: InputSpec, collated: Tree, stage: str) -> Tree:
+    """Return shapes and types of what is kept of a stage's output for one example, without running it."""
+    through = functools.partial(_through, model, (stage,), None, spec, ONE)
+    (outputs,) = jax.eval_shape(through, variables, collated)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), outputs)
+
+
+def program_sha256(model: Any, variables: Tree, spec: InputSpec, collated: Tree, stage: str) -> str:
+    """Hash the operations that lead from an input to what is kept of a stage, and their constants."""
+    through = functools.partial(_through, model, (stage,), None, spec, ONE)
+    program = jax.make_jaxpr(through)(variables, collated)
     text = re.sub(r" at 0x[0-9a-f]+", "", str(program.jaxpr))
     return hashlib.sha256(text.encode() + b"".join(np.asarray(each).tobytes() for each in program.consts)).hexdigest()
 
@@ -104,7 +135,7 @@ def compute(
     model: Any,
     variables: Tree,
     source: Source,
-    preprocess: Any,
+    spec: InputSpec,
     feed: Feed,
     stages: tuple[str, ...],
     *,
@@ -112,43 +143,55 @@ def compute(
     epoch: int = 0,
     first: int = 0,
     placement: Placement = ONE,
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> Iterator[tuple[Tree, ...]]:
     """Yield what each of `stages`, from input to output, makes of a source's examples: arrays (B, …), batch by batch.
 
-    The source holds what stage `after` gives, or pictures; `feed` pads. It begins with batch number `first`.
+    The source holds what stage `after` gives, or raw inputs; `feed` pads. It begins with batch number `first`.
     """
     placement = placement.jitted
     variables, left = placement.parameters(variables), len(source) - first * feed.batch_size
     size, waiting = feed.batch_size, None
     total = steps_per_epoch(len(source), size)
-    stream = batches(source, preprocess, replace(feed, share=Share.of(placement)), epoch=epoch, first=first)
+    stream = batches(source, spec, replace(feed, share=Share.of(placement)), epoch=epoch, first=first)
     for number, batch in enumerate(stream, first):
         doing("computing the features", number, total)
-        ready, waiting = waiting, _through(model, stages, after, placement, variables, placement.rows(batch["image"]))
+        ready, waiting = waiting, _through(model, stages, after, spec, placement, variables, _placed(placement, batch))
         if ready is not None:
-            yield tuple(np.asarray(found)[:size] for found in ready)
+            yield tuple(jax.tree.map(lambda leaf: np.asarray(leaf)[:size], ready))
             left -= size
     if waiting is not None:
-        yield tuple(np.asarray(found)[:left] for found in waiting)
+        yield tuple(jax.tree.map(lambda leaf: np.asarray(leaf)[:left], waiting))
 
 
-def batch_of(preprocess: Preprocess) -> int:
-    """Return how many pictures go through the frozen stages at once.
+def _placed(placement: Placement, batch: Batch) -> Tree:
+    return placement.rows(batch["input"])
 
-    >>> batch_of(Preprocess(32, 32, 3)), batch_of(Preprocess(224, 224, 3))
+
+def batch_of(inputs: Tree) -> int:
+    """Return how many examples go through the frozen stages at once, of what the model takes of one, as shapes.
+
+    >>> image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    >>> batch_of(jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)), batch_of(image)
     (256, 10)
     """
-    return max(8, min(256, PIXELS // (preprocess.height * preprocess.width)))
+    positions = max(math.prod(leaf.shape[1:3]) for leaf in jax.tree.leaves(inputs))
+    return max(8, min(256, POSITIONS // max(positions, 1)))
 
 
-@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3, 4))
 def _through(
-    model: Any, stages: tuple[str, ...], after: str | None, placement: Placement, variables: Tree, x: jax.Array
-) -> tuple[jax.Array, ...]:
-    found = []
+    model: Any,
+    stages: tuple[str, ...],
+    after: str | None,
+    spec: InputSpec,
+    placement: Placement,
+    variables: Tree,
+    collated: Tree,
+) -> tuple[Tree, ...]:
+    values, x = [], spec.on_device(collated)
     for stage in stages:
         x = model.apply(variables, x, after=after, until=stage, method="features")
         pools = stage == model.base.stage_names[-1] and isinstance(model.head, Head)
-        found.append(pooled(x, model.head.pool) if pools else x)
+        values.append(pooled(x, model.head.pool) if pools else x)
         after = stage
-    return tuple(placement.replicated(found))
+    return tuple(placement.replicated(values))

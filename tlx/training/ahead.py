@@ -9,9 +9,9 @@ from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.progress import doing
 from tlx.training.cache import ActivationCache
-from tlx.training.phase import Task
 from tlx.training.programs import Program
-from tlx.training.shapes import foreseen
+from tlx.training.shapes import predicted_shapes
+from tlx.training.task import Task
 from tlx.tree.paths import Tree
 
 WHAT = {"train": "the step", "validate": "the validation"}
@@ -21,7 +21,7 @@ class Ahead:
     """Compiles the programs of a recipe's phases one after the other, in a thread of its own.
 
     They are traced by the thread that asks (what JAX is told by context managers counts for one thread only), and
-    what XLA makes of them is found by JAX when they are called. What a phase needs is foretold from the recipe and
+    what XLA makes of them is found by JAX when they are called. What a phase needs is predicted from the recipe and
     the cache's plan; where that was wrong, the phase compiles as it begins.
     """
 
@@ -35,7 +35,7 @@ class Ahead:
         """Begin to compile what a phase of the recipe needs, if it does not end before."""
         if self.task.placement.by == "pmap" and hosts.count() > 1:  # which pmap cannot trace for shapes alone
             return
-        shapes = foreseen(self.task, index, self.recipe[index], self.cache, variables, memory)
+        shapes = predicted_shapes(self.task, index, self.recipe[index], self.cache, variables, memory)
         if self._prepared.get(index) == shapes.program:
             return
         self._prepared[index] = shapes.program

@@ -1,97 +1,110 @@
 """The activation cache: what is frozen is computed once, and training goes on from there."""
 
+import functools
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 
-from tlx.data.pipeline import Feed
-from tlx.data.source import Source, digests_of, labels_of
+from tlx.data.inputs import InputSpec
+from tlx.data.pipeline import Feed, Varies
+from tlx.data.source import Source, columns_of, digests_of, target_kind
 from tlx.devices import forward_options, hosts
 from tlx.devices.parallel import ONE, Placement
-from tlx.errors import ConfigError, check_choice
+from tlx.errors import ConfigError
 from tlx.files import cache_dir, home
-from tlx.images.augment import Augment
-from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.optim.phases import Phase
 from tlx.stop import Stop, check, never
-from tlx.training.activations import Activations, batch_of, compute, frozen_until, program_sha256, shape_after
-from tlx.training.store import DiskRows, MemoryRows, Rows, free_memory, occupied
+from tlx.training.activations import (
+    Activations,
+    Stored,
+    batch_of,
+    batch_shapes,
+    compute,
+    frozen_until,
+    input_shapes,
+    program_sha256,
+    shapes_after,
+)
+from tlx.training.cache_options import Cache, Where
+from tlx.training.kept import Kept, kept_type
+from tlx.training.store import free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree
 from tlx.version import versions_of
 
-Where = Literal["auto", "memory", "disk", "off"]
-Kept = Literal["computed", "float32", "float16", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class Cache:
-    """Say whether and where the activations of frozen stages are kept (`tlx.fit`).
-
-    `where` "memory" and "disk" insist; "auto" takes memory if they need at most a quarter of what is free, else the
-    disk if at most half. Together they may take `limit` bytes; "off", and whatever does not fit, computes them anew in
-    every epoch. `dtype` is the type they are kept in: half the size in "float16" or "bfloat16", which rounds them;
-    "computed" is that of the model. With augmentation, `views` says how many variations of each picture are kept, which
-    the epochs then take in turns; with 0 there is no cache, for every epoch has its own. On the disk they are under
-    `folder` (by default `activations` in tlx's cache), by a hash of all that they depend on; the next run that needs
-    the same finds them, also what one that was killed has left. Processes that train together (`tlx.join_hosts`) each
-    keep all, in memory. Raise `ConfigError` for what none of it can be.
-
-    >>> Cache("disk", limit=1 << 30, dtype="bfloat16").views
-    0
-    """
-
-    where: Where = "auto"
-    limit: int = 8_000_000_000
-    dtype: Kept = "computed"
-    views: int = 0
-    folder: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, options in (("where", Where), ("dtype", Kept)):
-            check_choice(f"Cache.{name}", getattr(self, name), get_args(options))
-        if self.limit < 0 or self.views < 0:
-            raise ConfigError(f"cache: limit={self.limit}, views={self.views}: neither can be negative")
-
 
 @dataclass(frozen=True)
 class Part:
-    """A source of a fit, how its pictures are prepared and varied, and in how many views."""
+    """A source of a fit, how its inputs are collated and varied, and in how many views."""
 
     source: Source
-    preprocess: Preprocess
-    augment: Augment | None = None
+    spec: InputSpec
+    augment: Varies | None = None
     seed: int = 0
     views: int = 1
+
+    example: Mapping[str, Any] | None = None  # a batch of one, as shapes, where it is known
+
+    @functools.cached_property
+    def shapes(self) -> Mapping[str, Any]:
+        """A batch of one example, as shapes."""
+        return batch_shapes(self.source, self.spec) if self.example is None else self.example
+
+    @property
+    def collated(self) -> Any:
+        """What the spec collates of one example, (1, …), as shapes."""
+        return self.shapes["input"]
+
+    @property
+    def inputs(self) -> Any:
+        """What the model takes of one example, (1, …), as shapes."""
+        return input_shapes(self.spec, self.collated)
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """The activations with which a phase or a probe works in the place of pictures, and a line about them."""
+    """The activations with which a phase or a probe works in the place of raw inputs, and a line about them.
 
-    train: Activations
-    validation: Activations | None
+    There are none (`train` is None) where `note` says why.
+    """
+
     note: str
+    train: Activations | None = None
+    validation: Activations | None = None
     test: Activations | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a phase begins: after a `stage` whose activations are in a `place`, or with raw inputs (None), and why."""
+
+    reason: str = ""
+    stage: str | None = None
+    place: Where | None = None
+
+    @property
+    def note(self) -> str:
+        """Say so in a line."""
+        return self.reason or f"after {self.stage}, {'on disk' if self.place == 'disk' else 'in memory'}"
 
 
 class ActivationCache:
     """What a fit keeps of its frozen stages, from phase to phase.
 
-    A phase's activations are computed from the highest ones that are kept and still hold, or from pictures. In the same
-    pass those that later phases will need are computed, too, as far as they fit.
+    A phase's activations are computed from the highest ones that are kept and still hold, or from raw inputs. In the
+    same pass those that later phases will need are computed, too, as far as they fit.
     """
 
     def __init__(
@@ -111,61 +124,66 @@ class ActivationCache:
         parts = {"train": train, "validation": validation, "test": test}
         self.parts = {name: part for name, part in parts.items() if part}
         self.kept: dict[tuple[str, str], tuple[str, Activations]] = {}  # part, stage -> key, activations
+        self._untils: list[str | None] = []  # of each phase, the last stage up to which all are frozen, once asked for
 
-    def of_phase(self, index: int, variables: Tree, workers: int | None) -> Frozen | str:
+    def of_phase(self, index: int, variables: Tree, workers: int | None) -> Frozen:
         """Return the activations for a phase, or say why there are none."""
         if self.cache.where != "off" and isinstance(self.model, Classifier):
             self._drop(self._boundaries(index, variables), variables)
-        stages = self._stages(index, variables)
-        if isinstance(stages, str):
-            return stages
+        stages, reason = self._stages(index, variables)
+        if reason:
+            return Frozen(reason)
         return self.of_stage(stages[0], variables, workers, later=stages[1:])
 
-    def of_stage(self, stage: str, variables: Tree, workers: int | None, *, later: Sequence[str] = ()) -> Frozen | str:
+    def of_stage(self, stage: str, variables: Tree, workers: int | None, *, later: Sequence[str] = ()) -> Frozen:
         """Return the activations of a stage, or say why there are none; those of `later` ones are kept if they fit."""
         if self.cache.where == "off":
-            return "off"
+            return Frozen("off")
         try:
             return self._make(stage, list(later), variables, workers)
         except OSError as error:
             reason = f"cannot be kept ({error.strerror or error}): they are computed anew"
             logging.getLogger("tlx").warning("tlx: activations %s", reason)
-            return reason
+            return Frozen(reason)
 
-    def plan(self, index: int, variables: Tree) -> tuple[str, Where] | str:
-        """Name the stage after which a phase will begin, and where its activations will be, or say why it will not."""
-        stages = self._stages(index, variables)
-        if isinstance(stages, str):
-            return stages
+    def plan(self, index: int, variables: Tree) -> Plan:
+        """Say where a phase will begin."""
+        stages, reason = self._stages(index, variables)
+        if reason:
+            return Plan(reason)
         wanted = stages[0]
-        held = [self.kept[part, wanted][1].rows for part in self.parts if (part, wanted) in self.kept]
+        held = [self.kept[part, wanted][1] for part in self.parts if (part, wanted) in self.kept]
         if len(held) == len(self.parts):
-            return wanted, "disk" if isinstance(held[0], np.memmap) else "memory"
+            return Plan("", wanted, "disk" if on_disk(held[0]) else "memory")
         try:
             place = self._agreed(wanted, (wanted,), variables)[0].get(wanted)
         except OSError:  # of which `of_phase` will tell
             place = None
-        return (wanted, place) if place else "no room"
+        return Plan("", wanted, place) if place else Plan("no room")
 
-    def _stages(self, index: int, variables: Tree) -> list[str] | str:
-        """Return the `_boundaries` of a phase, or say why it begins with pictures."""
+    def _stages(self, index: int, variables: Tree) -> tuple[list[str], str]:
+        """Return the `_boundaries` of a phase, and why it begins with raw inputs if it does."""
         if self.cache.where == "off":
-            return "off"
+            return [], "off"
         if not isinstance(self.model, Classifier):
-            return "the model is no tlx.models.Classifier"
+            return [], "the model is no tlx.models.Classifier"
         stages, train = self._boundaries(index, variables), self.parts["train"]
+        reason = ""
         if not stages:
-            return "no stage is frozen from the first one on"
-        if self.recipe[index].epochs == 1:
-            return "one epoch only"
-        if train.augment and not train.views:
-            return "augmentation varies the pictures in every epoch: keep some views of each"
-        return stages
+            reason = "no stage is frozen from the first one on"
+        elif self.recipe[index].epochs == 1:
+            reason = "one epoch only"
+        elif train.augment and not train.views:
+            reason = "augmentation varies the examples in every epoch: keep some views of each"
+        return stages, reason
 
     def _boundaries(self, index: int, variables: Tree) -> list[str]:
         """Name the stage up to which a phase is frozen, then those of later phases whose activations hold till then."""
         names = self.model.base.stage_names
-        until = [frozen_until(label_tree(variables["params"], phase.rules), names) for phase in self.recipe[index:]]
+        if not self._untils:
+            every = [label_tree(variables["params"], phase.rules) for phase in self.recipe]
+            self._untils = [frozen_until(labels, names) for labels in every]
+        until = self._untils[index:]
         if until[0] is None:
             return []
         found, lowest = [until[0]], names.index(until[0])
@@ -190,24 +208,24 @@ class ActivationCache:
             if stage in stages or any(names.index(stage) < index for index in below)
         }
 
-    def _make(self, wanted: str, later: list[str], variables: Tree, workers: int | None) -> Frozen | str:
+    def _make(self, wanted: str, later: list[str], variables: Tree, workers: int | None) -> Frozen:
         names = self.model.base.stage_names
         hashes = {stage: self._hash(stage, variables) for stage in (wanted, *later)}
         missing = [stage for stage in (wanted, *later) if any((part, stage) not in self.kept for part in self.parts)]
         places, sizes = self._agreed(wanted, missing, variables)
         if wanted in missing and wanted not in places:
             needed, limit = describe_size(sizes[wanted]), describe_size(self.cache.limit)
-            return f"{needed} are more than there is room for, or than the limit, {limit}"
+            return Frozen(f"{needed} are more than there is room for, or than the limit, {limit}")
         making = sorted(places, key=names.index)
         for part in self.parts:
             if making:
                 self._fill(part, tuple(making), places, hashes, variables, workers)
         self.kept = {place: held for place, held in self.kept.items() if place[1] in (wanted, *later)}
         held = {part: self.kept[part, wanted][1] for part in self.parts}
-        total = sum(each.rows.nbytes for each in held.values())
-        where = "on disk" if isinstance(held["train"].rows, np.memmap) else "in memory"
+        total = sum(map(bytes_of, held.values()))
+        where = "on disk" if on_disk(held["train"]) else "in memory"
         note = f"{describe_size(total)} after {wanted}, {where}"
-        return Frozen(held["train"], held.get("validation"), note, held.get("test"))
+        return Frozen(note, held["train"], held.get("validation"), held.get("test"))
 
     def _hash(self, stage: str, variables: Tree) -> str:
         """Fingerprint the leaves of the stages up to one."""
@@ -234,12 +252,12 @@ class ActivationCache:
         cache = self.cache
         places: dict[str, Where] = {}
         sizes: dict[str, int] = {}
-        preprocess = self.parts["train"].preprocess
-        taken = sum(held.rows.nbytes for _, held in self.kept.values())
+        train = self.parts["train"]
+        taken = sum(bytes_of(held) for _, held in self.kept.values())
         memory, disk = free_memory() // 4, -1
         for stage in stages:
-            shape = shape_after(self.model, variables, preprocess, stage)
-            each = int(np.prod(shape.shape)) * _dtype(cache.dtype, shape.dtype).itemsize
+            shapes = jax.tree.leaves(shapes_after(self.model, variables, train.spec, train.collated, stage))
+            each = sum(math.prod(leaf.shape) * kept_type(cache.dtype, leaf.dtype).itemsize for leaf in shapes)
             sizes[stage] = each * sum(part.views * len(part.source) for part in self.parts.values())
             if taken + sizes[stage] > cache.limit:
                 continue
@@ -277,28 +295,27 @@ class ActivationCache:
             for (whose, stage), (_, held) in self.kept.items()
             if whose == name
             and stage in names[: names.index(stages[0])]
-            and held.rows.dtype == held.dtype  # else it would be rounded twice
+            and tuple(str(leaf.dtype) for leaf in jax.tree.leaves(held.rows)) == held.spec.dtypes  # or rounded twice
         ]
         nearest = max(below, key=lambda held: names.index(held.after), default=None)
-        preprocess = part.preprocess if nearest is None else nearest.preprocess
+        spec: InputSpec = part.spec if nearest is None else nearest.spec
         after = None if nearest is None else nearest.after
-        size = batch_of(part.preprocess)
+        size = batch_of(part.inputs)
         feed = Feed(size, part.seed, augment=part.augment if nearest is None else None, pad=True, workers=workers)
-        shapes = {stage: shape_after(self.model, variables, part.preprocess, stage) for stage in stages}
-        types = {stage: _dtype(self.cache.dtype, shapes[stage].dtype) for stage in stages}
+        kept = {
+            stage: Kept.of(shapes_after(self.model, variables, part.spec, part.collated, stage), self.cache.dtype)
+            for stage in stages
+        }
         with ExitStack() as stack:
-            rows: dict[str, Rows] = {}
             for stage in stages:
-                shape = (part.views, count, *shapes[stage].shape)
                 if places[stage] == "memory":
-                    rows[stage] = MemoryRows(shape, types[stage])
+                    kept[stage].in_memory((part.views, count))
                     continue
-                key = self._key(part, stage, hashes[stage], types[stage], size, variables)
-                on_disk = DiskRows(self._folder(), key, shape, types[stage], self.cache.limit)
-                stack.callback(on_disk.close)
-                rows[stage] = on_disk
+                key = self._key(part, stage, hashes[stage], kept[stage].types, size, variables)
+                for rows in kept[stage].on_disk((part.views, count), self._folder(), key, self.cache.limit):
+                    stack.callback(rows.close)
             for view in range(part.views):
-                done = min(each.done for each in rows.values()) - view * count
+                done = min(each.done for each in kept.values()) - view * count
                 if done >= count:
                     continue
                 first = max(done, 0) // size
@@ -310,28 +327,31 @@ class ActivationCache:
                     "first": first,
                     "placement": self.placement,
                 }
-                for outputs in compute(self.model, variables, source, preprocess, feed, stages, **of_view):
+                for outputs in compute(self.model, variables, source, spec, feed, stages, **of_view):
                     check(self.stop)
                     for stage, output in zip(stages, outputs, strict=True):
-                        rows[stage].put(place, _narrowed(stage, output, types[stage]))
-                    place += len(outputs[0])
-            labels, classes = labels_of(part.source), tuple(part.source.classes)
+                        kept[stage].put(stage, place, output)
+                    place += len(jax.tree.leaves(outputs[0])[0])
+            columns = columns_of(part.source, [name for name in part.shapes if name != "input"])
             for stage in stages:
-                held = Activations(stage, rows[stage].whole(), labels, classes, shapes[stage].dtype)
-                self.kept[name, stage] = (hashes[stage], held)
+                rows, computed = kept[stage].whole(), Stored(tuple(str(each.dtype) for each in kept[stage].shapes))
+                about = (columns, tuple(part.source.classes), target_kind(part.source))
+                self.kept[name, stage] = (hashes[stage], Activations(stage, rows, *about, computed))
 
-    def _key(self, part: Part, stage: str, leaves: str, dtype: np.dtype, batch_size: int, variables: Tree) -> str:
+    def _key(
+        self, part: Part, stage: str, leaves: str, types: Sequence[np.dtype], batch_size: int, variables: Tree
+    ) -> str:
         """Hash all that activations on disk depend on."""
         said = {
             "leaves": leaves,
-            "program": program_sha256(self.model, variables, part.preprocess, stage),
+            "program": program_sha256(self.model, variables, part.spec, part.collated, stage),
             "platform": [jax.default_backend(), jax.devices()[0].device_kind],
             "compiler": forward_options(),
             "precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
             "data": hashlib.sha256(b"".join(digests_of(part.source))).hexdigest(),
-            "preprocess": part.preprocess.to_dict(),
+            "preprocess": part.spec.to_dict(),
             "augment": {"seed": part.seed, "views": part.views, **part.augment.to_dict()} if part.augment else None,
-            "dtype": str(dtype),
+            "dtype": ", ".join(map(str, types)),
             "batch_size": batch_size,
             "devices": self.placement.count,
             "versions": versions_of("jax", "jaxlib", "numpy", "pillow"),
@@ -339,21 +359,14 @@ class ActivationCache:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _dtype(kept: Kept, computed: Any) -> np.dtype:
-    if kept == "computed":
-        return np.dtype(computed)
-    return np.dtype(ml_dtypes.bfloat16) if kept == "bfloat16" else np.dtype(kept)
+def bytes_of(activations: Activations) -> int:
+    """Return how many bytes activations take."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(activations.rows))
 
 
-def _narrowed(stage: str, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Cast activations; raise `ConfigError` where the type has no room for them."""
-    if rows.dtype == dtype:
-        return rows
-    with np.errstate(over="ignore"):
-        cast = rows.astype(dtype)
-    if not np.isfinite(cast).all() and np.isfinite(rows).all():
-        raise ConfigError(f"cache: activations of stage {stage!r} overflow {dtype}: keep them in bfloat16 or float32")
-    return cast
+def on_disk(activations: Activations) -> bool:
+    """Tell whether activations lie on disk."""
+    return any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(activations.rows))
 
 
 def _made(folder: Path) -> Path:

@@ -1,37 +1,83 @@
 """Evaluate: run a model over a source without training it."""
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from tlx.data.pipeline import Feed, batches, steps_per_epoch
+from tlx.data.inputs import InputSpec
+from tlx.data.pipeline import Batch, Feed, batches, steps_per_epoch
 from tlx.data.share import Share
-from tlx.data.source import Relabelled, Source, check_source
+from tlx.data.source import Source, check_source, targets_of
 from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
-from tlx.errors import ConfigError, DataError
-from tlx.images.preprocess import Preprocess
+from tlx.errors import DataError
+from tlx.objectives import Objective, as_objective
+from tlx.objectives.objective import check_target_kind, loss_first, sums_of
 from tlx.progress import doing
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
-from tlx.training.loss import cross_entropy
 from tlx.tree.paths import Tree
 
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What a model says of N examples: `labels` (N,) int32, `probabilities` (N, C) float32, `losses` (N,) float32."""
+    """What a model says of N examples, and how right it is.
 
-    labels: np.ndarray
-    probabilities: np.ndarray
-    losses: np.ndarray
+    `metrics` has `loss` and the objective's metrics; `targets` are the examples' (None where they have none),
+    `predictions` what the objective makes of outputs, arrays (N, …) or a tree of them; `values` has what each example
+    contributes to a metric, (N,), as far as one falls apart so.
+
+    Of a classification, `labels` (N,) int32, `probabilities` (N, C) float32, `predicted` (N,) int32 and `confidence`
+    (N,) float32 are at hand.
+    """
+
+    metrics: Mapping[str, float]
+    targets: Any
+    predictions: Any
+    values: Mapping[str, np.ndarray]
+    objective: Objective = field(compare=False)
 
     def __repr__(self) -> str:
-        return f"Evaluation({len(self.labels):,} examples: accuracy {self.accuracy:.4f}, loss {self.loss:.4f})"
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in reversed(list(self.metrics.items())))
+        return f"Evaluation({len(self):,} examples: {scores})"
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self.predictions)[0])
+
+    @property
+    def loss(self) -> float:
+        """The mean loss: of a classification the cross-entropy in nats, without smoothing or class weights."""
+        return self.metrics["loss"]
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of each example, (N,) float32."""
+        return self.values["loss"]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the examples that a classification gets right."""
+        if "accuracy" not in self.metrics:
+            known = ", ".join(self.metrics)
+            raise AttributeError(f"no accuracy of {type(self.objective).__name__}: its metrics are {known}")
+        return self.metrics["accuracy"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The number of each example's class, (N,) int32."""
+        labels: np.ndarray = self.targets if self.targets.ndim == 1 else self.targets.argmax(-1).astype(np.int32)
+        return labels
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The predictions of a classification: the probability of each class, (N, C) float32."""
+        probabilities: np.ndarray = self.predictions
+        return probabilities
 
     @property
     def predicted(self) -> np.ndarray:
@@ -43,42 +89,42 @@ class Evaluation:
         """The probability of the predicted class, (N,) float32."""
         return self.probabilities.max(-1)
 
-    @property
-    def accuracy(self) -> float:
-        return float((self.predicted == self.labels).mean())
-
-    @property
-    def loss(self) -> float:
-        """The mean cross-entropy in nats, without smoothing or class weights."""
-        return float(self.losses.mean(dtype=np.float64))
-
 
 @accepts_pretrained
 def evaluate(
     model: Any,
     variables: Tree,
     source: Source,
-    preprocess: Preprocess,
-    batch_size: int = 128,
+    preprocess: InputSpec,
     *,
-    after: str | None = None,
+    objective: Objective | None = None,
+    batch_size: int = 128,
     workers: int | None = None,
-    stop: Stop = never,
     placement: Placement = ONE,
-    classes: Sequence[str] | None = None,
+    stop: Stop = never,
 ) -> Evaluation:
     """Evaluate a model on every example of a source, in the source's order.
 
-    A `tlx.Pretrained`, or what `tlx.fit` returned, can take the place of `model`, `variables` and `preprocess`:
-    `evaluate(pretrained, source)`. A source whose classes stand in another order than the model's `classes`, which a
-    `Pretrained` knows, is matched by their names.
+    A `tlx.Pretrained`, or what `tlx.fit` returned, can take the place of `model`, `variables` and `preprocess`, and
+    knows its objective: `evaluate(pretrained, source)`. A source whose classes stand in another order than those of a
+    `Pretrained` is matched by their names.
 
-    With `after` the examples are what that stage makes of pictures (`tlx.training.activations`).
+    Args:
+        model: a Linen module of a staged base and a head (`tlx.models.Classifier`).
+        variables: its whole tree.
+        source: examples (`tlx.data.Source`).
+        preprocess: the input spec.
+        objective: what the model was trained for; None goes by the source's targets.
+        batch_size: examples at once. The same variables, source and batch size give the same bits on the same devices,
+            whatever the number of `workers`.
+        workers: threads that prepare batches (`tlx.data.Feed`).
+        placement: on which devices.
+        stop: asked before each batch (`tlx.StopOnSignals`).
 
-    The same variables, source and batch size give the same bits on the same devices (`placement`), whatever the number
-    of `workers` (`tlx.data.Feed`). `stop` is asked before each batch (`tlx.StopOnSignals`). Raise `DataError` for no
-    examples and for classes that the model does not know, `ConfigError` for a `Pretrained` without a head, and
-    `StoppedError`.
+    Raises:
+        DataError: for no examples, and for classes that the model does not know.
+        ConfigError: for a `Pretrained` without a head, and an objective that does not take the source's targets.
+        StoppedError: once `stop` says so.
 
     >>> import tlx
     >>> data = tlx.load_data("digits", labels_per_class=2)
@@ -86,49 +132,93 @@ def evaluate(
     (20, 10)
     """
     check_source(source, "source")
-    if classes is not None and tuple(source.classes) != tuple(classes):
-        if not classes:
-            raise ConfigError("the model has no head to evaluate: give it one (with_head) and train it")
-        source = Relabelled(source, classes)
-    if not len(source):
+    objective = as_objective(objective, source)
+    check_target_kind(objective, source, "source")
+    return evaluated(model, variables, source, preprocess, objective, batch_size, workers, placement, stop)
+
+
+def evaluated(
+    model: Any,
+    variables: Tree,
+    source: Source,
+    spec: InputSpec,
+    objective: Objective,
+    batch_size: int,
+    workers: int | None = None,
+    placement: Placement = ONE,
+    stop: Stop = never,
+    *,
+    after: str | None = None,
+) -> Evaluation:
+    """Do as `evaluate`, of checked arguments; with `after` the inputs are what that stage returns."""
+    count = len(source)
+    if not count:
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
-    placement, size = placement.jitted, min(batch_size, len(source))
+    placement, size = placement.jitted, min(batch_size, count)
     variables = placement.parameters(variables)
     feed = Feed(size, pad=True, workers=workers, share=Share.of(placement))
-    parts = []
-    for number, batch in enumerate(batches(source, preprocess, feed)):
-        doing("testing", number, steps_per_epoch(len(source), size))
+    scored = []
+    for number, batch in enumerate(batches(source, spec, feed)):
+        doing("testing", number, steps_per_epoch(count, size))
         check(stop)
-        given = placement.rows({name: batch[name] for name in ("image", "label")})
-        parts.append(_scores(model, after, placement, variables, given["image"], given["label"]))
-    columns = ([rows[:size] for rows in jax.device_get(column)] for column in zip(*parts, strict=True))
-    return Evaluation(*(np.concatenate(column)[: len(source)] for column in columns))
+        scored.append(_scores(model, after, spec, objective, placement, variables, placement.rows(batch)))
+    return _collected(jax.device_get(scored), source, objective, size)
 
 
-def predict_arrays(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Return the class probabilities (N, C) float32 of preprocessed images (N, H, W, C) float32, N at least 1."""
-    images = np.asarray(images)
-    if images.dtype.kind in "biu":
+def _collected(scored: Sequence[Any], source: Source, objective: Objective, size: int) -> Evaluation:
+    """Put the batches' predictions and terms together, without the rows of padding."""
+    count = len(source)
+
+    def rows(*parts: np.ndarray) -> np.ndarray:
+        return np.concatenate([part[:size] for part in parts])[:count]
+
+    predictions = jax.tree.map(rows, *(predictions for predictions, _ in scored))
+    values, metrics = {}, {}
+    for name in loss_first(scored[0][1]):
+        value, _ = scored[0][1][name]
+        pairs = [terms[name] for _, terms in scored]
+        if value.ndim:
+            value, weight = (rows(*column) for column in zip(*pairs, strict=True))
+            values[name] = value if (weight == 1).all() else value / np.where(weight > 0, weight, 1)
+        else:
+            value, weight = (np.array(column) for column in zip(*pairs, strict=True))
+        metrics[name] = float(value.sum(dtype=np.float64) / weight.sum(dtype=np.float64))
+    targets = None if getattr(source, "target_kind", "class") == "none" else targets_of(source)
+    measured = {} if targets is None and objective.target_kinds is not None else objective.measure(predictions, targets)
+    return Evaluation(metrics | measured, targets, predictions, values, objective)
+
+
+def predict_arrays(model: Any, variables: Tree, inputs: np.ndarray, batch_size: int = 128) -> np.ndarray:
+    """Return the class probabilities (N, C) float32 of preprocessed inputs (N, …) float32, N at least 1."""
+    inputs = np.asarray(inputs)
+    if inputs.dtype.kind in "biu":
         raise DataError(
-            f"images: type {images.dtype}, expected preprocessed ones of floats: call the model's "
+            f"images: type {inputs.dtype}, expected preprocessed ones of floats: call the model's "
             "preprocess(images) first, or predict(pretrained, images), which does"
         )
-    variables, size = jax.device_put(variables), min(batch_size, len(images))
-    labels = np.zeros(size, np.int32)
+    variables, size = jax.device_put(variables), min(batch_size, len(inputs))
     parts = []
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
         filled = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
-        parts.append(_scores(model, None, ONE, variables, filled, labels)[1])
-    probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(images)]
+        parts.append(_probabilities(model, variables, filled))
+    probabilities: np.ndarray = np.concatenate(jax.device_get(parts))[: len(inputs)]
     return probabilities
 
 
-def lower_scores(model: Any, after: str | None, placement: Placement, variables: Tree, images: Any, labels: Any) -> Any:
-    """Trace what `evaluate` compiles, for arrays of these shapes."""
+def lower_scores(
+    model: Any,
+    after: str | None,
+    spec: InputSpec,
+    objective: Objective,
+    placement: Placement,
+    variables: Tree,
+    batch: Batch,
+) -> Any:
+    """Trace what `evaluate` compiles, for a batch of shapes."""
     placement = placement.jitted
-    given = placement.rows({"image": images, "label": labels})
-    return _scores.lower(model, after, placement, placement.parameters(variables), given["image"], given["label"])
+    placed = placement.parameters(variables), placement.rows(batch)
+    return _scores.lower(model, after, spec, objective, placement, *placed)
 
 
 def start_after(stage: str | None) -> dict[str, str]:
@@ -140,11 +230,34 @@ def start_after(stage: str | None) -> dict[str, str]:
     return {} if stage is None else {"after": stage}
 
 
-@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3, 4))
 def _scores(
-    model: Any, after: str | None, placement: Placement, variables: Tree, images: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, ...]:
-    """Return labels, probabilities and losses, of all rows on each device."""
-    logits = model.apply(variables, images, **start_after(after))
-    found: tuple[jax.Array, ...] = placement.replicated((labels, jax.nn.softmax(logits), cross_entropy(logits, labels)))
-    return found
+    model: Any,
+    after: str | None,
+    spec: InputSpec,
+    objective: Objective,
+    placement: Placement,
+    variables: Tree,
+    batch: Batch,
+) -> tuple[Any, dict[str, tuple[jax.Array, jax.Array]]]:
+    """Return predictions, and of each term values and weights, of all rows on each device; padding is not cut yet."""
+    outputs = model.apply(variables, spec.on_device(batch["input"]), **start_after(after))
+    terms = {} if "target" not in batch and objective.target_kinds is not None else objective(outputs, batch, None)
+    pairs = {name: _pair(term, batch) for name, term in terms.items()}
+    scored: tuple[Any, Any] = placement.replicated((objective.predict(outputs), pairs))
+    return scored
+
+
+def _pair(term: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    value, weight = term if isinstance(term, tuple) else (term, None)
+    value = jnp.asarray(value)
+    if value.ndim:
+        return value, jnp.ones(value.shape, jnp.int32) if weight is None else weight
+    mask = batch.get("mask")
+    size = len(jax.tree.leaves(batch["input"])[0]) if mask is None else mask.sum()
+    return sums_of({"it": term}, mask, size)["it"]
+
+
+@functools.partial(jit, options=forward_options, static_argnums=0)
+def _probabilities(model: Any, variables: Tree, inputs: jax.Array) -> jax.Array:
+    return jax.nn.softmax(model.apply(variables, inputs))

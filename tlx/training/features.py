@@ -1,4 +1,4 @@
-"""Run a model over pictures without labels: class probabilities, or features of any stage."""
+"""Run a model over examples without targets: class probabilities, or features of any stage."""
 
 import functools
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Feed, batches
 from tlx.data.source import Source, check_source
 from tlx.devices.compiler import forward_options, jit
 from tlx.errors import check_choice
-from tlx.images.preprocess import Preprocess
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Pool, pooled
 from tlx.training.accepts_pretrained import accepts_pretrained
@@ -23,7 +23,7 @@ def features(
     model: Classifier,
     variables: Tree,
     source: Source,
-    preprocess: Preprocess,
+    preprocess: InputSpec,
     *,
     stage: str | None = None,
     pool: Pool = "average",
@@ -44,7 +44,7 @@ def features(
     """
     model.base.span(until=stage)
     check_choice("pool", pool, POOLS)
-    yield from _over(_features, (model, stage, pool), variables, source, preprocess, batch_size, workers)
+    yield from _over(_features, (model, preprocess, stage, pool), variables, source, preprocess, batch_size, workers)
 
 
 @accepts_pretrained
@@ -52,13 +52,13 @@ def probabilities(
     model: Classifier,
     variables: Tree,
     source: Source,
-    preprocess: Preprocess,
+    preprocess: InputSpec,
     *,
     batch_size: int = 64,
     workers: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the class probabilities (B, C) float32 of a source's examples, batch by batch, in the source's order."""
-    yield from _over(_probabilities, (model,), variables, source, preprocess, batch_size, workers)
+    yield from _over(_probabilities, (model, preprocess), variables, source, preprocess, batch_size, workers)
 
 
 def _over(
@@ -66,7 +66,7 @@ def _over(
     static: tuple[Any, ...],
     variables: Tree,
     source: Source,
-    preprocess: Preprocess,
+    spec: InputSpec,
     batch_size: int,
     workers: int | None,
 ) -> Iterator[np.ndarray]:
@@ -75,8 +75,8 @@ def _over(
     variables, left = jax.device_put(variables), len(source)
     feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
     waiting = None
-    for batch in batches(source, preprocess, feed):
-        ready, waiting = waiting, function(*static, variables, batch["image"])
+    for batch in batches(source, spec, feed):
+        ready, waiting = waiting, function(*static, variables, batch["input"])
         if ready is not None:
             yield np.asarray(ready)
             left -= len(ready)
@@ -84,12 +84,12 @@ def _over(
         yield np.asarray(waiting)[:left]
 
 
-@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))
-def _features(model: Any, stage: str | None, pool: Pool, variables: Tree, images: jax.Array) -> jax.Array:
-    found = model.apply(variables, images, until=stage, method="features")
-    return pooled(found, pool).astype("float32")
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3))
+def _features(model: Any, spec: InputSpec, stage: str | None, pool: Pool, variables: Tree, collated: Tree) -> jax.Array:
+    values = model.apply(variables, spec.on_device(collated), until=stage, method="features")
+    return pooled(values, pool).astype("float32")
 
 
-@functools.partial(jit, options=forward_options, static_argnums=0)
-def _probabilities(model: Any, variables: Tree, images: jax.Array) -> jax.Array:
-    return jax.nn.softmax(model.apply(variables, images))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1))
+def _probabilities(model: Any, spec: InputSpec, variables: Tree, collated: Tree) -> jax.Array:
+    return jax.nn.softmax(model.apply(variables, spec.on_device(collated)))

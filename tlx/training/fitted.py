@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tlx.data.inputs import InputSpec
 from tlx.errors import ConfigError
-from tlx.images.preprocess import Preprocess
+from tlx.objectives import Objective
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase
 from tlx.training.history import History
-from tlx.training.phase import PhaseRecord
+from tlx.training.phase_record import PhaseRecord
 from tlx.tree.paths import Tree, flatten, matches, quote
 
 
@@ -26,7 +27,8 @@ class Fit:
     history: History
     memory: Memory
     model: Any
-    preprocess: Preprocess
+    preprocess: InputSpec
+    objective: Objective
 
     def __repr__(self) -> str:
         epochs = sum(phase.epochs for phase in self.phases)

@@ -2,23 +2,24 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tlx.errors import CheckpointError, ConfigError
 from tlx.table import html_table
 
-FIGURES = ("loss", "accuracy", "val_loss", "val_accuracy")
+PLACE = frozenset({"run", "phase", "phase_index", "epoch", "step", "seconds", "rates", "compiled"})
+"""What a record says beside figures."""
 
 
 class History(list[dict[str, Any]]):
     """A list of dicts, one for each epoch, in the order of training.
 
     Each has the keys of a line of `metrics.jsonl`: `phase`, `phase_index`, `epoch` (from 1, over all phases), `step`
-    (within the phase), `loss`, `accuracy`, `val_loss`, `val_accuracy` (None without validation), `seconds`, `rates`
-    (the learning rate of each group) and `compiled` (programs compiled in that epoch); those of a `tlx.Run` have
-    `run`, too: 'transfer' or 'scratch'.
+    (within the phase), `loss` and the objective's metrics, such as `accuracy`, `val_loss`, `val_accuracy` and so on
+    (None without validation), `seconds`, `rates` (the learning rate of each group) and `compiled` (programs compiled in
+    that epoch); those of a `tlx.Run` have `run`, too: 'transfer' or 'scratch'.
 
     >>> history = History([{"phase": "head", "phase_index": 0, "epoch": 1, "loss": 2.5, "val_accuracy": 0.25}])
     >>> history
@@ -33,11 +34,11 @@ class History(list[dict[str, Any]]):
         spans = ", ".join(
             f"{name} {first}" if first == last else f"{name} {first}-{last}" for name, first, last in self._spans()
         )
-        last = ", ".join(f"{name} {self[-1][name]:.4f}" for name in FIGURES if self[-1].get(name) is not None)
+        last = ", ".join(f"{name} {self[-1][name]:.4f}" for name in figures_of(self[-1]) if self[-1][name] is not None)
         return f"History({len(self)} epoch{'s' if len(self) > 1 else ''}: {spans}; {last})"
 
     def _repr_html_(self) -> str:
-        columns = ("phase", "epoch", *FIGURES, "seconds")
+        columns = ("phase", "epoch", *(figures_of(self[-1]) if self else ()), "seconds")
         return html_table(columns, [[record.get(name) for name in columns] for record in self])
 
     def _spans(self) -> list[tuple[str, int, int]]:
@@ -63,7 +64,7 @@ class History(list[dict[str, Any]]):
         return pd.DataFrame([_flat(record) for record in self])
 
     def plot(self, *, scratch: Sequence[dict[str, Any]] = (), axes: Any = None) -> Any:
-        """Plot loss and accuracy by epoch, training dashed, validation solid; a line marks where a phase begins.
+        """Plot loss and accuracy, or the first metric, by epoch, training dashed, validation solid; lines begin phases.
 
         Args:
             scratch: The history of a baseline to plot beside (`tlx.Run.scratch_history`).
@@ -77,7 +78,7 @@ class History(list[dict[str, Any]]):
 
             axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")[1]
         named = "transfer, " if scratch else ""
-        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+        for axis, name in zip(axes, ("loss", _metric(self)), strict=True):
             _draw(axis, self, name, "tab:blue", named)
             if scratch:
                 _draw(axis, scratch, name, "tab:orange", "scratch, ")
@@ -90,6 +91,21 @@ class History(list[dict[str, Any]]):
         return axes
 
 
+def figures_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name what an epoch's record measured, in its order: the loss, the metrics, and those of validation.
+
+    >>> figures_of({"phase": "head", "epoch": 1, "loss": 2.5, "mae": 1.5, "val_loss": None, "seconds": 0.1})
+    ('loss', 'mae', 'val_loss')
+    """
+    return tuple(name for name in record if name not in PLACE)
+
+
+def _metric(records: Sequence[Mapping[str, Any]]) -> str:
+    """Name the metric that is plotted beside the loss."""
+    names = [name.removeprefix("val_") for record in records[-1:] for name in figures_of(record)]
+    return next((name for name in names if name != "loss"), "accuracy")
+
+
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
     rates = {f"rate/{label}": rate for label, rate in record.get("rates", {}).items()}
     return {**{name: value for name, value in record.items() if name != "rates"}, **rates}
@@ -99,7 +115,7 @@ def _draw(axis: Any, records: Iterable[dict[str, Any]], name: str, colour: str, 
     records = list(records)
     epochs = [record["epoch"] for record in records]
     for key, style, of in ((name, "--", "training"), (f"val_{name}", "-", "validation")):
-        values = [math.nan if record[key] is None else record[key] for record in records]
+        values = [math.nan if record.get(key) is None else record[key] for record in records]
         if not all(map(math.isnan, values)):
             axis.plot(epochs, values, style, color=colour, label=f"{named}{of}")
 

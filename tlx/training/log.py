@@ -14,6 +14,7 @@ from typing import Any
 from tlx.errors import ConfigError, StorageError, TlxError
 from tlx.files import sync, write_bytes
 from tlx.progress import doing
+from tlx.training.history import figures_of
 
 
 class Log:
@@ -30,7 +31,7 @@ class Log:
         """Note that so many more steps were taken."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Note an epoch's record: phase, epoch, step, loss, accuracy, val_loss, val_accuracy, seconds, rates, compiled.
+        """Note an epoch's record: phase, epoch, step, loss, metrics, val_loss, …, seconds, rates, compiled.
 
         `compiled` counts the programs that the epoch waited for XLA to compile. `tlx.training.History` lists all keys.
         """
@@ -143,7 +144,7 @@ class TensorBoard(Log):
 
     def epoch(self, record: dict[str, Any]) -> None:
         with _storage_errors(self._writer.logdir):
-            for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            for name in figures_of(record):
                 if record[name] is not None:
                     self._writer.add_scalar(name, record[name], record["epoch"])
             for label, rate in record["rates"].items():
@@ -269,4 +270,7 @@ def progress_log(title: str) -> Log:
 
 
 def _scores(record: dict[str, Any]) -> str:
-    return " ".join(f"{name} {record[name]:.4f}" for name in ("loss", "val_accuracy") if record[name] is not None)
+    """Say the loss, and what validation says in one figure: its first metric, or the loss."""
+    validated = [name for name in figures_of(record) if name.startswith("val_") and record[name] is not None]
+    shown = ["loss", *sorted(validated, key="val_loss".__eq__)[:1]]  # any metric before the loss
+    return " ".join(f"{name} {record[name]:.4f}" for name in shown)

@@ -3,46 +3,45 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import jax
 
-from tlx.data.pipeline import Feed, steps_per_epoch
-from tlx.data.source import Source, check_source
+from tlx.data.source import Source
+from tlx.data.spec import Data
 from tlx.devices import hosts
 from tlx.devices.compilations import compilations
-from tlx.devices.parallel import Parallel
-from tlx.errors import CheckpointError, ConfigError, DataError, StoppedError, check_flags
-from tlx.images.augment import Augment
-from tlx.images.augment_function import AugmentFunction, as_augment
-from tlx.images.preprocess import Preprocess
-from tlx.models.base import rematerialised
+from tlx.errors import CheckpointError, StoppedError, check_flags
 from tlx.models.registry import initialise
-from tlx.optim.check import check_optimizers
-from tlx.optim.groups import optimizer
 from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
+from tlx.training.activations import input_shapes
 from tlx.training.ahead import Ahead
-from tlx.training.cache import ActivationCache, Cache, Part
+from tlx.training.cache import ActivationCache, Frozen
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.fitted import Fit, check_continues
 from tlx.training.history import History
-from tlx.training.log import Log, check_logs, progress_log
-from tlx.training.loss import Loss
-from tlx.training.loss_function import as_loss
-from tlx.training.mix import Mix
-from tlx.training.phase import PhaseRecord, PhaseRun, Task, foretold, frozen_sha256, start_of_phase
+from tlx.training.log import Log, progress_log
+from tlx.training.options import TrainOptions
+from tlx.training.phase import PhaseRun, start_of_phase
+from tlx.training.phase_record import PhaseRecord
+from tlx.training.prepare import make_task
+from tlx.training.shapes import MIXING
 from tlx.training.snapshot import Snapshot
-from tlx.training.state import Totals, TrainState
+from tlx.training.state import TrainState
+from tlx.training.task import Task, frozen_sha256, memory_after
 from tlx.tree._cast import to_jax_types
 from tlx.tree.labels import label_tree
-from tlx.tree.paths import Tree, flatten, map_with_path, matches, select
+from tlx.tree.paths import Tree, flatten, map_with_path, matches
+
+Examples = Data | Source | tuple[Source, Source | None]
+"""What is trained on: the parts of a `tlx.Data`, a source alone, or two, the second one for validation."""
 
 
 @functools.partial(accepts_pretrained, whole=Fit)
@@ -50,22 +49,9 @@ def fit(
     model: Any,
     variables: Tree | Fit,
     recipe: Recipe,
-    train: Source,
-    validation: Source | None,
-    preprocess: Preprocess,
+    data: Examples,
+    options: TrainOptions | None = None,
     *,
-    batch_size: int = 32,
-    seed: int = 0,
-    loss: Loss | Callable[..., Any] | None = None,
-    augment: Augment | Callable[..., Any] | None = None,
-    mix: Mix | None = None,
-    balanced: bool = False,
-    workers: int | None = None,
-    cache: Cache | None = None,
-    accumulate: int = 1,
-    remat: bool = False,
-    ema: float | None = None,
-    parallel: Parallel | None = None,
     logs: Sequence[Log] = (),
     progress: bool = False,
     checkpoints: Checkpoints | None = None,
@@ -73,41 +59,41 @@ def fit(
 ) -> Fit:
     """Train a model through the phases of a recipe and return its variables and records of phases and epochs.
 
-    `model` is a Linen module of a staged base and a head (`tlx.models.Classifier`), `variables` its whole tree. A
-    `tlx.Pretrained` can take the place of `model`, `variables` and `preprocess`: `fit(pretrained, recipe, train,
-    validation)`, or `data` in place of `train, validation`. So can what `fit` returned: training then goes on with its
-    weights, its optimizer's state and its count of epochs, as if the phases of both recipes had been those of one; only
-    early stopping forgets what was best.
+    A `tlx.Pretrained` can take the place of `model` and `variables`: `fit(pretrained, recipe, data)`. So can what `fit`
+    returned: training then goes on with its weights, its optimizer's state and its count of epochs, as if the phases of
+    both recipes had been those of one; only early stopping forgets what was best. What stages that are frozen make of
+    the inputs is computed once for all epochs and kept (`tlx.Cache`).
 
-    Each of `logs` (`tlx.Log`) is told of phases, steps and epochs; what it raises ends the fit. With `progress`, a bar
-    for each phase goes to standard error. The optimizer's state is kept by path from phase to phase. With
-    `checkpoints`, all of a run is saved after a step where
-    one is due, and at the end of each phase, and training goes on from the last one that is there, to the same bits as
-    if it had never ended. `stop` is asked after every step; when it says so, the run is saved, and ends with
-    `StoppedError` (`tlx.StopOnSignals`). `loss` is a `tlx.Loss`, or a function of logits (B, C) and labels (B,) that
-    returns losses (B,) (`tlx.training.LossFunction`). `augment` (`tlx.Augment`, or a function of an image and a numpy
-    Generator: `tlx.images.AugmentFunction`) varies training pictures and `mix` mixes them in pairs; `balanced`
-    draws from all classes equally often; `workers` threads prepare batches (`tlx.data.Feed`). Neither their number nor
-    a resume changes any picture. What stages that are frozen make of the pictures is computed once for all epochs and
-    kept, as `cache` says (`Cache`).
+    Args:
+        model: a Linen module of a staged base and a head (`tlx.models.Classifier`).
+        variables: its whole tree.
+        recipe: the phases (`tlx.recipes`).
+        data: a `tlx.Data`, of which training and validation examples are used; a source alone (`tlx.data.Source`); or a
+            pair of sources for training and validation.
+        options: what else to train by (`tlx.TrainOptions`); a model in pieces needs `preprocess` there.
+        logs: told of phases, steps and epochs (`tlx.Log`); what one raises ends the fit.
+        progress: whether a bar for each phase goes to standard error.
+        checkpoints: where all of a run is saved after a step where one is due, and at the end of each phase; training
+            goes on from the last one that is there, to the same bits as if it had never ended.
+        stop: asked after every step; when it says so, the run is saved and ends (`tlx.StopOnSignals`).
 
-    To spare memory, `accumulate` takes a batch in so many parts (`tlx.training.make_train_step`), which must divide it,
-    and `remat` keeps only what goes from stage to stage for the gradient. With `ema`, 0.999 say, each phase keeps a
-    moving average of what it trains, is validated on it and ends with it. The model computes in the type it was
-    built or loaded with (`tlx.load`, `dtype`), on all devices that JAX has, or as `parallel` says (`Parallel`).
+    Returns:
+        The fitted model: variables, records, and the optimizer's state by path.
 
-    Raise `ConfigError` or `DataError` before the first step for a recipe or data that do not fit the model or each
-    other, `CheckpointError` where checkpoints are of another model or all damaged, `StorageError` where one cannot be
-    written, and `DivergedError` when the loss or a trained parameter is no longer finite; the last good checkpoint
-    stays.
+    Raises:
+        ConfigError, DataError: before the first step, for a recipe or data that do not fit the model or each other.
+        CheckpointError: where checkpoints are of another model or all damaged.
+        StorageError: where a checkpoint cannot be written.
+        DivergedError: when the loss or a trained parameter is no longer finite; the last good checkpoint stays.
+        StoppedError: once `stop` says so.
 
     >>> import tlx
     >>> base, data = tlx.load("mlp-mnist"), tlx.load_data("digits", labels_per_class=2)
     >>> start = base.with_head(data.classes)
-    >>> done = fit(start, tlx.recipes.probe(base.stages, epochs=1), data.train, data.validation)
+    >>> done = fit(start, tlx.recipes.probe(base.stages, epochs=1), data)
     >>> done.phases[0].frozen_sha256_before == done.phases[0].frozen_sha256_after
     True
-    >>> more = fit(done, tlx.recipes.further(base.stages, epochs=2), data.train, data.validation)
+    >>> more = fit(done, tlx.recipes.further(base.stages, epochs=2), data)
     >>> [(record["phase"], record["epoch"]) for record in more.history]
     [('head', 1), ('all', 2), ('all', 3)]
     """
@@ -118,28 +104,7 @@ def fit(
         check_continues(earlier, recipe[0])
         variables = earlier.variables
     variables = to_jax_types(variables)
-    task, kept = make_task(
-        model,
-        variables,
-        recipe,
-        train,
-        validation,
-        preprocess,
-        batch_size=batch_size,
-        seed=seed,
-        loss=loss,
-        augment=augment,
-        mix=mix,
-        balanced=balanced,
-        workers=workers,
-        cache=cache,
-        accumulate=accumulate,
-        remat=remat,
-        ema=ema,
-        parallel=parallel,
-        logs=logs,
-        stop=stop,
-    )
+    task, kept, recipe = make_task(model, variables, recipe, data, options, logs=logs, stop=stop)
     begun, epochs_before = Snapshot(variables), 0
     if earlier is not None:
         task = replace(task, phases_before=len(earlier.phases))
@@ -161,117 +126,16 @@ def fit(
         ahead.close()
         if checkpoints:
             checkpoints.wait()
-    phases = tuple(PhaseRecord(**record) for record in snapshot.records)
+    phases = tuple(map(PhaseRecord.from_dict, snapshot.records))
     return Fit(
         variables=snapshot.variables,
         phases=phases if earlier is None else (*earlier.phases, *phases),
         history=History(snapshot.history),
         memory=snapshot.memory,
         model=model,
-        preprocess=preprocess,
+        preprocess=task.spec,
+        objective=task.objective,
     )
-
-
-def make_task(
-    model: Any,
-    variables: Tree,
-    recipe: Recipe,
-    train: Source,
-    validation: Source | None,
-    preprocess: Preprocess,
-    *,
-    batch_size: int = 32,
-    seed: int = 0,
-    loss: Loss | Callable[..., Any] | None = None,
-    augment: Augment | Callable[..., Any] | None = None,
-    mix: Mix | None = None,
-    balanced: bool = False,
-    workers: int | None = None,
-    cache: Cache | None = None,
-    accumulate: int = 1,
-    remat: bool = False,
-    ema: float | None = None,
-    parallel: Parallel | None = None,
-    logs: Sequence[Log] = (),
-    stop: Stop = never,
-) -> tuple[Task, ActivationCache]:
-    """Put together what `fit` was given, and the cache of its activations; raise as it does before the first step."""
-    check_phases(recipe)
-    check_flags(balanced=balanced, remat=remat)
-    check_source(train, "train")
-    if validation is not None:
-        check_source(validation, "validation")
-    validation = validation if validation is not None and len(validation) else None
-    varied, cache = as_augment(augment), cache or Cache()
-    feed = Feed(batch_size, seed, shuffle=True, balanced=balanced, augment=varied, pad=True, workers=workers)
-    if varied is not None:
-        varied.check(preprocess)
-    if isinstance(varied, AugmentFunction) and cache.views and cache.where == "disk":
-        raise ConfigError("cache: views of a function of one's own cannot be known again on a disk: use 'memory'")
-    check_economy(batch_size, accumulate, ema)
-    check_logs(logs)
-    model = rematerialised(model) if remat else model
-    stop, placement = _agreed(stop), (parallel or Parallel()).placement()
-    task = Task(model, train, validation, preprocess, feed, as_loss(loss), mix, logs, accumulate, ema, stop, placement)
-    check_recipe(recipe, variables, train, validation, batch_size)
-    _check_outputs(task, variables)
-    return task, _activation_cache(task, recipe, cache)
-
-
-def _agreed(stop: Stop) -> Stop:
-    """Ask on behalf of all processes that train together."""
-    poll = hosts.Poll()
-    return lambda: poll(stop())
-
-
-def check_economy(batch_size: int, accumulate: int, ema: float | None) -> None:
-    """Raise `ConfigError` for parts that do not divide a batch, and for a decay that is not between 0 and 1."""
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1 or batch_size % accumulate:
-        raise ConfigError(f"accumulate: {accumulate!r} does not divide a batch of {batch_size}; give a divisor of it")
-    if ema is not None and not 0 < ema < 1:
-        raise ConfigError(f"ema: {ema!r} is no decay; give a number between 0 and 1 such as 0.999, or None")
-
-
-def check_recipe(recipe: Recipe, variables: Tree, train: Source, validation: Source | None, batch_size: int) -> None:
-    """Raise `ConfigError` or `DataError` for what would stop a phase of the recipe as it begins.
-
-    That is: no training examples, early stopping without validation examples, rules, groups and patterns that do not
-    fit the parameters, a warm-up longer than its phase, an optimizer that cannot train them.
-    """
-    steps = steps_per_epoch(len(train), batch_size)
-    if not steps:
-        raise DataError("no examples to train on")
-    labelled = []
-    for phase in recipe:
-        if phase.patience is not None and not validation:
-            raise ConfigError(
-                f"phase {phase.name!r} stops early on validation, and there is no validation data: keep some or set "
-                "patience to None"
-            )
-        select(phase.fresh, flatten(variables["params"]))  # each must select something
-        labels = label_tree(variables["params"], phase.rules)
-        optimizer(labels, phase.groups, phase.epochs * steps)
-        labelled.append((labels, phase.groups))
-    check_optimizers(variables["params"], labelled)
-
-
-def _check_outputs(task: Task, variables: Tree) -> None:
-    """Raise `ConfigError` where the data have more classes than the model, or the loss not a weight for each."""
-    spec = task.preprocess
-    picture = jax.ShapeDtypeStruct((1, spec.height, spec.width, spec.channels), "float32")
-    outputs = jax.eval_shape(task.model.apply, variables, picture).shape[-1]
-    if len(task.train.classes) > outputs:
-        raise ConfigError(
-            f"the data have {len(task.train.classes)} classes and the model {outputs}: give it a new head"
-        )
-    task.loss.check(outputs)
-
-
-def _activation_cache(task: Task, recipe: Recipe, cache: Cache) -> ActivationCache:
-    augment = task.feed.augment
-    train = Part(task.train, task.preprocess, augment, task.seed, cache.views if augment else 1)
-    validation = None if task.validation is None else Part(task.validation, task.preprocess)
-    return ActivationCache(task.model, recipe, cache, train, validation, stop=task.stop, placement=task.placement)
 
 
 def _check_same(saved: Snapshot, given: Tree, phases: int) -> None:
@@ -311,11 +175,12 @@ def _run_phase(
     started = time.monotonic()
     if snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
         ahead.prepare(index, snapshot.variables, snapshot.memory)
-    kept = "mixing pictures" if task.mix else cache.of_phase(index, snapshot.variables, task.feed.workers)
+    mixes = task.options.mix
+    kept = Frozen(MIXING) if mixes else cache.of_phase(index, snapshot.variables, task.feed.workers)
     run = PhaseRun.of(task, phase, snapshot, kept, functools.partial(ahead.wait, index))
     if index + 1 < len(recipe):
         doing(f"preparing phase {recipe[index + 1].name!r}")
-        memory = foretold(task, index, phase, snapshot.variables, snapshot.memory)
+        memory = memory_after(task, index, phase, snapshot.variables, snapshot.memory)
         ahead.prepare(index + 1, snapshot.variables, _without(recipe[index + 1].fresh, memory))
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
     number = task.phases_before + index
@@ -348,7 +213,7 @@ def _run_phase(
             log.epoch(dict(record))
         if checkpoints and (checkpoints.due(0) or epoch == phase.epochs or _exhausted(phase, snapshot)):
             _save(checkpoints, snapshot, state, task)
-        state = state.replace(totals=task.placement.replicated(Totals.zero()))
+        state = state.replace(totals=task.placement.replicated(run.no_totals()))
     return run.finish(snapshot, index)
 
 
@@ -391,8 +256,7 @@ def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
 
 def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snapshot:
     """Initialise the leaves that the patterns select, parameters and batch statistics, and forget their memory."""
-    spec = task.preprocess
-    fresh = initialise(task.model, (spec.height, spec.width, spec.channels), task.seed)
+    fresh = initialise(task.model, input_shapes(task.spec, task.example["input"]), task.seed)
 
     def selected(path: str) -> bool:
         return any(matches(pattern, path) for pattern in patterns)

@@ -1,21 +1,22 @@
 """Mix the pictures of a batch in pairs: mixup and CutMix."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tlx.errors import ConfigError
 from tlx.optim.schedules import check_not_negative
 
 
 class Mixed(NamedTuple):
-    """`images` as they came, mixed; `partner` (B,) int32, the row mixed into each; `share` (), each row's own weight.
+    """`inputs` as they came, mixed; `partner` (B,) int32, the row mixed into each; `share` (), each row's own weight.
 
-    The loss is `share * loss(labels) + (1 - share) * loss(labels[partner])`.
+    The loss is `share * loss(targets) + (1 - share) * loss(targets[partner])`.
     """
 
-    images: jax.Array
+    inputs: jax.Array
     partner: jax.Array
     share: jax.Array
 
@@ -42,6 +43,19 @@ class Mix:
         (False, True)
         """
         return bool(self.mixup or self.cutmix)
+
+    def check(self, inputs: Any) -> None:
+        """Raise `ConfigError` where inputs, as shapes, cannot be mixed: they are no images (B, H, W, C) of floats.
+
+        >>> Mix(mixup=0.2).check(jax.ShapeDtypeStruct((8, 3), jnp.int32))
+        Traceback (most recent call last):
+            ...
+        tlx.errors.ConfigError: mix: mixup and CutMix take images (B, H, W, C) of floats, not int32 (8, 3): leave it out
+        """
+        shape = getattr(inputs, "shape", None)
+        if self and not (shape and len(shape) == 4 and jnp.issubdtype(inputs.dtype, jnp.floating)):
+            what = f"{inputs.dtype} {shape}" if shape else "several arrays"
+            raise ConfigError(f"mix: mixup and CutMix take images (B, H, W, C) of floats, not {what}: leave it out")
 
     def __call__(self, images: jax.Array, key: jax.Array, count: jax.Array | int | None = None) -> Mixed:
         """Mix float images (B, H, W, C), row i of the first `count` (default: all) with row count - 1 - i.

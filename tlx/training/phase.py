@@ -2,153 +2,36 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tlx.data.pipeline import Feed, batches, steps_per_epoch
+from tlx.data.pipeline import batches
 from tlx.data.share import Share
-from tlx.data.source import Source
-from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DivergedError
-from tlx.images.preprocess import Preprocess
-from tlx.models.frozen import frozen_statistics
-from tlx.optim.memory import Cohort, Memory, cohorts_of, install, predict_memory, ranks_of, recall
-from tlx.optim.phases import Norms, Phase
+from tlx.objectives.objective import loss_first
+from tlx.optim.memory import Cohort, install, recall
+from tlx.optim.phases import Phase
 from tlx.optim.rates import rates_at
 from tlx.progress import listening
-from tlx.stop import Stop, never
 from tlx.training.cache import Frozen
-from tlx.training.evaluate import evaluate
-from tlx.training.log import Log
-from tlx.training.loss import Loss
-from tlx.training.mix import Mix
+from tlx.training.evaluate import evaluated
+from tlx.training.phase_record import PhaseRecord
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
 from tlx.training.snapshot import Best, Snapshot, memory_left
 from tlx.training.state import NEVER, Totals, TrainState, all_finite
+from tlx.training.task import Task, frozen_leaves, frozen_part, program_of, validation_batch
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.labels import FROZEN, label_tree, trainable_mask
 from tlx.tree.partition import combine, partition
 from tlx.tree.paths import Tree, flatten, map_with_path, unflatten
 from tlx.tree.summary import Summary, summarize
 
-HEAD_BATCH = 1024  # examples that a head is validated on at once
 CHECK_EVERY = 100  # steps between looks at whether the loss was finite at the last look but one: none waits
-
-
-@dataclass(frozen=True)
-class PhaseRecord:
-    """What a phase came to: parameters trained and frozen, epochs and steps run, the validation of the weights it left.
-
-    `frozen` counts the numbers in `frozen_leaves`, batch statistics among them, and the two SHA-256 are of these leaves
-    and equal; both are None where nothing is frozen. `running_statistics` counts the batch statistics that the phase
-    updates, which are neither trained nor frozen. `labels` counts the parameters of each label, 'frozen' as above.
-    `activations` says what was kept of the frozen stages, or why nothing was.
-    """
-
-    name: str
-    trainable: int
-    frozen: int
-    epochs: int
-    steps: int
-    val_accuracy: float | None
-    val_loss: float | None
-    seconds: float
-    stopped_early: bool
-    best_epoch: int | None
-    labels: dict[str, int]
-    frozen_sha256_before: str | None
-    frozen_sha256_after: str | None
-    activations: str = ""
-    running_statistics: int = 0
-
-    def __str__(self) -> str:
-        counts = f"{self.trainable:,} parameters trained, {self.frozen:,} frozen"
-        scored = {"val_accuracy": self.val_accuracy, "val_loss": self.val_loss}
-        scores = "".join(f", {name} {value:.4f}" for name, value in scored.items() if value is not None)
-        epochs = f"{self.epochs} epoch{'s' if self.epochs != 1 else ''}"
-        best = {None: "", 0: ", none better than its start"}.get(self.best_epoch, f", the best {self.best_epoch}")
-        return f"{self.name}: {epochs}{best}, {counts}{scores}"
-
-
-@dataclass(frozen=True)
-class Task:
-    """What stays the same through all phases of a fit."""
-
-    model: Any
-    train: Source
-    validation: Source | None
-    preprocess: Preprocess
-    feed: Feed
-    loss: Loss
-    mix: Mix | None
-    logs: Sequence[Log]
-    accumulate: int = 1
-    ema: float | None = None
-    stop: Stop = never
-    placement: Placement = ONE
-    phases_before: int = 0  # of the fit that this one continues
-
-    @property
-    def seed(self) -> int:
-        return self.feed.seed
-
-    @property
-    def epoch_steps(self) -> int:
-        return steps_per_epoch(len(self.train), self.feed.batch_size)
-
-
-def program_of(
-    task: Task, phase: Phase, params: Tree, memory: Memory, after: str | None
-) -> tuple[Program, tuple[Cohort, ...]]:
-    """Say what the step of a phase is made of, and with which state of earlier phases its leaves go on."""
-    labels = label_tree(params, phase.rules)
-    cohorts = cohorts_of(memory, params, labels, phase.groups)
-    how: dict[str, Any] = {"loss": task.loss, "mix": task.mix, "accumulate": task.accumulate, "ema": task.ema}
-    how["placement"] = task.placement
-    how |= {"stored_norms": phase.norms == "stored", "after": after}
-    steps = phase.epochs * task.epoch_steps
-    return Program.of(task.model, labels, phase.groups, ranks_of(cohorts), steps, **how), cohorts
-
-
-def validation_batch(task: Task, resident: bool) -> int:
-    """Return how many examples are validated at once."""
-    return max(task.feed.batch_size, HEAD_BATCH) if resident else task.feed.batch_size
-
-
-def foretold(task: Task, index: int, phase: Phase, variables: Tree, memory: Memory) -> Memory:
-    """Return what will be remembered after phase `index` of a recipe, with shapes for what it will have computed."""
-    params = variables["params"]
-    cohorts = cohorts_of(memory, params, label_tree(params, phase.rules), phase.groups)
-    return memory.updated(predict_memory(params, cohorts, task.phases_before + index))
-
-
-def frozen_leaves(model: Any, variables: Tree, labels: Tree, norms: Norms) -> dict[str, Any]:
-    """Return what a phase leaves alone, by path: what counts as frozen, and what is fingerprinted.
-
-    That is: the frozen parameters, and the batch statistics of frozen modules, with `norms` "stored" of all batch
-    norms.
-    """
-    params = {path: leaf for path, leaf in flatten(frozen_part(variables, labels)).items() if leaf is not None}
-    stats, stored = variables.get("batch_stats", {}), norms == "stored"
-    statistics = frozen_statistics(labels, model.base.stage_names, stats, stored_norms=stored)
-    parts = {"params": params, "batch_stats": statistics}
-    return {f"{kind}/{path}": leaf for kind, part in parts.items() for path, leaf in part.items()}
-
-
-def frozen_sha256(model: Any, variables: Tree, labels: Tree, norms: Norms) -> str | None:
-    """Fingerprint what a phase leaves alone (`frozen_leaves`), or return None where that is nothing."""
-    leaves = frozen_leaves(model, variables, labels, norms)
-    return fingerprint(unflatten(leaves)) if leaves else None
-
-
-def frozen_part(variables: Tree, labels: Tree) -> Tree:
-    """Return the frozen parameters, with None for those that train."""
-    return partition(variables["params"], trainable_mask(labels))[1]
 
 
 def start_of_phase(snapshot: Snapshot, labels: Tree, before: Mapping[str, Any]) -> Best:
@@ -161,8 +44,7 @@ def start_of_phase(snapshot: Snapshot, labels: Tree, before: Mapping[str, Any]) 
     return Best(
         epoch=0,
         step=0,
-        val_loss=before["val_loss"],
-        val_accuracy=before["val_accuracy"],
+        scores={name: value for name, value in before.items() if name.startswith("val_")},
         params=params,
         batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
         memory=snapshot.memory.only(params).copied(),
@@ -184,7 +66,7 @@ def _averages(trainable: Tree, kept: Mapping[str, Any] | None) -> Tree:
 class PhaseRun:
     """One phase made ready to run: labels, optimizer and step.
 
-    `kept` holds the activations with which it works in the place of pictures, or says why there are none.
+    `kept` holds the activations with which it works in the place of raw inputs, or says why there are none.
 
     `cohorts` are those of the leaves that train, and `number` counts the phases of a fit and those that it continues.
     `ready` waits for what it is about to do ("train", "validate") to be compiled.
@@ -197,18 +79,16 @@ class PhaseRun:
     frozen: Tree
     cohorts: tuple[Cohort, ...]
     number: int
-    kept: Frozen | str
+    kept: Frozen
     program: Program
     resident: Resident | None
     ready: Callable[[str], None]
 
     @classmethod
-    def of(
-        cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen | str, ready: Callable[[str], None]
-    ) -> "PhaseRun":
+    def of(cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen, ready: Callable[[str], None]) -> "PhaseRun":
         labels = label_tree(snapshot.variables["params"], phase.rules)
-        after = kept.train.after if isinstance(kept, Frozen) else None
-        program, cohorts = program_of(task, phase, snapshot.variables["params"], snapshot.memory, after)
+        after, spec = (None, task.spec) if kept.train is None else (kept.train.after, kept.train.spec)
+        program, cohorts = program_of(task, phase, snapshot.variables["params"], snapshot.memory, after, spec)
         return cls(
             task=task,
             phase=phase,
@@ -231,7 +111,7 @@ class PhaseRun:
         if snapshot.key is not None:
             key = jax.random.wrap_key_data(jnp.asarray(snapshot.key, jnp.uint32))
         trainable, _ = partition(snapshot.variables["params"], trainable_mask(self.labels))
-        average = None if self.task.ema is None else _averages(trainable, snapshot.average)
+        average = None if self.task.options.ema is None else _averages(trainable, snapshot.average)
         trainable = jax.tree.map(jnp.array, trainable)
         installed = install(self.program.tx.init(trainable), trainable, self.cohorts, snapshot.memory, snapshot.step)
         state = TrainState(
@@ -240,10 +120,14 @@ class PhaseRun:
             batch_stats=jax.tree.map(jnp.array, snapshot.variables.get("batch_stats", {})),
             opt_state=jax.tree.map(jnp.array, installed),
             key=key,
-            totals=Totals.zero() if snapshot.totals is None else Totals.of(snapshot.totals),
+            totals=self.no_totals() if snapshot.totals is None else Totals.of(snapshot.totals, self.task.sums),
             average=average,
         )
         return self.task.placement.state(state)
+
+    def no_totals(self) -> Totals:
+        """Return the sums before the first step of an epoch."""
+        return Totals.zero(self.task.sums)
 
     def steps(self, state: TrainState, epoch: int, first: int) -> Iterator[tuple[TrainState, int]]:
         """Take the steps of an epoch from `first` on; yield the state, and how many are done, where one can stop.
@@ -255,13 +139,13 @@ class PhaseRun:
             self.ready("train")
             yield from self.resident.steps(state, self.frozen, task.feed, epoch, first)
             return
-        placement, parts = task.placement, task.accumulate
-        source, preprocess, feed = task.train, task.preprocess, replace(task.feed, share=Share.of(placement, parts))
-        if isinstance(self.kept, Frozen):
+        placement, parts = task.placement, task.options.accumulate
+        source, spec, feed = task.train, task.spec, replace(task.feed, share=Share.of(placement, parts))
+        if self.kept.train is not None:
             source, feed = self.kept.train.of_epoch(epoch), replace(feed, augment=None)
-            preprocess = source.preprocess
+            spec = source.spec
         step, looked_at = self.program.step, None
-        stream = batches(source, preprocess, feed, epoch=epoch, first=first)
+        stream = batches(source, spec, feed, epoch=epoch, first=first)
         for done, batch in enumerate(stream, start=first + 1):
             if done == first + 1:
                 self.ready("train")
@@ -303,34 +187,30 @@ class PhaseRun:
         snapshot = self.between(state, snapshot, 0, started)
         variables, average = snapshot.variables, state.average
         tested = variables if average is None else {**variables, "params": combine(average, self.frozen)}
-        scores = None
-        if task.validation is not None:
-            self.ready("validate")
-            source, preprocess, after = task.validation, task.preprocess, None
-            if isinstance(self.kept, Frozen) and self.kept.validation is not None:
-                source, after = self.kept.validation, self.kept.validation.after
-                preprocess = source.preprocess
-            size = validation_batch(task, self.resident is not None)
-            how: dict[str, Any] = {"after": after, "workers": task.feed.workers, "stop": task.stop}
-            how["placement"] = task.placement
-            with listening(None):  # the phase's own bar or line goes on
-                scores = evaluate(task.model, tested, source, preprocess, size, **how)
-        record: dict[str, Any] = {
-            "step": snapshot.step,
-            "loss": float(state.totals.loss / state.totals.examples),
-            "accuracy": float(state.totals.correct / state.totals.examples),
-            "val_loss": scores.loss if scores else None,
-            "val_accuracy": scores.accuracy if scores else None,
-            "seconds": round(snapshot.seconds - before, 4),
-            "rates": rates_at(
-                snapshot.step - 1, self.phase.groups, self.phase.epochs * task.epoch_steps, state.opt_state
-            ),
-        }
-        if record["val_loss"] is not None and not math.isfinite(record["val_loss"]):
-            raise self._diverged(snapshot.step - 1, f"the validation loss is {record['val_loss']}")
-        scored = {name: record[name] for name in ("val_loss", "val_accuracy")}
-        snapshot = replace(snapshot, epoch=epoch, totals=None, **scored)
+        record: dict[str, Any] = {"step": snapshot.step, **state.totals.means(), **self._validated(tested)}
+        scores = {name: value for name, value in record.items() if name.startswith("val_")}
+        record["seconds"] = round(snapshot.seconds - before, 4)
+        steps = self.phase.epochs * task.epoch_steps
+        record["rates"] = rates_at(snapshot.step - 1, self.phase.groups, steps, state.opt_state)
+        if scores["val_loss"] is not None and not math.isfinite(scores["val_loss"]):
+            raise self._diverged(snapshot.step - 1, f"the validation loss is {scores['val_loss']}")
+        snapshot = replace(snapshot, epoch=epoch, totals=None, scores=scores)
         return replace(snapshot, best=self._best(snapshot, state)), record
+
+    def _validated(self, variables: Tree) -> dict[str, float | None]:
+        """Return the scores of variables on the validation examples, by name; None for each where there are none."""
+        task = self.task
+        if task.validation is None:
+            return {f"val_{name}": None for name in loss_first(task.sums)}
+        self.ready("validate")
+        source, spec, after = task.validation, task.spec, None
+        if self.kept.validation is not None:
+            source, spec, after = self.kept.validation, self.kept.validation.spec, self.kept.validation.after
+        size = validation_batch(task, self.resident is not None)
+        how = (size, task.feed.workers, task.placement, task.stop)
+        with listening(None):  # the phase's own bar or line goes on
+            scores = evaluated(task.model, variables, source, spec, task.objective, *how, after=after)
+        return {f"val_{name}": value for name, value in scores.metrics.items()}
 
     def _best(self, snapshot: Snapshot, state: TrainState) -> Best | None:
         """Return the better of the best so far and the snapshot, copied; None for a phase without early stopping."""
@@ -338,14 +218,16 @@ class PhaseRun:
         if self.phase.patience is None:
             return None
         if snapshot.best is not None:
-            now, then = getattr(snapshot, monitor), getattr(snapshot.best, monitor)
-            if now <= then if monitor == "val_accuracy" else now >= then:
+            now, then = snapshot.scores[monitor], snapshot.best.scores[monitor]
+            more = monitor.removeprefix("val_") in self.task.objective.higher_is_better
+            assert now is not None  # a phase that stops early has validation examples
+            assert then is not None
+            if now <= then if more else now >= then:
                 return snapshot.best
         return Best(
             epoch=snapshot.epoch,
             step=snapshot.step,
-            val_loss=snapshot.val_loss,
-            val_accuracy=snapshot.val_accuracy,
+            scores=snapshot.scores,
             params=jax.tree.map(jnp.array, snapshot.average or _leaves(state.params)),
             batch_stats=jax.tree.map(jnp.array, state.batch_stats),
             memory=snapshot.memory.only(_leaves(state.params)).copied(),
@@ -374,18 +256,17 @@ class PhaseRun:
             frozen=frozen,
             epochs=snapshot.epoch,
             steps=snapshot.step,
-            val_accuracy=left.val_accuracy,
-            val_loss=left.val_loss,
             seconds=round(snapshot.seconds, 3),
             stopped_early=snapshot.epoch < self.phase.epochs,
             best_epoch=best.epoch if best else None,
             labels=labels if frozen else {label: count for label, count in labels.items() if label != FROZEN},
             frozen_sha256_before=snapshot.sha256,
             frozen_sha256_after=fingerprint(unflatten(leaves)) if leaves else None,
-            activations=self.kept if isinstance(self.kept, str) else self.kept.note,
+            activations=self.kept.note,
             running_statistics=summary.frozen - frozen,
+            scores=left.scores,
         )
-        records, history = (*snapshot.records, asdict(record)), snapshot.history
+        records, history = (*snapshot.records, record.to_dict()), snapshot.history
         return Snapshot(variables, memory, phase=index + 1, records=records, history=history)
 
     def _check_loss(self, bad_step: jax.Array | None) -> None:

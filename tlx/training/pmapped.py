@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from tlx.devices.parallel import AXIS, Placement
-from tlx.training.accumulate import Devices, Sums, add_part, apply_sums, key_of
-from tlx.training.method import Method
+from tlx.training.accumulate import add_part, apply_parts, key_of, no_parts
+from tlx.training.method import Devices, Method, Part
 from tlx.training.state import StepFunction, TrainState
 from tlx.tree.paths import Tree
 
@@ -27,13 +27,15 @@ class OfAxis(Devices):
         joined, apart = ravel_pytree(value)  # counts become floats, which hold those of 16 million rows
         return apart(jax.lax.psum(joined, AXIS))
 
-    def whole(self, rows: jax.Array) -> jax.Array:
-        found: jax.Array = jax.lax.all_gather(rows, AXIS, tiled=True)
-        return found
+    def gathered(self, rows: Tree) -> Tree:
+        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS, tiled=True), rows)
 
-    def own(self, rows: jax.Array) -> jax.Array:
-        each = len(rows) // self.count
-        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * each, each)
+    def local(self, rows: Tree) -> Tree:
+        def take(leaf: jax.Array) -> jax.Array:
+            each = len(leaf) // self.count
+            return jax.lax.dynamic_slice_in_dim(leaf, jax.lax.axis_index(AXIS) * each, each)
+
+        return jax.tree.map(take, rows)
 
     def counted(self, mask: jax.Array | None) -> jax.Array | None:
         if mask is None or self.norms["axis_name"]:
@@ -41,26 +43,29 @@ class OfAxis(Devices):
         return mask | ~mask.any()  # what is all padding must be finite
 
 
-def make_pmapped_step(method: Method, placement: Placement, parts: int = 1) -> StepFunction:
+def make_pmapped_step(method: Method, placement: Placement) -> StepFunction:
     """Build the step of `make_train_step` for pmap: one program a device, whose sums are added among them.
 
     Batches come as `Placement.batch` puts them. Batch norms take statistics of all devices' rows, or each of its own,
     as `placement` says; `flax.linen.Dropout` drops what it would drop in one program for all. Other randomness in a
     model is the same on each device. The parts of a batch are one program, which takes longer to compile than theirs.
     """
-    devices = OfAxis(placement)
+    devices, parts = OfAxis(placement), method.options.accumulate
 
     def step(state: TrainState, frozen: Tree, batch: dict[str, Any]) -> TrainState:
-        sums, stats = Sums.zero(state.params), state.batch_stats
+        so_far = no_parts(state)
         with nn.intercept_methods(_drop_as_one(devices)):
-            for part in range(parts):
-                rows = batch if parts == 1 else {name: each[part] for name, each in batch.items()}
-                key = jax.random.fold_in(state.key, state.step) if parts == 1 else key_of(state, part)
-                sums, after = add_part(method, devices, sums, stats, state, frozen, rows, key)
-                stats = after if placement.norms == "all" else _averaged(devices, after, stats, rows)
-        return apply_sums(method, state, devices.total(sums), stats)
+            for number in range(parts):
+                part = batch if parts == 1 else jax.tree.map(lambda each, number=number: each[number], batch)
+                key = jax.random.fold_in(state.key, state.step) if parts == 1 else key_of(state, number)
+                stats = so_far.stats
+                so_far = add_part(method, so_far, state, frozen, part, key, devices)
+                if placement.norms == "each":
+                    so_far = so_far.replace(stats=_averaged(devices, so_far.stats, stats, part))
+        gradient, sums = devices.total((so_far.gradient, so_far.sums))
+        return apply_parts(method, state, Part(gradient, sums, so_far.stats))
 
-    found: StepFunction = jax.pmap(
+    mapped: StepFunction = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, None, 0 if parts == 1 else 1),
@@ -68,7 +73,7 @@ def make_pmapped_step(method: Method, placement: Placement, parts: int = 1) -> S
         devices=placement.devices if placement.local == placement.devices else None,  # else those of all processes
         donate_argnums=0,
     )
-    return found
+    return mapped
 
 
 def _averaged(devices: OfAxis, stats: Tree, before: Tree, rows: Mapping[str, Any]) -> Tree:
@@ -96,6 +101,6 @@ def _drop_as_one(devices: OfAxis) -> Any:
         key = module.make_rng(module.rng_collection) if key is None else key
         rest = tuple(1 if axis in module.broadcast_dims else size for axis, size in enumerate(x.shape[1:], 1))
         kept = jax.random.bernoulli(key, 1 - module.rate, (devices.count * len(x), *rest))
-        return jnp.where(devices.own(kept), x / (1 - module.rate), jnp.zeros_like(x))
+        return jnp.where(devices.local(kept), x / (1 - module.rate), jnp.zeros_like(x))
 
     return intercept

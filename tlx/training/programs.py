@@ -7,10 +7,10 @@ from typing import Any
 
 import optax
 
-from tlx.devices.parallel import ONE, Placement
+from tlx.devices.parallel import ONE
+from tlx.objectives import Objective
 from tlx.optim.groups import Group, optimizer
-from tlx.training.loss import Loss
-from tlx.training.mix import Mix
+from tlx.training.method import StepOptions
 from tlx.training.state import EpochFunction, StepFunction
 from tlx.training.step import make_train_epoch, make_train_step
 from tlx.tree.labels import trainable_mask
@@ -31,19 +31,21 @@ class Program:
     groups: tuple[tuple[str, Group], ...]
     ranks: tuple[tuple[str, int], ...]
     steps: int
-    loss: Loss
-    mix: Mix | None
-    stored_norms: bool
-    after: str | None
-    accumulate: int = 1
-    ema: float | None = None
-    placement: Placement = ONE
+    objective: Objective
+    options: StepOptions
 
     @classmethod
     def of(
-        cls, model: Any, labels: Tree, groups: Mapping[str, Group], ranks: Mapping[str, int], steps: int, **how: Any
+        cls,
+        model: Any,
+        labels: Tree,
+        groups: Mapping[str, Group],
+        ranks: Mapping[str, int],
+        steps: int,
+        objective: Objective,
+        options: StepOptions,
     ) -> "Program":
-        return cls(model, _items(flatten(labels)), _items(groups), _items(ranks), steps, **how)
+        return cls(model, _items(flatten(labels)), _items(groups), _items(ranks), steps, objective, options)
 
     @property
     def tx(self) -> optax.GradientTransformation:
@@ -76,8 +78,9 @@ def _made(program: Program) -> tuple[optax.GradientTransformation, StepFunction,
     labels = unflatten(dict(program.labels))
     trained, _ = partition(labels, trainable_mask(labels))
     tx = optimizer(trained, dict(program.groups), program.steps, dict(program.ranks))
-    given = (program.model, labels, tx, program.loss, program.mix)
-    how: dict[str, Any] = {"stored_norms": program.stored_norms, "after": program.after, "ema": program.ema}
-    step = make_train_step(*given, **how, accumulate=program.accumulate, placement=program.placement)
-    by_all = ONE if program.placement.by == "pmap" else replace(program.placement, norms="all")
-    return tx, step, make_train_epoch(make_train_step(*given, **how, placement=by_all), by_all)
+    step = make_train_step(program.model, labels, tx, program.objective, program.options)
+    placement = program.options.placement
+    by_all = ONE if placement.by == "pmap" else replace(placement, norms="all")
+    undivided = replace(program.options, accumulate=1, placement=by_all)
+    epoch = make_train_epoch(make_train_step(program.model, labels, tx, program.objective, undivided), by_all)
+    return tx, step, epoch

@@ -11,7 +11,7 @@ import numpy as np
 from tlx.data.pipeline import Feed, rows_of_epoch
 from tlx.models.head import Head
 from tlx.training.activations import Activations
-from tlx.training.cache import Frozen
+from tlx.training.cache import Frozen, on_disk
 from tlx.training.programs import Program
 from tlx.training.state import EpochFunction, TrainState
 from tlx.tree.paths import Tree
@@ -20,15 +20,15 @@ MOST = 1 << 30  # bytes
 PIECE = 500  # steps that the device takes before the host is asked whether to go on
 
 
-def fits(model: Any, after: str | None, count: int, example: jax.ShapeDtypeStruct, accumulate: int = 1) -> bool:
+def fits(model: Any, after: str | None, count: int, example: Tree, accumulate: int = 1) -> bool:
     """Tell whether a head alone trains after a stage, and on so little that the device may hold it all.
 
-    A head that drops, and is told to take its batches in parts, drops for each part: it trains as from pictures.
+    A head that drops, and is told to take its batches in parts, drops for each part: it trains as from raw inputs.
     """
     head_alone = isinstance(model.head, Head) and after == model.base.stage_names[-1]
     if not head_alone or (accumulate > 1 and model.head.dropout):
         return False
-    return count * math.prod(example.shape) * example.dtype.itemsize <= MOST
+    return count * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example)) <= MOST
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,24 @@ class Resident:
     """What a head trains on: all views of all examples, one after the other, on the device."""
 
     activations: Activations
-    examples: dict[str, jax.Array]
+    examples: dict[str, Any]
     epoch: EpochFunction
     orders: dict[int, Any] = field(default_factory=dict)  # made while the device was busy with the epoch before
 
     @classmethod
-    def of(cls, program: Program, kept: Frozen | str) -> "Resident | None":
+    def of(cls, program: Program, kept: Frozen) -> "Resident | None":
         """Move them to the device, or return None where more than a head trains or they are too large."""
-        if isinstance(kept, str):
+        train, options = kept.train, program.options
+        if train is None:
             return None
-        rows = kept.train.rows
-        example = jax.ShapeDtypeStruct(rows.shape[2:], kept.train.dtype)
-        given = (program.model, kept.train.after, rows.shape[0] * rows.shape[1], example, program.accumulate)
-        if isinstance(rows, np.memmap) or not fits(*given):
+        shapes = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape[2:], rows.dtype), train.rows)
+        example = jax.eval_shape(train.spec.on_device, shapes)
+        given = (program.model, train.after, train.views * len(train), example, options.accumulate)
+        if on_disk(train) or not fits(*given):
             return None
-        images = rows.reshape(-1, *rows.shape[2:]).astype(kept.train.dtype, copy=False)
-        examples = {"image": images, "label": np.tile(kept.train.labels, len(rows))}
-        return cls(kept.train, program.placement.replicated(examples), program.epoch)
+        flat = jax.tree.map(lambda rows: rows.reshape(-1, *rows.shape[2:]), train.rows)
+        columns = {name: np.concatenate([column] * train.views) for name, column in train.columns.items()}
+        return cls(train, options.placement.replicated({"input": flat, **columns}), program.epoch)
 
     def steps(
         self, state: TrainState, frozen: Tree, feed: Feed, epoch: int, first: int

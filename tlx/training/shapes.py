@@ -10,13 +10,14 @@ import numpy as np
 from tlx.data.share import Share
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase
-from tlx.training.activations import shape_after
-from tlx.training.cache import ActivationCache
+from tlx.training.activations import Stored, shapes_after
+from tlx.training.cache import ActivationCache, Plan
 from tlx.training.evaluate import lower_scores
-from tlx.training.phase import Task, frozen_part, program_of, validation_batch
+from tlx.training.kept import kept_type
 from tlx.training.programs import Program
 from tlx.training.resident import fits
 from tlx.training.state import Totals, TrainState
+from tlx.training.task import Task, frozen_part, program_of, validation_batch
 from tlx.tree.labels import label_tree, trainable_mask
 from tlx.tree.partition import partition
 from tlx.tree.paths import Tree
@@ -35,50 +36,42 @@ class PhaseShapes:
     state: TrainState
     frozen: Tree
     given: tuple[Any, ...]
-    validated: dict[str, jax.ShapeDtypeStruct] | None
+    validated: dict[str, Any] | None
     variables: Tree
     resident: bool
     activations: str
 
     @classmethod
     def of(
-        cls, task: Task, phase: Phase, plan: tuple[str, str] | str, views: int, variables: Tree, memory: Memory
+        cls,
+        task: Task,
+        phase: Phase,
+        plan: Plan,
+        cache: ActivationCache,
+        variables: Tree,
+        memory: Memory,
     ) -> "PhaseShapes":
-        """Foretell a phase that begins with these variables; `plan` as `ActivationCache.plan` returns it."""
-        after, place = (None, None) if isinstance(plan, str) else plan
-        labels = label_tree(variables["params"], phase.rules)
-        program, _ = program_of(task, phase, variables["params"], memory, after)
-        trainable, _ = partition(variables["params"], trainable_mask(labels))
-        placement = task.placement
-        state: Any = TrainState(
-            average=None if task.ema is None else _abstract(trainable),
-            step=jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
-            params=_abstract(trainable),
-            batch_stats=_abstract(variables.get("batch_stats", {})),
-            opt_state=jax.eval_shape(program.tx.init, trainable),
-            key=jax.eval_shape(lambda: jax.random.key(0)),
-            totals=jax.eval_shape(Totals.zero),
-        )
-        picture = (task.preprocess.height, task.preprocess.width, task.preprocess.channels)
-        image = jax.ShapeDtypeStruct(picture, jnp.float32)
+        """Predict a phase that begins with these variables; `plan` as `ActivationCache.plan` returns it."""
+        after = plan.stage
+        example, spec = dict(task.example), task.spec
         if after is not None:
-            image = shape_after(task.model, variables, task.preprocess, after)
-        count = views * len(task.train)
-        resident = place == "memory" and fits(task.model, after, count, image, task.accumulate)
-        validated = None
-        if task.validation is not None:
-            size = min(validation_batch(task, resident), len(task.validation))
-            validated = _batch(image, (len(Share.of(placement).rows(size)),))
+            example["input"], spec = _activations(task, cache, variables, after)
+        labels = label_tree(variables["params"], phase.rules)
+        program, _ = program_of(task, phase, variables["params"], memory, after, spec)
+        count = cache.parts["train"].views * len(task.train)
+        inputs = jax.eval_shape(spec.on_device, example["input"])
+        alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+        resident = plan.place == "memory" and fits(task.model, after, count, alone, task.options.accumulate)
         return cls(
             task=task,
             program=program,
-            state=placement.state(state),
-            frozen=placement.parameters(_abstract(frozen_part(variables, labels))),
-            given=_of_epoch(task, image, count) if resident else (_of_step(task, image),),
-            validated=validated,
+            state=_state(task, program, variables, labels),
+            frozen=task.placement.parameters(_abstract(frozen_part(variables, labels))),
+            given=_of_epoch(task, example, count) if resident else (_of_step(task, example),),
+            validated=_of_validation(task, example, resident),
             variables=_abstract(variables),
             resident=resident,
-            activations=plan if isinstance(plan, str) else f"after {after}, {_WHERE[str(place)]}",
+            activations=plan.note,
         )
 
     def lower_training(self) -> Any:
@@ -90,43 +83,81 @@ class PhaseShapes:
         """Trace the program that validates, or return None where nothing is validated."""
         if self.validated is None:
             return None
-        given, after = self.validated, self.program.after
-        return lower_scores(self.task.model, after, self.task.placement, self.variables, given["image"], given["label"])
+        task, options = self.task, self.program.options
+        how = (options.after, options.spec, task.objective, task.placement)
+        return lower_scores(task.model, *how, self.variables, self.validated)  # type: ignore[arg-type]
 
 
-_WHERE = {"memory": "in memory", "disk": "on disk"}
-
-
-def foreseen(
+def predicted_shapes(
     task: Task, index: int, phase: Phase, cache: ActivationCache, variables: Tree, memory: Memory
 ) -> PhaseShapes:
-    """Foretell phase `index` of a recipe, with what the cache would hold."""
-    plan = "mixing pictures" if task.mix else cache.plan(index, variables)
-    return PhaseShapes.of(task, phase, plan, cache.parts["train"].views, variables, memory)
+    """Predict phase `index` of a recipe, with what the cache would hold."""
+    plan = Plan(MIXING) if task.options.mix else cache.plan(index, variables)
+    return PhaseShapes.of(task, phase, plan, cache, variables, memory)
 
 
-def _of_epoch(task: Task, image: jax.ShapeDtypeStruct, count: int) -> tuple[Any, ...]:
-    """Return all examples, their rows in an epoch, which of these count, and two line numbers."""
+MIXING = "examples are mixed"
+
+
+def _activations(task: Task, cache: ActivationCache, variables: Tree, after: str) -> tuple[Tree, Stored]:
+    """Return what batches hold of a stage's activations, (1, …), as shapes, and the spec that casts them."""
+    train = cache.parts["train"]
+    leaves, structure = jax.tree.flatten(shapes_after(task.model, variables, train.spec, train.collated, after))
+    types = [kept_type(cache.cache.dtype, leaf.dtype) for leaf in leaves]
+    kept = [jax.ShapeDtypeStruct((1, *leaf.shape), dtype) for leaf, dtype in zip(leaves, types, strict=True)]
+    return jax.tree.unflatten(structure, kept), Stored(tuple(str(leaf.dtype) for leaf in leaves))
+
+
+def _state(task: Task, program: Program, variables: Tree, labels: Tree) -> Any:
+    trainable, _ = partition(variables["params"], trainable_mask(labels))
+    state: Any = TrainState(
+        average=None if task.options.ema is None else _abstract(trainable),
+        step=jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
+        params=_abstract(trainable),
+        batch_stats=_abstract(variables.get("batch_stats", {})),
+        opt_state=jax.eval_shape(program.tx.init, trainable),
+        key=jax.eval_shape(lambda: jax.random.key(0)),
+        totals=jax.eval_shape(lambda: Totals.zero(task.sums)),
+    )
+    return task.placement.state(state)
+
+
+def _of_epoch(task: Task, example: dict[str, Any], count: int) -> tuple[Any, ...]:
+    """Return all examples, their rows in each step of an epoch, which of these count, and two numbers of steps."""
     size, steps = task.feed.batch_size, task.epoch_steps
-    rows, line = jax.ShapeDtypeStruct((steps, size), np.int32), jax.ShapeDtypeStruct((), np.int32)
+    rows, number = jax.ShapeDtypeStruct((steps, size), np.int32), jax.ShapeDtypeStruct((), np.int32)
     kept = jax.ShapeDtypeStruct((steps, size), np.bool_) if len(task.train) % size else None
-    return task.placement.replicated(_batch(image, (count,))), rows, kept, line, line
+    return task.placement.replicated(_batch(example, (count,))), rows, kept, number, number
 
 
-def _of_step(task: Task, image: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    placement, size, parts = task.placement, task.feed.batch_size, task.accumulate
+def _of_step(task: Task, example: dict[str, Any]) -> dict[str, Any]:
+    placement, size, parts = task.placement, task.feed.batch_size, task.options.accumulate
     share = Share.of(placement, parts)
     leading = placement.leading(len(share.rows(size)), parts)
-    batch = _batch(image, leading)
+    batch = _batch(example, leading)
     if len(task.train) % size or share.pads(size):
         batch["mask"] = jax.ShapeDtypeStruct(leading, np.bool_)
-    found: dict[str, Any] = placement.rows(batch, parts)
-    return found
+    placed: dict[str, Any] = placement.rows(batch, parts)
+    return placed
 
 
-def _batch(image: jax.ShapeDtypeStruct, leading: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
-    images = jax.ShapeDtypeStruct((*leading, *image.shape), image.dtype)
-    return {"image": images, "label": jax.ShapeDtypeStruct(leading, jnp.int32)}
+def _of_validation(task: Task, example: dict[str, Any], resident: bool) -> dict[str, Any] | None:
+    if task.validation is None:
+        return None
+    size, share = min(validation_batch(task, resident), len(task.validation)), Share.of(task.placement)
+    leading = (len(share.rows(size)),)
+    batch = _batch(example, leading)
+    if len(task.validation) % size or share.pads(size):
+        batch["mask"] = jax.ShapeDtypeStruct(leading, np.bool_)
+    return batch
+
+
+def _batch(example: dict[str, Any], leading: tuple[int, ...]) -> dict[str, Any]:
+    """Return a batch of examples as shapes."""
+    batch: dict[str, Any] = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((*leading, *leaf.shape[1:]), leaf.dtype), example
+    )
+    return batch
 
 
 def _abstract(tree: Tree) -> Tree:

@@ -11,12 +11,14 @@ from tlx.tree.paths import Tree, flatten, unflatten
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch of a phase so far: the leaves that train in it, by path, their memory, the batch statistics."""
+    """The best epoch of a phase so far: the leaves that train in it, by path, their memory, the batch statistics.
+
+    `scores` is what validation measured, by name ("val_loss", …).
+    """
 
     epoch: int
     step: int
-    val_loss: float | None
-    val_accuracy: float | None
+    scores: dict[str, float | None]
     params: dict[str, Any]
     batch_stats: Tree
     memory: Memory
@@ -28,7 +30,8 @@ class Snapshot:
 
     `variables` is the whole tree, frozen leaves included; `memory` the optimizer's state by path. `epoch` (the last one
     that ended) and `step` count within phase `phase` (0 for the first). `batch` steps of the epoch after it are done,
-    and `totals` are the sums over these (`tlx.training.state.Totals`); `key` is the data of the phase's random key.
+    and `totals` are the sums over these (`tlx.training.state.Totals.plain`); `scores` is what the last validation
+    measured, by name; `key` is the data of the phase's random key.
     `records` holds what earlier phases came to, `sha256` the fingerprint of what is frozen in this phase as it began,
     `plan` what the counts within it rest on, `seconds` the time spent in this phase, `average` the moving averages of
     the leaves that train, by path, where they are kept, `history` the record of every epoch so far.
@@ -40,10 +43,9 @@ class Snapshot:
     epoch: int = 0
     step: int = 0
     batch: int = 0
-    totals: tuple[float, int, int, int] | None = None
+    totals: dict[str, Any] | None = None
     key: tuple[int, ...] | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)
     best: Best | None = None
     records: tuple[dict[str, Any], ...] = ()
     sha256: str | None = None
@@ -60,9 +62,12 @@ def memory_left(snapshot: Snapshot) -> Memory:
     return snapshot.memory.without(snapshot.best.params.__contains__).updated(snapshot.best.memory)
 
 
-FORMAT = 3
-"""What checkpoints are written in. 1, which had no number: no history, and `sha256` without stored statistics. Up to 2:
-the state of tlx's own optimizers only, with counts of steps as numbers beside each leaf's."""
+FORMAT = 4
+"""What checkpoints are written in.
+
+1, which had no number: no history, and `sha256` without stored statistics. Up to 2: the state of tlx's own optimizers
+only, with counts of steps as numbers beside each leaf's. Up to 3: sums and scores of a classification only.
+"""
 
 
 _PLAIN = (
@@ -72,15 +77,14 @@ _PLAIN = (
     "batch",
     "totals",
     "key",
-    "val_loss",
-    "val_accuracy",
+    "scores",
     "records",
     "sha256",
     "plan",
     "seconds",
     "history",
 )
-_BEST = ("epoch", "step", "val_loss", "val_accuracy")
+_BEST = ("epoch", "step", "scores")
 
 
 def pack(snapshot: Snapshot) -> tuple[Tree, dict[str, Any]]:
@@ -107,6 +111,7 @@ def pack(snapshot: Snapshot) -> tuple[Tree, dict[str, Any]]:
 
 def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
     """Put a snapshot together from its arrays and its plain data, as JSON gives it back; the inverse of `pack`."""
+    plain = _of_today({"format": 1, "history": (), **plain})
     best = None
     if "best" in plain:
         tree = arrays["best"]
@@ -116,11 +121,8 @@ def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
             batch_stats=tree["batch_stats"],
             memory=unpack_memory(tree["memory"], plain["best"]),
         )
-    plain = {"format": 1, "history": (), **plain}
-    if plain["format"] == 1 and plain["plan"] is not None:
-        plain["plan"] = "format 1"  # no plan of today: the epoch begins anew, with a hash of today
     found: dict[str, Any] = {name: plain[name] for name in _PLAIN}
-    lists = ("totals", "key", "records", "history")
+    lists = ("key", "records", "history")
     found |= {name: tuple(found[name]) for name in lists if found[name] is not None}
     return Snapshot(
         variables=arrays["variables"],
@@ -129,3 +131,24 @@ def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
         average=flatten(arrays["average"]) if "average" in arrays else None,
         **found,
     )
+
+
+def _of_today(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain data of an older format as today's."""
+    if plain["format"] < 2 and plain["plan"] is not None:
+        plain["plan"] = f"format {plain['format']}"  # no plan of today: the epoch begins anew, with a hash of today
+    if plain["format"] < 4:
+        if plain["totals"] is not None:
+            loss, correct, examples, bad_step = plain["totals"]
+            plain["totals"] = {
+                "sums": {"loss": [loss, examples], "accuracy": [correct, examples]},
+                "bad_step": bad_step,
+            }
+        plain["scores"] = _scores(plain)
+        if "best" in plain:
+            plain["best"] = {**plain["best"], "scores": _scores(plain["best"])}
+    return plain
+
+
+def _scores(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain[name] for name in ("val_loss", "val_accuracy")}

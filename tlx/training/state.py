@@ -1,50 +1,61 @@
 """The state that training steps change, and what such a step is."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from tlx.objectives.objective import Sums, loss_first, mean_of
 from tlx.tree.paths import Tree
 
 NEVER = jnp.iinfo(jnp.int32).max
+_FLOAT, _COUNT = (jax.ShapeDtypeStruct((), dtype) for dtype in (jnp.float32, jnp.int32))
+OF_CLASSES = {"loss": (_FLOAT, _FLOAT), "accuracy": (_COUNT, _COUNT)}
 
 
 class Totals(flax.struct.PyTreeNode):
     """Sums over an epoch, kept on the device so that no step waits for the host.
 
-    `loss` sums each batch's loss times its examples (with class weights, each batch's weighted mean). `bad_step` is the
-    first step of the phase whose loss was not finite, or NEVER.
+    `sums` has, by name, the sum of a term's values and the sum of their weights (`tlx.objectives.sums_of`). `bad_step`
+    is the first step of the phase whose loss was not finite, or NEVER.
     """
 
-    loss: jax.Array
-    correct: jax.Array
-    examples: jax.Array
+    sums: Sums
     bad_step: jax.Array
 
     @classmethod
-    def zero(cls) -> "Totals":
-        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.asarray(NEVER, jnp.int32))
+    def zero(cls, shapes: Any = None) -> "Totals":
+        """Begin at zero; `shapes` are of `Sums`, by default those of a classification."""
+        shapes = OF_CLASSES if shapes is None else shapes
+        sums = {
+            name: (jnp.zeros((), value.dtype), jnp.zeros((), weight.dtype)) for name, (value, weight) in shapes.items()
+        }
+        return cls(sums, jnp.asarray(NEVER, jnp.int32))
 
     @classmethod
-    def of(cls, plain: tuple[float, int, int, int]) -> "Totals":
+    def of(cls, plain: Mapping[str, Any], shapes: Any) -> "Totals":
         """Take them from plain numbers; the inverse of `plain`."""
-        loss, *counts = plain
-        return cls(jnp.asarray(loss, jnp.float32), *(jnp.asarray(count, jnp.int32) for count in counts))
+        sums = {}
+        for name, (value, weight) in shapes.items():
+            total, weights = plain["sums"][name]
+            sums[name] = jnp.asarray(total, value.dtype), jnp.asarray(weights, weight.dtype)
+        return cls(sums, jnp.asarray(plain["bad_step"], jnp.int32))
 
-    def plain(self) -> tuple[float, int, int, int]:
+    def plain(self) -> dict[str, Any]:
         """Wait for the device and return them as plain numbers, exactly."""
-        return float(self.loss), int(self.correct), int(self.examples), int(self.bad_step)
+        sums = {name: [each.item() for each in pair] for name, pair in self.sums.items()}
+        return {"sums": sums, "bad_step": int(self.bad_step)}
 
-    def after(self, step: jax.Array, value: Any, correct: Any, size: Any) -> "Totals":
-        """Return the sums after a step's loss, correct answers and examples."""
-        return Totals(
-            loss=self.loss + value * size,
-            correct=self.correct + correct,
-            examples=self.examples + size,
-            bad_step=jnp.minimum(self.bad_step, jnp.where(jnp.isfinite(value), NEVER, step)),
-        )
+    def means(self) -> dict[str, float]:
+        """Wait for the device and return the mean of each term."""
+        return {name: float(mean_of(self.sums, name)) for name in loss_first(self.sums)}
+
+    def after(self, step: jax.Array, sums: Sums) -> "Totals":
+        """Return the sums after a step's."""
+        bad = jnp.where(jnp.isfinite(mean_of(sums)), NEVER, step)
+        return Totals(jax.tree.map(jnp.add, self.sums, sums), jnp.minimum(self.bad_step, bad))
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -42,7 +42,7 @@ def test_splits_are_found_by_name_and_classes_come_from_the_features(saved):
     assert labels_of(data.validation).tolist() == [0, 1, 0, 1]
     assert data.notes[0] == f"{source}: splits not used: unlabelled"
     assert data.test.names == (f"{source} test#0", f"{source} test#1")
-    assert (data.test[0]["image"] == load_data(source).test[0]["image"]).all()
+    assert (data.test[0]["input"] == load_data(source).test[0]["input"]).all()
     assert data.spec.source == source
 
 

@@ -29,7 +29,7 @@ def make(tmp_path, write_idx):
 def test_mnist_layout(make, ending):
     parts = read_idx_folder(make(ending=ending))
     assert (parts.train.images == PIXELS).all()
-    assert (parts.test.labels == LABELS).all()
+    assert (parts.test.targets == LABELS).all()
     assert parts.train.classes == ("0", "1", "2")
     assert parts.notes == ()
 
@@ -62,14 +62,14 @@ def test_only_emnist_is_transposed(make):
 def test_labels_follow_the_mapping_not_the_number(make):
     parts = read_idx_folder(make("emnist-letters-", labels=LABELS + 1, mapping="3 67 99\n1 65 97\n2 66 98\n"))
     assert parts.train.classes == ("Aa", "Bb", "Cc")
-    assert (parts.train.labels == LABELS).all()
+    assert (parts.train.targets == LABELS).all()
 
 
 def test_emnist_letters_without_its_mapping_file(make):
     parts = read_idx_folder(make("emnist-letters-", labels=LABELS + 1))
     assert parts.train.classes == SUBSETS["letters"].classes
     assert parts.train.classes[:2] == ("Aa", "Bb")
-    assert (parts.train.labels == LABELS).all()
+    assert (parts.train.targets == LABELS).all()
 
 
 def test_several_data_sets_ask_for_a_prefix(make, refuses):
@@ -156,6 +156,6 @@ def test_the_real_letters_stand_upright(shared_data):
     parts = read_idx_folder(str(shared_data / "letters47"))
     assert (len(parts.train), len(parts.test), len(parts.train.classes)) == (4960, 1240, 47)
     assert "".join(parts.train.classes) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
-    strokes = parts.train.images[parts.train.labels == parts.train.classes.index("I")] > 64
+    strokes = parts.train.images[parts.train.targets == parts.train.classes.index("I")] > 64
     tall = [(stroke.any(axis=1).sum(), stroke.any(axis=0).sum()) for stroke in strokes]
     assert np.mean([height >= width for height, width in tall]) > 0.9

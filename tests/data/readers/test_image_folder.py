@@ -8,7 +8,7 @@ from picture_files import encoded, numbered_pictures, write_classes
 
 from tlx.data import check_shapes, labels_of, load_data
 from tlx.data.readers.image_folder import read_image_folder
-from tlx.data.source import Request
+from tlx.data.spec import Request
 from tlx.errors import ConfigError, DataError
 from tlx.images import Preprocess
 

@@ -7,7 +7,7 @@ from picture_files import numbered_pictures
 
 from tlx.data import labels_of, load_data
 from tlx.data.readers.manifest import read_manifest
-from tlx.data.source import Request
+from tlx.data.spec import Request
 from tlx.errors import DataError
 
 CONTENTS = numbered_pictures(12)

@@ -81,7 +81,7 @@ BAD_EXAMPLES = {
     "nothing": ({}, "holds nothing"),
     "floats": ({"images": X / 255, "labels": Y}, "[images]: type float64 from 0"),
     "NaN": ({"images": np.where(X[3, 1, 1] == X, np.nan, X), "labels": Y, "value_range": [0, 255]}, "not finite"),
-    "label": ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "[y_test]: row 1: label 2 is out of range"),
+    "target": ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "[y_test]: row 1: label 2 is out of range"),
     "gap": ({"images": X, "labels": Y * 7}, "[labels]: row 1: label 7, though no row has label 1"),
     "count": ({"images": X, "labels": Y[:5]}, "5 labels for 6 images"),
     "empty": ({"images": X[:0], "labels": Y[:0]}, "holds no images"),
@@ -203,7 +203,7 @@ def test_truncation_and_bit_flips_never_pass_unseen(tmp_path):
         try:
             parts = read_npz_examples(str(path))
             assert (parts.train.images == X).all()
-            assert (parts.train.labels == Y).all()
+            assert (parts.train.targets == Y).all()
         except TlxError:
             refused += 1
     assert refused > 200

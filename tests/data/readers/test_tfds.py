@@ -43,26 +43,27 @@ def test_images_are_decoded_when_asked_for_and_kept_where_they_fit():
     assert len(set(digests_of(lazy))) == 3
     assert (decoded.reads, encoded.reads) == (0, 3)
     for _ in range(2):
-        images, labels = take(lazy, np.array([2, 0]))
+        columns = take(lazy, np.array([2, 0]))
+        images, labels = columns["input"], columns["target"]
         assert (images == PIXELS[[2, 0]]).all()
         assert labels.tolist() == [3, 3]
     assert (decoded.reads, encoded.reads) == (2, 3)
     for options in ({"shape": (None, None, 1)}, {"shape": (5, 4, 1), "cache_bytes": 59}):
         lazy, decoded, _ = source(**options)
-        assert (lazy[0]["image"] == lazy[0]["image"]).all()
+        assert (lazy[0]["input"] == lazy[0]["input"]).all()
         assert decoded.reads == 2
 
 
 def test_transposed_images_come_out_upright():
     lazy, *_ = source(upright=True)
-    assert (lazy[1]["image"] == PIXELS[1].transpose(1, 0, 2)).all()
-    assert lazy[1]["image"].flags.c_contiguous
+    assert (lazy[1]["input"] == PIXELS[1].transpose(1, 0, 2)).all()
+    assert lazy[1]["input"].flags.c_contiguous
 
 
 def test_numbers_outside_end_an_iteration():
     lazy, *_ = source()
-    assert [example["label"] for example in lazy] == [3, 1, 3]
-    assert (lazy[-1]["image"] == PIXELS[2]).all()
+    assert [example["target"] for example in lazy] == [3, 1, 3]
+    assert (lazy[-1]["input"] == PIXELS[2]).all()
     with pytest.raises(IndexError):
         lazy[-4]
 
@@ -168,11 +169,11 @@ def test_a_prepared_emnist_is_read_without_tensorflow(tfds_dir):
     assert data.classes == SUBSETS["balanced"].classes
     assert "EMNIST stores each image transposed; the images were turned upright" in data.notes
     assert "10 of 10 test images are also in training, pixel for pixel" in data.notes
-    assert (data.test[3]["image"] == images[3].transpose(1, 0, 2)).all()
+    assert (data.test[3]["input"] == images[3].transpose(1, 0, 2)).all()
     assert labels_of(data.test).tolist() == list(range(10))
     seen = 0
     for batch in batches(data.train, Preprocess(28, 28, 1, scale=1.0), Feed(40, shuffle=True)):
-        for image, label in zip(batch["image"], batch["label"], strict=True):
+        for image, label in zip(batch["input"], batch["target"], strict=True):
             stored = images[labels == label].transpose(0, 2, 1, 3)
             assert (stored == image).all(axis=(1, 2, 3)).any()
             seen += 1
@@ -193,7 +194,7 @@ def test_other_data_sets_are_not_transposed_and_unused_splits_are_named(tfds_dir
     split = (PIXELS, np.arange(60) % 3)
     prepare(tfds_dir, "my_set", "", "1.0.0", 3, {"train": split, "test": split, "unlabeled": split})
     data = load_data("tfds:my_set")
-    assert (data.test[7]["image"] == PIXELS[7]).all()
+    assert (data.test[7]["input"] == PIXELS[7]).all()
     assert "tfds:my_set: splits not used: unlabeled" in data.notes
 
 
@@ -245,10 +246,10 @@ def test_a_validation_split_is_used_and_splits_may_be_named(tfds_dir, refuses):
     prepare(tfds_dir, "my_set", "", "1.0.0", 3, three)
     data = load_data("tfds:my_set")
     assert [len(part) for part in (data.train, data.validation, data.test)] == [60, 60, 60]
-    assert (data.validation[7]["image"] == PIXELS[7] + 1).all()
+    assert (data.validation[7]["input"] == PIXELS[7] + 1).all()
     data = load_data("tfds:my_set", train_split="train[:50%]", test_split="train[50%:]", validation=0.5)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [15, 15, 30]
-    assert (data.test[7]["image"] == PIXELS[37]).all()
+    assert (data.test[7]["input"] == PIXELS[37]).all()
     assert data.spec.train_split == "train[:50%]"
     assert not any("splits not used" in note for note in data.notes)
     with refuses(DataError, "tfds:my_set: --train-split is missing"):

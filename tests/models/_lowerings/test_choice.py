@@ -15,10 +15,10 @@ from tlx.models import Classifier, ModelConfig, build_model, cut, initialise, lo
 from tlx.models._lowerings.choice import for_cpu
 from tlx.models._lowerings.convolution import convolve
 from tlx.models._lowerings.pooling import avg_pool_3x3, max_pool
+from tlx.objectives import Classification
 from tlx.optim import Group, optimizer
 from tlx.optim.schedules import Constant
 from tlx.training.activations import program_sha256
-from tlx.training.loss import Loss
 from tlx.training.state import Totals, TrainState
 from tlx.training.step import make_train_step
 
@@ -125,17 +125,17 @@ def test_programs_of_the_library_are_traced_anew():
     model, variables = model_of("cnn", (28, 28, 1), 2, pool="flatten")
     labels = jax.tree.map(lambda _: "all", variables["params"])
     tx = optimizer(labels, {"all": Group(Constant(0.1))}, 10)
-    step = make_train_step(model, labels, tx, Loss())
+    step = make_train_step(model, labels, tx, Classification())
     params = variables["params"]
     state = TrainState(jnp.int32(0), params, {}, tx.init(params), jax.random.key(0), Totals.zero())
     frozen = jax.tree.map(lambda _: None, params)
-    batch = {"image": jnp.ones((2, 28, 28, 1)), "label": jnp.zeros(2, jnp.int32)}
+    batch = {"input": jnp.ones((2, 28, 28, 1)), "target": jnp.zeros(2, jnp.int32)}
     preprocess = Preprocess(28, 28, 1)
     stage = model.base.stage_names[1]
 
     def found():
         return "select_and_scatter" in step.lower(state, frozen, batch).as_text(), program_sha256(
-            model, variables, preprocess, stage
+            model, variables, preprocess, np.zeros((1, 28, 28, 1), np.uint8), stage
         )
 
     usual = found()
@@ -159,5 +159,5 @@ def test_a_fit_under_the_switch_compiles_ahead_as_any_other():
     base, data = tlx.load("cnn-mnist"), tlx.load_data("digits", labels_per_class=2)
     recipe = tlx.recipes.scratch(base.stages, epochs=2)
     with lowerings("plain"):
-        fit = tlx.fit(base.with_head(data.classes), recipe, data.train, data.validation, batch_size=10)
+        fit = tlx.fit(base.with_head(data.classes), recipe, data, tlx.TrainOptions(batch_size=10))
     assert fit.history[1]["compiled"] == 0

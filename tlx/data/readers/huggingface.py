@@ -9,7 +9,7 @@ import numpy as np
 from tlx.data.encoded import EncodedSource
 from tlx.data.readers.layout import SPLIT_NAMES, notes_on, order_classes
 from tlx.data.screen import screen
-from tlx.data.source import PARTS, Parts, Request
+from tlx.data.spec import PARTS, Parts, Request
 from tlx.data.validate import check_classes, check_label_texts, check_labels
 from tlx.errors import ConfigError, DataError
 from tlx.files import home

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tlx.data.arrays import ArraySource
 from tlx.data.readers.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap, read_mapping
 from tlx.data.readers.idx import read_idx
-from tlx.data.source import ArraySource, Parts
+from tlx.data.spec import Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError
 from tlx.files import home

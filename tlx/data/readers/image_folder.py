@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tlx.data.readers.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.readers.walk import BESIDE, BROKEN, MET, OTHERS, Walk, identity, is_broken, is_folder, is_image_file
-from tlx.data.source import PARTS, Parts, Request
+from tlx.data.spec import PARTS, Parts, Request
 from tlx.errors import DataError
 from tlx.files import home
 from tlx.files.regular import open_regular, shown, true_type

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlx.data.encoded import picture_files
 from tlx.data.screen import screen
-from tlx.data.source import PARTS, Parts, Request
+from tlx.data.spec import PARTS, Parts, Request
 from tlx.errors import DataError
 from tlx.files.regular import shown
 

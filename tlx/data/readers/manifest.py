@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tlx.data.readers.layout import SPLIT_NAMES, Listed, build_parts
 from tlx.data.readers.table import read_table
-from tlx.data.source import Parts, Request
+from tlx.data.spec import Parts, Request
 from tlx.data.validate import check_label_texts
 from tlx.errors import DataError
 from tlx.files import home

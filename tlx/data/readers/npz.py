@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tlx.data.source import ArraySource, Parts
+from tlx.data.arrays import ArraySource
+from tlx.data.spec import Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError, TlxError, UnsafeFileError
 from tlx.files import home

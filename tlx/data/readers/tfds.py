@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tlx.data.readers.emnist import SUBSETS, UPRIGHT_NOTE, LabelMap
-from tlx.data.source import PARTS, Example, Parts, Request, describe
+from tlx.data.source import Example, describe
+from tlx.data.spec import PARTS, Parts, Request
 from tlx.data.validate import check_classes, check_labels
 from tlx.errors import ConfigError, DataError
 from tlx.files.regular import one_line, shown
@@ -37,6 +38,7 @@ class TfdsSource:
         shape: tuple[int | None, ...] = (),
         cache_bytes: int = _CACHE_BYTES,
     ) -> None:
+        self.shapes: np.ndarray | None = None  # not known without decoding
         self.name, self.classes = name, mapping.classes
         self._examples, self._encoded, self._mapping, self._upright = examples, encoded, mapping, upright
         sizes = [size for size in shape if size is not None]
@@ -52,10 +54,10 @@ class TfdsSource:
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.name}: no example {index} of {len(self)}")
         index %= len(self)
-        return {"image": self._image(index), "label": int(self.labels[index])}
+        return {"input": self._image(index), "target": int(self.targets[index])}
 
     @property
-    def labels(self) -> np.ndarray:
+    def targets(self) -> np.ndarray:
         return self._scanned[0]
 
     @property

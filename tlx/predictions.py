@@ -8,15 +8,16 @@ from typing import Any, overload
 import numpy as np
 
 from tlx.data.pictures import Pictures
-from tlx.data.source import ArraySource, Data, Source, check_source
-from tlx.data.validate import as_array
+from tlx.data.source import Source, check_source
+from tlx.data.spec import Data
+from tlx.data.validate import as_array, on_scale
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
 from tlx.training.accepts_pretrained import has_pieces, opened
-from tlx.training.evaluate import evaluate, predict_arrays
+from tlx.training.evaluate import evaluated, predict_arrays
 from tlx.tree.paths import Tree, quote
 
 Paths = str | os.PathLike[str]
@@ -123,8 +124,8 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
     if not pretrained.classes:
         raise ConfigError(f"{pretrained.name}: has no head, so it names no classes: give it one (with_head)")
     source, names = _source_of(images)
-    whole = (pretrained.model, pretrained.variables, source, pretrained.preprocess)
-    probabilities = evaluate(*whole, **options).probabilities
+    pieces = (pretrained.model, pretrained.variables, source, pretrained.preprocess, pretrained.objective)
+    probabilities = evaluated(*pieces, **{"batch_size": 128, **options}).probabilities
     if faults := list(getattr(source, "faults", {}).values()):
         if len(source) == 1:
             raise DataError(faults[0])
@@ -156,7 +157,8 @@ def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:
 class _Listed:
     """Images of different sizes in memory, as a source without labels."""
 
-    classes = ("",)
+    classes: tuple[str, ...] = ()
+    target_kind = "none"
 
     def __init__(self, images: list[np.ndarray]) -> None:
         self._images = images
@@ -165,7 +167,15 @@ class _Listed:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Any:
-        return {"image": self._images[index], "label": 0}
+        return {"input": self._images[index]}
+
+
+class _Images(_Listed):
+    """Images of one size in memory, checked, as a source without labels."""
+
+    def __init__(self, array: np.ndarray, name: str) -> None:
+        self.images = on_scale(array, None, name)
+        super().__init__(list(self.images))
 
 
 def _one(image: Any, index: int) -> np.ndarray:
@@ -183,17 +193,17 @@ def _array(image: Any, name: str) -> np.ndarray:
     return as_array(image, name)
 
 
-def _array_source(array: np.ndarray) -> ArraySource:
+def _array_source(array: np.ndarray) -> "_Images":
     if array.ndim not in (2, 3, 4):
         raise DataError(f"images: shape {array.shape}, expected (H, W), (H, W, C), (N, H, W) or (N, H, W, C)")
     one = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)
     return _pixels(array[None] if one else array, "images")
 
 
-def _pixels(array: np.ndarray, name: str) -> ArraySource:
+def _pixels(array: np.ndarray, name: str) -> "_Images":
     if array.dtype.kind == "f":
         raise DataError(
             f"{name}: type {array.dtype}, expected integers from 0 to 255: convert them, or call "
             "predict(model, variables, images) where they are preprocessed already"
         )
-    return ArraySource(array, np.zeros(len(array), np.int32), images_name=name)
+    return _Images(array, name)

@@ -7,7 +7,7 @@ from PIL import Image
 import tlx
 from tlx.data import ArraySource, Relabelled, Subset
 from tlx.errors import ConfigError, DataError
-from tlx.training import Predictions
+from tlx.predictions import Predictions
 
 DIGITS = tlx.load_data("digits", labels_per_class=2)
 
@@ -20,7 +20,7 @@ def digits():
 @pytest.fixture(scope="module")
 def pixels():
     """Twelve images of 8x8."""
-    return np.stack([DIGITS.test[i]["image"] for i in range(12)]).astype(np.uint8)
+    return np.stack([DIGITS.test[i]["input"] for i in range(12)]).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,37 @@
+"""Input specs as files describe them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tlx.data.inputs import InputSpec, Vectors
+from tlx.errors import ConfigError
+from tlx.images.preprocess import Preprocess
+
+KINDS: dict[str, Callable[[Mapping[str, Any]], InputSpec]] = {"vectors": Vectors.from_dict}
+
+
+def register_input_spec(kind: str, from_dict: Callable[[Mapping[str, Any]], InputSpec]) -> None:
+    """Let saved models be loaded whose input spec's `to_dict` says this "kind".
+
+    Raise `ConfigError` for a kind that is taken.
+    """
+    if not isinstance(kind, str) or not kind or kind in KINDS:
+        raise ConfigError(f"kind: {kind!r} is no new name of an input spec; {', '.join(KINDS)} are taken")
+    KINDS[kind] = from_dict
+
+
+def spec_from_dict(plain: Any) -> InputSpec:
+    """Build an input spec from `InputSpec.to_dict`'s data: images, where it names no kind.
+
+    >>> spec_from_dict(Vectors(8).to_dict())
+    Vectors(size=8, mean=(), std=())
+    """
+    kind = plain.get("kind") if isinstance(plain, Mapping) else None
+    if kind is None:
+        return Preprocess.from_dict(plain)
+    if kind not in KINDS:
+        raise ConfigError(
+            f"preprocess: unknown kind {kind!r}: register it first (tlx.presets.register_input_spec), or name the file "
+            "that does (--import)"
+        )
+    return KINDS[kind](plain)
