@@ -25,7 +25,7 @@ class ColumnSource:
         DataError: for no examples, columns of other lengths, and bad targets, naming the column and the row.
 
     >>> source = ColumnSource({"input": np.zeros((3, 8), np.float32), "target": [0, 1, 1]}, ("no", "yes"))
-    >>> source[1]["target"], len(source)
+    >>> int(source[1]["target"]), len(source)
     (1, 3)
     """
 
@@ -112,8 +112,8 @@ class ArraySource(ColumnSource):
             range, and labels outside the classes, naming the first row (counted from 0).
 
     >>> source = ArraySource(np.array([[[0, 128]], [[255, 3]]], np.uint8), [1, 0], classes=("cat", "dog"))
-    >>> source[0]["target"], source.classes[source[0]["target"]]
-    (1, 'dog')
+    >>> source.classes[source[0]["target"]]
+    'dog'
     """
 
     def __init__(

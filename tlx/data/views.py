@@ -33,7 +33,7 @@ class Subset:
 
     >>> from tlx.data import ArraySource
     >>> digits = ArraySource(np.zeros((3, 1, 1), np.uint8), [0, 1, 2])
-    >>> [example["target"] for example in Subset(digits, [2, 0])]
+    >>> [int(example["target"]) for example in Subset(digits, [2, 0])]
     [2, 0]
     """
 

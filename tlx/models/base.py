@@ -100,6 +100,7 @@ def call_layer(layer: nn.Module, x: Tree, train: bool) -> Tree:
 
     A second argument of another name is given `train` where it has no default or a boolean one.
 
+    >>> import jax
     >>> nn.Dropout(0.5).apply({}, jax.numpy.ones(2), False, method=call_layer).tolist()
     [1.0, 1.0]
     """

@@ -9,6 +9,7 @@ from tlx.tree.paths import Tree
 class Classifier(nn.Module):
     """Run a base, then a head. Its variables are `{'params': {'base': …, 'head': …}, 'batch_stats': {'base': …}}`.
 
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from tlx.models.head import Head
     >>> from tlx.models.small import mlp
