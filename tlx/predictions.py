@@ -1,8 +1,8 @@
-"""Name the classes of images: paths or arrays in, labels and probabilities out."""
+"""Predict what examples are: paths or arrays in; classes, labels or numbers out."""
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -13,6 +13,7 @@ from tlx.data.spec import Data
 from tlx.data.validate import as_array, on_scale
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
+from tlx.objectives import Classification, MultiLabel, Objective
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
@@ -29,17 +30,36 @@ CHANNELS = (1, 3, 4)
 class Predictions:
     """What a model says of N images.
 
-    `labels` has the most probable class of each, `probabilities` is (N, C) float32 in the order of `classes`, `names`
-    are the paths of files, or numbers.
+    `predictions` is (N, C) float32 in the order of `classes`: the probability of each class or label, or numbers in
+    their own units. `names` are the paths of files, or numbers.
     """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
-    probabilities: np.ndarray
+    predictions: np.ndarray
+    objective: Objective = field(default_factory=Classification, compare=False)
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(self.classes[index] for index in self.probabilities.argmax(-1))
+    def probabilities(self) -> np.ndarray:
+        """The probability of each class or label, (N, C) float32."""
+        if self._kind == "numbers":
+            raise AttributeError("no probabilities: the model predicts numbers (Predictions.predictions)")
+        return self.predictions
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """The most probable class of each image; where it can have several labels, a tuple of those that apply."""
+        if self._kind == "class":
+            return tuple(self.classes[index] for index in self.predictions.argmax(-1))
+        return tuple(tuple(each["labels"]) for each in self._described(0))
+
+    @property
+    def _kind(self) -> str:
+        return kind_of(self.objective)
+
+    def _described(self, top: int) -> list[dict[str, Any]]:
+        self.probabilities  # noqa: B018  numbers have none
+        return [describe(self.objective, row, self.classes, top) for row in self.predictions]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,19 +73,52 @@ class Predictions:
         rows = zip(self.names, self.probabilities, strict=True)
         return [{"path": name, "top": most_probable(row, self.classes, count)} for name, row in rows]
 
-    def _rows(self) -> list[tuple[str, str, float]]:
-        return list(zip(self.names[:SHOWN], self.labels, self.probabilities.max(-1).tolist(), strict=False))
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return the columns and the first rows of a table."""
+        names, rows = self.names[:SHOWN], self.predictions[:SHOWN]
+        match self._kind:
+            case "class":
+                labels = self.labels[:SHOWN]
+                return ("image", "label", "probability"), list(zip(names, labels, rows.max(-1).tolist(), strict=True))
+            case "multi-label":
+                labels = tuple(", ".join(each) for each in self.labels[:SHOWN])
+                return ("image", "labels"), list(zip(names, labels, strict=True))
+        return ("image", *self.classes), [(name, *row) for name, row in zip(names, rows.tolist(), strict=True)]
 
     def __repr__(self) -> str:
-        return f"Predictions({len(self):,} images: {quote(self.labels, 3)})"
+        if self._kind == "class":
+            return f"Predictions({len(self):,} images: {quote(self.labels, 3)})"
+        return f"Predictions({len(self):,} images: {quote(self.classes, 3)})"
 
     def __str__(self) -> str:
         more = f"\n… and {len(self) - SHOWN:,} more" if len(self) > SHOWN else ""
-        return text_table(("image", "label", "probability"), self._rows()) + more
+        return text_table(*self._table()) + more
 
     def _repr_html_(self) -> str:
         more = f"<p>… and {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
-        return html_table(("image", "label", "probability"), self._rows()) + more
+        return html_table(*self._table()) + more
+
+
+def kind_of(objective: Objective) -> str:
+    """Return what an objective predicts: "class", "multi-label" or "numbers"."""
+    known = objective.target_kinds or ()
+    return "class" if "class" in known else "multi-label" if isinstance(objective, MultiLabel) else "numbers"
+
+
+def describe(objective: Objective, row: np.ndarray, classes: tuple[str, ...], count: int) -> dict[str, Any]:
+    """Describe what was predicted of one image: `top` classes, `labels` that apply, or `numbers` by name.
+
+    >>> from tlx.objectives import Regression
+    >>> describe(Regression(), np.array([1.5]), ("height",), 1)
+    {'numbers': {'height': 1.5}}
+    """
+    if kind_of(objective) == "numbers":
+        return {"numbers": dict(zip(classes, map(float, row), strict=True))}
+    top = {"top": most_probable(row, classes, count)}
+    if not isinstance(objective, MultiLabel):
+        return top
+    applies = objective.decide(row[None])[0]
+    return {"labels": [name for name, each in zip(classes, applies, strict=True) if each], **top}
 
 
 def most_probable(probabilities: np.ndarray, classes: tuple[str, ...], count: int) -> list[dict[str, Any]]:
@@ -91,9 +144,10 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
 
 
 def predict(model: Any, *arguments: Any, **options: Any) -> Any:
-    """Predict the classes of images.
+    """Predict what images are.
 
-    With a `Pretrained`, `predict(pretrained, images)` returns `Predictions`: labels and probabilities. `images` are a
+    With a `Pretrained`, `predict(pretrained, images)` returns `Predictions`: labels and probabilities, or numbers where
+    the model was trained for these. `images` are a
     path (an image file, a folder of them, a pattern such as `*.jpg`, an array file: `tlx.data.Pictures`), an array of
     integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W, C), a list of such paths or arrays, or a source;
     all go through the model's preprocessing. The options are those of `tlx.evaluate`.
@@ -125,13 +179,13 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
         raise ConfigError(f"{pretrained.name}: has no head, so it names no classes: give it one (with_head)")
     source, names = _source_of(images)
     pieces = (pretrained.model, pretrained.variables, source, pretrained.preprocess, pretrained.objective)
-    probabilities = evaluated(*pieces, **{"batch_size": 128, **options}).probabilities
+    predictions = evaluated(*pieces, **{"batch_size": 128, **options}).predictions
     if faults := list(getattr(source, "faults", {}).values()):
         if len(source) == 1:
             raise DataError(faults[0])
         listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise DataError(f"{len(faults)} of {len(source)} images cannot be read: {listed}")
-    return Predictions(names, pretrained.classes, probabilities)
+    return Predictions(names, pretrained.classes, predictions, pretrained.objective)
 
 
 def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import math
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ _LATER = {  # what runs have not always written, all of it or none, and what sta
     "map_points": np.zeros((0, 2)),
 }
 _AXES = {"mistake_maps": 3, "map_points": 2}  # of `mistake_images` 3 or 4, of the others 1
-_EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8", "U": "texts"}
+_EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8", "U": "texts", "fbiu": "numbers"}
 _FURTHEST = 1e6  # of a point on the map; the points of a run lie within a few hundred
 
 
@@ -56,6 +57,22 @@ class Evaluation:
     mistake_names: tuple[str, ...]
     map_rows: np.ndarray
     map_points: np.ndarray
+
+
+_NONE = np.zeros(0, np.int64)
+NOTHING = Evaluation(
+    labels=_NONE,
+    predicted=_NONE,
+    confidence=np.zeros(0, np.float32),
+    loss=np.zeros(0, np.float32),
+    mistakes=_NONE,
+    mistake_images=np.zeros((0, 0, 0), np.uint8),
+    mistake_maps=_LATER["mistake_maps"],
+    mistake_names=(),
+    map_rows=_LATER["map_rows"],
+    map_points=_LATER["map_points"],
+)
+"""No answers."""
 
 
 def read_evaluation(path: Path, classes: int) -> Evaluation:
@@ -115,20 +132,24 @@ def _fault(path: Path, what: str) -> CheckpointError:
     return CheckpointError(f"{path}: {what}; {_CURE}")
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(
+    path: Path, arrays: Mapping[str, str] = _ARRAYS, later: Mapping[str, np.ndarray] = _LATER
+) -> dict[str, np.ndarray]:
+    """Read the arrays of these names and kinds of dtype; those of `later` may be missing, all of them or none."""
     if not path.is_file():
         raise _fault(path, "missing" if not path.exists() else "not a file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
-            absent = [name for name in _ARRAYS if f"{name}.npy" not in members]
-            if absent and absent != list(_LATER):
+            absent = [name for name in arrays if f"{name}.npy" not in members]
+            if absent and absent != list(later):
                 raise _fault(path, f"no array {', '.join(map(repr, absent))}")
-            wanted = {name: members[f"{name}.npy"] for name in _ARRAYS if name not in absent}
+            wanted = {name: members[f"{name}.npy"] for name in arrays if name not in absent}
             total = sum(member.file_size for member in wanted.values())
             if total > _MOST:
                 raise UnsafeFileError(f"{path}: would unpack to {total:,} bytes; {_CURE}")
-            return _LATER | {name: _read_array(path, archive, member, name) for name, member in wanted.items()}
+            found = {name: _read_array(path, archive, wanted[name], name, arrays[name]) for name in wanted}
+            return {**later, **found}
     except TlxError:
         raise
     except MemoryError:  # says nothing about the file
@@ -138,7 +159,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise _fault(path, f"not a whole NumPy archive ({type(error).__name__}: {reason})") from error
 
 
-def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> np.ndarray:
+def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, kinds: str) -> np.ndarray:
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         npy: Any = np.lib.format
@@ -146,8 +167,8 @@ def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, n
         shape, _, dtype = read_header(stream)
     if dtype.hasobject:
         raise UnsafeFileError(f"{path}: {name!r} holds Python objects, which are never unpickled; {_CURE}")
-    if dtype.kind not in _ARRAYS[name] or not dtype.itemsize or (_ARRAYS[name] == "u" and dtype.itemsize != 1):
-        raise _fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[_ARRAYS[name]]}")
+    if dtype.kind not in kinds or not dtype.itemsize or (kinds == "u" and dtype.itemsize != 1):
+        raise _fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
     if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy allocates what the header claims
         raise _fault(path, f"{name!r} claims shape {shape}, more than the file holds")
     with archive.open(member) as stream:

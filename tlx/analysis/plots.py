@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,8 +48,8 @@ def _own_style() -> Iterator[None]:
 
 
 @_own_style()
-def curves(metrics: Sequence[Epoch], quantity: Literal["loss", "accuracy"]) -> str:
-    """Draw a figure of every epoch as an SVG: training dashed, validation solid, transfer blue, scratch vermilion.
+def curves(metrics: Sequence[Epoch], quantity: str) -> str:
+    """Draw the loss or a metric by epoch as an SVG: training dashed, validation solid, transfer blue, scratch orange.
 
     The phases of the transfer are shaded and named. Losses that span more than a factor of 30 get a logarithmic axis.
     Figures that are NaN leave a gap.
@@ -60,7 +60,7 @@ def curves(metrics: Sequence[Epoch], quantity: Literal["loss", "accuracy"]) -> s
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure(4.5, 3.1)
-    values = [figure_ for epoch in metrics for figure_ in (getattr(epoch, quantity), getattr(epoch, f"val_{quantity}"))]
+    values = [figure_ for epoch in metrics for figure_ in (_of(epoch, quantity), _of(epoch, f"val_{quantity}"))]
     finite = [value for value in values if math.isfinite(value)]
     last = max((epoch.epoch for epoch in metrics), default=1)
     axes.set_xlim(0.5, last + 0.5)
@@ -82,8 +82,8 @@ def curves(metrics: Sequence[Epoch], quantity: Literal["loss", "accuracy"]) -> s
         if not rows:
             continue
         x = [row.epoch for row in rows]
-        train = [getattr(row, quantity) for row in rows]
-        held_out = [getattr(row, f"val_{quantity}") for row in rows]
+        train = [_of(row, quantity) for row in rows]
+        held_out = [_of(row, f"val_{quantity}") for row in rows]
         main = held_out if any(map(math.isfinite, held_out)) else train
         dot = "o" if len(rows) <= 24 else ""
         if main is held_out:
@@ -96,7 +96,48 @@ def curves(metrics: Sequence[Epoch], quantity: Literal["loss", "accuracy"]) -> s
     axes.set_xlabel("epoch", color=_MUTED)
     _label_ends(axes, ends, quantity)
     _shade_phases(axes, [epoch for epoch in metrics if epoch.run == "transfer"], last)
-    return _svg(figure, f"{quantity.capitalize()} by epoch", _describe(metrics, quantity), f"curves-{quantity}")
+    return _svg(figure, f"{words(quantity)} by epoch", _describe(metrics, quantity), f"curves-{quantity}")
+
+
+def _of(epoch: Epoch, quantity: str) -> float:
+    """Return what an epoch measured, NaN for what it did not."""
+    found: float | None = getattr(epoch, quantity, None)
+    return epoch.figures.get(quantity, math.nan) if found is None else found
+
+
+def words(metric: str) -> str:
+    """Write a metric's name as people do.
+
+    >>> words("mean_average_precision"), words("mae"), words("r2")
+    ('Mean average precision', 'MAE', 'R²')
+    """
+    known = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "f1_micro": "F1 (micro)", "f1_macro": "F1 (macro)"}
+    return known.get(metric, metric.replace("_", " ").capitalize())
+
+
+@_own_style()
+def scatter(targets: np.ndarray, predictions: np.ndarray, name: str, number: int = 0) -> str:
+    """Draw the predictions of a number (N,) over what they should be as an SVG; on the dashed line they agree.
+
+    >>> scatter(np.array([1.0, 2.0]), np.array([1.5, 2.0]), "height")[:4]
+    '<svg'
+    """
+    figure, axes = _figure(3.4, 3.1)
+    both = np.concatenate([targets, predictions])
+    low, high = float(both.min()), float(both.max())
+    room = 0.05 * (high - low) or 1.0
+    limits = (low - room, high + room)
+    axes.plot(limits, limits, color=_INK, linewidth=1.1, linestyle=(0, (2.5, 2)))
+    size = 14.0 if len(targets) <= 200 else 5.0
+    axes.scatter(targets, predictions, s=size, color=_TRANSFER, alpha=0.55, linewidths=0)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set_xlabel("true", color=_MUTED)
+    axes.set_ylabel("predicted", color=_MUTED)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.4g}")
+    error = float(np.abs(targets - predictions).mean())
+    description = f"{len(targets)} test examples; predictions are {error:.3g} off on average."
+    return _svg(figure, f"{shown(name, 60)}: predicted over true", description, f"scatter-{number}")
 
 
 @_own_style()
@@ -254,10 +295,8 @@ def _describe(metrics: Sequence[Epoch], quantity: str) -> str:
     for run, _, name in reversed(_RUNS):
         rows = sorted((epoch for epoch in metrics if epoch.run == run), key=lambda epoch: epoch.epoch)
         if rows:
-            figure = getattr(rows[-1], f"val_{quantity}")
-            part, figure = (
-                ("validation", figure) if math.isfinite(figure) else ("training", getattr(rows[-1], quantity))
-            )
+            figure = _of(rows[-1], f"val_{quantity}")
+            part, figure = ("validation", figure) if math.isfinite(figure) else ("training", _of(rows[-1], quantity))
             sentences.append(f"{name}: {len(rows)} epochs, {part} {quantity} {figure:.3g} in the last")
     return ("; ".join(sentences) or "no epochs were recorded").capitalize() + "."
 

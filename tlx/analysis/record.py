@@ -5,12 +5,13 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tlx.analysis.evaluation import Evaluation, read_evaluation
-from tlx.errors import CheckpointError, ConfigError
+from tlx.analysis.evaluation import NOTHING, Evaluation, read_evaluation
+from tlx.analysis.outcome import Outcome, read_outcome
+from tlx.errors import CheckpointError
 from tlx.files import home
 
 _CURES = {
@@ -38,6 +39,8 @@ class Epoch:
     val_accuracy: float
     seconds: float
     rates: Mapping[str, float]
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """All that was measured, by name."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class PhaseRecord:
     running_statistics: int
     plan: Mapping[str, Any]
     stages: tuple[Stage, ...]
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What validation measured, by name ("val_loss", …)."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,18 @@ class RunRecord:
     scratch: tuple[PhaseRecord, ...]
     metrics: tuple[Epoch, ...]
     evaluation: Evaluation
+    outcome: Outcome | None = None
+    """What was answered where the targets are no classes; `evaluation` is empty then."""
+    test: Mapping[str, float] = field(default_factory=dict)
+    scratch_test: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The metric that stands for all: accuracy, where there is one."""
+        if self.outcome is None:
+            return "accuracy"
+        named = [name for name in self.test if name != "loss"]
+        return "mean_average_precision" if "mean_average_precision" in named else (*named, "loss")[0]
 
 
 def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
@@ -126,16 +143,16 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
     measured = _take(of, result, "data", "table", {})
     sizes = _take(at, run, "sizes", "table", {})
     baseline = _take(of, result, "scratch", "table", {})
-    metrics = _take(of, result, "test", "table", {})
-    if metrics and "accuracy" not in metrics:
-        raise ConfigError(
-            f"{path}: the report is of classifications, and this run measured {', '.join(map(str, metrics))}: they are "
-            "in its result.json"
-        )
-    evaluation = read_evaluation(path / "evaluation.npz", len(classes))
-    examples = _take(of, result, "test_examples", "count", len(evaluation.labels))
-    if examples != len(evaluation.labels):
-        raise _fault(of, f"counts {examples} test examples, evaluation.npz holds {len(evaluation.labels)}")
+    tested = _take(of, result, "test", "table", {})
+    evaluation, outcome = NOTHING, None
+    if tested and "accuracy" not in tested:
+        outcome = read_outcome(path / "evaluation.npz", len(classes))
+    else:
+        evaluation = read_evaluation(path / "evaluation.npz", len(classes))
+    held = len(evaluation.labels) if outcome is None else len(outcome.targets)
+    examples = _take(of, result, "test_examples", "count", held)
+    if examples != held:
+        raise _fault(of, f"counts {examples} test examples, evaluation.npz holds {held}")
     return RunRecord(
         path=path,
         base=_take(at, run, "base", "text", None),
@@ -152,7 +169,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         versions=_take(at, run, "versions", "table", {}),
         command=_take(at, run, "command", "text", None),
         config=_read_text(path / "config.yaml") if (path / "config.yaml").exists() else None,
-        test_accuracy=_number(of, result, "test_accuracy", _REQUIRED),
+        test_accuracy=_number(of, result, "test_accuracy", _REQUIRED if outcome is None else math.nan),
         test_loss=_number(of, result, "test_loss"),
         test_examples=examples,
         scratch_accuracy=_number(of, result, "scratch_accuracy"),
@@ -162,6 +179,9 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         scratch=_phases(of, _take(of, baseline, "phases", "list", []), at, []),
         metrics=_read_metrics(path / "metrics.jsonl"),
         evaluation=evaluation,
+        outcome=outcome,
+        test=_figures(of, tested),
+        scratch_test=_figures(of, _take(of, baseline, "test", "table", {})),
     )
 
 
@@ -279,9 +299,17 @@ def _phases(path: Path, outcomes: list[Any], plan_path: Path, plans: list[Any]) 
                 running_statistics=_take(path, outcome, "running_statistics", "count", 0, place),
                 plan=plan,
                 stages=_stages(plan_path, _take(plan_path, plan, "stages", "table", {}, place), place),
+                scores=_figures(path, {name: outcome[name] for name in outcome if name.startswith("val_")}, place),
             )
         )
     return tuple(phases)
+
+
+_PLACE = {"run", "phase", "phase_index", "epoch", "step", "seconds", "rates", "compiled"}  # beside figures
+
+
+def _figures(path: Path, table: Mapping[str, Any], place: str = "") -> dict[str, float]:
+    return {name: _number(path, table, name, place=place) for name in table}
 
 
 def _sha256(path: Path, outcome: Mapping[str, Any], key: str, place: str) -> str | None:
@@ -323,6 +351,7 @@ def _read_metrics(path: Path) -> tuple[Epoch, ...]:
                 val_accuracy=_number(path, row, "val_accuracy", place=place),
                 seconds=_number(path, row, "seconds", place=place),
                 rates={label: _number(path, rates, label, place=place) for label in rates},
+                figures=_figures(path, {name: row[name] for name in row if name not in _PLACE}, place),
             )
         )
     return tuple(epochs)

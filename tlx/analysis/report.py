@@ -16,8 +16,8 @@ from tlx.analysis.feature_map import MOST_COLOURED, class_mark, feature_map
 from tlx.analysis.metrics import accuracy_interval, class_figures, expected_calibration_error, most_confused
 from tlx.analysis.names import shown
 from tlx.analysis.pictures import data_uri, heat_over
-from tlx.analysis.plots import confusion, curves, reliability
-from tlx.analysis.record import PhaseRecord, RunRecord, read_run
+from tlx.analysis.plots import confusion, curves, reliability, scatter, words
+from tlx.analysis.record import Epoch, PhaseRecord, RunRecord, read_run
 from tlx.analysis.sharing import shareable
 from tlx.errors import StorageError
 from tlx.files import home
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _OPEN_CLASSES = 15  # as many are listed at once, the rest behind a click
 _MOST_SKIPPED = 200  # bad images that are listed
+_PLOTTED = 6  # numbers to predict that have a plot each
 _COLOURS = 6  # of trainable labels, in the style sheet: .label-0 and on
 NOTHING = hashlib.sha256().hexdigest()  # what older runs recorded where nothing was hashed
 USAGE = """\
@@ -80,10 +81,17 @@ def render(run: RunRecord) -> str:
             title=f"{shown(run.base or 'a base of your own', 60)} → {data_name(run.source)}",
             contestants=contestants,
             verdict=_verdict(contestants),
+            headline=_headline(run),
+            outcome=_outcome(run),
             colours=_label_colours(run.phases + run.scratch),
             stages=list(dict.fromkeys(stage.name for phase in run.phases for stage in phase.stages)),
-            curves=[Markup(curves(run.metrics, quantity)) for quantity in ("loss", "accuracy") if run.metrics],
-            unfinite=[row for row in run.metrics if not (math.isfinite(row.loss) and math.isfinite(row.accuracy))],
+            curves=[
+                (words(quantity), Markup(curves(run.metrics, quantity)))
+                for quantity in dict.fromkeys(("loss", run.metric))
+                if run.metrics
+            ],
+            measured=_measured(run),
+            unfinite=[row for row in run.metrics if not _finite(run, row)],
             validated=any(math.isfinite(row.val_loss) or math.isfinite(row.val_accuracy) for row in run.metrics),
             matrix=Markup(confusion(labels, predicted, classes)) if len(labels) else None,
             confused=most_confused(labels, predicted),
@@ -98,6 +106,7 @@ def render(run: RunRecord) -> str:
             unbettered=_unbettered(run.phases),
             usage=USAGE.format(run=json.dumps(run.path.name)),
             nothing=NOTHING,
+            nan=math.nan,
             plan=json.dumps([dict(phase.plan) for phase in run.phases], indent=2, ensure_ascii=False),
         )
     )
@@ -137,6 +146,7 @@ def _environment() -> "Environment":
         whole=_whole,
         lines=_lines,
         size=_size,
+        words=words,
     )
     return environment
 
@@ -149,8 +159,44 @@ def _contestants(run: RunRecord) -> list[dict[str, Any]]:
         {"key": key, "name": name, "accuracy": accuracy,
          "interval": accuracy_interval(accuracy, examples) if examples and 0 <= accuracy <= 1 else None}
         for key, name, accuracy in rows
-        if key == "transfer" or math.isfinite(accuracy)
+        if key == "transfer" or math.isfinite(accuracy) or (run.outcome and run.scratch)
     ]  # fmt: skip
+
+
+def _headline(run: RunRecord) -> str:
+    """Say in a figure what the run came to."""
+    if run.outcome is None:
+        return _percent(run.test_accuracy)
+    return f"{words(run.metric)} {_figure(run.test.get(run.metric, math.nan))}"
+
+
+def _outcome(run: RunRecord) -> dict[str, Any] | None:
+    """List what each label or number came to, with a plot of each of the first numbers; None for classes."""
+    from markupsafe import Markup
+
+    outcome = run.outcome
+    if outcome is None:
+        return None
+    rows = [{"name": name, **found} for name, found in zip(run.classes, outcome.figures(), strict=True)]
+    pairs = [] if outcome.of_labels else list(zip(outcome.targets.T, outcome.predictions.T, strict=True))
+    plots = [
+        (run.classes[at], Markup(scatter(targets, predictions, run.classes[at], at)))
+        for at, (targets, predictions) in enumerate(pairs[:_PLOTTED])
+    ]
+    return {"of_labels": outcome.of_labels, "rows": rows, "plots": plots}
+
+
+def _measured(run: RunRecord) -> list[str]:
+    """Name what the epochs measured: of a classification always the same four."""
+    if run.outcome is None:
+        return ["loss", "accuracy", "val_loss", "val_accuracy"]
+    return list(dict.fromkeys(name for row in run.metrics for name in row.figures))
+
+
+def _finite(run: RunRecord, row: Epoch) -> bool:
+    """Tell whether what an epoch measured on its training examples is finite."""
+    found = row.accuracy if run.outcome is None else row.figures.get(run.metric, 0.0)
+    return math.isfinite(row.loss) and math.isfinite(found)
 
 
 def _verdict(contestants: list[dict[str, Any]]) -> str:

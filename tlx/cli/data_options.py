@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DATA_GROUP = (
     *("labels_per_class", "validation", "test"),
-    *("train_split", "validation_split", "test_split", "empty_classes", "seed"),
+    *("target", "objective", "train_split", "validation_split", "test_split", "empty_classes", "seed"),
 )
 
 
@@ -35,6 +35,11 @@ class DataOptions(PictureOptions):
     """What to validate on, named likewise."""
     test_split: str | None = None
     """What to test on, named likewise."""
+    target: tuple[str, ...] = ()
+    """Of a manifest: the column to predict, or several; by default label."""
+    objective: Literal["auto", "classification", "multi-label", "regression"] = "auto"
+    """What the target holds: a class, several labels (between commas, semicolons or bars, or a column of zeros and ones
+    each), or numbers. auto: a class, or with --target what it looks like, which is said."""
     empty_classes: Literal["refuse", "skip"] = "refuse"
     """What becomes of a class folder that holds no images; skip: it is left out and noted."""
 
@@ -55,6 +60,8 @@ class DataOptions(PictureOptions):
             test_split=self.test_split,
             skip_bad=allowed,
             empty_classes=self.empty_classes,
+            target=self.target,
+            target_kind="class" if self.objective == "classification" else self.objective,
             preprocess=preprocess,
             progress=True,
         )

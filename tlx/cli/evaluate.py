@@ -57,6 +57,7 @@ class Evaluate(PictureOptions):
                 raise ConfigError(f"{self.model}: has no head, so it names no classes: name a model with one")
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
             split = tlx.runs.split_of(self.model) if is_run else {}
+            split |= _target_of(trained, self.data, split.pop("target", ()))
             doing("reading the data")
             data = tlx.load_data(
                 self.data,
@@ -70,11 +71,37 @@ class Evaluate(PictureOptions):
             for note in data.notes:
                 print(f"tlx: {note}", file=sys.stderr)
             scores = tlx.evaluate(trained, source, batch_size=self.batch_size, workers=self.workers)
+        if not isinstance(scores.objective, tlx.Classification):
+            return self._tell(scores, trained.classes)
         result = self._measure(scores, trained.classes)
         if self.json:
             print_json(result)
         else:
             _show(result, self.top)
+
+    def _tell(self, scores: "Evaluation", names: tuple[str, ...]) -> None:
+        """Print the metrics of another objective than classification, and the figures of each label or number."""
+        import numpy as np
+
+        from tlx.analysis.outcome import Outcome
+
+        thresholds = getattr(scores.objective, "thresholds", None)
+        if thresholds is not None:
+            thresholds = thresholds or (0.5,) * len(names)
+        outputs = []
+        if thresholds is not None or getattr(scores.predictions, "ndim", 0) == 2:
+            arrays = (np.asarray(each, np.float64) for each in (scores.targets, scores.predictions, thresholds or ()))
+            figures = Outcome(*arrays).figures()
+            outputs = [{"name": name, **found} for name, found in zip(names, figures, strict=True)]
+        if self.json:
+            print_json({**scores.metrics, "examples": len(scores), "outputs": outputs})
+            return
+        told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.metrics.items()]
+        print_facts([*told, f"on {len(scores)} examples"])
+        if outputs:
+            columns = tuple(outputs[0])
+            heads = tuple(column.replace("_", " ") for column in columns)
+            print_table("outputs", heads, [[each[column] for column in columns] for each in outputs], prose=("name",))
 
     def _measure(self, scores: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
         """Gather every figure as plain data; a figure without meaning is None."""
@@ -105,6 +132,18 @@ class Evaluate(PictureOptions):
             ],
             "confusion": analysis.confusion_matrix(labels, predicted, len(classes)).tolist(),
         }
+
+
+def _target_of(trained: Any, data: str, target: tuple[str, ...]) -> dict[str, Any]:
+    """Return which columns of data hold what a model predicts, and their kind, as `load_data` takes them."""
+    from tlx.data.kinds import kind_of
+    from tlx.objectives import MultiLabel, Regression
+
+    if isinstance(trained.objective, Regression):
+        return {"target": trained.classes, "target_kind": "regression"}
+    if isinstance(trained.objective, MultiLabel):
+        return {"target": target, "target_kind": "multi-label"}
+    return {"target": target, "target_kind": "class"} if target and kind_of(data)[0] == "manifest" else {}
 
 
 def _plain(figure: float) -> float | None:

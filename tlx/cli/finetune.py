@@ -42,7 +42,7 @@ class Finetune(RecipeOptions):
             *("optimizer", "momentum", "weight_decay", "clip_norm"),
             *("schedule", "warmup", "end", "every", "factor", "decay"),
         ),
-        "loss and sampling": ("label_smoothing", "focal", "class_weights", "sampling"),
+        "loss and sampling": ("label_smoothing", "focal", "class_weights", "regression_loss", "sampling"),
         "augmentation": (
             *("flip", "flip_vertical", "crop", "rotate", "brightness", "contrast", "saturation", "hue"),
             *("randaugment", "erase", "mixup", "cutmix", "cache_views"),
@@ -79,6 +79,8 @@ class Finetune(RecipeOptions):
     """The exponent of the focal loss, which lets examples that are told well count less: 2, say."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weight each class by the inverse of its frequency."""
+    regression_loss: Literal["squared", "absolute", "huber"] = "squared"
+    """Of numbers to predict, which are standardised: what an error costs."""
     sampling: Literal["natural", "balanced"] = "natural"
     """balanced: draw from every class equally often."""
     compare_scratch: Literal["auto", "always", "never"] = "auto"
@@ -206,7 +208,7 @@ class Finetune(RecipeOptions):
         options = tlx.RunOptions(
             batch_size=self.batch_size,
             seed=self.seed,
-            objective=self._objective(),
+            objective=self._objective(data.target_kind),
             preprocess=preprocess,
             augment=augment,
             mix=tlx.Mix(self.mixup, self.cutmix),
@@ -243,10 +245,26 @@ class Finetune(RecipeOptions):
         else:
             _show(run.result, report)
 
-    def _objective(self) -> Any:
-        """Return what the options say to train for, or None where they leave it to the data."""
+    def _objective(self, kind: str) -> Any:
+        """Return what the options say to train for, given the kind of targets; None where they leave it to the data."""
         import tlx
 
+        given = {
+            "label-smoothing": (self.label_smoothing, ("class",)),
+            "focal": (self.focal, ("class", "multi-label")),
+            "class-weights": (self.class_weights != "none", ("class",)),
+            "sampling": (self.sampling != "natural", ("class",)),
+            "regression-loss": (self.regression_loss != "squared", ("regression",)),
+        }
+        for option, (value, kinds) in given.items():
+            if value and kind not in kinds:
+                raise ConfigError(
+                    f"--{option} goes with {' or '.join(kinds)} targets, and these are {kind}: leave it out"
+                )
+        if kind == "regression":
+            return tlx.Regression(self.regression_loss)
+        if kind == "multi-label":
+            return tlx.MultiLabel(self.focal)
         if not self.label_smoothing and not self.focal and self.class_weights == "none":
             return None
         return tlx.Classification(
@@ -324,12 +342,14 @@ def _free_directory(name: str) -> str:
 def _show(result: Mapping[str, Any], report: Path) -> None:
     data = result["data"]
     few = f" ({data['labels_per_class']} a class)" if data["labels_per_class"] else ""
+    measured = [name for name in result["test"] if name != "loss"]
+    metric = "accuracy" if "accuracy" in measured else measured[0]
     print_table(
         f"{result['base']} to {data['source']}: {data['train']} training labels{few}, {data['validation']} for "
         f"validation, {data['test']} test images",
-        ("phase", "trainable", "frozen", "epochs", "validation accuracy", "seconds"),
+        ("phase", "trainable", "frozen", "epochs", f"validation {metric.replace('_', ' ')}", "seconds"),
         [
-            (name, phase["trainable"], phase["frozen"], phase["epochs"], phase["val_accuracy"], phase["seconds"])
+            (name, phase["trainable"], phase["frozen"], phase["epochs"], phase[f"val_{metric}"], phase["seconds"])
             for name, phase in _phases(result)
         ],
         optional=("frozen", "epochs", "seconds"),
@@ -337,8 +357,15 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
     for phase in result["phases"][1:]:
         if phase.get("best_epoch") == 0:
             print(f"phase {phase['name']} bettered validation in no epoch: the weights are those it began with")
-    scratch = [f"from scratch {percent(result['scratch_accuracy'])}"] if result["scratch"] else []
-    print_facts(["test accuracy", f"transferred {percent(result['test_accuracy'])}", *scratch])
+    if metric == "accuracy":
+        scratch = [f"from scratch {percent(result['scratch_accuracy'])}"] if result["scratch"] else []
+        print_facts(["test accuracy", f"transferred {percent(result['test_accuracy'])}", *scratch])
+    else:
+        for title, of in (("transferred", result), ("from scratch", result["scratch"])):
+            if of:
+                print_facts(
+                    [f"test, {title}", *(f"{name.replace('_', ' ')} {of['test'][name]:.4g}" for name in measured)]
+                )
     print_facts([f"run {result['run_dir']}", f"report {report}", f"{result['seconds']:.0f} s"])
 
 

@@ -1,4 +1,4 @@
-"""`tlx predict`: name the classes of pictures."""
+"""`tlx predict`: name the classes of pictures, their labels, or the numbers that a model was trained to predict."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(PictureOptions):
-    """Name the most probable classes of pictures, or of arrays of pictures.
+    """Name the most probable classes of pictures or of arrays of pictures, or what else a model was trained for.
 
     The model comes first, or is named by --base: then all are pictures.
     """
@@ -43,9 +43,9 @@ class Predict(PictureOptions):
 
     def run(self) -> None:
         from tlx.images.preprocess import of_images
-        from tlx.predictions import most_probable
+        from tlx.predictions import describe
         from tlx.progress import counted
-        from tlx.training import probabilities
+        from tlx.training.features import predictions
 
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
@@ -58,15 +58,14 @@ class Predict(PictureOptions):
             raise ConfigError(f"{name}: has no head, so it names no classes: name a model with one")
         own = of_images(trained.preprocess)
         preprocess = replace(own, invert=own.invert != self.invert)
-        parts = probabilities(
-            trained.model, trained.variables, pictures, preprocess, batch_size=self.batch_size, workers=self.workers
-        )
+        objective, how = trained.objective, {"batch_size": self.batch_size, "workers": self.workers}
+        parts = predictions(trained.model, trained.variables, pictures, preprocess, objective, **how)  # type: ignore[arg-type]
         kept: list[dict[str, Any]] = []
         writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
         write = writers.get(self.format, kept.append)
         for index, row in enumerate(counted((row for part in parts for row in part), len(pictures), "predicting")):
             if index not in pictures.faults:
-                write({"path": pictures.names[index], "top": most_probable(row, trained.classes, self.top)})
+                write({"path": pictures.names[index], **describe(objective, row, trained.classes, self.top)})
         faults = list(pictures.faults.values())
         if len(faults) < len(pictures):
             self._show(name, kept, faults)
@@ -75,17 +74,25 @@ class Predict(PictureOptions):
     def _show(self, model: str, predictions: list[dict[str, Any]], skipped: list[str]) -> None:
         if self.json:
             print_json({"model": model, "predictions": predictions, "skipped": skipped})
+        elif self.format == "table" and "top" not in predictions[0]:
+            names = tuple(predictions[0]["numbers"])
+            print_table(model, ("image", *names), [[each["path"], *each["numbers"].values()] for each in predictions])
+        elif self.format == "table" and "labels" in predictions[0]:
+            rows = [[each["path"], ", ".join(each["labels"]), *_best(each)] for each in predictions]
+            places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
+            print_table(model, ("image", "labels", *places), rows, prose=("labels", *places))
         elif self.format == "table":
             places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
             print_table(
                 model,
                 ("image", *places),
-                [
-                    [found["path"], *(f"{best['label']} {percent(best['probability'])}" for best in found["top"])]
-                    for found in predictions
-                ],
+                [[found["path"], *_best(found)] for found in predictions],
                 prose=places,
             )
+
+
+def _best(prediction: dict[str, Any]) -> list[str]:
+    return [f"{best['label']} {percent(best['probability'])}" for best in prediction["top"]]
 
 
 def _write_jsonl(prediction: dict[str, Any]) -> None:
@@ -93,15 +100,21 @@ def _write_jsonl(prediction: dict[str, Any]) -> None:
 
 
 class _CsvWriter:
-    """Write a row a picture: its path, then label and probability of each of the best."""
+    """Write a row a picture: its path; the labels that apply; label and probability of each of the best; or numbers.
+
+    Labels that apply stand between bars.
+    """
 
     def __init__(self) -> None:
         self._writer, self._begun = csv.writer(sys.stdout, lineterminator="\n"), False
 
     def __call__(self, prediction: dict[str, Any]) -> None:
         if not self._begun:
-            places = range(1, len(prediction["top"]) + 1)
-            self._writer.writerow(["path", *(f"{what}_{i}" for i in places for what in ("label", "probability"))])
+            places = range(1, len(prediction.get("top", ())) + 1)
+            best = [f"{what}_{i}" for i in places for what in ("label", "probability")]
+            labels = ["labels"] * ("labels" in prediction)
+            self._writer.writerow(["path", *labels, *best, *prediction.get("numbers", ())])
             self._begun = True
-        best = (value for each in prediction["top"] for value in (each["label"], each["probability"]))
-        self._writer.writerow([prediction["path"], *best])
+        best = [value for each in prediction.get("top", ()) for value in (each["label"], each["probability"])]
+        labels = ["|".join(prediction["labels"])] if "labels" in prediction else []
+        self._writer.writerow([prediction["path"], *labels, *best, *prediction.get("numbers", {}).values()])

@@ -41,6 +41,7 @@ class Probe(TransferOptions):
     def run(self) -> None:
         import tlx
         from tlx.presets.bundle import check_free
+        from tlx.probes.probe import check_are_classes
 
         self.check_options(self.out)
         if self.out is not None:
@@ -48,6 +49,7 @@ class Probe(TransferOptions):
         base = self.load_base()
         preprocess = self.preprocess(base.preprocess)
         data = self.load_data(preprocess)
+        check_are_classes(data)
         for note in (*self.check_suits(data, preprocess), *data.notes):
             print(f"tlx: {note}", file=sys.stderr)
         began = time.monotonic()

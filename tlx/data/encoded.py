@@ -71,11 +71,13 @@ def _read_file(paths: Sequence[str], index: int) -> bytes:
     return read_content(paths[index])
 
 
-def picture_files(paths: Sequence[str], labels: Any, classes: Sequence[str]) -> EncodedSource:
+def picture_files(
+    paths: Sequence[str], labels: Any, classes: Sequence[str], target_kind: TargetKind = "class"
+) -> EncodedSource:
     """Build a source of picture files.
 
     >>> len(picture_files(["a.jpg", "b.jpg"], [0, 1], ("cat", "dog")))
     2
     """
     paths = tuple(paths)
-    return EncodedSource(functools.partial(_read_file, paths), paths, labels, classes)
+    return EncodedSource(functools.partial(_read_file, paths), paths, labels, classes, target_kind)

@@ -36,6 +36,8 @@ def load_data(
     test_split: str | None = None,
     skip_bad: float = 0.0,
     empty_classes: Literal["refuse", "skip"] = "refuse",
+    target: str | Sequence[str] = (),
+    target_kind: Literal["auto", "class", "multi-label", "regression"] = "auto",
     preprocess: InputSpec | None = None,
     progress: bool = False,
 ) -> Data:
@@ -59,6 +61,10 @@ def load_data(
     bad; else `tlx.finetune` refuses it. A class folder that holds no images is refused, or left out and noted where
     `empty_classes` is "skip".
 
+    `target` names the column of a manifest that is to be predicted, or several, and `target_kind` what they hold: a
+    class, several labels (between bars, semicolons or commas, or a column of zeros and ones for each) or numbers; by
+    default what they look like, which a note says (`tlx.data.readers.targets`).
+
     Raises `ConfigError` for an unknown source or a bad number and `DataError` or `UnsafeFileError` for bad files.
 
     >>> data = load_data("digits", labels_per_class=5)
@@ -67,7 +73,10 @@ def load_data(
     """
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     splits = (train_split, validation_split, test_split)
-    spec = DataSpec(source, seed, labels_per_class, validation, test, *splits, skip_bad, empty_classes)
+    columns = (target,) if isinstance(target, str) else tuple(target)
+    spec = DataSpec(
+        source, seed, labels_per_class, validation, test, *splits, skip_bad, empty_classes, columns, target_kind
+    )
     name, where = kind_of(source)
     kind = KINDS[name]
     if kind.path and where:  # so that the run can be tested again from another directory
@@ -81,9 +90,13 @@ def load_data(
     )
     if empty_classes != "refuse" and name != "folder":
         raise ConfigError(f"empty_classes: {empty_classes!r} is for folders, and not for {name}; leave it out")
+    if (spec.target or target_kind not in ("auto", "class")) and name != "manifest":
+        raise ConfigError(
+            f"target: its columns are for a manifest (.csv, .tsv, .jsonl), and not for {name}; leave it out"
+        )
     images = preprocess if isinstance(preprocess, Preprocess) else None
     try:
-        parts = kind.read(Request(where, *splits, skip_bad, empty_classes, images, progress))
+        parts = kind.read(Request(where, *splits, skip_bad, empty_classes, images, progress, spec.target, target_kind))
     except DataError:
         check_place(name, where)  # says it better where nothing is there
         raise

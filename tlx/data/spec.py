@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VALIDATION, TEST = 0.2, 0.2  # by default: of each class a fifth for testing, and a fifth of the rest
 EMPTY_CLASSES = ("refuse", "skip")
+KINDS_OF_TARGETS = ("auto", "class", "multi-label", "regression")
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class DataSpec:
     (None: as `load_data` takes them of that kind);
     `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the images
     that may be bad and are left out; `empty_classes` says whether a class folder without images is refused ("refuse")
-    or left out and noted ("skip"). Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer than one
-    label a class, and for one name for two parts.
+    or left out and noted ("skip"); `target` names the columns of a manifest that are to be predicted, and `target_kind`
+    says what they hold ("auto": as they look). Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer
+    than one label a class, and for one name for two parts.
 
     >>> DataSpec("idx:mnist", validation=0.1).labels_per_class is None
     True
@@ -43,8 +45,16 @@ class DataSpec:
     test_split: str | None = None
     skip_bad: float = 0.0
     empty_classes: str = "refuse"
+    target: tuple[str, ...] = ()
+    target_kind: str = "auto"
 
     def __post_init__(self) -> None:
+        target = (self.target,) if isinstance(self.target, str) else tuple(self.target)
+        object.__setattr__(self, "target", target)
+        if len(set(target)) < len(target) or not all(isinstance(name, str) and name for name in target):
+            raise ConfigError(f"target: {list(target)} are not different names of columns")
+        if self.target_kind not in KINDS_OF_TARGETS:
+            raise ConfigError(f"target_kind: {self.target_kind!r} is not one of {', '.join(KINDS_OF_TARGETS)}")
         if not isinstance(self.source, str):
             raise ConfigError(f"source: {self.source!r} is not a string; name one such as digits or idx:DIR")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
@@ -81,6 +91,8 @@ class Request:
     empty_classes: str = "refuse"
     preprocess: Preprocess | None = None
     progress: bool = False
+    target: tuple[str, ...] = ()
+    target_kind: str = "auto"
 
     def splits(self) -> dict[str, str]:
         """Return the splits that are named, by part.

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlx.data import Data, Feed, check_data, check_shapes, labels_of
 from tlx.data.source import Source, digests_of
-from tlx.errors import check_choice
+from tlx.errors import ConfigError, check_choice
 from tlx.images import Preprocess
 from tlx.models.head import Pool
 from tlx.places import public_source
@@ -101,6 +101,14 @@ class Probe:
         }
 
 
+def check_are_classes(data: Data) -> None:
+    """Raise `ConfigError` for data whose targets are no classes, for which no head is solved."""
+    if data.target_kind != "class":
+        raise ConfigError(
+            f"probe: heads are solved for classes, and the targets are {data.target_kind!r}: use finetune"
+        )
+
+
 def linear_probe(
     base: Pretrained,
     data: Data,
@@ -152,6 +160,7 @@ def linear_probe(
     check_path(l2)
     check_choice("method", method, get_args(Method))
     check_choice("scale", scale, get_args(Scale))
+    check_are_classes(data)
     check_data(data, 1)
     start = base.with_head(data.classes, pool=pool)
     start = replace(start, preprocess=preprocess or base.preprocess)

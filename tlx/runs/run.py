@@ -478,13 +478,13 @@ def evaluate_run(
 
 
 def split_of(path: str | Path) -> dict[str, Any]:
-    """Return how a run split its data: `seed`, `validation` and `test`, as `load_data` takes them."""
+    """Return how a run split its data: `seed`, `validation`, `test` and `target`, as `load_data` takes them."""
     path = home(path)
     description = read_json(path / RUN, "data", "seed")
     if description["data"] is None:
         return {"seed": description["seed"]}
     spec = _spec(path, description)
-    return {name: spec[name] for name in ("seed", "validation", "test")}
+    return {name: spec[name] for name in ("seed", "validation", "test", "target")}
 
 
 def _spec(path: Path, description: dict[str, Any]) -> dict[str, Any]:

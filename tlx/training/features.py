@@ -1,4 +1,4 @@
-"""Run a model over examples without targets: class probabilities, or features of any stage."""
+"""Run a model over examples without targets: what it predicts, or features of any stage."""
 
 import functools
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from tlx.devices.compiler import forward_options, jit
 from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Pool, pooled
+from tlx.objectives import Classification, Objective
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.tree.paths import Tree
 
@@ -58,7 +59,23 @@ def probabilities(
     workers: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the class probabilities (B, C) float32 of a source's examples, batch by batch, in the source's order."""
-    yield from _over(_probabilities, (model, preprocess), variables, source, preprocess, batch_size, workers)
+    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers}
+    yield from predictions(model, variables, source, preprocess, Classification(), **how)
+
+
+def predictions(
+    model: Classifier,
+    variables: Tree,
+    source: Source,
+    preprocess: InputSpec,
+    objective: Objective,
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield what an objective predicts (B, …) of a source's examples, batch by batch, in the source's order."""
+    static = (model, preprocess, objective)
+    yield from _over(_predictions, static, variables, source, preprocess, batch_size, workers)
 
 
 def _over(
@@ -90,6 +107,7 @@ def _features(model: Any, spec: InputSpec, stage: str | None, pool: Pool, variab
     return pooled(values, pool).astype("float32")
 
 
-@functools.partial(jit, options=forward_options, static_argnums=(0, 1))
-def _probabilities(model: Any, spec: InputSpec, variables: Tree, collated: Tree) -> jax.Array:
-    return jax.nn.softmax(model.apply(variables, spec.on_device(collated)))
+@functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))
+def _predictions(model: Any, spec: InputSpec, objective: Objective, variables: Tree, collated: Tree) -> jax.Array:
+    found: jax.Array = objective.predict(model.apply(variables, spec.on_device(collated)))
+    return found

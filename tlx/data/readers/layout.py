@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tlx.data.encoded import picture_files
 from tlx.data.screen import screen
+from tlx.data.source import TargetKind
 from tlx.data.spec import PARTS, Parts, Request
 from tlx.errors import DataError
 from tlx.files.regular import shown
@@ -25,12 +26,16 @@ _MISSING = {"nan", "none", "null", "na", "n/a", "?"}
 
 
 class Listed(NamedTuple):
-    """A picture that a folder or a manifest lists: its file, its class, where it was listed, its SHA-256 or ""."""
+    """A picture that a folder or a manifest lists: its file, its class, where it was listed, its SHA-256 or "".
+
+    Of another kind of target than classes, `target` holds the numbers, and `label` counts for nothing.
+    """
 
     path: str
     label: str
     place: str
     sha256: str = ""
+    target: Any = None
 
 
 def order_classes(names: Iterable[str], place: str) -> tuple[str, ...]:
@@ -50,29 +55,31 @@ def order_classes(names: Iterable[str], place: str) -> tuple[str, ...]:
     return tuple(sorted(alike.values(), key=(lambda name: (int(name), name)) if numbers else None))
 
 
-def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequence[str]) -> Parts:
+def build_parts(
+    listed: dict[str, list[Listed]],
+    request: Request,
+    notes: Sequence[str],
+    kind: TargetKind = "class",
+    names: Sequence[str] = (),
+) -> Parts:
     """Build the parts from the pictures listed for training, validation and testing, after a look at each.
 
-    The classes are those of training. Raise `DataError` for no pictures and for a class that training does not have.
+    The classes are those of training, or the `names` of what targets of another `kind` hold. Raise `DataError` for no
+    pictures and for a class that training does not have.
     """
     place = shown(request.where)
     if not listed.get("train"):
         raise DataError(f"{place}: no images to train on; give a folder of images for each class")
-    classes = order_classes((picture.label for picture in listed["train"]), place)
+    classes = _classes(listed, place) if kind == "class" else tuple(names)
     index = {name: number for number, name in enumerate(classes)}
-    for part, pictures in listed.items():
-        extra = sorted({picture.label for picture in pictures} - index.keys())
-        if extra:
-            first = next(picture for picture in pictures if picture.label == extra[0])
-            order_classes({extra[0], *classes}, place)  # where it only looks like one of training's
-            raise DataError(
-                f"{shown(first.place)}: {part} has the class {shown(extra[0])!r}, which training has not"
-                + (f" (nor {len(extra) - 1} more)" if len(extra) > 1 else "")
-                + "; add it to training or take it out"
-            )
     present = [part for part in PARTS if listed.get(part)]
     sources = {
-        part: picture_files([p.path for p in listed[part]], [index[p.label] for p in listed[part]], classes)
+        part: picture_files(
+            [p.path for p in listed[part]],
+            [index[p.label] if kind == "class" else p.target for p in listed[part]],
+            classes,
+            kind,
+        )
         for part in present
     }
     expected = {part: [picture.sha256 for picture in listed[part]] for part in present}
@@ -83,10 +90,26 @@ def build_parts(listed: dict[str, list[Listed]], request: Request, notes: Sequen
     return Parts(
         found["train"],
         found.get("test"),
-        (*notes, *screened.notes, *notes_on(classes)),
+        (*notes, *screened.notes, *(notes_on(classes) if kind == "class" else ())),
         found.get("validation"),
         screened.skipped,
     )
+
+
+def _classes(listed: dict[str, list[Listed]], place: str) -> tuple[str, ...]:
+    """Return the classes of training; raise `DataError` where another part has one more."""
+    classes = order_classes((picture.label for picture in listed["train"]), place)
+    for part, pictures in listed.items():
+        extra = sorted({picture.label for picture in pictures} - set(classes))
+        if extra:
+            first = next(picture for picture in pictures if picture.label == extra[0])
+            order_classes({extra[0], *classes}, place)  # where it only looks like one of training's
+            raise DataError(
+                f"{shown(first.place)}: {part} has the class {shown(extra[0])!r}, which training has not"
+                + (f" (nor {len(extra) - 1} more)" if len(extra) > 1 else "")
+                + "; add it to training or take it out"
+            )
+    return classes
 
 
 def notes_on(classes: Sequence[str]) -> list[str]:
