@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
+from toys import KINDS as INPUTS
 from toys import SPEC, Recorder, toy_source
 from toys import fit_sources as fit
 
@@ -47,6 +48,8 @@ KINDS = {
     "uneven": {"batch_size": 6},
     "parts": {"accumulate": 2, "mix": Mix(1.0, 1.0)},
     "any optimizer": {"recipe": ANY},
+    "tokens": {"inputs": "tokens"},
+    "numbers": {"inputs": "numbers"},
 }
 ONE = {
     "one": {"devices": 1},
@@ -68,6 +71,8 @@ PROCESSES = {
     "pmap": {"by": "pmap"},
     "uneven, pmap": {"by": "pmap", **KINDS["uneven"]},
     "parts, jit": KINDS["parts"],
+    "tokens, jit": KINDS["tokens"],
+    "numbers, pmap": {"by": "pmap", **KINDS["numbers"]},
     "two phases, stopped processes": {"shard": "all", "recipe": TWO, "stops": True},
     "two phases, resumed processes": {"recipe": TWO, "resumes": "two phases, stopped processes"},
 }
@@ -104,11 +109,16 @@ def run(
     batch_size=8,
     stops=False,
     resumes=None,
+    inputs=None,
     **how,
 ):
     """Fit; return the losses, what evaluation says, and how a large leaf lies at the end."""
     log, parallel = Recorder(), Parallel(devices, by, shard, norms)
-    variables = initialise(MODEL, (6, 6, 1), 0)
+    given = INPUTS[inputs] if inputs else None  # no images
+    model = given.case.model if given else MODEL
+    variables = given.case.variables() if given else initialise(MODEL, (6, 6, 1), 0)
+    train, validation = (given.source(22), given.source(9, 1)) if given else (TRAIN, VALIDATION)
+    spec = given.spec if given else SPEC
     options = {
         "batch_size": batch_size,
         "cache": Cache("memory"),
@@ -123,22 +133,22 @@ def run(
         options["checkpoints"] = Checkpoints(copied(folder / resumes, folder / name))
         assert options["checkpoints"].latest().batch
     try:
-        done = fit(MODEL, variables, recipe, TRAIN, VALIDATION, SPEC, **options)
+        done = fit(model, variables, recipe, train, validation, spec, **options)
     except StoppedError:
         saved = options["checkpoints"].latest()
         return {"step": saved.step, "losses": [record["loss"] for record in log.records]}
     finally:
         if "checkpoints" in options:
             options["checkpoints"].close()
-    found = evaluate(MODEL, done.variables, VALIDATION, SPEC, batch_size=4, placement=parallel.placement())
-    leaf = done.variables["params"]["head"]["hidden1"]["kernel"]
+    found = evaluate(done, validation, batch_size=4, placement=parallel.placement())
+    leaf = done.variables["params"]["head"]["logits" if inputs else "hidden1"]["kernel"]
     return {
         "losses": [record["loss"] for record in log.records],
-        "accuracies": [record["accuracy"] for record in log.records],
-        "validation": [[record["val_loss"], record["val_accuracy"]] for record in log.records],
-        "statistics": [float(np.sum(each)) for each in flatten(done.variables["batch_stats"]).values()],
+        "accuracies": [record.get("accuracy") for record in log.records],
+        "validation": [[value for name, value in record.items() if name.startswith("val_")] for record in log.records],
+        "statistics": [float(np.sum(each)) for each in flatten(done.variables.get("batch_stats", {})).values()],
         "predicted": found.predicted.tolist(),
-        "probabilities": found.probabilities.tolist(),
+        "probabilities": found.predictions.tolist(),
         "devices": len(leaf.sharding.device_set) if isinstance(leaf, jax.Array) else 1,
         "part": leaf.addressable_shards[0].data.size / leaf.size if isinstance(leaf, jax.Array) else 1,
         "compiled": [record["compiled"] for record in log.records],
