@@ -87,63 +87,64 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         ...
     tlx.errors.CheckpointError: no/such/evaluation.npz: missing; restore it from a copy, or run again
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     images = arrays["mistake_images"]
     for name, array in arrays.items():
         axes = _AXES.get(name, 1)
         if array.ndim != axes and (name != "mistake_images" or not array.ndim):
-            raise _fault(path, f"{name!r} must have {'one axis' if axes == 1 else f'{axes} axes'}, found {array.shape}")
+            raise fault(path, f"{name!r} must have {'one axis' if axes == 1 else f'{axes} axes'}, found {array.shape}")
     examples = len(arrays["labels"])
     for name in ("predicted", "confidence", "loss"):
         if len(arrays[name]) != examples:
-            raise _fault(path, f"{name!r} has {len(arrays[name])} rows, 'labels' has {examples}")
+            raise fault(path, f"{name!r} has {len(arrays[name])} rows, 'labels' has {examples}")
     for name, end in (("labels", classes), ("predicted", classes), ("mistakes", examples), ("map_rows", examples)):
         wrong = np.flatnonzero((arrays[name] < 0) | (arrays[name] >= end))
         if wrong.size:
-            raise _fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
+            raise fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
     if len(images) != len(arrays["mistakes"]):
-        raise _fault(path, f"'mistake_images' has {len(images)} pictures, 'mistakes' has {len(arrays['mistakes'])}")
+        raise fault(path, f"'mistake_images' has {len(images)} pictures, 'mistakes' has {len(arrays['mistakes'])}")
     picture = images.shape[1:]
     if len(images) and (
         len(picture) not in (2, 3) or 0 in picture or (len(picture) == 3 and picture[2] not in (1, 3, 4))
     ):
-        raise _fault(path, f"'mistake_images' must be (K, H, W) or (K, H, W, 1, 3 or 4), found {images.shape}")
+        raise fault(path, f"'mistake_images' must be (K, H, W) or (K, H, W, 1, 3 or 4), found {images.shape}")
     maps, points = arrays["mistake_maps"], arrays["map_points"]
     if len(maps) and maps.shape != images.shape[:3]:
-        raise _fault(path, f"'mistake_maps' has shape {maps.shape}, 'mistake_images' {images.shape}")
+        raise fault(path, f"'mistake_maps' has shape {maps.shape}, 'mistake_images' {images.shape}")
     if (
         points.shape != (len(arrays["map_rows"]), 2) or not (np.abs(points.astype(np.float64)) <= _FURTHEST).all()
     ):  # NaN is not
-        raise _fault(path, f"'map_points' must be two finite numbers for each of 'map_rows', found {points.shape}")
+        raise fault(path, f"'map_points' must be two finite numbers for each of 'map_rows', found {points.shape}")
     names = _texts(path, "mistake_names", arrays.pop("mistake_names"))
     if len(names) not in (0, len(images)):
-        raise _fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(images)}")
+        raise fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(images)}")
     checked = {name: array.astype(np.int64) if _ARRAYS[name] == "iu" else array for name, array in arrays.items()}
     return Evaluation(**checked, mistake_names=names)
 
 
 def _texts(path: Path, name: str, array: np.ndarray) -> tuple[str, ...]:
     if (array.view(f"{array.dtype.str[0]}u4") > sys.maxunicode).any():  # which Python could not even print
-        raise _fault(path, f"{name!r} holds characters that do not exist")
+        raise fault(path, f"{name!r} holds characters that do not exist")
     return tuple(array.tolist())
 
 
-def _fault(path: Path, what: str) -> CheckpointError:
+def fault(path: Path, what: str) -> CheckpointError:
+    """Say what is wrong with a file, and the cure."""
     return CheckpointError(f"{path}: {what}; {_CURE}")
 
 
-def _read_arrays(
+def read_arrays(
     path: Path, arrays: Mapping[str, str] = _ARRAYS, later: Mapping[str, np.ndarray] = _LATER
 ) -> dict[str, np.ndarray]:
     """Read the arrays of these names and kinds of dtype; those of `later` may be missing, all of them or none."""
     if not path.is_file():
-        raise _fault(path, "missing" if not path.exists() else "not a file")
+        raise fault(path, "missing" if not path.exists() else "not a file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
             absent = [name for name in arrays if f"{name}.npy" not in members]
             if absent and absent != list(later):
-                raise _fault(path, f"no array {', '.join(map(repr, absent))}")
+                raise fault(path, f"no array {', '.join(map(repr, absent))}")
             wanted = {name: members[f"{name}.npy"] for name in arrays if name not in absent}
             total = sum(member.file_size for member in wanted.values())
             if total > _MOST:
@@ -156,7 +157,7 @@ def _read_arrays(
         raise
     except Exception as error:  # zipfile, zlib and numpy's header parser raise whatever the bytes provoke
         reason = " ".join(str(error).split())
-        raise _fault(path, f"not a whole NumPy archive ({type(error).__name__}: {reason})") from error
+        raise fault(path, f"not a whole NumPy archive ({type(error).__name__}: {reason})") from error
 
 
 def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, kinds: str) -> np.ndarray:
@@ -168,11 +169,11 @@ def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, n
     if dtype.hasobject:
         raise UnsafeFileError(f"{path}: {name!r} holds Python objects, which are never unpickled; {_CURE}")
     if dtype.kind not in kinds or not dtype.itemsize or (kinds == "u" and dtype.itemsize != 1):
-        raise _fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
+        raise fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
     if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy allocates what the header claims
-        raise _fault(path, f"{name!r} claims shape {shape}, more than the file holds")
+        raise fault(path, f"{name!r} claims shape {shape}, more than the file holds")
     with archive.open(member) as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):  # reading to the end is also what checks the CRC
-            raise _fault(path, f"{name!r} has bytes after its end")
+            raise fault(path, f"{name!r} has bytes after its end")
     return array

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tlx.analysis.evaluation import _fault, _read_arrays
+from tlx.analysis.evaluation import fault, read_arrays
 
 _ARRAYS = {"targets": "fbiu", "predictions": "f", "thresholds": "f"}  # by name, the kinds of dtype they may have
 _LATER = {"thresholds": np.zeros(0, np.float32)}
@@ -69,13 +69,13 @@ def read_outcome(path: Path, outputs: int) -> Outcome:
         ...
     tlx.errors.CheckpointError: no/such/evaluation.npz: missing; restore it from a copy, or run again
     """
-    arrays = _read_arrays(path, _ARRAYS, _LATER)
+    arrays = read_arrays(path, _ARRAYS, _LATER)
     targets, predictions, thresholds = (arrays[name].astype(np.float64) for name in _ARRAYS)
     for name, array in (("targets", targets), ("predictions", predictions)):
         if array.ndim != 2 or array.shape[1] != outputs or len(array) != len(targets):
-            raise _fault(path, f"{name!r} must be ({len(targets)}, {outputs}), found {array.shape}")
+            raise fault(path, f"{name!r} must be ({len(targets)}, {outputs}), found {array.shape}")
         if not np.isfinite(array).all():
-            raise _fault(path, f"{name!r} holds numbers that are not finite")
+            raise fault(path, f"{name!r} holds numbers that are not finite")
     if thresholds.shape not in ((0,), (outputs,)):
-        raise _fault(path, f"'thresholds' must be ({outputs},), found {thresholds.shape}")
+        raise fault(path, f"'thresholds' must be ({outputs},), found {thresholds.shape}")
     return Outcome(targets, predictions, thresholds)
