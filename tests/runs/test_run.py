@@ -119,6 +119,8 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         "test_split": None,
         "skip_bad": 0.0,
         "empty_classes": "refuse",
+        "target": [],
+        "target_kind": "auto",
     }
     assert described["sizes"] == {"train": 50, "validation": 50, "test": 539}
     assert described["classes"] == list("0123456789")
