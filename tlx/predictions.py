@@ -1,7 +1,7 @@
 """Predict what examples are: paths or arrays in; classes, labels or numbers out."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -13,7 +13,7 @@ from tlx.data.spec import Data
 from tlx.data.validate import as_array, on_scale
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
-from tlx.objectives import Classification, MultiLabel, Objective
+from tlx.objectives import Classification, MultiLabel, NamedObjective, Objective
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
@@ -55,7 +55,7 @@ class Predictions:
 
     @property
     def _kind(self) -> str:
-        return kind_of(self.objective)
+        return predicted_kind(self.objective)
 
     def _described(self, top: int) -> list[dict[str, Any]]:
         self.probabilities  # noqa: B018  numbers have none
@@ -99,7 +99,15 @@ class Predictions:
         return html_table(*self._table()) + more
 
 
-def kind_of(objective: Objective) -> str:
+@dataclass(frozen=True)
+class _Unscored(Objective):
+    """Stand for an objective that is known by its name alone: outputs are predicted as they are, and not scored."""
+
+    def __call__(self, outputs: Tree, batch: Mapping[str, Any], key: Any = None) -> Mapping[str, Any]:
+        return {}
+
+
+def predicted_kind(objective: Objective) -> str:
     """Return what an objective predicts: "class", "multi-label" or "numbers"."""
     known = objective.target_kinds or ()
     return "class" if "class" in known else "multi-label" if isinstance(objective, MultiLabel) else "numbers"
@@ -112,7 +120,7 @@ def describe(objective: Objective, row: np.ndarray, classes: tuple[str, ...], co
     >>> describe(Regression(), np.array([1.5]), ("height",), 1)
     {'numbers': {'height': 1.5}}
     """
-    if kind_of(objective) == "numbers":
+    if predicted_kind(objective) == "numbers":
         return {"numbers": dict(zip(classes, map(float, row), strict=True))}
     top = {"top": most_probable(row, classes, count)}
     if not isinstance(objective, MultiLabel):
@@ -178,14 +186,16 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
     if not pretrained.classes:
         raise ConfigError(f"{pretrained.name}: has no head, so it names no classes: give it one (with_head)")
     source, names = _source_of(images)
-    pieces = (pretrained.model, pretrained.variables, source, pretrained.preprocess, pretrained.objective)
+    objective = pretrained.objective
+    scored = _Unscored() if isinstance(objective, NamedObjective) else objective
+    pieces = (pretrained.model, pretrained.variables, source, pretrained.preprocess, scored)
     predictions = evaluated(*pieces, **{"batch_size": 128, **options}).predictions
     if faults := list(getattr(source, "faults", {}).values()):
         if len(source) == 1:
             raise DataError(faults[0])
         listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise DataError(f"{len(faults)} of {len(source)} images cannot be read: {listed}")
-    return Predictions(names, pretrained.classes, predictions, pretrained.objective)
+    return Predictions(names, pretrained.classes, predictions, objective)
 
 
 def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:

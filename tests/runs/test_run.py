@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -657,3 +659,28 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, optio
     with pytest.raises(ConfigError, match=said):
         finetune_toy(tmp_path / "run", **option)
     assert not (tmp_path / "run").exists()
+
+
+@dataclass(frozen=True)
+class Ordinal(tlx.Objective):
+    """How many ranks an answer is off."""
+
+    target_kinds = ("class",)
+
+    def __call__(self, outputs, batch, key=None):
+        ranks = jnp.arange(outputs.shape[-1], dtype=jnp.float32)
+        return {"loss": jnp.abs(jax.nn.softmax(outputs) @ ranks - batch["target"])}
+
+
+def test_an_objective_of_one_s_own_has_a_report_and_predicts(tmp_path):
+    run = finetune_toy(tmp_path / "run", objective=Ordinal(), compare_scratch=False)
+    assert set(run.test) == {"loss"}
+    page = tlx.write_report(run.path).read_text()
+    assert "What trained" in page
+    assert "Class by class" not in page
+    trained, data = run.load(), tlx.load_data("digits", labels_per_class=5)
+    said = tlx.predict(trained, data.test)
+    assert said.predictions.shape == (len(data.test), 10)
+    with pytest.raises(ConfigError, match=r"trained for .*Ordinal, which is not tlx's: give it \(objective=\)"):
+        tlx.evaluate(trained, data.test)
+    assert tlx.evaluate(trained, data.test, objective=Ordinal()).loss == pytest.approx(run.test["loss"], rel=1e-5)

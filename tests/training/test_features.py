@@ -7,7 +7,8 @@ import tlx
 from tlx.data import ArraySource
 from tlx.errors import ConfigError
 from tlx.models.registry import initialise
-from tlx.training import features, probabilities
+from tlx.objectives import Classification
+from tlx.training import features, predictions
 
 SOURCE = toy_source(14)
 VARIABLES = initialise(PLAIN.model, (6, 6, 1), 0)
@@ -27,7 +28,7 @@ def test_rows_stand_in_the_source_s_order_whatever_the_batches(batch_size, worke
     assert (sum(sizes), set(sizes[:-1]) <= {batch_size}) == (14, True)
     expected = PLAIN.model.apply(VARIABLES, images, until="stem", method="features")
     np.testing.assert_allclose(np.concatenate(parts), expected, rtol=1e-5, atol=1e-6)
-    found = whole(probabilities(PLAIN.model, VARIABLES, SOURCE, SPEC, **feeding))
+    found = whole(predictions(PLAIN.model, VARIABLES, SOURCE, SPEC, Classification(), **feeding))
     np.testing.assert_allclose(found, jax.nn.softmax(PLAIN.model.apply(VARIABLES, images)), rtol=1e-5, atol=1e-6)
     assert found.dtype == np.float32
 

@@ -61,6 +61,10 @@ class Outcome:
         ]
 
 
+UNKNOWN = Outcome(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0))
+"""Of an objective of one's own: nothing is known of its outputs."""
+
+
 def read_outcome(path: Path, outputs: int) -> Outcome:
     """Read and check an `evaluation.npz` of targets and predictions (N, `outputs`), as `read_evaluation` does.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.analysis.evaluation import NOTHING, Evaluation, read_evaluation
-from tlx.analysis.outcome import Outcome, read_outcome
+from tlx.analysis.outcome import UNKNOWN, Outcome, read_outcome
 from tlx.errors import CheckpointError
 from tlx.files import home
 
@@ -146,12 +146,14 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
     tested = _take(of, result, "test", "table", {})
     evaluation, outcome = NOTHING, None
     if tested and "accuracy" not in tested:
-        outcome = read_outcome(path / "evaluation.npz", len(classes))
+        kind = _take(at, run, "objective", "table", {}).get("kind")
+        known = kind in ("MultiLabel", "Regression")
+        outcome = read_outcome(path / "evaluation.npz", len(classes)) if known else UNKNOWN
     else:
         evaluation = read_evaluation(path / "evaluation.npz", len(classes))
     held = len(evaluation.labels) if outcome is None else len(outcome.targets)
     examples = _take(of, result, "test_examples", "count", held)
-    if examples != held:
+    if examples != held and outcome is not UNKNOWN:
         raise _fault(of, f"counts {examples} test examples, evaluation.npz holds {held}")
     return RunRecord(
         path=path,

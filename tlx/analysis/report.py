@@ -177,7 +177,8 @@ def _outcome(run: RunRecord) -> dict[str, Any] | None:
     outcome = run.outcome
     if outcome is None:
         return None
-    rows = [{"name": name, **found} for name, found in zip(run.classes, outcome.figures(), strict=True)]
+    figures = outcome.figures() if len(outcome.targets) else []
+    rows = [{"name": name, **found} for name, found in zip(run.classes, figures, strict=False)]
     pairs = [] if outcome.of_labels else list(zip(outcome.targets.T, outcome.predictions.T, strict=True))
     plots = [
         (run.classes[at], Markup(scatter(targets, predictions, run.classes[at], at)))

@@ -84,13 +84,14 @@ class Evaluate(PictureOptions):
         import numpy as np
 
         from tlx.analysis.outcome import Outcome
+        from tlx.objectives import MultiLabel, Regression
 
-        thresholds = getattr(scores.objective, "thresholds", None)
-        if thresholds is not None:
-            thresholds = thresholds or (0.5,) * len(names)
-        outputs = []
-        if thresholds is not None or getattr(scores.predictions, "ndim", 0) == 2:
-            arrays = (np.asarray(each, np.float64) for each in (scores.targets, scores.predictions, thresholds or ()))
+        thresholds: tuple[float, ...] = ()
+        outputs: list[dict[str, Any]] = []
+        if isinstance(scores.objective, MultiLabel):
+            thresholds = scores.objective.thresholds or (0.5,) * len(names)
+        if isinstance(scores.objective, MultiLabel | Regression):
+            arrays = (np.asarray(each, np.float64) for each in (scores.targets, scores.predictions, thresholds))
             figures = Outcome(*arrays).figures()
             outputs = [{"name": name, **found} for name, found in zip(names, figures, strict=True)]
         if self.json:

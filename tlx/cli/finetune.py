@@ -343,6 +343,7 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
     data = result["data"]
     few = f" ({data['labels_per_class']} a class)" if data["labels_per_class"] else ""
     measured = [name for name in result.get("test", ("accuracy",)) if name != "loss"]  # runs have not always had it
+    measured = measured or ["loss"]
     metric = "accuracy" if "accuracy" in measured else measured[0]
     print_table(
         f"{result['base']} to {data['source']}: {data['train']} training labels{few}, {data['validation']} for "

@@ -45,7 +45,7 @@ class Predict(PictureOptions):
         from tlx.images.preprocess import of_images
         from tlx.predictions import describe
         from tlx.progress import counted
-        from tlx.training.features import predictions
+        from tlx.training import predictions
 
         if self.top < 1:
             raise ConfigError(f"--top must be at least 1, not {self.top}")
@@ -58,8 +58,9 @@ class Predict(PictureOptions):
             raise ConfigError(f"{name}: has no head, so it names no classes: name a model with one")
         own = of_images(trained.preprocess)
         preprocess = replace(own, invert=own.invert != self.invert)
-        objective, how = trained.objective, {"batch_size": self.batch_size, "workers": self.workers}
-        parts = predictions(trained.model, trained.variables, pictures, preprocess, objective, **how)  # type: ignore[arg-type]
+        objective = trained.objective
+        pieces = (trained.model, trained.variables, pictures, preprocess, objective)
+        parts = predictions(*pieces, batch_size=self.batch_size, workers=self.workers)
         kept: list[dict[str, Any]] = []
         writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
         write = writers.get(self.format, kept.append)

@@ -74,7 +74,8 @@ class Run:
     def __repr__(self) -> str:
         scratch = "" if self.scratch_accuracy is None else f", from scratch {self.scratch_accuracy:.4f}"
         phases = ", ".join(phase["name"] for phase in self.result["phases"])
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in self.test.items() if name != "loss")
+        test = {name: value for name, value in self.test.items() if name != "loss"} or self.test
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in test.items())
         return f"Run({str(self.path)!r}: test {figures}{scratch}; phases {phases})"
 
     def _repr_html_(self) -> str:

@@ -3,7 +3,7 @@
 from tlx.training.cache_options import Cache
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
-from tlx.training.features import features, probabilities
+from tlx.training.features import features, predictions
 from tlx.training.fitted import Fit
 from tlx.training.history import History
 from tlx.training.log import Log
@@ -33,5 +33,5 @@ __all__ = [
     "fit",
     "forget_programs",
     "make_train_step",
-    "probabilities",
+    "predictions",
 ]

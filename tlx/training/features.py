@@ -14,7 +14,7 @@ from tlx.devices.compiler import forward_options, jit
 from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Pool, pooled
-from tlx.objectives import Classification, Objective
+from tlx.objectives import Objective
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.tree.paths import Tree
 
@@ -46,21 +46,6 @@ def features(
     model.base.span(until=stage)
     check_choice("pool", pool, POOLS)
     yield from _over(_features, (model, preprocess, stage, pool), variables, source, preprocess, batch_size, workers)
-
-
-@accepts_pretrained
-def probabilities(
-    model: Classifier,
-    variables: Tree,
-    source: Source,
-    preprocess: InputSpec,
-    *,
-    batch_size: int = 64,
-    workers: int | None = None,
-) -> Iterator[np.ndarray]:
-    """Yield the class probabilities (B, C) float32 of a source's examples, batch by batch, in the source's order."""
-    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers}
-    yield from predictions(model, variables, source, preprocess, Classification(), **how)
 
 
 def predictions(
