@@ -13,7 +13,12 @@ from tlx.cli.main import main
 from tlx.tree import flatten
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+OWN_LOOP = README.parent / "docs" / "own-loop.md"
+BLOCKS = [
+    block
+    for page in (README, OWN_LOOP)
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+]
 
 
 def test_the_ten_lines_do_what_the_command_does(
