@@ -41,6 +41,7 @@ from .presets import preset_names as preset_names
 from .presets import published_names as published_names
 from .presets import register_architecture as register_architecture
 from .presets import save as save
+from .presets import vector_base as vector_base
 from .probes import Probe as Probe
 from .probes import linear_probe as linear_probe
 from .runs import Run as Run

@@ -7,10 +7,12 @@ from typing import Any, overload
 
 import numpy as np
 
+from tlx.data.inputs import Vectors
 from tlx.data.pictures import Pictures
 from tlx.data.source import Source, check_source
 from tlx.data.spec import Data
 from tlx.data.validate import as_array, on_scale
+from tlx.data.vector_files import vector_array, vector_files
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
 from tlx.objectives import Classification, MultiLabel, NamedObjective, Objective
@@ -152,13 +154,14 @@ def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 1
 
 
 def predict(model: Any, *arguments: Any, **options: Any) -> Any:
-    """Predict what images are.
+    """Predict what images or vectors are.
 
     With a `Pretrained`, `predict(pretrained, images)` returns `Predictions`: labels and probabilities, or numbers where
-    the model was trained for these. `images` are a
-    path (an image file, a folder of them, a pattern such as `*.jpg`, an array file: `tlx.data.Pictures`), an array of
-    integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W, C), a list of such paths or arrays, or a source;
-    all go through the model's preprocessing. The options are those of `tlx.evaluate`.
+    the model was trained for these. `images` are a path (an image file, a folder of them, a pattern such as `*.jpg`, an
+    array file: `tlx.data.Pictures`), an array of integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W, C),
+    a list of such paths or arrays, or a source; for a model of vectors they are an array (D,) or (N, D), files of
+    vectors (`tlx.data.vector_files`) or a source. All go through the model's input spec. The options are those of
+    `tlx.evaluate`.
 
     In pieces, `predict(model, variables, images, batch_size=128)` returns the probabilities (N, C) float32 of images
     that are preprocessed already, (N, H, W, C) of floats, N at least 1.
@@ -185,7 +188,7 @@ def predict(model: Any, *arguments: Any, **options: Any) -> Any:
 def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predictions:
     if not pretrained.classes:
         raise ConfigError(f"{pretrained.name}: has no head, so it names no classes: give it one (with_head)")
-    source, names = _source_of(images)
+    source, names = _source_of(images, pretrained.preprocess)
     objective = pretrained.objective
     scored = _Unscored() if isinstance(objective, NamedObjective) else objective
     pieces = (pretrained.model, pretrained.variables, source, pretrained.preprocess, scored)
@@ -198,15 +201,20 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
     return Predictions(names, pretrained.classes, predictions, objective)
 
 
-def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:
-    """Return the images as a source, and what they are called."""
+def _source_of(images: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:
+    """Return the images or vectors as a source, and what they are called."""
     if isinstance(images, Data):
         check_source(images, "images")
     if isinstance(images, str | os.PathLike):
         images = [images]
+    if isinstance(spec, Vectors) and not hasattr(images, "classes") and not _are_paths(images):
+        images = vector_array(images, spec)
     if isinstance(images, Iterable) and not hasattr(images, "__array__") and not hasattr(images, "classes"):
         images = list(images)
         if images and all(isinstance(each, str | os.PathLike) for each in images):
+            if isinstance(spec, Vectors):
+                vectors = vector_files(map(os.fspath, images), spec)
+                return vectors, vectors.names or ()
             pictures = Pictures(map(os.fspath, images))
             return pictures, pictures.names
         if not images or any(isinstance(each, str | os.PathLike) for each in images):
@@ -216,6 +224,10 @@ def _source_of(images: Any) -> tuple[Source, tuple[str, ...]]:
         images = _array_source(_array(images, "images"))
     names = getattr(images, "names", None) or tuple(map(str, range(len(images))))
     return images, names
+
+
+def _are_paths(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(each, str | os.PathLike) for each in values)
 
 
 class _Listed:

@@ -51,6 +51,11 @@ def names_of(stages: Stages) -> Sequence[str]:
     return stages if isinstance(stages, Sequence) else stages.stages
 
 
+def has_no_parameters(stages: Stages) -> bool:
+    """Tell whether a base has none to train, as that of vectors (`tlx.vector_base`)."""
+    return not isinstance(stages, Sequence) and not stages.stages
+
+
 def base_group(stages: Stages) -> Group:
     """Return the group that a base trains in by default, by its size."""
     if isinstance(stages, Sequence):
@@ -74,7 +79,10 @@ def probe(
     >>> [(phase.name, phase.rules) for phase in probe(["conv1", "conv2"])]
     [('head', (('base', 'frozen'), ('head', 'head')))]
     """
-    return (Phase("head", epochs, (("base", FROZEN), ("head", "head")), {"head": head}, patience, monitor),)
+    rules: tuple[tuple[str, str], ...] = (("base", FROZEN), ("head", "head"))
+    if has_no_parameters(stages):
+        rules = rules[1:]
+    return (Phase("head", epochs, rules, {"head": head}, patience, monitor),)
 
 
 def finetune(
@@ -92,13 +100,17 @@ def finetune(
 ) -> Recipe:
     """Train the head alone, then the base with it, from stage `thaw_from` upward (None: all of it), at a lower rate.
 
+    Of a base without parameters (`tlx.vector_base`) the head alone is trained.
+
     >>> [(phase.name, phase.rules) for phase in finetune(["conv1", "conv2"], thaw_from="conv2")]
     [('head', (('base', 'frozen'), ('head', 'head'))),
      ('conv2 and up', (('base/conv1', 'frozen'), ('base/conv2', 'base'), ('head', 'head')))]
     """
+    alone = probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor)
+    if has_no_parameters(stages) and thaw_from is None:
+        return alone
     names = names_of(stages)
     first = _lowest(names) if thaw_from is None else thaw_from
-    alone = probe(names, epochs=head_epochs, head=head, patience=patience, monitor=monitor)
     return (*alone, _thawed(alone[0], names, first, base_epochs, base or base_group(stages), layer_decay, norms))
 
 

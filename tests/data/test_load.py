@@ -150,15 +150,15 @@ def test_arrays_are_split_like_files(tmp_path):
 
 def test_own_test_arrays_are_kept_whole(refuses):
     data = data_from_arrays(
-        IMAGES / 255, LABELS, test_images=IMAGES[:9] / 255, test_labels=LABELS[:9], value_range=(0, 1)
+        IMAGES / 255, LABELS, test_inputs=IMAGES[:9] / 255, test_targets=LABELS[:9], value_range=(0, 1)
     )
     assert len(data.test) == 9
     assert len(data.train) + len(data.validation) == 40
-    with refuses(ConfigError, "test_labels go together"):
-        data_from_arrays(IMAGES, LABELS, test_images=IMAGES)
-    with refuses(DataError, "test_labels: row 1: label 2"):
-        data_from_arrays(IMAGES, LABELS, test_images=IMAGES[:2], test_labels=[0, 2])
-    with refuses(DataError, "images", "not finite"):
+    with refuses(ConfigError, "test_targets go together"):
+        data_from_arrays(IMAGES, LABELS, test_inputs=IMAGES)
+    with refuses(DataError, "test_targets: row 1: label 2"):
+        data_from_arrays(IMAGES, LABELS, test_inputs=IMAGES[:2], test_targets=[0, 2])
+    with refuses(DataError, "inputs", "not finite"):
         data_from_arrays(np.where(IMAGES == 30, np.nan, IMAGES), LABELS, value_range=(0, 255))
     with refuses(DataError, "labels: row 1: label 9", "label 1"):
         data_from_arrays(IMAGES[:2], [0, 9])
@@ -252,7 +252,7 @@ def test_a_path_says_its_kind(tmp_path, monkeypatch, source, kind):
     spec = load_data(source, skip_bad=0.25, train_split="a").spec
     where = os.path.abspath(os.path.expanduser(source))
     assert spec.source == f"{kind}:{where}"
-    assert asked == [Request(where, train_split="a", skip_bad=0.25)]
+    assert asked == [Request(where, spec)]
 
 
 def digits():
@@ -261,8 +261,8 @@ def digits():
 
 @pytest.mark.parametrize("option", [{"skip_bad": 0.1}, {"train_split": "a"}, {"test_split": "a"}])
 @pytest.mark.parametrize("source", ["digits", "idx:x", "npz:x"])
-def test_what_has_no_picture_files_and_no_named_splits(source, option, refuses):
-    with refuses(ConfigError, "has neither named splits nor picture files"):
+def test_what_has_no_image_files_and_no_named_splits(source, option, refuses):
+    with refuses(ConfigError, "has neither named splits nor image files"):
         load_data(source, **option)
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,22 @@ _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "map_rows": "iu",
     "map_points": "f",
 }
-_LATER = {  # what runs have not always written, all of it or none, and what stands for it
+_LATER = {  # what may be missing, and what stands for it
+    "mistake_images": np.zeros((0, 0, 0), np.uint8),
     "mistake_maps": np.zeros((0, 0, 0), np.uint8),
     "mistake_names": np.zeros(0, np.str_),
     "map_rows": np.zeros(0, np.int64),
     "map_points": np.zeros((0, 2)),
 }
+_IMAGES = frozenset(("mistake_images", "mistake_maps"))  # of runs whose inputs are no images
+_MAP = frozenset(("map_rows", "map_points"))  # of runs without `interpret`
+_ABSENT: Collection[frozenset[str]] = (  # what is missing together
+    frozenset(),
+    _IMAGES,
+    _MAP,
+    _IMAGES | _MAP,
+    frozenset(("mistake_maps", "mistake_names")) | _MAP,  # of early runs
+)
 _AXES = {"mistake_maps": 3, "map_points": 2}  # of `mistake_images` 3 or 4, of the others 1
 _EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8", "U": "texts", "fbiu": "numbers"}
 _FURTHEST = 1e6  # of a point on the map; the points of a run lie within a few hundred
@@ -42,8 +52,8 @@ class Evaluation:
     """Hold the answers to N test examples, the pictures of K of the mistakes, and a map of M of the examples.
 
     `labels` and `predicted` are (N,) int64, `confidence` and `loss` (N,) float, `mistakes` (K,) int64 (indices into the
-    N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, `mistake_maps` their Grad-CAM (K, H, W)
-    uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into the N) and
+    N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, or empty, `mistake_maps` their Grad-CAM
+    (K, H, W) uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into the N) and
     `map_points` (M, 2) float. The last four are empty for runs that did not write them.
     """
 
@@ -66,7 +76,7 @@ NOTHING = Evaluation(
     confidence=np.zeros(0, np.float32),
     loss=np.zeros(0, np.float32),
     mistakes=_NONE,
-    mistake_images=np.zeros((0, 0, 0), np.uint8),
+    mistake_images=_LATER["mistake_images"],
     mistake_maps=_LATER["mistake_maps"],
     mistake_names=(),
     map_rows=_LATER["map_rows"],
@@ -101,7 +111,7 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         wrong = np.flatnonzero((arrays[name] < 0) | (arrays[name] >= end))
         if wrong.size:
             raise fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
-    if len(images) != len(arrays["mistakes"]):
+    if len(images) != len(arrays["mistakes"]) and images.shape != (0, 0, 0):
         raise fault(path, f"'mistake_images' has {len(images)} pictures, 'mistakes' has {len(arrays['mistakes'])}")
     picture = images.shape[1:]
     if len(images) and (
@@ -116,8 +126,8 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
     ):  # NaN is not
         raise fault(path, f"'map_points' must be two finite numbers for each of 'map_rows', found {points.shape}")
     names = _texts(path, "mistake_names", arrays.pop("mistake_names"))
-    if len(names) not in (0, len(images)):
-        raise fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(images)}")
+    if len(names) not in (0, len(arrays["mistakes"])):
+        raise fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(arrays['mistakes'])}")
     checked = {name: array.astype(np.int64) if _ARRAYS[name] == "iu" else array for name, array in arrays.items()}
     return Evaluation(**checked, mistake_names=names)
 
@@ -134,16 +144,19 @@ def fault(path: Path, what: str) -> CheckpointError:
 
 
 def read_arrays(
-    path: Path, arrays: Mapping[str, str] = _ARRAYS, later: Mapping[str, np.ndarray] = _LATER
+    path: Path,
+    arrays: Mapping[str, str] = _ARRAYS,
+    later: Mapping[str, np.ndarray] = _LATER,
+    missing: Collection[frozenset[str]] = _ABSENT,
 ) -> dict[str, np.ndarray]:
-    """Read the arrays of these names and kinds of dtype; those of `later` may be missing, all of them or none."""
+    """Read the arrays of these names and kinds of dtype; what is `missing` together is taken from `later`."""
     if not path.is_file():
         raise fault(path, "missing" if not path.exists() else "not a file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
             absent = [name for name in arrays if f"{name}.npy" not in members]
-            if absent and absent != list(later):
+            if frozenset(absent) not in missing:
                 raise fault(path, f"no array {', '.join(map(repr, absent))}")
             wanted = {name: members[f"{name}.npy"] for name in arrays if name not in absent}
             total = sum(member.file_size for member in wanted.values())

@@ -73,7 +73,7 @@ def read_outcome(path: Path, outputs: int) -> Outcome:
         ...
     tlx.errors.CheckpointError: no/such/evaluation.npz: missing; restore it from a copy, or run again
     """
-    arrays = read_arrays(path, _ARRAYS, _LATER)
+    arrays = read_arrays(path, _ARRAYS, _LATER, (frozenset(), frozenset(_LATER)))
     targets, predictions, thresholds = (arrays[name].astype(np.float64) for name in _ARRAYS)
     for name, array in (("targets", targets), ("predictions", predictions)):
         if array.ndim != 2 or array.shape[1] != outputs or len(array) != len(targets):

@@ -262,6 +262,7 @@ def _feature_map(run: RunRecord) -> dict[str, Any] | None:
 def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
     evaluation = run.evaluation
     maps, names = evaluation.mistake_maps, evaluation.mistake_names
+    images = evaluation.mistake_images if len(evaluation.mistake_images) else (None,) * len(evaluation.mistakes)
     return [
         {
             "index": index,
@@ -270,13 +271,11 @@ def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
             "confidence": float(evaluation.confidence[index]),
             "truth": math.exp(-max(float(evaluation.loss[index]), 0.0)),  # the loss is -log of that probability
             "name": names[place] if names else "",
-            "picture": data_uri(picture),
-            "heat": data_uri(heat_over(picture, maps[place])) if len(maps) else None,
-            "small": max(picture.shape[:2]) <= 64,
+            "image": None if image is None else data_uri(image),
+            "heat": data_uri(heat_over(image, maps[place])) if len(maps) and image is not None else None,
+            "small": image is not None and max(image.shape[:2]) <= 64,
         }
-        for place, (index, picture) in enumerate(
-            zip(evaluation.mistakes.tolist(), evaluation.mistake_images, strict=True)
-        )
+        for place, (index, image) in enumerate(zip(evaluation.mistakes.tolist(), images, strict=True))
     ]
 
 

@@ -7,8 +7,7 @@ from tlx.cli.options import PictureOptions, percentage
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import Data
-    from tlx.images import Preprocess
+    from tlx.data import Data, InputSpec
 
 DATA_GROUP = (
     *("labels_per_class", "validation", "test"),
@@ -36,14 +35,14 @@ class DataOptions(PictureOptions):
     test_split: str | None = None
     """What to test on, named likewise."""
     target: tuple[str, ...] = ()
-    """Of a manifest: the column to predict, or several; by default label."""
+    """Of a table: the column to predict, or several; by default label."""
     objective: Literal["auto", "classification", "multi-label", "regression"] = "auto"
     """What the target holds: a class, several labels (between commas, semicolons or bars, or a column of zeros and ones
     each), or numbers. auto: a class, or with --target what it looks like, which is said."""
     empty_classes: Literal["refuse", "skip"] = "refuse"
     """What becomes of a class folder that holds no images; skip: it is left out and noted."""
 
-    def load(self, source: str, preprocess: "Preprocess") -> "Data":
+    def load(self, source: str, preprocess: "InputSpec | None", inputs: tuple[str, ...] = ()) -> "Data":
         """Load the data of that name; an image of a shape that `preprocess` does not take is bad."""
         import tlx
 
@@ -61,6 +60,7 @@ class DataOptions(PictureOptions):
             skip_bad=allowed,
             empty_classes=self.empty_classes,
             target=self.target,
+            inputs=inputs,
             target_kind="class" if self.objective == "classification" else self.objective,
             preprocess=preprocess,
             progress=True,

@@ -57,7 +57,7 @@ class Evaluate(PictureOptions):
                 raise ConfigError(f"{self.model}: has no head, so it names no classes: name a model with one")
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
             split = tlx.runs.split_of(self.model) if is_run else {}
-            split |= _target_of(trained, self.data, split.pop("target", ()))
+            split |= _columns_of(trained, self.data, split.pop("target", ()))
             doing("reading the data")
             data = tlx.load_data(
                 self.data,
@@ -135,16 +135,18 @@ class Evaluate(PictureOptions):
         }
 
 
-def _target_of(trained: Any, data: str, target: tuple[str, ...]) -> dict[str, Any]:
-    """Return which columns of data hold what a model predicts, and their kind, as `load_data` takes them."""
-    from tlx.data.kinds import kind_of
+def _columns_of(trained: Any, data: str, target: tuple[str, ...]) -> dict[str, Any]:
+    """Return which columns of data hold a model's inputs and what it predicts, and its kind, as `load_data` does."""
+    from tlx.data import Vectors
+    from tlx.data.kinds import KINDS, kind_of
     from tlx.objectives import MultiLabel, Regression
 
+    columns = {"inputs": trained.preprocess.columns} if isinstance(trained.preprocess, Vectors) else {}
     if isinstance(trained.objective, Regression):
-        return {"target": trained.classes, "target_kind": "regression"}
+        return columns | {"target": trained.classes, "target_kind": "regression"}
     if isinstance(trained.objective, MultiLabel):
-        return {"target": target, "target_kind": "multi-label"}
-    return {"target": target, "target_kind": "class"} if target and kind_of(data)[0] == "manifest" else {}
+        return columns | {"target": target, "target_kind": "multi-label"}
+    return columns | ({"target": target, "target_kind": "class"} if target and KINDS[kind_of(data)[0]].targets else {})
 
 
 def _plain(figure: float) -> float | None:

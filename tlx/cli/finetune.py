@@ -12,12 +12,14 @@ from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.cli.recipe import RecipeOptions
+from tlx.cli.transfer import VECTORS
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
 from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
 
 if TYPE_CHECKING:
+    from tlx.data import InputSpec
     from tlx.presets import Pretrained
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
@@ -194,12 +196,15 @@ class Finetune(RecipeOptions):
             raise ConfigError(
                 f"--checkpoint-every: {self.checkpoint_every} is no number of seconds; say 10, for example"
             )
-        base = self.load_base()
-        recipe = self.build_recipe(base)
-        preprocess = self.preprocess(base.preprocess)
         augment = tlx.Augment(**self.given(tlx.Augment))
-        augment.check(preprocess)
-        data = self.load_data(preprocess)
+
+        def check(base: "Pretrained", spec: "InputSpec") -> None:
+            self.build_recipe(base)
+            if augment:
+                augment.check(spec)
+
+        base, preprocess, data = self.base_and_data(check)
+        recipe = self.build_recipe(base)
         if self.patience is not None and not len(data.validation) and data.spec and data.spec.validation:
             unstopped = "no class has three images, so none is kept for validation, and no phase stops early"
             data = replace(data, notes=(*data.notes, unstopped))
@@ -226,12 +231,12 @@ class Finetune(RecipeOptions):
             compare_scratch={"auto": None, "always": True, "never": False}[self.compare_scratch],
             checkpoint_every=self.checkpoint_every,
             allow=self.allow,
-            config=self.resolved(data.spec.source if data.spec else self.data),
+            config=self.resolved(data.spec.source if data.spec else self.data, base),
         )
         if self.dry_run:
-            return self._estimate(tlx.estimate(base, data, recipe, options))
+            return self._estimate(tlx.estimate(base, data, recipe, options), base.name)
         with tlx.StopOnSignals() as stop:
-            name = f"{Path(self.base_name).name}-{_data_name(self.data)}"
+            name = f"{base.name if self.base is None else Path(self.base).name}-{_data_name(self.data)}"
             out = self.out or of_first(lambda: _free_directory(name))
             run = tlx.finetune(base, data, recipe, options, out=out, resume=self.resume, progress=True, stop=stop)
         if not is_first():
@@ -271,7 +276,7 @@ class Finetune(RecipeOptions):
             self.label_smoothing, "balanced" if self.class_weights == "balanced" else (), self.focal
         )
 
-    def _estimate(self, found: Any) -> None:
+    def _estimate(self, found: Any, base: str) -> None:
         """Print what a run would take; raise `StorageError` where it does not fit."""
         from tlx.training.cache import describe_size
 
@@ -280,7 +285,7 @@ class Finetune(RecipeOptions):
         else:
             available = describe_size(found.available)
             print_table(
-                f"{self.base_name} on {found.devices} x {found.device}, {available} to have on each",
+                f"{base} on {found.devices} x {found.device}, {available} to have on each",
                 ("phase", "from", "steps", "memory", "s a step", "s to read one", "s at most"),
                 [
                     (
@@ -304,12 +309,12 @@ class Finetune(RecipeOptions):
         if not self.json:
             print("It fits.")
 
-    def resolved(self, source: str) -> dict[str, Any]:
+    def resolved(self, source: str, loaded: "Pretrained") -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory."""
         from tlx.presets.load import is_published, preset_names
 
-        base = self.base_name
-        if base not in preset_names() and not is_published(base):
+        base = VECTORS if self.base is None and loaded.name == VECTORS else self.base_name
+        if base not in (*preset_names(), VECTORS) and not is_published(base):
             base = str(home(base).absolute())
         weights = None if self.weights is None else str(home(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)

@@ -1,4 +1,4 @@
-"""What `predict` and `embed` share: which model, which pictures, and what becomes of bad pictures."""
+"""What `predict` and `embed` share: which model, which inputs, and what becomes of bad images."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from tlx.errors import ConfigError, DataError
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import Pictures
+    from tlx.data import ColumnSource, Pictures
     from tlx.presets import Pretrained
 
 _LISTED = 10
@@ -23,6 +23,18 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
     name, *others = inputs if base is None else (base, *inputs)
     doing(f"loading {name}")
     return name, tlx.load(name, weights), others
+
+
+def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "Pictures | ColumnSource":
+    """Find what a command's arguments stand for: images, or vectors where the model takes these."""
+    from tlx.data import Vectors
+    from tlx.data.vector_files import vector_files
+
+    if not isinstance(trained.preprocess, Vectors):
+        return find_images(inputs, trained)
+    if not inputs:
+        raise ConfigError("no vectors: name files after the model")
+    return vector_files(_expanded(inputs), trained.preprocess)
 
 
 def find_images(inputs: Sequence[str], trained: "Pretrained") -> "Pictures":
@@ -57,7 +69,7 @@ def _standard_input() -> bytes:
 
 
 def check_faults(faults: Sequence[str], total: int, allowed: float) -> None:
-    """Tell of bad pictures on standard error, or raise `DataError` that lists them where they are too many."""
+    """Tell of bad images on standard error, or raise `DataError` that lists them where they are too many."""
     if not faults:
         return
     listed = "; ".join(faults[:_LISTED]) + (f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else "")

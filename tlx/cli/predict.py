@@ -1,48 +1,46 @@
-"""`tlx predict`: name the classes of pictures, their labels, or the numbers that a model was trained to predict."""
+"""`tlx predict`: name the classes of images, their labels, or the numbers that a model was trained to predict."""
 
 import csv
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from tlx.cli.options import PictureOptions, percentage
 from tlx.cli.output import percent, print_json, print_table
-from tlx.cli.pictures import check_faults, find_images, open_model
+from tlx.cli.pictures import check_faults, find_inputs, open_model
 from tlx.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(PictureOptions):
-    """Name the most probable classes of pictures or of arrays of pictures, or what else a model was trained for.
+    """Name the most probable classes of images or vectors, or what else a model was trained to predict of them.
 
-    The model comes first, or is named by --base: then all are pictures.
+    The model comes first, or is named by --base: then all are inputs.
     """
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL] IMAGE...")]
-    """MODEL IMAGE…: a run, an export or a preset; pictures (PNG, JPEG, BMP, GIF, TIFF, WebP), folders of them, patterns
-    such as '*.jpg', arrays (.npy, idx), or - for a list of these, one a line, on standard input."""
+    """MODEL IMAGE…: a run, an export or a preset; images (PNG, JPEG, BMP, GIF, TIFF, WebP), folders of them, patterns
+    such as '*.jpg', arrays (.npy, idx), or - for a list of these, one a line, on standard input; of a model of vectors
+    tables (.csv, .jsonl, .parquet) and .npz files."""
     base: str | None = None
     """The model, with its own head: keras/mobilenet_v2, say."""
     weights: str | None = None
     """The weight file of a published model, as its source publishes it; by default it is fetched."""
     top: int = 3
-    """How many classes to name for each picture."""
+    """How many classes to name for each input."""
     format: Literal["table", "jsonl", "csv"] = "table"
-    """jsonl and csv are written as the pictures are read; --json is one object at the end."""
+    """jsonl and csv are written as the images are read; --json is one object at the end."""
     invert: bool = False
-    """Turn black into white: where the model knows light on dark and the pictures are dark on light."""
+    """Turn black into white: where the model knows light on dark and the images are dark on light."""
     batch_size: int = 64
     """How many images are computed at once."""
 
     def run(self) -> None:
-        from tlx.images.preprocess import of_images
+        from tlx.images import Preprocess
         from tlx.predictions import describe
         from tlx.progress import counted
         from tlx.training import predictions
@@ -53,40 +51,44 @@ class Predict(PictureOptions):
             raise ConfigError(f"--json and --format {self.format} are two forms: give one")
         allowed = percentage("skip-bad", self.skip_bad)
         name, trained, inputs = open_model(self.base, self.weights, self.inputs)
-        pictures = find_images(inputs, trained)
+        examples = find_inputs(inputs, trained)
         if not trained.classes:
             raise ConfigError(f"{name}: has no head, so it names no classes: name a model with one")
-        own = of_images(trained.preprocess)
-        preprocess = replace(own, invert=own.invert != self.invert)
+        spec = trained.preprocess
+        if isinstance(spec, Preprocess):
+            spec = replace(spec, invert=spec.invert != self.invert)
+        elif self.invert:
+            raise ConfigError("--invert: is for images, and the model takes none: leave it out")
         objective = trained.objective
-        pieces = (trained.model, trained.variables, pictures, preprocess, objective)
+        pieces = (trained.model, trained.variables, examples, spec, objective)
         parts = predictions(*pieces, batch_size=self.batch_size, workers=self.workers)
         kept: list[dict[str, Any]] = []
         writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
         write = writers.get(self.format, kept.append)
-        for index, row in enumerate(counted((row for part in parts for row in part), len(pictures), "predicting")):
-            if index not in pictures.faults:
-                write({"path": pictures.names[index], **describe(objective, row, trained.classes, self.top)})
-        faults = list(pictures.faults.values())
-        if len(faults) < len(pictures):
-            self._show(name, kept, faults)
-        check_faults(faults, len(pictures), allowed)
+        names, bad = examples.names or (), getattr(examples, "faults", {})
+        for index, row in enumerate(counted((row for part in parts for row in part), len(examples), "predicting")):
+            if index not in bad:
+                write({"path": names[index], **describe(objective, row, trained.classes, self.top)})
+        faults = list(bad.values())
+        if len(faults) < len(examples):
+            self._show(name, kept, faults, "image" if isinstance(spec, Preprocess) else "input")
+        check_faults(faults, len(examples), allowed)
 
-    def _show(self, model: str, predictions: list[dict[str, Any]], skipped: list[str]) -> None:
+    def _show(self, model: str, predictions: list[dict[str, Any]], skipped: list[str], column: str) -> None:
         if self.json:
             print_json({"model": model, "predictions": predictions, "skipped": skipped})
         elif self.format == "table" and "top" not in predictions[0]:
             names = tuple(predictions[0]["numbers"])
-            print_table(model, ("image", *names), [[each["path"], *each["numbers"].values()] for each in predictions])
+            print_table(model, (column, *names), [[each["path"], *each["numbers"].values()] for each in predictions])
         elif self.format == "table" and "labels" in predictions[0]:
             rows = [[each["path"], ", ".join(each["labels"]), *_best(each)] for each in predictions]
             places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
-            print_table(model, ("image", "labels", *places), rows, prose=("labels", *places))
+            print_table(model, (column, "labels", *places), rows, prose=("labels", *places))
         elif self.format == "table":
             places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
             print_table(
                 model,
-                ("image", *places),
+                (column, *places),
                 [[found["path"], *_best(found)] for found in predictions],
                 prose=places,
             )
@@ -101,7 +103,7 @@ def _write_jsonl(prediction: dict[str, Any]) -> None:
 
 
 class _CsvWriter:
-    """Write a row a picture: its path; the labels that apply; label and probability of each of the best; or numbers.
+    """Write a row an input: its path; the labels that apply; label and probability of each of the best; or numbers.
 
     Labels that apply stand between bars.
     """

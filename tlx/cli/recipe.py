@@ -75,6 +75,10 @@ class RecipeOptions(TransferOptions):
             raise ConfigError(f"--thaw-from goes with --recipe finetune, not {self.recipe}")
         if self.layer_decay != 1.0 and self.recipe in ("probe", "scratch"):
             raise ConfigError(f"--layer-decay does not go with --recipe {self.recipe}")
+        if not stages:
+            if self.recipe not in ("probe", "finetune") or self.thaw_from is not None:
+                raise ConfigError(f"{model.name}: its base has no parameters to train: say --recipe probe")
+            return recipes.probe(model, epochs=self.head_epochs, head=head, **phase)
         match self.recipe:
             case "probe":
                 return recipes.probe(stages, epochs=self.head_epochs, head=head, **phase)

@@ -1,7 +1,7 @@
 """What `finetune` and `probe` share: the base, the data, how the base sees them, and the cache."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,11 +11,11 @@ from tlx.progress import doing
 
 if TYPE_CHECKING:
     from tlx.data import Data, InputSpec
-    from tlx.images import Preprocess
     from tlx.presets import Pretrained
     from tlx.training import Cache
 
 DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
+VECTORS = "vectors"  # what --base calls none at all, of data that are vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class TransferOptions(DataOptions):
     """What every command understands that takes a base to other data."""
 
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "data": (*DATA_GROUP, "skip_bad", "workers"),
+        "data": (*DATA_GROUP, "inputs", "skip_bad", "workers"),
         "how the base sees images": ("input_size", "invert", "margin", "interpolation", "grey_to_rgb"),
         "model": ("until", "pool", "dtype"),
         "cache of frozen stages": ("cache", "cache_limit", "cache_dtype"),
@@ -31,11 +31,14 @@ class TransferOptions(DataOptions):
     }
 
     data: str = DEFAULT_DATA
-    """What to train on: a folder of pictures with a folder for each class, a .csv or .jsonl manifest, a .npz file, or
-    digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
+    """What to train on: a folder of images with a folder for each class, a .csv or .jsonl manifest, a .npz file, a
+    table of vectors (.csv, .jsonl, .parquet), or digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
+    inputs: tuple[str, ...] = ()
+    """Of a table of vectors: the columns that are the input, by name or pattern ('f*'); by default all of numbers that
+    are no target."""
     base: str | None = None
     """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion. By default
-    cnn-mnist, which is refused where images are in colour."""
+    cnn-mnist, which is refused where images are in colour; for vectors none, a head alone."""
     weights: str | None = None
     """The weight file of a published base, as its source publishes it; by default it is fetched."""
     until: str | None = None
@@ -77,7 +80,7 @@ class TransferOptions(DataOptions):
         return DEFAULT_BASE if self.base is None else self.base
 
     def load_base(self) -> "Pretrained":
-        """Load the base, for pictures of --input-size."""
+        """Load the base, for images of --input-size."""
         doing(f"loading {self.base_name}")
         base = self.base_as_named()
         return base if self.input_size is None else base.without_head().with_input(self.input_size)
@@ -88,39 +91,77 @@ class TransferOptions(DataOptions):
 
         return tlx.load(self.base_name, self.weights, until=self.until, dtype=self.dtype)
 
-    def load_data(self, preprocess: "Preprocess") -> "Data":
+    def load_data(self, preprocess: "InputSpec | None") -> "Data":
         """Load the data that the options name, as `load` does."""
-        return self.load(self.data, preprocess)
+        return self.load(self.data, preprocess, self.inputs)
 
-    def check_suits(self, data: "Data", preprocess: "Preprocess") -> list[str]:
+    def base_and_data(
+        self, check: "Callable[[Pretrained, InputSpec], None]" = lambda base, spec: None
+    ) -> "tuple[Pretrained, InputSpec, Data]":
+        """Load the base and the data, and return the base's input spec with what the options change of it.
+
+        Data that are vectors need no base: where none is named they get that of `tlx.vector_base`.
+
+        Args:
+            check: is called before the data are read, with the base and its spec, and may raise.
+
+        Raises:
+            ConfigError: where the base takes images and the data are vectors, or the other way round.
+        """
+        from tlx.data import Vectors
+        from tlx.presets.vector_base import is_of_vectors, vector_base
+
+        base = None if self.base == VECTORS else self.load_base()
+        spec = None if base is None else self.preprocess(base.preprocess)
+        if base is not None and spec is not None:
+            check(base, spec)
+        data = self.load_data(spec)
+        of_vectors = is_of_vectors(data.train)
+        if base is None or spec is None or (of_vectors and self.base is None):
+            if not of_vectors:
+                raise ConfigError(f"--base {VECTORS}: the data are no vectors of numbers: name a base for images")
+            base = vector_base(data)
+            spec = self.preprocess(base.preprocess)
+            check(base, spec)
+        elif of_vectors != isinstance(spec, Vectors):
+            data_are, takes = ("vectors", "none") if of_vectors else ("no vectors", "vectors")
+            raise ConfigError(f"--base {self.base}: takes {takes}, and the data are {data_are}: name another base")
+        return base, spec, data
+
+    def check_suits(self, data: "Data", spec: "InputSpec") -> list[str]:
         """Say which base was taken where none was named, and what the base's input loses of the images.
 
         Raise `ConfigError` where none was named and the images are in colour, which the default one does not see.
         """
+        from tlx.images import Preprocess
         from tlx.presets.suitable import look_at, lost, suitable_bases, takes
 
-        if not len(data.train):
+        if not len(data.train) or not isinstance(spec, Preprocess):
             return []
         name, images = self.base_name, look_at(data.train)
-        losses = " and ".join(lost(images, preprocess))
+        losses = " and ".join(lost(images, spec))
         others = " or ".join(f"--base {other}" for other in suitable_bases(images))
-        misfit = f"the images are {images}, and {name} takes {takes(preprocess)}"
+        misfit = f"the images are {images}, and {name} takes {takes(spec)}"
         if self.base is None and "colour" in losses:
             raise ConfigError(f"no --base was named, and the default one does not suit: {misfit}: name {others}")
         notes = []
         if self.base is None and self.data != DEFAULT_DATA:
-            notes.append(f"no --base was named: took {name}, which comes with tlx and takes {takes(preprocess)}")
+            notes.append(f"no --base was named: took {name}, which comes with tlx and takes {takes(spec)}")
         if losses:
             notes.append(f"{misfit}: {losses} will be lost; try {others}")
         return notes
 
-    def preprocess(self, spec: "InputSpec") -> "Preprocess":
-        """Return the base's preprocessing with what the options change of it."""
-        from tlx.images.preprocess import of_images
+    def preprocess(self, spec: "InputSpec") -> "InputSpec":
+        """Return the base's input spec with what the options change of it."""
+        from tlx.images import Preprocess
 
-        own = of_images(spec)
         names = ("margin", "interpolation", "grey_to_rgb")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if not isinstance(spec, Preprocess):
+            for name in (*changed, *["invert"] * self.invert):
+                raise ConfigError(f"--{name.replace('_', '-')}: is for images, and the base takes none: leave it out")
+            return spec
+        own = spec
         return replace(own, invert=own.invert != self.invert, **changed)
 
     def kept(self, views: int = 0) -> "Cache":

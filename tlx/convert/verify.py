@@ -76,7 +76,7 @@ def verify(
     `preprocess` turns them into the model's inputs, and is compared too. Each stage runs on what the stage before it
     made, so the first one that differs is where the fault lies.
     """
-    images = fixed_images(config.input_shape[:2])
+    images = fixed_images((config.input_shape[0], config.input_shape[1]))
     model = build_model(config)
     nodes = {stage.name: node for stage in model.base.stages if (node := table.node_of(stage.name))}
     x: Any = preprocess(images)

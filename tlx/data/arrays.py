@@ -20,6 +20,7 @@ class ColumnSource:
         columns: arrays (N, …), by name; `input` may also be a dict of such arrays, or a list of texts.
         classes: the names of what the outputs stand for.
         target_kind: what the targets are (`tlx.data.Source`); "none" where there is no `target`.
+        names: what the examples are called, in messages and reports.
 
     Raises:
         DataError: for no examples, columns of other lengths, and bad targets, naming the column and the row.
@@ -30,9 +31,14 @@ class ColumnSource:
     """
 
     def __init__(
-        self, columns: Mapping[str, Any], classes: Sequence[str] = (), target_kind: TargetKind = "class"
+        self,
+        columns: Mapping[str, Any],
+        classes: Sequence[str] = (),
+        target_kind: TargetKind = "class",
+        names: Sequence[str] | None = None,
     ) -> None:
         self.classes = tuple(classes)
+        self.names = None if names is None else tuple(names)
         self.target_kind: TargetKind = target_kind if "target" in columns else "none"
         if "input" not in columns:
             raise DataError(f"columns: {', '.join(columns) or 'none'}; one must be 'input'")
@@ -45,6 +51,8 @@ class ColumnSource:
         if len(set(lengths.values())) > 1:
             raise DataError(f"columns: of different lengths: {', '.join(f'{n} {k}' for n, k in lengths.items())}")
         self._length = next(iter(lengths.values()))
+        if self.names is not None and len(self.names) != self._length:
+            raise DataError(f"names: {len(self.names)} names for {self._length} examples; give one each")
 
     __repr__ = describe
 
@@ -156,3 +164,44 @@ def numbered_outputs(targets: np.ndarray) -> tuple[str, ...]:
     ('0', '1')
     """
     return tuple(map(str, range(1 if targets.ndim == 1 else targets.shape[-1])))
+
+
+def vectors(
+    inputs: Any,
+    targets: Any,
+    classes: Sequence[str] | None = None,
+    target_kind: TargetKind = "class",
+    names: Sequence[str] | None = None,
+    inputs_name: str = "inputs",
+) -> ColumnSource:
+    """Hold vectors in memory: features of another model, mostly, and a target for each.
+
+    Args:
+        inputs: (N, D), numbers.
+        targets: (N,) or (N, K), as `target_kind` says.
+        classes: the names of the classes, labels or numbers; by default "0" and on.
+        target_kind: what the targets are (`tlx.data.Source`).
+        names: what the examples are called.
+        inputs_name: what errors call the inputs.
+
+    Raises:
+        DataError: for other shapes, numbers that are not finite in float32, unequal lengths and bad targets, naming the
+            row.
+
+    >>> vectors([[0.5, 1.0], [0.2, 3.0]], [1, 0])
+    ColumnSource(2 examples, 2 classes: '0', '1')
+    """
+    array = as_array(inputs, inputs_name)
+    if array.ndim != 2 or 0 in array.shape:
+        raise DataError(f"{inputs_name}: shape {array.shape}, expected vectors (N, D), N and D at least 1")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, np.float32)
+    finite = np.isfinite(array).all(1)
+    if not finite.all():
+        raise DataError(f"{inputs_name}: row {int(finite.argmin())} has a number that is not finite in float32")
+    if target_kind == "class":
+        targets = check_labels(targets)
+        classes = check_classes(classes, targets)
+    elif classes is None:
+        classes = numbered_outputs(np.asarray(targets))
+    return ColumnSource({"input": array, "target": targets}, classes, target_kind, names)

@@ -76,7 +76,8 @@ def check_inputs_spec(spec: Any) -> None:
 class Vectors:
     """Take vectors of `size` numbers as they are, or standardised by a `mean` and `std` for each.
 
-    Features that another model computed are such vectors.
+    Features that another model computed are such vectors (`tlx.vector_base`). `columns` names the columns of a table
+    that they are read from.
 
     >>> spec = Vectors(2, mean=(1.0, 0.0), std=(2.0, 1.0))
     >>> spec.on_device(spec.collate([[3, 4]])).tolist()
@@ -86,8 +87,10 @@ class Vectors:
     size: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
             raise ConfigError(f"size: {self.size!r} is not an integer of 1 or more")
         for name in ("mean", "std"):

@@ -16,6 +16,7 @@ from tlx.data.readers.idx_folder import read_idx_folder
 from tlx.data.readers.image_folder import read_image_folder
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.readers.npz import read_npz_examples
+from tlx.data.readers.numbers import read_numbers
 from tlx.data.readers.tfds import read_tfds
 from tlx.data.spec import TEST, VALIDATION, Parts, Request
 from tlx.errors import ConfigError, DataError
@@ -37,7 +38,8 @@ class Kind(NamedTuple):
     """Say how a kind of source is read, and its defaults.
 
     `where` is what stands after its colon, `path` what it is a path of ("folder", "file", "files", or "" for none);
-    `labels_per_class`, `validation` and `test` are what `load_data` takes where nothing is said.
+    `labels_per_class`, `validation` and `test` are what `load_data` takes where nothing is said. `targets` says whether
+    it has columns, or arrays, that can be named as the target.
     """
 
     read: Callable[[Request], Parts]
@@ -46,15 +48,16 @@ class Kind(NamedTuple):
     labels_per_class: int | None = None
     validation: float = VALIDATION
     test: float = TEST
+    targets: bool = False
 
 
 def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
     """Make a reader of one place into one of requests that name neither splits nor bad pictures."""
 
     def of_request(request: Request) -> Parts:
-        if request.splits() or request.skip_bad:
+        if request.spec.splits() or request.spec.skip_bad:
             raise ConfigError(
-                f"{shown(request.where) or 'digits'}: has neither named splits nor picture files; leave out "
+                f"{shown(request.where) or 'digits'}: has neither named splits nor image files; leave out "
                 "train_split, validation_split, test_split and skip_bad"
             )
         return read(request.where)
@@ -65,17 +68,20 @@ def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
 KINDS = {
     "digits": Kind(_whole(read_digits), labels_per_class=10, validation=0.15, test=0.3),  # as published figures have it
     "folder": Kind(read_image_folder, "DIR", "folder"),
-    "manifest": Kind(read_manifest, "FILE", "file"),
+    "manifest": Kind(read_manifest, "FILE", "file", targets=True),
+    "table": Kind(read_numbers, "FILE", "file", targets=True),
     "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", "files"),
-    "npz": Kind(_whole(read_npz_examples), "FILE", "file"),
+    "npz": Kind(read_npz_examples, "FILE", "file", targets=True),
     "tfds": Kind(read_tfds, "NAME"),
     "hf": Kind(read_hub, "NAME[@CONFIG]"),
 }
 _BY_SUFFIX = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".npz": "npz"}
+_BY_SUFFIX |= {".parquet": "table", ".pq": "table"}
 
 _OTHER_NAMES = {
     **dict.fromkeys(("dir", "directory", "images", "imagefolder", "image_folder", "path", "local"), "folder"),
-    **dict.fromkeys(("csv", "tsv", "jsonl", "list", "table", "file"), "manifest"),
+    **dict.fromkeys(("csv", "tsv", "jsonl", "list", "file"), "manifest"),
+    **dict.fromkeys(("parquet", "vectors", "features", "numbers"), "table"),
     **dict.fromkeys(("mnist", "emnist", "ubyte"), "idx"),
     **dict.fromkeys(("numpy", "np", "array", "arrays"), "npz"),
     **dict.fromkeys(("tensorflow", "tf", "tensorflow_datasets"), "tfds"),

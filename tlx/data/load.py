@@ -4,103 +4,82 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Unpack, cast, get_type_hints
 
 import numpy as np
 
-from tlx.data.arrays import ArraySource
+from tlx.data.arrays import ArraySource, vectors
 from tlx.data.inputs import InputSpec
 from tlx.data.kinds import KINDS, check_place, kind_of
-from tlx.data.source import Source, digests_of, labels_of, names_of, shapes_of, target_kind, targets_of
-from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts, Request
+from tlx.data.source import Source, TargetKind, digests_of, labels_of, names_of, shapes_of, target_kind, targets_of
+from tlx.data.spec import TEST, VALIDATION, Data, DataFields, DataSpec, Parts, Request, SplitFields
 from tlx.data.splits import split_parts
 from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.data.views import Scanned
-from tlx.errors import ConfigError, DataError
+from tlx.errors import ConfigError, DataError, suggestion
 from tlx.files import home
 from tlx.files.regular import shown
 from tlx.images.preprocess import Preprocess
 
 
 def load_data(
-    source: str | os.PathLike[str] = "digits",
+    source: str | os.PathLike[str] | DataSpec = "digits",
     *,
-    seed: int = 0,
-    labels_per_class: int | None = None,
-    validation: float | None = None,
-    test: float | None = None,
-    train_split: str | None = None,
-    validation_split: str | None = None,
-    test_split: str | None = None,
-    skip_bad: float = 0.0,
-    empty_classes: Literal["refuse", "skip"] = "refuse",
-    target: str | Sequence[str] = (),
-    target_kind: Literal["auto", "class", "multi-label", "regression"] = "auto",
     preprocess: InputSpec | None = None,
     progress: bool = False,
+    **fields: Unpack[DataFields],
 ) -> Data:
     """Load and split examples by the name of their source.
 
-    It is the path of a folder of pictures, with a folder for each class (`read_image_folder`), or of a .csv, .tsv or
-    .jsonl manifest (`read_manifest`) or .npz file; or one of "digits", "folder:DIR", "manifest:FILE", "idx:DIR",
-    "idx:DIR/PREFIX", "npz:FILE", "tfds:NAME" and "hf:NAME".
+    Args:
+        source: a folder, a file or one of the other names that `tlx.data.DataSpec` lists; or a `DataSpec`.
+        preprocess: the input spec of the base; an image whose shape it does not take then counts as bad. Without it
+            `tlx.finetune` refuses such an image.
+        progress: whether a bar shows while image files are looked at, each once.
+        **fields: what the `DataSpec` says beside the source: `labels_per_class`, `validation`, `test`, `target`, `seed`
+            and the others.
 
-    `labels_per_class` caps training and validation at that many a class, so that no label beyond them is used; None
-    means all of them, but 10 for digits, as the notes and `Data.spec` say (a number above what there is takes all).
+    Returns:
+        The training, validation and test examples, their classes and notes.
 
-    `validation` and `test` are shares of the training examples, and count only where the source has no such part of
-    its own. By default a fifth of each class is set apart for testing and a fifth of the rest for validation (0.3 and
-    0.15 for digits); training, testing and validation, in this order, get at least one example of a class.
-    `train_split`, `validation_split` and `test_split` name the parts: folders, the splits of a manifest, or slices such
-    as "train[:10%]" with tfds and hf.
-
-    Of image files each is looked at once; `skip_bad` is the share that may be bad (`Data.skipped` lists them), and
-    `progress` shows a bar. With `preprocess`, mostly that of the base, an image whose shape it does not take counts as
-    bad; else `tlx.finetune` refuses it. A class folder that holds no images is refused, or left out and noted where
-    `empty_classes` is "skip".
-
-    `target` names the column of a manifest that is to be predicted, or several, and `target_kind` what they hold: a
-    class, several labels (between bars, semicolons or commas, or a column of zeros and ones for each) or numbers; by
-    default what they look like, which a note says (`tlx.data.readers.targets`).
-
-    Raises `ConfigError` for an unknown source or a bad number and `DataError` or `UnsafeFileError` for bad files.
+    Raises:
+        ConfigError: for an unknown source or option, or a bad number.
+        DataError, UnsafeFileError: for bad files.
 
     >>> data = load_data("digits", labels_per_class=5)
     >>> len(data.train), len(data.validation), len(data.test)
     (50, 50, 539)
     """
-    source = os.fspath(source) if isinstance(source, os.PathLike) else source
-    splits = (train_split, validation_split, test_split)
-    columns = (target,) if isinstance(target, str) else tuple(target)
-    spec = DataSpec(
-        source, seed, labels_per_class, validation, test, *splits, skip_bad, empty_classes, columns, target_kind
-    )
-    name, where = kind_of(source)
+    spec = source if isinstance(source, DataSpec) else DataSpec(os.fspath(source))
+    spec = _with_fields(spec, fields, DataFields, "load_data")
+    name, where = kind_of(spec.source)
     kind = KINDS[name]
     if kind.path and where:  # so that the run can be tested again from another directory
         where = os.path.abspath(home(where))
         spec = replace(spec, source=f"{name}:{where}")
     spec = replace(
         spec,
-        labels_per_class=kind.labels_per_class if labels_per_class is None else labels_per_class,
-        validation=kind.validation if validation is None else validation,
-        test=kind.test if test is None else test,
+        labels_per_class=kind.labels_per_class if spec.labels_per_class is None else spec.labels_per_class,
+        validation=kind.validation if spec.validation is None else spec.validation,
+        test=kind.test if spec.test is None else spec.test,
     )
-    if empty_classes != "refuse" and name != "folder":
-        raise ConfigError(f"empty_classes: {empty_classes!r} is for folders, and not for {name}; leave it out")
-    if (spec.target or target_kind not in ("auto", "class")) and name != "manifest":
+    if spec.empty_classes != "refuse" and name != "folder":
+        raise ConfigError(f"empty_classes: {spec.empty_classes!r} is for folders, and not for {name}; leave it out")
+    if (spec.target or spec.target_kind not in ("auto", "class")) and not kind.targets:
         raise ConfigError(
-            f"target: its columns are for a manifest (.csv, .tsv, .jsonl), and not for {name}; leave it out"
+            f"target: its columns are for a table (.csv, .tsv, .jsonl, .parquet), and not for {name}; leave it out"
         )
+    if spec.inputs and not kind.targets:
+        raise ConfigError(f"inputs: columns are for a table of numbers, and not for {name}; leave it out")
     images = preprocess if isinstance(preprocess, Preprocess) else None
     try:
-        parts = kind.read(Request(where, *splits, skip_bad, empty_classes, images, progress, spec.target, target_kind))
+        parts = kind.read(Request(where, spec, images, progress))
     except DataError:
         check_place(name, where)  # says it better where nothing is there
         raise
-    data = split_parts(parts, spec)
+    data = split_parts(parts, replace(spec, inputs=parts.inputs))
     return replace(data, notes=(*data.notes, *_kept(parts, data)))
 
 
@@ -161,45 +140,60 @@ def _scanned(source: Source) -> Source:
 
 
 def data_from_arrays(
-    images: Any,
-    labels: Any,
+    inputs: Any,
+    targets: Any,
     *,
-    test_images: Any = None,
-    test_labels: Any = None,
+    test_inputs: Any = None,
+    test_targets: Any = None,
     classes: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
-    seed: int = 0,
-    labels_per_class: int | None = None,
-    validation: float = VALIDATION,
-    test: float = TEST,
+    **fields: Unpack[SplitFields],
 ) -> Data:
-    """Split images (N, H, W[, C]) and labels (N,) in memory as `load_data` does; `Data.spec` is None.
+    """Split images or vectors in memory and their targets as `load_data` does; `Data.spec` is None.
 
-    `ArraySource` says what arrays may be; `value_range` is required for floats. With `test_images` and `test_labels`
-    nothing is split off for testing. Raises `DataError` and `ConfigError` naming the array and the row.
+    Args:
+        inputs: images (N, H, W[, C]), as `ArraySource` takes them, or vectors (N, D).
+        targets: (N,) integers, the numbers of classes; or as the `target_kind` among the fields says.
+        test_inputs: images or vectors to test on; then nothing is split off for testing.
+        test_targets: their targets.
+        classes: the names of the classes, labels or numbers; by default "0" and on.
+        value_range: which values are black and white, required for images of floats.
+        **fields: `target_kind`, `seed`, `labels_per_class`, `validation` and `test` of `DataSpec`.
+
+    Raises:
+        DataError, ConfigError: naming the array and the row.
 
     >>> images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
     >>> data = data_from_arrays(images, np.arange(40) % 2, labels_per_class=3)
     >>> len(data.train), len(data.validation), len(data.test)
     (6, 6, 8)
     """
-    spec = DataSpec("arrays", seed, labels_per_class, validation, test)
-    if (test_images is None) != (test_labels is None):
-        raise ConfigError("test_images and test_labels go together; give both or neither")
-    numbers = check_labels(labels)
-    names = numbered_classes(numbers) if classes is None else classes
-    train = ArraySource(images, numbers, names, value_range=value_range)
-    own_test = None
-    if test_images is not None:
-        own_test = ArraySource(
-            test_images,
-            test_labels,
-            train.classes,
-            value_range=value_range,
-            images_name="test_images",
-            labels_name="test_labels",
-        )
+    spec = _with_fields(DataSpec("arrays"), fields, SplitFields, "data_from_arrays")
+    if (test_inputs is None) != (test_targets is None):
+        raise ConfigError("test_inputs and test_targets go together; give both or neither")
+    kind: TargetKind = "class" if spec.target_kind == "auto" else cast(TargetKind, spec.target_kind)
+    if kind == "class":
+        targets = check_labels(targets)
+        classes = numbered_classes(targets) if classes is None else classes
+
+    def source(inputs: Any, targets: Any, classes: Sequence[str] | None, prefix: str) -> Source:
+        if np.ndim(inputs) == 2:
+            return vectors(inputs, targets, classes, kind, inputs_name=f"{prefix}inputs")
+        names = {"images_name": f"{prefix}inputs", "labels_name": f"{prefix}targets"}
+        return ArraySource(inputs, targets, classes, value_range=value_range, target_kind=kind, **names)
+
+    train = source(inputs, targets, classes, "")
+    own_test = None if test_inputs is None else source(test_inputs, test_targets, train.classes, "test_")
     return replace(split_parts(Parts(train, own_test, ()), spec), spec=None)
+
+
+def _with_fields(spec: DataSpec, fields: Mapping[str, Any], kind: type, function: str) -> DataSpec:
+    """Return a spec with some fields changed; raise `ConfigError` for a name that is none of the kind's."""
+    known = get_type_hints(kind)
+    unknown = next((name for name in fields if name not in known), None)
+    if unknown is not None:
+        raise ConfigError(f"{function}: unknown option {unknown!r}{suggestion(unknown, known)}")
+    return replace(spec, **fields)
 
 
 def check_data(data: Data, batch_size: int) -> None:

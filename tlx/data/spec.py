@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from tlx.data.source import Source, TargetKind, target_kind
 from tlx.errors import ConfigError
@@ -20,16 +21,36 @@ KINDS_OF_TARGETS = ("auto", "class", "multi-label", "regression")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Say which examples a run uses, so that they can be had again.
+    """Say which examples a run uses, so that they can be loaded again.
 
-    `source` is what `load_data` takes; `labels_per_class` caps training and validation at that many a class;
-    `validation` and `test` are the shares of the training examples kept for these where the source has no such part
-    (None: as `load_data` takes them of that kind);
-    `train_split`, `validation_split` and `test_split` name the source's parts; `skip_bad` is the share of the images
-    that may be bad and are left out; `empty_classes` says whether a class folder without images is refused ("refuse")
-    or left out and noted ("skip"); `target` names the columns of a manifest that are to be predicted, and `target_kind`
-    says what they hold ("auto": as they look). Raises `ConfigError` for shares outside [0, 1), a negative seed, fewer
-    than one label a class, and for one name for two parts.
+    Args:
+        source: the path of a folder of images, with a folder for each class (`read_image_folder`), of a .csv, .tsv or
+            .jsonl manifest (`read_manifest`), of an .npz file, or of a table of numbers (.parquet, or .csv without a
+            column of paths: `tlx.data.readers.numbers`); or one of "digits", "folder:DIR", "manifest:FILE",
+            "idx:DIR", "idx:DIR/PREFIX", "npz:FILE", "table:FILE", "tfds:NAME" and "hf:NAME".
+        seed: of the split and of which examples a cap takes.
+        labels_per_class: caps training and validation at that many examples a class, so that no label beyond them is
+            used; None takes all, but 10 for digits, as the notes and `Data.spec` say (a number above what there is
+            takes all).
+        validation: the share of the training examples kept for validation where the source has no such part; None takes
+            a fifth of each class (0.15 for digits). Training, testing and validation, in this order, get at least one
+            example of a class.
+        test: the share kept for testing before that; None takes a fifth (0.3 for digits).
+        train_split: which of the source's parts to train on: a folder, a split of a manifest, or a slice such as
+            "train[:10%]" with tfds and hf.
+        validation_split: which part to validate on, named likewise.
+        test_split: which part to test on, named likewise.
+        skip_bad: the share of the images that may be bad; they are left out and listed (`Data.skipped`).
+        empty_classes: whether a class folder without images is refused ("refuse") or left out and noted ("skip").
+        target: the column of a table that is to be predicted, or several.
+        target_kind: what these hold: "class", "multi-label" (labels between bars, semicolons or commas, or a column of
+            zeros and ones for each), "regression" (numbers), or "auto", what they look like, which a note says
+            (`tlx.data.readers.targets`).
+        inputs: the columns of a table of numbers that are the inputs, by name or pattern such as "f*"; by default all
+            that hold numbers, are no target and are not named as an index.
+
+    Raises:
+        ConfigError: for shares outside [0, 1), a negative seed, fewer than one label a class, one name for two parts.
 
     >>> DataSpec("idx:mnist", validation=0.1).labels_per_class is None
     True
@@ -47,12 +68,15 @@ class DataSpec:
     empty_classes: str = "refuse"
     target: tuple[str, ...] = ()
     target_kind: str = "auto"
+    inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        target = (self.target,) if isinstance(self.target, str) else tuple(self.target)
-        object.__setattr__(self, "target", target)
-        if len(set(target)) < len(target) or not all(isinstance(name, str) and name for name in target):
-            raise ConfigError(f"target: {list(target)} are not different names of columns")
+        for name in ("target", "inputs"):
+            given = getattr(self, name)
+            columns = (given,) if isinstance(given, str) else tuple(given)
+            object.__setattr__(self, name, columns)
+            if len(set(columns)) < len(columns) or not all(isinstance(column, str) and column for column in columns):
+                raise ConfigError(f"{name}: {list(columns)} are not different names of columns")
         if self.target_kind not in KINDS_OF_TARGETS:
             raise ConfigError(f"target_kind: {self.target_kind!r} is not one of {', '.join(KINDS_OF_TARGETS)}")
         if not isinstance(self.source, str):
@@ -75,38 +99,54 @@ class DataSpec:
         if len(set(named)) < len(named):
             raise ConfigError(f"splits: two of {', '.join(map(repr, named))} are the same; name different ones")
 
-
-PARTS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a kind of source is asked for: `where` stands after its colon, the rest as in `load_data`."""
-
-    where: str = ""
-    train_split: str | None = None
-    validation_split: str | None = None
-    test_split: str | None = None
-    skip_bad: float = 0.0
-    empty_classes: str = "refuse"
-    preprocess: Preprocess | None = None
-    progress: bool = False
-    target: tuple[str, ...] = ()
-    target_kind: str = "auto"
-
     def splits(self) -> dict[str, str]:
         """Return the splits that are named, by part.
 
-        >>> Request("tf_flowers", train_split="train[10%:]").splits()
+        >>> DataSpec("tfds:tf_flowers", train_split="train[10%:]").splits()
         {'train': 'train[10%:]'}
         """
         named = {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}
         return {part: name for part, name in named.items() if name is not None}
 
 
+class SplitFields(TypedDict, total=False):
+    """The fields of `DataSpec` that say how examples are split, as keyword arguments."""
+
+    seed: int
+    labels_per_class: int | None
+    validation: float | None
+    test: float | None
+    target_kind: str
+
+
+class DataFields(SplitFields, total=False):
+    """The fields of `DataSpec` but its source, as keyword arguments."""
+
+    train_split: str | None
+    validation_split: str | None
+    test_split: str | None
+    skip_bad: float
+    empty_classes: str
+    target: str | Sequence[str]
+    inputs: str | Sequence[str]
+
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a reader is asked for: the place that stands after the kind's colon, and what `load_data` was given."""
+
+    where: str = ""
+    spec: DataSpec = DataSpec()
+    preprocess: Preprocess | None = None
+    progress: bool = False
+
+
 class Parts(NamedTuple):
     """What a kind of source reads: training examples, its own test and validation sets if it has them, notes for the
-    user, and a line for each picture that was left out.
+    user, a line for each image that was left out, and of a table of numbers the columns that are the inputs.
     """
 
     train: Source
@@ -114,12 +154,13 @@ class Parts(NamedTuple):
     notes: tuple[str, ...]
     validation: Source | None = None
     skipped: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
 class Data:
     """Hold the three parts that a run uses, the classes, where they came from (None: memory), notes for the user, and a
-    line for each picture that was left out.
+    line for each image that was left out.
     """
 
     train: Source

@@ -24,7 +24,7 @@ from tlx.models.installed import load_installed
 from tlx.models.mobilenet_v2 import mobilenet_v2
 from tlx.models.resnet import BLOCKS as RESNET_BLOCKS
 from tlx.models.resnet import cifar_resnet, resnet
-from tlx.models.small import cnn, mlp
+from tlx.models.small import cnn, mlp, vectors
 from tlx.models.vgg import BLOCKS as VGG_BLOCKS
 from tlx.models.vgg import vgg
 from tlx.models.xception import xception
@@ -37,23 +37,24 @@ class Build(Protocol):
     def __call__(self, *, dtype: Any = jnp.float32) -> Base: ...
 
 
-def check_input_shape(shape: object) -> None:
-    """Raise `ConfigError` for what is not three whole numbers above 0: height, width, channels."""
-    if not isinstance(shape, tuple) or len(shape) != 3:
-        raise ConfigError(f"input_shape is (height, width, channels), not {shape}")
+def check_input_shape(shape: object, axes: int | None = None) -> None:
+    """Raise `ConfigError` for what is not whole numbers above 0, as many as an example has `axes` (None: any)."""
+    if not isinstance(shape, tuple) or not shape or (axes is not None and len(shape) != axes):
+        expected = {1: "(size,)", 3: "(height, width, channels)"}.get(axes or 3, f"of {axes} sizes")
+        raise ConfigError(f"input_shape is {expected}, not {shape}")
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape):
         raise ConfigError(f"input_shape: sizes must be whole numbers above 0, not {shape}")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build a base, the shape of picture it was made for, and the pooling its heads take by default.
+    """How to build a base, the shape of one input it was made for, and the pooling its heads take by default.
 
-    `minimum` is the least height and width.
+    `minimum` is the least height and width of images.
     """
 
     build: Build
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     pool: Pool
     minimum: int = 1
 
@@ -74,6 +75,7 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "vectors": Architecture(vectors, (1,), "flatten"),
     "mlp": Architecture(mlp, (28, 28, 1), "flatten"),
     "cnn": Architecture(cnn, (28, 28, 1), "flatten"),
     **{name: Architecture(functools.partial(vgg, name), (224, 224, 3), "average", minimum=32) for name in VGG_BLOCKS},
@@ -141,14 +143,14 @@ def architecture_named(name: str) -> Architecture:
 class ModelConfig:
     """What a model is made of; plain data, so that it can be stored beside weights.
 
-    `input_shape` is (height, width, channels); `hidden`, `pool` and `dropout` describe the head (`Head`), which is
-    none with 0 `classes`. `until` cuts the base after a stage, `dtype` is the type that the model computes in; its
-    parameters are float32.
+    `input_shape` is that of one input, (height, width, channels) of images; `hidden`, `pool` and `dropout` describe the
+    head (`Head`), which is none with 0 `classes`. `until` cuts the base after a stage, `dtype` is the type that the
+    model computes in; its parameters are float32.
     """
 
     architecture: str
     classes: int
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     hidden: tuple[int, ...] = ()
     pool: Pool = "average"
     dropout: float = 0.0
@@ -163,7 +165,7 @@ class ModelConfig:
         if self.until is not None:
             architecture.build().span(until=self.until)
         minimum = architecture.minimum
-        check_input_shape(self.input_shape)
+        check_input_shape(self.input_shape, len(architecture.input_shape))
         if self.classes < 0 or any(size < 1 for size in self.hidden):
             raise ConfigError(
                 f"sizes must be positive (0 classes: no head): classes={self.classes}, hidden={self.hidden}, "
@@ -173,7 +175,7 @@ class ModelConfig:
             raise ConfigError(f"0 classes mean no head, which has no hidden layers: {self.hidden}")
         if self.until is None and min(self.input_shape[:2]) < minimum:
             raise ConfigError(
-                f"{self.architecture} takes pictures from {minimum}x{minimum}, not {self.input_shape[:2]}: enlarge "
+                f"{self.architecture} takes images from {minimum}x{minimum}, not {self.input_shape[:2]}: enlarge "
                 "them, or cut the base with until="
             )
         check_choice("pool", self.pool, POOLS)
@@ -253,11 +255,11 @@ def feature_shape(config: ModelConfig) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=256)  # by the module, not by its name, which may come to mean another
-def _traced_base(base: Base, input_shape: tuple[int, int, int]) -> tuple[jax.ShapeDtypeStruct, Tree]:
+def _traced_base(base: Base, input_shape: tuple[int, ...]) -> tuple[jax.ShapeDtypeStruct, Tree]:
     """Trace a base, which is what takes time, once for all heads: return its features and its variables as shapes."""
-    pictures = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    inputs = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     with lowerings("plain"):  # the same shapes, and fewer operations to trace
-        found: tuple[jax.ShapeDtypeStruct, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), pictures)
+        found: tuple[jax.ShapeDtypeStruct, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), inputs)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Small bases for 28x28 grey pictures: a two-layer MLP and a three-convolution CNN."""
+"""Small bases: a two-layer MLP and a three-convolution CNN for 28x28 grey images, and none at all for vectors."""
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,22 @@ class Dense(nn.Dense):
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return nn.relu(super().__call__(x.reshape(x.shape[0], -1)))
+
+
+class Identity(nn.Module):
+    """Return the input."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+
+def vectors(*, dtype: DType = jnp.float32) -> Base:
+    """Build the base of vectors that are features already: one stage, which returns its inputs; it has no parameters.
+
+    >>> vectors().stage_names
+    ('features',)
+    """
+    return Base((Stage("features", Identity()),))
 
 
 def mlp(*, dtype: DType = jnp.float32) -> Base:

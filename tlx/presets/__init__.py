@@ -9,6 +9,7 @@ from tlx.presets.own import register_architecture
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.sentinel import Verdict, check_inputs
 from tlx.presets.specs import register_input_spec
+from tlx.presets.vector_base import vector_base
 
 __all__ = [
     "PRESETS",
@@ -29,4 +30,5 @@ __all__ = [
     "register_architecture",
     "register_input_spec",
     "save",
+    "vector_base",
 ]

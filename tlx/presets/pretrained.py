@@ -240,7 +240,7 @@ def _labels_of(params: Tree, recipe: Any) -> dict[str, Tree]:
     return numbered
 
 
-def fit_preprocess(preprocess: Preprocess, shape: tuple[int, int, int]) -> Preprocess:
+def fit_preprocess(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
     """Return a preprocessing that makes pictures of another shape (height, width, channels)."""
     height, width, channels = shape
     changes: dict[str, Any] = {"height": height, "width": width, "channels": channels}

@@ -24,7 +24,7 @@ def spec_from_dict(plain: Any) -> InputSpec:
     """Build an input spec from `InputSpec.to_dict`'s data: images, where it names no kind.
 
     >>> spec_from_dict(Vectors(8).to_dict())
-    Vectors(size=8, mean=(), std=())
+    Vectors(size=8, mean=(), std=(), columns=())
     """
     kind = plain.get("kind") if isinstance(plain, Mapping) else None
     if kind is None:

@@ -248,7 +248,7 @@ def begin(
     head["seed"] = options.seed
     start = base if options.keep_head else base.with_head(data.classes, **head, objective=objective)
     start = replace(start, preprocess=spec)
-    small = sum(math.prod(leaf.shape) for leaf in flatten(start.variables).values()) < SMALL
+    small = bool(start.stages) and sum(math.prod(leaf.shape) for leaf in flatten(start.variables).values()) < SMALL
     alone = [phase.name for phase in recipe] != ["scratch"]
     compare = alone and (small if options.compare_scratch is None else options.compare_scratch)
     chosen: dict[str, Any] = {

@@ -233,7 +233,7 @@ class ActivationCache:
         up_to = names[: names.index(stage) + 1]
         return fingerprint(
             {
-                kind: {name: tree["base"][name] for name in up_to if name in tree["base"]}
+                kind: {name: tree["base"][name] for name in up_to if name in tree.get("base", {})}
                 for kind, tree in variables.items()
                 if "base" in tree
             }

@@ -13,13 +13,13 @@ from tlx.tree.paths import Tree, flatten, matches, quote, unflatten
 def split(variables: Tree) -> tuple[Tree, Tree]:
     """Split a model's variables `{'params': {'base', 'head'}, 'batch_stats': …}` into the base's and the head's.
 
-    The inverse is `join`. A head without parameters may be absent. Raise `ConfigError` for params of other parts.
+    The inverse is `join`. A part without parameters may be absent. Raise `ConfigError` for params of other parts.
 
     >>> split({"params": {"base": {"w": 1}, "head": {"w": 2}}, "batch_stats": {"base": {"mean": 3}}})
     ({'params': {'w': 1}, 'batch_stats': {'mean': 3}}, {'params': {'w': 2}})
     """
     parts = set(variables["params"])
-    if parts not in ({"base", "head"}, {"base"}):
+    if not parts <= {"base", "head"}:
         raise ConfigError(f"a model has a base and a head, and nothing else; params have {quote(sorted(parts))}")
     base, head = ({kind: tree[part] for kind, tree in variables.items() if part in tree} for part in ("base", "head"))
     return base, head

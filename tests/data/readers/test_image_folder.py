@@ -8,7 +8,7 @@ from picture_files import encoded, numbered_pictures, write_classes
 
 from tlx.data import check_shapes, labels_of, load_data
 from tlx.data.readers.image_folder import read_image_folder
-from tlx.data.spec import Request
+from tlx.data.spec import DataSpec, Request
 from tlx.errors import ConfigError, DataError
 from tlx.images import Preprocess
 
@@ -16,7 +16,7 @@ GOOD = numbered_pictures(1)[0]
 
 
 def read(root, **request):
-    return read_image_folder(Request(str(root), **request))
+    return read_image_folder(Request(str(root), DataSpec(**request)))
 
 
 def put(path, content=GOOD):
@@ -29,7 +29,7 @@ def test_a_folder_for_each_class(tmp_path):
     assert parts.train.classes == ("Ant", "cat", "dog")
     assert labels_of(parts.train).tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert parts.train.names[8] == f"{tmp_path}/pets/cat/0.png"
-    assert parts[1:] == (None, (), None, ())
+    assert parts[1:] == (None, (), None, (), ())
     for source in (f"{tmp_path}/pets", f"folder:{tmp_path}/pets"):
         data = load_data(source)
         assert (data.spec.source, data.classes) == (f"folder:{tmp_path}/pets", ("Ant", "cat", "dog"))

@@ -7,7 +7,7 @@ from picture_files import numbered_pictures
 
 from tlx.data import labels_of, load_data
 from tlx.data.readers.manifest import read_manifest
-from tlx.data.spec import Request
+from tlx.data.spec import DataSpec, Request
 from tlx.errors import DataError
 
 CONTENTS = numbered_pictures(12)
@@ -27,7 +27,7 @@ def read(folder):
     def read(content, name="list.csv", **request):
         path = folder / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_manifest(Request(str(path), **request))
+        return read_manifest(Request(str(path), DataSpec(**request)))
 
     return read
 
@@ -178,8 +178,8 @@ WRONG_LINES = [
     ('{"path": "1.png"}', "line 2 has no label"),
     ('{"label": "cat"}', "line 2 has no path"),
     ('{"path": "1.png", "label": null}', "line 2 has no label"),
-    ('{"path": "1.png", "label": 1.5}', "line 2: label is 1.5; give a text or a whole number"),
-    ('{"path": "1.png", "label": true}', "line 2: label is True"),
+    ('{"path": "1.png", "label": {"cat": 1}}', "line 2: label is {'cat': 1}; give a text or a number"),
+    ('{"path": "1.png", "label": [["cat"]]}', "line 2: label is [['cat']]; give a text or a number or a list"),
     ('{"path": ["1.png"], "label": "cat"}', "line 2: path is ['1.png']"),
     ('{"path": "1\\u0000.png", "label": "cat"}', "embedded null"),
     ('{"path": "\\ud800.png", "label": "cat"}', "\\ud800.png: "),

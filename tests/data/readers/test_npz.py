@@ -7,6 +7,7 @@ import pytest
 
 from tlx.data import read_npz
 from tlx.data.readers.npz import read_npz_examples
+from tlx.data.spec import Request
 from tlx.errors import DataError, TlxError, UnsafeFileError
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
@@ -61,13 +62,13 @@ def test_reads_what_numpy_writes(tmp_path, save, array):
 
 def test_examples_with_and_without_a_test_set(tmp_path):
     np.savez(tmp_path / "a.npz", images=X, labels=Y, classes=np.array(["cat", "dog"]), extra=np.zeros(3))
-    parts = read_npz_examples(str(tmp_path / "a.npz"))
+    parts = read_npz_examples(Request(str(tmp_path / "a.npz")))
     assert parts.train.classes == ("cat", "dog")
     assert parts.test is None
     assert (parts.train.images == X).all()
     assert parts.notes == (f"{tmp_path}/a.npz: not used: extra",)
     np.savez(tmp_path / "b.npz", x_train=X / 255, y_train=Y, x_test=X[:2] / 255, y_test=Y[:2], value_range=[0, 1])
-    parts = read_npz_examples(str(tmp_path / "b.npz"))
+    parts = read_npz_examples(Request(str(tmp_path / "b.npz")))
     assert len(parts.test) == 2
     assert parts.test.classes == ("0", "1")
     assert np.allclose(parts.train.images, X)
@@ -96,13 +97,13 @@ def test_bad_examples_name_the_file_and_the_array(tmp_path, fault, refuses):
     arrays, words = BAD_EXAMPLES[fault]
     np.savez(tmp_path / "bad.npz", **arrays)
     with refuses(DataError, words):
-        read_npz_examples(str(tmp_path / "bad.npz"))
+        read_npz_examples(Request(str(tmp_path / "bad.npz")))
 
 
 def test_objects_are_refused_and_never_unpickled(tmp_path, refuses):
     np.savez(tmp_path / "evil.npz", images=np.array([Canary()], object), labels=Y)
     with refuses(UnsafeFileError, "evil.npz[images]", "unpickling"):
-        read_npz_examples(str(tmp_path / "evil.npz"))
+        read_npz_examples(Request(str(tmp_path / "evil.npz")))
     record = np.zeros(2, [("a", "O")])
     np.savez(tmp_path / "evil.npz", images=record)
     with refuses(UnsafeFileError, "unpickling"):
@@ -194,14 +195,14 @@ def test_truncation_and_bit_flips_never_pass_unseen(tmp_path):
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
         with pytest.raises(DataError):
-            read_npz_examples(str(path))
+            read_npz_examples(Request(str(path)))
     refused = 0
     for _ in range(400):
         flipped = bytearray(content)
         flipped[random.randrange(len(flipped))] ^= 1 << random.randrange(8)
         path.write_bytes(flipped)
         try:
-            parts = read_npz_examples(str(path))
+            parts = read_npz_examples(Request(str(path)))
             assert (parts.train.images == X).all()
             assert (parts.train.targets == Y).all()
         except TlxError:

@@ -116,7 +116,7 @@ def test_options_that_make_no_sense_are_refused(manifest):
         tlx.load_data(manifest, target="height", target_kind="ranking")
     with pytest.raises(ConfigError, match=r"target: \['a', 'a'\] are not different names"):
         tlx.load_data(manifest, target=("a", "a"))
-    with pytest.raises(ConfigError, match=r"for a manifest .*, and not for digits"):
+    with pytest.raises(ConfigError, match=r"for a table .*, and not for digits"):
         tlx.load_data("digits", target="height")
     with pytest.raises(ConfigError, match="the targets are no classes"):
         tlx.load_data(manifest, target="height", labels_per_class=2)

@@ -42,7 +42,7 @@ def read_hub(request: Request) -> Parts:
             sources[part] = _source(datasets, tables[part], f"{place} {part}", classes)
             classes = sources[part].classes
     assert classes is not None
-    screened = screen(sources, request.skip_bad, preprocess=request.preprocess, progress=request.progress)
+    screened = screen(sources, request.spec.skip_bad, preprocess=request.preprocess, progress=request.progress)
     found = screened.sources
     notes = (*unused, *screened.notes, *notes_on(classes))
     return Parts(found["train"], found.get("test"), notes, found.get("validation"), screened.skipped)
@@ -50,7 +50,7 @@ def read_hub(request: Request) -> Parts:
 
 def _tables(datasets: Any, request: Request, place: str) -> tuple[dict[str, Any], list[str]]:
     """Open the splits by part, and note those that are not used."""
-    asked = request.splits()
+    asked = request.spec.splits()
     try:
         if home(request.where).is_dir():
             found = datasets.load_from_disk(str(home(request.where)))

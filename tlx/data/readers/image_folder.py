@@ -37,7 +37,7 @@ def read_image_folder(request: Request) -> Parts:
     train = folders["train"]
     if not listed["train"]:
         raise DataError(f"{shown(train)}: {_what_is_there(train, walk)}")
-    if empty and request.empty_classes == "refuse":
+    if empty and request.spec.empty_classes == "refuse":
         raise DataError(_about_empty(empty))
     for folder in empty:
         walk.leave_out(_EMPTY, folder)
@@ -50,7 +50,7 @@ def read_image_folder(request: Request) -> Parts:
 
 def _split_folders(root: str, request: Request, walk: Walk) -> dict[str, str]:
     """Find the folder of each part; the whole is training where there is no folder train."""
-    asked = request.splits()
+    asked = request.spec.splits()
     named: dict[str, str] = {}
     if asked:
         for part, name in asked.items():

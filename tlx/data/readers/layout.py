@@ -70,7 +70,7 @@ def build_parts(
     place = shown(request.where)
     if not listed.get("train"):
         raise DataError(f"{place}: no images to train on; give a folder of images for each class")
-    classes = _classes(listed, place) if kind == "class" else tuple(names)
+    classes = classes_of(listed, place) if kind == "class" else tuple(names)
     index = {name: number for number, name in enumerate(classes)}
     present = [part for part in PARTS if listed.get(part)]
     sources = {
@@ -84,7 +84,7 @@ def build_parts(
     }
     expected = {part: [picture.sha256 for picture in listed[part]] for part in present}
     screened = screen(
-        sources, request.skip_bad, expected=expected, preprocess=request.preprocess, progress=request.progress
+        sources, request.spec.skip_bad, expected=expected, preprocess=request.preprocess, progress=request.progress
     )
     found = screened.sources
     return Parts(
@@ -96,7 +96,7 @@ def build_parts(
     )
 
 
-def _classes(listed: dict[str, list[Listed]], place: str) -> tuple[str, ...]:
+def classes_of(listed: dict[str, list[Listed]], place: str) -> tuple[str, ...]:
     """Return the classes of training; raise `DataError` where another part has one more."""
     classes = order_classes((picture.label for picture in listed["train"]), place)
     for part, pictures in listed.items():

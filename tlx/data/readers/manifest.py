@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from tlx.data.readers.layout import SPLIT_NAMES, Listed, build_parts
+from tlx.data.readers.numbers import names_vectors, read_numbers
 from tlx.data.readers.table import Table, read_table
 from tlx.data.readers.targets import Targets, read_targets
 from tlx.data.spec import Parts, Request
@@ -44,11 +45,13 @@ def read_manifest(request: Request) -> Parts:
     if not request.where:
         raise DataError("manifest: no file named; say manifest:FILE")
     path = str(home(request.where))
+    if names_vectors(path):
+        return read_numbers(request)
     folder = os.path.dirname(os.path.abspath(path))
-    target = request.target or ("label",)
+    target = request.spec.target or ("label",)
     table = read_table(path, _columns(request), required=("path", *target))
     targets = _targets(path, target, table, request)
-    asked = {name: part for part, name in request.splits().items()}
+    asked = {name: part for part, name in request.spec.splits().items()}
     splits = asked or {**SPLIT_NAMES, "": "train"}
     listed: dict[str, list[Listed]] = {}
     faults: list[str] = []
@@ -88,19 +91,19 @@ def read_manifest(request: Request) -> Parts:
 
 def _columns(request: Request) -> dict[str, tuple[str, ...]]:
     """Return the columns that are read, with other names for them; the target's by their own names alone."""
-    fixed = {name: others for name, others in _COLUMNS.items() if name != "label" or not request.target}
-    for name in request.target:
+    fixed = {name: others for name, others in _COLUMNS.items() if name != "label" or not request.spec.target}
+    for name in request.spec.target:
         if name in fixed:
             raise DataError(f"target: the column {name!r} of a manifest has another meaning; give yours another name")
-    return {**fixed, **dict.fromkeys(request.target, ())}
+    return {**fixed, **dict.fromkeys(request.spec.target, ())}
 
 
 def _targets(path: str, target: Sequence[str], table: Table, request: Request) -> Targets:
     """Read the targets; classes, if nothing else is said."""
-    if not request.target and request.target_kind == "auto":
+    if not request.spec.target and request.spec.target_kind == "auto":
         return Targets("class")
     texts = [[row.get(name, "") for name in target] for _, row in table.rows]
-    return read_targets(path, target, texts, [line for line, _ in table.rows], request.target_kind)
+    return read_targets(path, target, texts, [line for line, _ in table.rows], request.spec.target_kind)
 
 
 def _check(

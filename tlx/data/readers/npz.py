@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import os
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import cast
 
 import numpy as np
 
-from tlx.data.arrays import ArraySource
-from tlx.data.spec import Parts
+from tlx.data.arrays import ArraySource, ColumnSource, vectors
+from tlx.data.source import TargetKind
+from tlx.data.spec import PARTS, Parts, Request
 from tlx.data.validate import check_labels, numbered_classes
-from tlx.errors import DataError, TlxError, UnsafeFileError
+from tlx.data.views import Subset
+from tlx.errors import ConfigError, DataError, TlxError, UnsafeFileError
 from tlx.files import home
 from tlx.files.regular import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
 
 _CHUNK = 1 << 20
-_PAIRS = (("x_train", "y_train", "x_test", "y_test"), ("images", "labels"))
-_OPTIONS = ("classes", "value_range")
+_STYLES = (("x_train", "y_train", "x_test", "y_test"), ("images", "labels"), ("features", "labels"))
+_OPTIONS = ("classes", "value_range", "parts", "paths")
 
 
 def read_npz(
@@ -61,52 +65,95 @@ def read_npz(
     return arrays, tuple(others)
 
 
-def read_npz_examples(where: str) -> Parts:
-    """Read `FILE`: x_train, y_train and perhaps x_test, y_test; or images, labels.
+def read_npz_examples(request: Request) -> Parts:
+    """Read `FILE`: x_train, y_train and perhaps x_test, y_test; or images, labels; or features, labels.
 
-    Optional arrays: `classes` (strings) and `value_range` (the two values that are black and white, required where
-    the images are floats). Other arrays are named in the notes.
+    Images are (N, H, W) or (N, H, W, C), and vectors (N, D); `features` and an x_train of two axes are vectors.
+    Optional arrays: `classes` (strings), `value_range` (the two values that are black and white, required where the
+    images are floats) and, of one set, `parts` (train, validation or test for each row, as `tlx embed` writes it) and
+    `paths`. The request's `target` names another array than the labels, and its `target_kind` what the targets are.
+    Other arrays are named in the notes.
     """
-    if not where:
-        raise DataError("npz: no file given; say npz:FILE")
-    path = str(home(where))
-    arrays, others = read_npz(path, {*_PAIRS[0], *_PAIRS[1], *_OPTIONS})
-    name = shown(path)
-    styles = [keys for keys in _PAIRS if any(key in arrays for key in keys)]
-    have = ", ".join(map(shown, [*arrays, *others])) or "nothing"
-    if len(styles) != 1 or any(key not in arrays for key in styles[0][:2]):
-        raise DataError(
-            f"{name}: holds {have}; expected x_train, y_train and perhaps x_test, y_test; or images, labels"
+    spec = request.spec
+    if spec.splits() or spec.skip_bad or spec.inputs:
+        raise ConfigError(
+            f"{shown(request.where) or 'npz'}: has neither named splits nor image files nor columns; leave out "
+            "train_split, validation_split, test_split, skip_bad and inputs"
         )
-    x_train, y_train, *test_keys = styles[0]
-    if any(key in arrays for key in test_keys) and not all(key in arrays for key in test_keys):
+    if not request.where:
+        raise DataError("npz: no file given; say npz:FILE")
+    path = str(home(request.where))
+    arrays, others = read_npz(path, {name for style in _STYLES for name in style} | {*_OPTIONS, *spec.target})
+    name = shown(path)
+    styles = [keys for keys in _STYLES if keys[0] in arrays]
+    have = ", ".join(map(shown, [*arrays, *others])) or "nothing"
+    if len(styles) != 1 or (styles[0][1] not in arrays and not spec.target):
+        raise DataError(
+            f"{name}: holds {have}; expected x_train, y_train and perhaps x_test, y_test; or images, labels; or "
+            "features, labels"
+        )
+    inputs, targets, *test = styles[0]
+    if spec.target:
+        if test or len(spec.target) > 1 or spec.target[0] not in arrays:
+            raise DataError(f"{name}: target: name one of its arrays, beside images or features; it holds {have}")
+        targets = spec.target[0]
+    if any(key in arrays for key in test) and not all(key in arrays for key in test):
         raise DataError(f"{name}: holds {have}; x_test and y_test go together")
-    classes = None
-    if "classes" in arrays:
-        if arrays["classes"].ndim != 1 or arrays["classes"].dtype.kind != "U":
-            raise DataError(f"{name}[classes]: expected a row of strings, got {arrays['classes'].dtype}")
-        classes = tuple(arrays["classes"].tolist())
+    kind: TargetKind = "class" if spec.target_kind == "auto" else cast(TargetKind, spec.target_kind)
+    made = functools.partial(_source, arrays, name, kind)
+    train = made(inputs, targets, _texts(arrays, "classes", name))
+    own_test = made(test[0], test[1], train.classes) if test and test[0] in arrays else None
+    used = {inputs, targets, *test, *_OPTIONS}
+    left = [*others, *(key for key in arrays if key not in used)]
+    notes = (f"{name}: not used: {', '.join(map(shown, left))}",) if left else ()
+    if "parts" not in arrays:
+        return Parts(train, own_test, notes)
+    parts = _texts(arrays, "parts", name) or ()
+    if test or len(parts) != len(train) or not {"train"} <= set(parts) <= set(PARTS):
+        raise DataError(f"{name}[parts]: expected train, validation or test for each row, and some of train")
+    held = {part: np.flatnonzero(np.array(parts) == part) for part in PARTS if part in parts}
+    sources = {part: Subset(train, rows) for part, rows in held.items()}
+    return Parts(sources["train"], sources.get("test"), notes, sources.get("validation"))
+
+
+def _source(
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    kind: TargetKind,
+    inputs: str,
+    targets: str,
+    classes: tuple[str, ...] | None,
+) -> ColumnSource:
+    """Build the source of images or vectors and their targets, two of the arrays."""
+    if kind == "class":
+        labels = check_labels(arrays[targets], f"{name}[{targets}]")
+        classes = numbered_classes(labels, f"{name}[{targets}]") if classes is None else classes
+    else:
+        labels = arrays[targets]
+    if inputs == "features" or arrays[inputs].ndim == 2:
+        return vectors(arrays[inputs], labels, classes, kind, _texts(arrays, "paths", name), f"{name}[{inputs}]")
     value_range = None
     if "value_range" in arrays:
         if arrays["value_range"].shape != (2,) or arrays["value_range"].dtype.kind not in "iuf":
             raise DataError(f"{name}[value_range]: expected two numbers, the values of black and of white")
         value_range = (float(arrays["value_range"][0]), float(arrays["value_range"][1]))
+    return ArraySource(
+        arrays[inputs],
+        labels,
+        classes,
+        value_range=value_range,
+        target_kind=kind,
+        images_name=f"{name}[{inputs}]",
+        labels_name=f"{name}[{targets}]",
+    )
 
-    def source(x: str, y: str, names: tuple[str, ...] | None) -> ArraySource:
-        labels = check_labels(arrays[y], f"{name}[{y}]")
-        return ArraySource(
-            arrays[x],
-            labels,
-            numbered_classes(labels, f"{name}[{y}]") if names is None else names,
-            value_range=value_range,
-            images_name=f"{name}[{x}]",
-            labels_name=f"{name}[{y}]",
-        )
 
-    train = source(x_train, y_train, classes)
-    test = source("x_test", "y_test", train.classes) if "x_test" in arrays else None
-    notes = (f"{name}: not used: {', '.join(map(shown, others))}",) if others else ()
-    return Parts(train, test, notes)
+def _texts(arrays: Mapping[str, np.ndarray], key: str, name: str) -> tuple[str, ...] | None:
+    if key not in arrays:
+        return None
+    if arrays[key].ndim != 1 or arrays[key].dtype.kind != "U":
+        raise DataError(f"{name}[{key}]: expected a row of strings, got {arrays[key].dtype}")
+    return tuple(arrays[key].tolist())
 
 
 def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> dict[str, zipfile.ZipInfo]:

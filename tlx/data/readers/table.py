@@ -16,6 +16,7 @@ from tlx.files.regular import open_regular, shown
 MAX_LINE = 1 << 20  # bytes
 MAX_RECODED = 1 << 28  # bytes of a UTF-16 file, which is recoded at once
 _SEPARATORS = (",", ";", "\t", "|")
+_SINGLE = ("path", "split", "sha256")  # what is no list
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -52,19 +53,69 @@ def read_table(path: str, columns: Mapping[str, Sequence[str]], required: Sequen
     return _read_csv(path, columns, required)
 
 
+class Block(NamedTuple):
+    """Some rows of a table: the number of each one's line, and the values of each column, by name."""
+
+    lines: list[int]
+    columns: dict[str, Any]
+
+
+def read_blocks(path: str, size: int = 1024) -> Iterator[Block]:
+    """Read all columns of a `.jsonl` file or of a CSV file, `size` rows at a time.
+
+    Args:
+        path: the file, as `read_table` takes it; the separator is that which makes the most columns of the first line.
+        size: how many rows a block has at most.
+
+    Returns:
+        Blocks whose columns are lists: of texts from CSV, of whatever JSON has from objects (None for what one lacks).
+
+    Raises:
+        DataError: naming the line, for what is no such table.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+    ...     _ = file.write(b"height,label\\n1.5,cat\\n")
+    ...     file.flush()
+    ...     next(read_blocks(file.name))
+    Block(lines=[2], columns={'height': ['1.5'], 'label': ['cat']})
+    """
+    rows = _objects(path) if path.lower().endswith(".jsonl") else _records(path)
+    while several := list(itertools.islice(rows, size)):
+        names = dict.fromkeys(name for _, row in several for name in row)
+        yield Block([line for line, _ in several], {name: [row.get(name) for _, row in several] for name in names})
+
+
+def _records(path: str) -> Iterator[tuple[int, dict[str, str]]]:
+    _, names, rows = _open_csv(path, {})
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"{shown(path)}: a column is named twice in its first line, {shown(twice)}; rename one")
+    for line, values in rows:
+        yield line, dict(zip(names, values, strict=True))
+
+
 def _read_csv(path: str, columns: Mapping[str, Sequence[str]], required: Sequence[str]) -> Table:
-    lines = _lines(path)
-    first = next(((number, text) for number, text in lines if text.strip()), (1, ""))
-    if first[1].strip().lower() in {f"sep={separator}" for separator in _SEPARATORS}:  # what Excel writes and wants
-        first = next(lines, first)
-    separator, names = _header(path, first[1], columns)
-    places = _places(path, names, columns)
+    places, names, rows = _open_csv(path, columns)
     if absent := [name for name in required if name not in places]:
         raise DataError(
             f"{shown(path)}: its first line names no column {' and no '.join(absent)}; begin it with "
             f"{','.join(required)}"
         )
-    at = first[0]
+    used = list(places.items())
+    found = [(line, {name: values[place] for name, place in used}) for line, values in rows]
+    return Table(found, _notes(path, names, places))
+
+
+def _open_csv(
+    path: str, columns: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, int], list[str], Iterator[tuple[int, list[str]]]]:
+    """Return where the columns stand, the names of all, and the rows below them with the numbers of their lines."""
+    lines = _lines(path)
+    first = next(((number, text) for number, text in lines if text.strip()), (1, ""))
+    if first[1].strip().lower() in {f"sep={separator}" for separator in _SEPARATORS}:  # what Excel writes and wants
+        first = next(lines, first)
+    separator, names = _header(path, first[1], columns)
+    places, at = _places(path, names, columns), first[0]
 
     def texts() -> Iterator[str]:
         nonlocal at
@@ -72,47 +123,51 @@ def _read_csv(path: str, columns: Mapping[str, Sequence[str]], required: Sequenc
             at = number
             yield text
 
-    reader = csv.reader(texts(), delimiter=separator, skipinitialspace=True, strict=True)
-    rows, width, used = [], len(names), list(places.items())
-    try:
-        next(reader, None)
-        for values in reader:
-            if not values:
-                continue
-            if len(values) != width:
-                raise DataError(
-                    f"{shown(path)}: line {at} has {len(values)} values for {width} columns; quote values that hold a "
-                    "separator"
-                )
-            rows.append((at, {name: values[place] for name, place in used}))
-    except csv.Error as error:
-        raise DataError(f"{shown(path)}: line {at}: {error}; mend the line") from error
-    return Table(rows, _notes(path, names, places))
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        reader, width = csv.reader(texts(), delimiter=separator, skipinitialspace=True, strict=True), len(names)
+        try:
+            next(reader, None)
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != width:
+                    raise DataError(
+                        f"{shown(path)}: line {at} has {len(values)} values for {width} columns; quote values that "
+                        "hold a separator"
+                    )
+                yield at, values
+        except csv.Error as error:
+            raise DataError(f"{shown(path)}: line {at}: {error}; mend the line") from error
+
+    return places, names, rows()
 
 
 def _header(path: str, line: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, list[str]]:
-    """Find the separator by which the first line names the most of the columns; return it and all names."""
+    """Find the separator by which the first line names the most of the columns; return it and all names.
+
+    Without columns to look for it is the one that makes the most names.
+    """
     best: tuple[int, str, list[str]] = (0, ",", [])
     for separator in _SEPARATORS:
         try:
             names = [name.strip() for name in next(csv.reader([line], delimiter=separator, strict=True), [])]
         except csv.Error:
             continue
-        plain = set(map(_plain, names))
-        score = sum(bool(plain & {name, *others}) for name, others in columns.items())
+        plain = set(map(plain_name, names))
+        score = sum(bool(plain & {name, *others}) for name, others in columns.items()) if columns else len(names)
         best = max(best, (score, separator, names), key=lambda each: each[0])
     return best[1], best[2]
 
 
 def _places(path: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Return at which place of a row each column stands that is there."""
-    plain = list(map(_plain, names))
+    plain = list(map(plain_name, names))
     places: dict[str, int] = {}
     for name, others in columns.items():
-        found = [other for other in (name, *others) if other in plain]
+        found = [other for other in map(plain_name, (name, *others)) if other in plain]
         if not found:
             continue
-        if name not in found and len(found) > 1:
+        if plain_name(name) not in found and len(found) > 1:
             named = " and ".join(repr(names[plain.index(other)]) for other in found)
             raise DataError(f"{shown(path)}: of the columns {named}, which is the {name}? Call it {name}")
         if plain.count(found[0]) > 1:
@@ -123,19 +178,21 @@ def _places(path: str, names: Sequence[str], columns: Mapping[str, Sequence[str]
 
 def _notes(path: str, names: Sequence[str], places: Mapping[str, int]) -> list[str]:
     taken = [f"{shown(names[place])!r} is taken for the {name}" for name, place in places.items()]
-    taken = [text for text, (name, place) in zip(taken, places.items(), strict=True) if _plain(names[place]) != name]
+    taken = [
+        text for text, (name, place) in zip(taken, places.items(), strict=True) if plain_name(names[place]) != name
+    ]
     unused = sorted({name or "(no name)" for place, name in enumerate(names) if place not in places.values()})
     notes = [f"{shown(path)}: the column {', '.join(taken)}"] if taken else []
     return notes + ([f"{shown(path)}: columns not used: {', '.join(map(shown, unused))}"] if unused else [])
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Write the name of a column as it is compared: in lower case, blanks and hyphens as underscores."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _read_objects(path: str, columns: Mapping[str, Sequence[str]]) -> Table:
-    rows: list[tuple[int, dict[str, str]]] = []
-    known: dict[tuple[str, ...], dict[str, int]] = {}  # by the names of an object, of which most have the same
+def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Go through the objects of a `.jsonl` file, each with the number of its line."""
     for number, text in _lines(path):
         if not text.strip():
             continue
@@ -145,23 +202,45 @@ def _read_objects(path: str, columns: Mapping[str, Sequence[str]]) -> Table:
             raise DataError(f"{shown(path)}: line {number} is not JSON; write one object a line") from error
         if not isinstance(row, dict):
             raise DataError(f"{shown(path)}: line {number} is no object; write {{'path': …, 'label': …}}")
+        yield number, row
+
+
+def _read_objects(path: str, columns: Mapping[str, Sequence[str]]) -> Table:
+    rows: list[tuple[int, dict[str, str]]] = []
+    known: dict[tuple[str, ...], dict[str, int]] = {}  # by the names of an object, of which most have the same
+    for number, row in _objects(path):
         names = tuple(row)
         if names not in known:
             known[names] = _places(path, names, columns)
         values = list(row.values())
-        rows.append((number, {name: _text(values[at], path, number, name) for name, at in known[names].items()}))
+        texts = {
+            name: text_of(values[at], f"{shown(path)}: line {number}: {name}", name not in _SINGLE)
+            for name, at in known[names].items()
+        }
+        rows.append((number, texts))
     notes = (note for names, places in known.items() for note in _notes(path, names, places))
     return Table(rows, list(dict.fromkeys(notes)))
 
 
-def _text(value: Any, path: str, line: int, name: str) -> str:
+def text_of(value: Any, place: str, lists: bool = False) -> str:
+    """Write a value of JSON as the text that a CSV file would have in its place; with `lists`, labels between bars.
+
+    Raise `DataError` that begins with `place` for an object, and for a list of other things than texts and numbers.
+
+    >>> text_of(None, "a"), text_of(1.5, "a"), text_of(True, "a"), text_of(["red", "blue"], "a", lists=True)
+    ('', '1.5', 'true', 'red|blue')
+    """
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(f"{shown(path)}: line {line}: {name} is {value!r:.40}; give a text or a whole number")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if lists and isinstance(value, list) and all(isinstance(each, str | int) for each in value):
+        return "|".join(map(str, value))
+    raise DataError(f"{place} is {value!r:.40}; give a text or a number{' or a list of labels' if lists else ''}")
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:

@@ -112,7 +112,7 @@ def read_tfds(request: Request) -> Parts:
     original does, come out upright. Nothing is downloaded: raises `DataError` saying how to prepare a data set
     that is not there as array_record files, and `ConfigError` where tensorflow-datasets is not installed.
     """
-    where, asked = request.where, request.splits()
+    where, asked = request.where, request.spec.splits()
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
