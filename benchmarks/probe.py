@@ -62,11 +62,12 @@ def write_features(task: str, file: Path) -> None:
 
 def examples(file: str) -> tuple[dict[str, Any], list[Any], int]:
     """Return the parts, the draws and the number of classes."""
-    from tlx.probes.sweep import Examples, few_shot
+    from tlx.probes.problem import Examples
+    from tlx.probes.sweep import few_shot
 
     found = np.load(file)
     parts = {name: Examples(found[name], found[f"{name}_labels"]) for name in ("train", "validation", "test")}
-    labels = parts["train"].labels
+    labels = parts["train"].targets
     classes = int(labels.max()) + 1
     digests = [hashlib.sha256(str(row).encode()).digest() for row in range(len(labels))]
     return parts, few_shot(labels, digests, [str(number) for number in range(classes)], SHOTS, DRAWS), classes
@@ -92,15 +93,18 @@ def timed(run: Callable[[], dict[str, list[float]]]) -> dict[str, Any]:
 
 
 def by_tlx(file: str, method: str) -> Callable[[], dict[str, Any]]:
+    from tlx.objectives import Classification
     from tlx.probes import softmax_regression
+    from tlx.probes.problem import Problem
     from tlx.probes.standard import Standard
     from tlx.probes.sweep import sweep
 
     parts, draws, classes = examples(file)
+    problem = Problem("class", classes, Classification(), method)
 
     def run() -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
-        for fit in sweep(parts["train"], parts["validation"], parts["test"], draws, classes, L2, method=method).fits:
+        for fit in sweep(problem, parts["train"], parts["validation"], parts["test"], draws, L2).fits:
             if fit.test_accuracy is not None:
                 found.setdefault(str(fit.shots or "all"), []).append(fit.test_accuracy)
         return found
@@ -129,7 +133,7 @@ def by_scikit_learn(file: str, method: str) -> Callable[[], dict[str, Any]]:
     parts, draws, _ = examples(file)
     sets = []
     for draw in draws:
-        features, labels = parts["train"].features[draw.rows], parts["train"].labels[draw.rows]
+        features, labels = parts["train"].features[draw.rows], parts["train"].targets[draw.rows]
         standard = Standard.of(features)
         scaled = [
             ((each - standard.mean[None]) / standard.scale[None]).astype(np.float32)
@@ -147,8 +151,8 @@ def by_scikit_learn(file: str, method: str) -> Callable[[], dict[str, Any]]:
         found: dict[str, list[float]] = {}
         for shots, labels, features, validation, test in sets:
             last[:] = [fitted(features, labels, l2) for l2 in L2]
-            best = max(last, key=lambda model: model.score(validation, parts["validation"].labels))
-            found.setdefault(shots, []).append(best.score(test, parts["test"].labels))
+            best = max(last, key=lambda model: model.score(validation, parts["validation"].targets))
+            found.setdefault(shots, []).append(best.score(test, parts["test"].targets))
         return found
 
     def answer() -> dict[str, Any]:
@@ -156,7 +160,7 @@ def by_scikit_learn(file: str, method: str) -> Callable[[], dict[str, Any]]:
         if method == "ridge":
             return result
         models = [(model.coef_.T, model.intercept_) for model in last]
-        return {**result, "objective": objectives(sets[-1][2], parts["train"].labels, models)}
+        return {**result, "objective": objectives(sets[-1][2], parts["train"].targets, models)}
 
     return answer
 

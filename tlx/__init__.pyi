@@ -43,6 +43,7 @@ from .presets import register_architecture as register_architecture
 from .presets import save as save
 from .presets import vector_base as vector_base
 from .probes import Probe as Probe
+from .probes import ProbeOptions as ProbeOptions
 from .probes import linear_probe as linear_probe
 from .runs import Run as Run
 from .runs import RunOptions as RunOptions

@@ -47,7 +47,7 @@ def test_training_begins_with_the_head_that_it_left(call, refused, probed, tmp_p
 def test_it_shows_tables(call):
     called = call("probe", *FEW, "--method", "ridge", "--shots", 1, "--draws", 2, "--scale", "each", "--cache", "off")
     assert called.code == 0
-    for words in ("shots", "deviation", "all", "test accuracy", "ridge, all training labels", "features off"):
+    for words in ("shots", "deviation", "all", "test accuracy", "ridge, all training examples", "features off"):
         assert words in called.out
 
 

@@ -12,7 +12,8 @@ from tlx.data import ArraySource, Subset, data_from_sources, labels_of
 from tlx.data.source import digests_of
 from tlx.errors import ConfigError, DataError
 from tlx.probes import softmax_regression
-from tlx.probes.sweep import Examples, few_shot, sweep
+from tlx.probes.problem import Examples, Problem
+from tlx.probes.sweep import few_shot, sweep
 from tlx.training import Cache, features
 
 PATH = (1.0, 0.1, 0.01)
@@ -30,7 +31,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def probe(base, data):
-    return tlx.linear_probe(base, data, l2=PATH, shots=(3, 1), draws=2)
+    return tlx.linear_probe(base, data, tlx.ProbeOptions(l2=PATH, shots=(3, 1), draws=2))
 
 
 def features_of(base, source):
@@ -52,20 +53,20 @@ def test_every_fit_is_recorded_and_tested_where_it_is_chosen(probe):
 
 def test_a_sweep_is_each_draw_fitted_alone(base, data, probe):
     train, validation, test = (features_of(base, part) for part in (data.train, data.validation, data.test))
-    draws = few_shot(train.labels, digests_of(data.train), data.classes, (1, 3), 2)
+    draws = few_shot(train.targets, digests_of(data.train), data.classes, (1, 3), 2)
     for number, draw in enumerate(draws):
         rows = draw.rows
-        path = softmax_regression(train.features[rows], train.labels[rows], 10, PATH)
+        path = softmax_regression(train.features[rows], train.targets[rows], 10, PATH)
         for index, fit in enumerate(probe.fits[number * len(PATH) : (number + 1) * len(PATH)]):
             for examples, accuracy in ((validation, fit.validation_accuracy), (test, fit.test_accuracy)):
-                right = (examples.features @ path.kernel[index] + path.bias[index][None]).argmax(1) == examples.labels
+                right = (examples.features @ path.kernel[index] + path.bias[index][None]).argmax(1) == examples.targets
                 assert accuracy in (None, pytest.approx(right.mean(), abs=2 / len(right)))
 
 
 def test_the_model_says_what_was_measured_and_lives_on(base, data, probe, tmp_path):
     again = tlx.load(tlx.save(probe.model, tmp_path / "probed"))
     scores = tlx.evaluate(again, data.test)
-    assert scores.accuracy == probe.test_accuracy == probe.chosen.test_accuracy == probe.curve[-1].test_accuracy
+    assert scores.accuracy == probe.test_accuracy == probe.chosen.test_accuracy == probe.curve[-1].mean
     for mine, theirs in zip(
         *(jax.tree.leaves(each.variables["params"]["base"]) for each in (again, base)), strict=True
     ):
@@ -93,15 +94,15 @@ def test_the_curve_is_mean_and_deviation(probe):
     for point, shots in zip(probe.curve, (1, 3, None), strict=True):
         found = [fit.test_accuracy for fit in probe.fits if fit.shots == shots and fit.test_accuracy is not None]
         assert (point.shots, point.draws) == (shots, len(found))
-        assert point.test_accuracy == pytest.approx(np.mean(found))
+        assert point.mean == pytest.approx(np.mean(found))
         assert point.deviation == (pytest.approx(np.std(found, ddof=1)) if shots else None)
 
 
 def test_the_probabilities_are_calibrated(base, data):
     """The head's logits are a multiple of the fit's, by which validation examples cost less than by the fit's own."""
-    found = tlx.linear_probe(base, data, l2=(1.0,), method="ridge")
+    found = tlx.linear_probe(base, data, tlx.ProbeOptions(l2=(1.0,), method="ridge"))
     train, validation, _ = (features_of(base, part) for part in (data.train, data.validation, data.test))
-    path = tlx.probes.ridge_regression(*train, 10, (1.0,))
+    path = tlx.probes.ridge_classification(*train, 10, (1.0,))
     head = found.model.variables["params"]["head"]["logits"]
     factors = np.asarray(head["kernel"]) / path.kernel[0]
     np.testing.assert_allclose(factors, factors.mean(), rtol=1e-2)
@@ -109,7 +110,7 @@ def test_the_probabilities_are_calibrated(base, data):
 
     def cost(factor):
         scaled = factor * logits
-        return (np.log(np.exp(scaled).sum(1)) - scaled[np.arange(len(scaled)), validation.labels]).mean()
+        return (np.log(np.exp(scaled).sum(1)) - scaled[np.arange(len(scaled)), validation.targets]).mean()
 
     assert cost(factors.mean()) < cost(1.0) - 0.01
     assert cost(factors.mean()) < cost(factors.mean() * 2)
@@ -139,10 +140,10 @@ def parts_of(data):
 def test_pictures_are_asked_for_once_and_from_the_disk_never_again(base, data, probe, tmp_path):
     cache, first, second = Cache("disk", folder=str(tmp_path)), counted(data), counted(data)
     options = {"l2": PATH, "shots": (3, 1), "draws": 2, "cache": cache}
-    one = tlx.linear_probe(base, first, **options)
+    one = tlx.linear_probe(base, first, tlx.ProbeOptions(**options))
     assert one.activations == "11.2 kB after dense2, on disk"  # 699 examples of four float32
     assert [part.asked for part in parts_of(first).values()] == [82, 82, 541]  # two of each to see what a batch takes
-    again = tlx.linear_probe(base, second, **{**options, "method": "ridge"})
+    again = tlx.linear_probe(base, second, tlx.ProbeOptions(**{**options, "method": "ridge"}))
     assert [part.asked for part in parts_of(second).values()] == [1, 1, 1]
     assert again.activations == one.activations
     assert list(map(asdict, one.fits)) == list(map(asdict, probe.fits))
@@ -150,7 +151,7 @@ def test_pictures_are_asked_for_once_and_from_the_disk_never_again(base, data, p
 
 @pytest.mark.parametrize("cache", [Cache("off"), Cache(limit=100)])
 def test_without_room_they_are_computed_all_the_same(base, data, probe, cache):
-    found = tlx.linear_probe(base, data, l2=PATH, cache=cache)
+    found = tlx.linear_probe(base, data, tlx.ProbeOptions(l2=PATH, cache=cache))
     assert found.activations.startswith(("off", "11.2 kB are more than"))
     assert found.fits == probe.fits[-len(PATH) :]
 
@@ -179,10 +180,11 @@ def test_a_draw_is_what_load_data_takes(data):
 
 def test_of_equal_accuracies_the_least_loss_is_chosen_then_the_largest_l2():
     near, far = Examples(np.array([[-1.0], [1.0]], np.float32), np.array([0, 1])), np.array([[9.0], [9.0]], np.float32)
-    draws = few_shot(near.labels, (), "ab", (), 1)
+    draws = few_shot(near.targets, (), "ab", (), 1)
+    problem = Problem("class", 2, tlx.Classification(), "lbfgs")
 
     def chosen(validation):
-        fits = sweep(near, validation, near, draws, 2, (1.0, 100.0, 0.01)).fits
+        fits = sweep(problem, near, validation, near, draws, (1.0, 100.0, 0.01)).fits
         return next(fit.l2 for fit in fits if fit.test_accuracy is not None)
 
     assert chosen(near) == 0.01
@@ -190,18 +192,18 @@ def test_of_equal_accuracies_the_least_loss_is_chosen_then_the_largest_l2():
 
 
 def test_the_end_of_the_path_and_open_fits_are_noted(base, data):
-    found = tlx.linear_probe(base, data, l2=(100.0, 1e-3), max_iterations=2)
+    found = tlx.linear_probe(base, data, tlx.ProbeOptions(l2=(100.0, 1e-3), max_iterations=2))
     assert any("is the smallest of the path" in note for note in found.notes)
     assert any("2 of 2 fits have not converged, with an l2 of 100 and less" in note for note in found.notes)
-    assert tlx.linear_probe(base, data, l2=(1.0,), method="ridge").notes == ()
+    assert tlx.linear_probe(base, data, tlx.ProbeOptions(l2=(1.0,), method="ridge")).notes == ()
 
 
 def test_one_l2_needs_no_validation(base, data):
     alone = replace(data, validation=Subset(data.validation, []))
-    found = tlx.linear_probe(base, alone, l2=(0.1,))
+    found = tlx.linear_probe(base, alone, tlx.ProbeOptions(l2=(0.1,)))
     assert (found.chosen.validation_accuracy, found.chosen.validation_loss) == (None, None)
     with pytest.raises(ConfigError, match="no validation examples to choose l2 on"):
-        tlx.linear_probe(base, alone, l2=(0.1, 1.0))
+        tlx.linear_probe(base, alone, tlx.ProbeOptions(l2=(0.1, 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_one_l2_needs_no_validation(base, data):
 )
 def test_bad_options_are_refused(base, data, options, error, words):
     with pytest.raises(error, match=words):
-        tlx.linear_probe(base, data, **options)
+        tlx.linear_probe(base, data, tlx.ProbeOptions(**options))
 
 
 def test_features_that_are_not_finite_are_refused_with_their_row(base, data):
@@ -232,5 +234,9 @@ def test_a_class_without_an_example_is_refused(base):
     source = toy_source(12)
     absent = ArraySource(source.images, source.targets, (*source.classes, "none"))
     with pytest.raises(DataError, match="'none'"):
-        tlx.linear_probe(base, data_from_sources(absent, absent, absent), preprocess=replace(base.preprocess, margin=0))
+        tlx.linear_probe(
+            base,
+            data_from_sources(absent, absent, absent),
+            tlx.ProbeOptions(preprocess=replace(base.preprocess, margin=0)),
+        )
     assert SPEC.height == 6

@@ -78,7 +78,7 @@ def test_images_of_a_shape_that_the_base_does_not_take_end_a_run_before_it_begin
         finetune_with(base, data, recipe, out=tmp_path / "run", preprocess=strict)
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match=r"strip\.png"):
-        tlx.linear_probe(base, data, preprocess=strict)
+        tlx.linear_probe(base, data, tlx.ProbeOptions(preprocess=strict))
 
 
 def test_without_a_word_the_batch_fits_small_data(tmp_path):

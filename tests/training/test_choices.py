@@ -37,8 +37,8 @@ def phase(**options):
         ),
         (lambda: evaluate_run("nowhere", part="tests"), "unknown part 'tests', did you mean 'test'"),
         (lambda: next(features(tlx.load("mlp-mnist").model, {}, (), None, pool="mean")), "unknown pool 'mean'"),
-        (lambda: tlx.linear_probe(None, None, method="lbgfs"), "unknown method 'lbgfs', did you mean 'lbfgs'"),
-        (lambda: tlx.linear_probe(None, None, scale="comon"), "unknown scale 'comon', did you mean 'common'"),
+        (lambda: tlx.ProbeOptions(method="lbgfs"), "unknown method 'lbgfs', did you mean 'lbfgs'"),
+        (lambda: tlx.ProbeOptions(scale="comon"), "unknown scale 'comon', did you mean 'common'"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(build, fault):

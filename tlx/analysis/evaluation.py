@@ -53,8 +53,8 @@ class Evaluation:
 
     `labels` and `predicted` are (N,) int64, `confidence` and `loss` (N,) float, `mistakes` (K,) int64 (indices into the
     N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, or empty, `mistake_maps` their Grad-CAM
-    (K, H, W) uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into the N) and
-    `map_points` (M, 2) float. The last four are empty for runs that did not write them.
+    (K, H, W) uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into
+    the N) and `map_points` (M, 2) float. The last four are empty for runs that did not write them.
     """
 
     labels: np.ndarray

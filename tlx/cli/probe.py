@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from tlx.cli.output import percent, print_facts, print_json, print_table
@@ -23,12 +23,13 @@ class Probe(TransferOptions):
         **TransferOptions.GROUPS,
     }
 
-    method: Literal["lbfgs", "ridge"] = "lbfgs"
-    """lbfgs: softmax regression. ridge: least squares, in closed form."""
+    method: Literal["lbfgs", "ridge"] | None = None
+    """lbfgs: softmax regression of classes, logistic regression of each of several labels. ridge: least squares, in
+    closed form. By default lbfgs, and ridge for numbers."""
     l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     """The weights of half the sum of the kernel's squares, beside the mean loss; the best on validation is taken."""
     shots: tuple[int, ...] = ()
-    """Fit to so many examples of each class, too: 1 5 10, say."""
+    """Of classes: fit to so many examples of each, too: 1 5 10, say."""
     draws: int = 5
     """How often these are drawn anew."""
     scale: Literal["common", "each"] = "common"
@@ -41,32 +42,18 @@ class Probe(TransferOptions):
     def run(self) -> None:
         import tlx
         from tlx.presets.bundle import check_free
-        from tlx.probes.probe import check_are_classes
+        from tlx.probes.probe import check_solvable
 
         self.check_options(self.out)
         if self.out is not None:
             check_free(self.out)
-        base = self.load_base()
-        preprocess = self.preprocess(base.preprocess)
-        data = self.load_data(preprocess)
-        check_are_classes(data)
-        for note in (*self.check_suits(data, preprocess), *data.notes):
+        options = tlx.ProbeOptions(**self.given(tlx.ProbeOptions, "preprocess", "cache"), cache=self.kept())
+        base, spec, data = self.base_and_data()
+        check_solvable(data, options)
+        for note in (*self.check_suits(data, spec), *data.notes):
             print(f"tlx: {note}", file=sys.stderr)
         began = time.monotonic()
-        probe = tlx.linear_probe(
-            base,
-            data,
-            method=self.method,
-            l2=self.l2,
-            shots=self.shots,
-            draws=self.draws,
-            scale=self.scale,
-            max_iterations=self.max_iterations,
-            pool=self.pool,
-            preprocess=preprocess,
-            workers=self.workers,
-            cache=self.kept(),
-        )
+        probe = tlx.linear_probe(base, data, replace(options, preprocess=spec))
         seconds = round(time.monotonic() - began, 2)
         for note in probe.notes:
             print(f"tlx: {note}", file=sys.stderr)
@@ -84,27 +71,38 @@ class Probe(TransferOptions):
         if self.json:
             print_json(result)
         else:
-            _show(result)
+            _show(result, probe.metric)
 
 
-def _show(result: Mapping[str, Any]) -> None:
-    data = result["data"]
-    print_table(
-        f"{result['base']} to {data['source']}: {data['train']} training labels, {data['validation']} for validation, "
-        f"{data['test']} test images",
-        ("shots", "draws", "test accuracy", "deviation"),
-        [
-            ("all" if point["shots"] is None else str(point["shots"]), *list(point.values())[1:])
-            for point in result["curve"]
-        ],
-    )
+def _show(result: Mapping[str, Any], metric: str) -> None:
+    data, tested, said = result["data"], f"test_{metric}", metric.replace("_", " ")
+    if metric == "accuracy":
+        print_table(
+            f"{result['base']} to {data['source']}: {data['train']} training labels, {data['validation']} for "
+            f"validation, {data['test']} test examples",
+            ("shots", "draws", f"test {said}", "deviation"),
+            [
+                ("all" if point["shots"] is None else str(point["shots"]), *list(point.values())[1:])
+                for point in result["curve"]
+            ],
+        )
     path = [fit for fit in result["fits"] if fit["shots"] is None]
-    columns = ("validation_accuracy", "validation_loss", "test_accuracy", "iterations")
+    columns = (f"validation_{metric}", "validation_loss", tested, "iterations")
     print_table(
-        f"{result['method']}, all training labels",
+        f"{result['method']}, all training examples",
         ("l2", *(column.replace("_", " ") for column in columns)),
-        [(f"{fit['l2']:g}", *(fit[column] for column in columns)) for fit in path],
+        [(f"{fit['l2']:g}", *(fit.get(column) for column in columns)) for fit in path],
     )
     saved = [f"saved {result['path']}"] if result["path"] else []
-    accuracy = f"test accuracy {percent(result['test_accuracy'])} with l2 {result['l2']:g}"
-    print_facts([accuracy, f"features {result['activations']}", f"{result['seconds']:.0f} s", *saved])
+    best = percent(result[tested]) if metric == "accuracy" else f"{result[tested]:.4g}"
+    others = [name for name in result if name.startswith("test_") and name not in (tested, "test_loss")]
+    more = [f"{name.removeprefix('test_').replace('_', ' ')} {result[name]:.4g}" for name in others]
+    print_facts(
+        [
+            f"test {said} {best} with l2 {result['l2']:g}",
+            *more,
+            f"features {result['activations']}",
+            f"{result['seconds']:.0f} s",
+            *saved,
+        ]
+    )

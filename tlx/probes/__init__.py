@@ -1,8 +1,21 @@
 """Probes: linear heads solved at once, not trained."""
 
+from tlx.probes.lbfgs_path import LinearPath
+from tlx.probes.logistic_regression import logistic_regression
+from tlx.probes.options import ProbeOptions
 from tlx.probes.probe import Probe, linear_probe
-from tlx.probes.ridge import ridge_regression
-from tlx.probes.softmax_regression import LinearPath, softmax_regression
+from tlx.probes.ridge import ridge_classification, ridge_regression
+from tlx.probes.softmax_regression import softmax_regression
 from tlx.probes.sweep import ProbeFit
 
-__all__ = ["LinearPath", "Probe", "ProbeFit", "linear_probe", "ridge_regression", "softmax_regression"]
+__all__ = [
+    "LinearPath",
+    "Probe",
+    "ProbeFit",
+    "ProbeOptions",
+    "linear_probe",
+    "logistic_regression",
+    "ridge_classification",
+    "ridge_regression",
+    "softmax_regression",
+]

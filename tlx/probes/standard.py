@@ -67,9 +67,9 @@ class Standard:
 
 
 def check_examples(features: np.ndarray, labels: np.ndarray, classes: int, name: str = "features") -> None:
-    """Raise `DataError` for features and labels that no linear model can be fitted to, naming the first bad row.
+    """Raise `DataError` for features and labels that no classifier can be fitted to, naming the first bad row.
 
-    That is: other shapes than (N, D) and (N,), none at all, numbers that are not finite, a label that is no class.
+    That is: what `check_features` refuses, labels of another shape than (N,), a label that is no class.
 
     >>> check_examples(np.ones((2, 3)), np.array([0, 1]), 2)
     """
@@ -82,12 +82,22 @@ def check_examples(features: np.ndarray, labels: np.ndarray, classes: int, name:
     if outside.any():
         row = int(outside.argmax())
         raise DataError(f"{name}: row {row}: label {labels[row]} is none of the {classes} classes, 0 to {classes - 1}")
+    check_features(features, name)
+
+
+def check_features(features: np.ndarray, name: str = "features") -> None:
+    """Raise `DataError` for features of another shape than (N, D), none at all, or numbers that are not finite.
+
+    >>> check_features(np.ones((2, 3)))
+    """
+    if features.ndim != 2 or 0 in features.shape:
+        raise DataError(f"{name}: features of shape {features.shape}: give (N, D), N and D at least 1")
     first = 0
     for block in _blocks(features):
         finite = np.isfinite(block).all(1)
         if not finite.all():
             raise DataError(
-                f"{name}: row {first + int(finite.argmin())} has features that are not finite: look at its picture, "
+                f"{name}: row {first + int(finite.argmin())} has features that are not finite: look at its input, "
                 "compute in float32, or load other weights"
             )
         first += len(block)

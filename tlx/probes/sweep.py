@@ -1,31 +1,17 @@
 """A sweep of linear models: one for each draw of examples and each regularisation, chosen on validation examples."""
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from tlx.data.splits import split_rows
-from tlx.errors import ConfigError, DataError, check_choice
-from tlx.probes.ridge import ridge_regression
-from tlx.probes.softmax_regression import LinearPath, softmax_regression
-from tlx.probes.standard import Scale
+from tlx.errors import ConfigError, DataError
+from tlx.probes.problem import Examples, Problem
 from tlx.progress import counted
 from tlx.tree.paths import quote
-
-Method = Literal["lbfgs", "ridge"]
-
-
-class Examples(NamedTuple):
-    """Features (N, D) of any floating type, and labels (N,) int."""
-
-    features: np.ndarray
-    labels: np.ndarray
 
 
 class Draw(NamedTuple):
@@ -40,24 +26,50 @@ class Draw(NamedTuple):
 class ProbeFit:
     """How one fit went: to which draw, with which `l2`, and how it does on validation examples.
 
-    The loss is that which the method minimises, without regularisation. `test_accuracy` stands where `l2` was chosen
-    for the draw, and is None elsewhere; so are the figures of validation where there are no such examples. `examples`
-    counts those it was fitted to.
+    `validation` and `test` hold metrics by name, "accuracy" of classes, and "loss", that which the method minimises,
+    without regularisation. `test` stands where `l2` was chosen for the draw, and is None elsewhere; `validation` is
+    None where there are no such examples. `examples` counts those it was fitted to.
     """
 
     shots: int | None
     draw: int | None
     examples: int
     l2: float
-    validation_accuracy: float | None
-    validation_loss: float | None
-    test_accuracy: float | None
+    validation: Mapping[str, float] | None
+    test: Mapping[str, float] | None
     converged: bool
     iterations: int
 
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Of classes: the share of the validation examples that are right."""
+        return None if self.validation is None else self.validation.get("accuracy")
+
+    @property
+    def validation_loss(self) -> float | None:
+        return None if self.validation is None else self.validation["loss"]
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Of classes: the share of the test examples that are right, where `l2` was chosen."""
+        return None if self.test is None else self.test.get("accuracy")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as data for JSON, the metrics as "validation_accuracy" and so on."""
+        plain = asdict(self)
+        return {
+            name: value
+            for key, each in plain.items()
+            for name, value in (
+                {f"{key}_{metric}": figure for metric, figure in (each or {}).items()}
+                if key in ("validation", "test")
+                else {key: each}
+            ).items()
+        }
+
 
 class Swept(NamedTuple):
-    """All fits, draw by draw in the order of the path, and the chosen model of the last draw: (D, C) and (C,)."""
+    """All fits, draw by draw in the order of the path, and the chosen model of the last draw: (D, K) and (K,)."""
 
     fits: tuple[ProbeFit, ...]
     kernel: np.ndarray
@@ -65,49 +77,43 @@ class Swept(NamedTuple):
 
 
 def sweep(
+    problem: Problem,
     train: Examples,
     validation: Examples | None,
     test: Examples,
     draws: Sequence[Draw],
-    classes: int,
     l2: Sequence[float],
-    *,
-    method: Method = "lbfgs",
-    scale: Scale = "common",
-    max_iterations: int = 1000,
 ) -> Swept:
     """Fit a path of linear models to each draw of the training examples, and choose of each on validation examples.
 
-    The value of `l2` with the best accuracy is chosen, of several the one with the least loss, and then the largest;
-    only the chosen model sees the test examples. Mean and scale are those of the draw. Raise `ConfigError` where
-    there is a path to choose on and no validation examples.
+    The value of `l2` with the best metric (`Problem.metric`) is chosen, of several the one with the least loss, and
+    then the largest; only the chosen model sees the test examples. Mean and scale are those of the draw. Raise
+    `ConfigError` where there is a path to choose on and no validation examples.
     """
     if validation is None and len(l2) > 1:
         raise ConfigError("no validation examples to choose l2 on: keep a share for validation, or give one l2")
-    check_choice("method", method, get_args(Method))
-    fit: Callable[..., LinearPath] = ridge_regression
-    if method == "lbfgs":
-        fit = functools.partial(softmax_regression, max_iterations=max_iterations)
-    squared = method == "ridge"
     held_out = {"test": jax.device_put(test), "validation": validation and jax.device_put(validation)}
     fits: list[ProbeFit] = []
     for draw in counted(draws, len(draws), "fitting linear heads"):
         whole = draw.shots is None  # then rows are taken as they lie, not copied
-        features, labels = (each if whole else each[draw.rows] for each in train)
-        path = fit(features, labels, classes, l2, scale=scale)
-        accuracies, losses = _scores(held_out["validation"], path.kernel, path.bias, squared)
-        best = max(range(len(l2)), key=lambda i: (accuracies[i] or 0.0, -(losses[i] or 0.0), l2[i]))
+        features, targets = (each if whole else each[draw.rows] for each in train)
+        path = problem.fit(features, targets, l2)
+        scores: Sequence[Mapping[str, float] | None] = (None,) * len(l2)
+        best = 0
+        if held_out["validation"] is not None:
+            known = problem.score(held_out["validation"], path.kernel, path.bias)
+            best = max(range(len(l2)), key=lambda i: (*problem.rank(known[i]), l2[i]))
+            scores = known
         chosen = path.kernel[best], path.bias[best]
-        (tested,), _ = _scores(held_out["test"], chosen[0][None], chosen[1][None], squared)
+        (tested,) = problem.score(held_out["test"], chosen[0][None], chosen[1][None])
         fits += [
             ProbeFit(
                 shots=draw.shots,
                 draw=draw.draw,
-                examples=len(labels),
+                examples=len(targets),
                 l2=path.l2[index],
-                validation_accuracy=accuracies[index],
-                validation_loss=losses[index],
-                test_accuracy=tested if index == best else None,
+                validation=scores[index],
+                test=tested if index == best else None,
                 converged=bool(path.converged[index]),
                 iterations=int(path.iterations[index]),
             )
@@ -123,54 +129,22 @@ def few_shot(
 
     Draw i holds the examples that come first by SHA-256(i, digest), those that `tlx.load_data` with seed i and
     `labels_per_class` would take of them: fewer shots are always among more, and neither depends on the order of the
-    rows. Raise `DataError` for a class with fewer examples than shots, `ConfigError` for bad numbers.
+    rows. Raise `DataError` for a class with fewer examples than shots.
 
     >>> [draw.rows.tolist() for draw in few_shot(np.array([0, 1, 1]), [b"a", b"b", b"c"], "pq", [1], 2)]
     [[0, 2], [0, 1], [0, 1, 2]]
     """
-    if any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in (*shots, draws)):
-        raise ConfigError(f"shots={tuple(shots)} and draws={draws}: give integers of 1 or more")
-    if len(set(shots)) < len(shots):
-        raise ConfigError(f"shots: {tuple(shots)} holds a number twice: give different ones")
-    counts = np.bincount(labels, minlength=len(classes))
-    if shots and counts.min() < max(shots):
-        few = [classes[index] for index in np.flatnonzero(counts < max(shots)).tolist()]
-        raise DataError(
-            f"shots: {max(shots)} a class asked for, but the least of {quote(few, 10)} has {counts.min()} to train on: "
-            "ask for fewer shots, give more examples, or keep less for validation and testing"
-        )
+    if shots:
+        counts = np.bincount(labels, minlength=len(classes))
+        if counts.min() < max(shots):
+            few = [classes[index] for index in np.flatnonzero(counts < max(shots)).tolist()]
+            raise DataError(
+                f"shots: {max(shots)} a class asked for, but the least of {quote(few, 10)} has {counts.min()} to train "
+                "on: ask for fewer shots, give more examples, or keep less for validation and testing"
+            )
     found = [
         Draw(each, draw, split_rows(labels, digests, seed=draw, validation=0.0, labels_per_class=each).train)
         for each in sorted(shots)
         for draw in range(draws)
     ]
     return [*found, Draw(None, None, np.arange(len(labels)))]
-
-
-def _scores(
-    examples: Examples | None, kernel: np.ndarray, bias: np.ndarray, squared: bool
-) -> tuple[list[float | None], list[float | None]]:
-    """Return accuracies and losses of models (L, D, C) and (L, C); None for each without examples."""
-    if examples is None:
-        return [None] * len(kernel), [None] * len(kernel)
-    right, losses = jax.device_get(_evaluate(*examples, kernel, bias, squared))
-    return [int(count) / len(examples.labels) for count in right], [float(loss) for loss in losses]
-
-
-@functools.partial(jax.jit, static_argnums=4)
-def _evaluate(
-    features: jax.Array, labels: jax.Array, kernels: jax.Array, biases: jax.Array, squared: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Count the right answers of each model, one after the other, and take its mean loss."""
-
-    def of_model(model: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        kernel, bias = model
-        logits = jnp.dot(features.astype("float32"), kernel, precision="highest") + bias[None]
-        if squared:
-            losses = jnp.square(logits - (2 * jax.nn.one_hot(labels, logits.shape[-1]) - 1)).sum(-1) / 2
-        else:
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return (logits.argmax(-1) == labels).sum(), losses.mean()
-
-    counts, losses = jax.lax.map(of_model, (kernels, biases))
-    return counts, losses

@@ -18,7 +18,7 @@ from tlx.devices import Parallel, hosts
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice, check_flags
 from tlx.files import home, write_json
 from tlx.models.registry import build_model
-from tlx.objectives import Objective, as_objective
+from tlx.objectives import Objective, Regression, as_objective
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.places import public_source
@@ -242,6 +242,11 @@ def begin(
     spec = base.preprocess if options.preprocess is None else options.preprocess
     check_shapes(data, spec)
     objective = as_objective(options.objective, data.train)
+    if options.keep_head and isinstance(objective, Regression) and isinstance(base.objective, Regression):
+        # A kept head's outputs are in deviations of the targets that it was trained on, not of these.
+        objective = (
+            objective if objective.mean else replace(objective, mean=base.objective.mean, std=base.objective.std)
+        )
     if options.keep_head:
         _check_head(base, data)
     head: dict[str, Any] = {"hidden": options.hidden, "pool": options.pool, "dropout": options.dropout}
