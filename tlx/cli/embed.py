@@ -96,7 +96,7 @@ class Embed(DataOptions):
         """Write the features of labelled data; return how many of each part, the classes, and what is left out."""
         import numpy as np
 
-        from tlx.data import labels_of, names_of
+        from tlx.data import names_of, targets_of
         from tlx.images.preprocess import of_images
         from tlx.progress import counted
         from tlx.runs import FeatureLabels, write_features
@@ -112,9 +112,9 @@ class Embed(DataOptions):
         features = (row for part in parts.values() for row in self._features(part, trained))
         rows = np.stack(list(counted(features, total, "embedding")))
         names = [name for part, held in parts.items() for name in names_of(held) or _numbered(part, len(held))]
-        labels = np.concatenate([labels_of(part) for part in parts.values()])
+        targets = np.concatenate([targets_of(part) for part in parts.values()])
         of_rows = tuple(part for part, held in parts.items() for _ in range(len(held)))
-        write_features(self.out, rows, names, FeatureLabels(labels, data.classes, of_rows))
+        write_features(self.out, rows, names, FeatureLabels(targets, data.classes, of_rows, data.target_kind))
         sizes = {part: len(held) for part, held in parts.items()}
         return {
             "rows": total,

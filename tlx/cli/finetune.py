@@ -231,7 +231,9 @@ class Finetune(RecipeOptions):
             compare_scratch={"auto": None, "always": True, "never": False}[self.compare_scratch],
             checkpoint_every=self.checkpoint_every,
             allow=self.allow,
-            config=self.resolved(data.spec.source if data.spec else self.data, base),
+            config=self.resolved(
+                data.spec.source if data.spec else self.data, VECTORS if base.name == VECTORS else None
+            ),
         )
         if self.dry_run:
             return self._estimate(tlx.estimate(base, data, recipe, options), base.name)
@@ -309,11 +311,16 @@ class Finetune(RecipeOptions):
         if not self.json:
             print("It fits.")
 
-    def resolved(self, source: str, loaded: "Pretrained") -> dict[str, Any]:
-        """Return the options as they are stored with the run: good from any directory."""
+    def resolved(self, source: str, base: str | None = None) -> dict[str, Any]:
+        """Return the options as they are stored with the run: good from any directory.
+
+        Args:
+            source: the data, as they were loaded.
+            base: the name of the base where it is another than --base says.
+        """
         from tlx.presets.load import is_published, preset_names
 
-        base = VECTORS if self.base is None and loaded.name == VECTORS else self.base_name
+        base = base or self.base_name
         if base not in (*preset_names(), VECTORS) and not is_published(base):
             base = str(home(base).absolute())
         weights = None if self.weights is None else str(home(self.weights).absolute())

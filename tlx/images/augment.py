@@ -15,7 +15,7 @@ import numpy as np
 
 from tlx.errors import ConfigError
 from tlx.images.boxes import DRAWS, central_box, random_box, scaled
-from tlx.images.preprocess import Preprocess, of_images
+from tlx.images.preprocess import Preprocess
 from tlx.images.randaugment import STRONGEST, Fill, randaugment
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class Augment:
 
         >>> Augment(saturation=0.4).check(Preprocess(28, 28, 3))
         """
-        preprocess = of_images(preprocess)
+        if not isinstance(preprocess, Preprocess):
+            raise ConfigError("augment: varies images, and the model takes none: leave it out")
         for name, channels in CHANNELS.items():
             if getattr(self, name) and preprocess.channels not in channels:
                 needed = " or ".join(map(str, channels))

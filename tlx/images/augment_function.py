@@ -10,7 +10,7 @@ import numpy as np
 
 from tlx.errors import ConfigError, DataError
 from tlx.images.augment import Augment
-from tlx.images.preprocess import Preprocess, of_images
+from tlx.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,8 @@ class AugmentFunction:
 
     def check(self, preprocess: Any) -> None:
         """Raise `ConfigError` where the function cannot take an image, or returns something else."""
-        preprocess = of_images(preprocess)
+        if not isinstance(preprocess, Preprocess):
+            raise ConfigError("augment: varies images, and the model takes none: leave it out")
         image = np.zeros((preprocess.height, preprocess.width, preprocess.channels), np.uint8)
         try:
             varied = self.function(image.copy(), np.random.default_rng(0))

@@ -13,11 +13,16 @@ from tlx.files import home, write_bytes
 
 
 class FeatureLabels(NamedTuple):
-    """What is known of N rows of features: class numbers (N,), the names of the classes, and each row's part."""
+    """What is known of N rows of features: their targets, the names of the classes, and each row's part.
+
+    `numbers` are class numbers (N,), or of another `target_kind` rows (N, K) of as many labels or numbers as `classes`
+    names.
+    """
 
     numbers: np.ndarray
     classes: tuple[str, ...]
     parts: tuple[str, ...]
+    target_kind: str = "class"
 
 
 def write_features(
@@ -27,9 +32,10 @@ def write_features(
 
     .npz holds `features` and `paths` (N,) of text; .parquet the columns `path` and `features` (lists of D); and
     .safetensors the tensor `features`, with the names as a JSON list in its metadata, under `paths`. With `labels`,
-    .npz and .safetensors hold `labels` (N,) int32, `classes` and `parts` as well, the latter two in the metadata of
-    .safetensors; .parquet has columns `label`, `class` and `part`. Names that are not UTF-8 are escaped in .parquet
-    and .safetensors. Raise `ConfigError` as `check_features_file`, and `StorageError`.
+    .npz and .safetensors hold `labels` (N,) int32, `classes`, `parts` and `target_kind` as well, the latter three in
+    the metadata of .safetensors; .parquet has columns `label`, `class` and `part`. Several labels are `labels` (N, K)
+    bool and numbers (N, K) float32; .parquet has a column for each of them. Names that are not UTF-8 are escaped in
+    .parquet and .safetensors. Raise `ConfigError` as `check_features_file`, and `StorageError`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +81,7 @@ def _npz(features: np.ndarray, names: Sequence[str], labels: FeatureLabels | Non
     content = io.BytesIO()
     arrays: dict[str, Any] = {"features": features, "paths": np.array(names, np.str_)}
     if labels is not None:
-        arrays["labels"] = labels.numbers.astype(np.int32)
+        arrays["labels"], arrays["target_kind"] = _targets(labels), np.array(labels.target_kind, np.str_)
         arrays["classes"], arrays["parts"] = np.array(labels.classes, np.str_), np.array(labels.parts, np.str_)
     np.savez(content, **arrays)
     return content.getvalue()
@@ -90,8 +96,16 @@ def _parquet(features: np.ndarray, names: Sequence[str], labels: FeatureLabels |
     content = io.BytesIO()
     columns: dict[str, Any] = {"path": [_escaped(name) for name in names], "features": lists}
     if labels is not None:
-        columns["label"] = pyarrow.array(labels.numbers.astype(np.int32))
-        columns["class"] = [labels.classes[number] for number in labels.numbers.tolist()]
+        if labels.target_kind == "class":
+            columns["label"] = pyarrow.array(_targets(labels))
+            columns["class"] = [labels.classes[number] for number in labels.numbers.tolist()]
+        else:
+            held = _targets(labels).astype(np.int32 if labels.target_kind == "multi-label" else np.float32)
+            if taken := [name for name in labels.classes if name in (*columns, "part")]:
+                raise ConfigError(
+                    f"a column of the name {taken[0]!r} is there already: write .npz, or rename the target"
+                )
+            columns |= {name: pyarrow.array(held[:, at]) for at, name in enumerate(labels.classes)}
         columns["part"] = list(labels.parts)
     table = pyarrow.table(columns)
     pyarrow.parquet.write_table(table, content)
@@ -103,9 +117,16 @@ def _safetensors(features: np.ndarray, names: Sequence[str], labels: FeatureLabe
 
     tensors, metadata = {"features": features}, {"paths": json.dumps([_escaped(name) for name in names])}
     if labels is not None:
-        tensors["labels"] = labels.numbers.astype(np.int32)
+        tensors["labels"] = _targets(labels)
         metadata |= {"classes": json.dumps(labels.classes), "parts": json.dumps(labels.parts)}
+        metadata |= {"target_kind": labels.target_kind}
     return save(tensors, metadata)
+
+
+def _targets(labels: FeatureLabels) -> np.ndarray:
+    kinds: dict[str, Any] = {"class": np.int32, "multi-label": np.bool_}
+    found: np.ndarray = np.asarray(labels.numbers).astype(kinds.get(labels.target_kind, np.float32))
+    return found
 
 
 def _escaped(name: str) -> str:

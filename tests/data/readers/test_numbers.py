@@ -156,3 +156,38 @@ def test_a_manifest_of_images_stays_one(tmp_path, refuses):
     (tmp_path / "list.csv").write_text("path,label,height\nno.png,p,3\n")
     with refuses(DataError, "no.png"):
         load_data(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_features_with_labels_or_numbers_come_back(tmp_path, suffix, kind):
+    pytest.importorskip("pyarrow")
+    targets = (VECTORS > 0) if kind == "multi-label" else VECTORS * 10
+    path = tmp_path / f"features{suffix}"
+    labels = FeatureLabels(targets, ("a", "b", "c"), ("train",) * 40 + ("test",) * 20, kind)
+    write_features(path, VECTORS.astype(np.float32), [f"{number:02}" for number in range(60)], labels)
+    data = load_data(path, target=() if suffix == ".npz" else ("a", "b", "c"))
+    assert (data.classes, data.target_kind, len(data.test)) == (("a", "b", "c"), kind, 20)
+    order = np.argsort(data.test.names)
+    np.testing.assert_allclose(targets_of(data.test)[order], targets[40:], rtol=1e-5)
+    assert same_rows(vectors_of(data), VECTORS)
+
+
+def test_an_npz_file_that_says_a_wrong_kind_of_targets_is_refused(tmp_path, refuses):
+    np.savez(tmp_path / "bad.npz", features=VECTORS, labels=np.zeros(60, int), target_kind="words")
+    with refuses(DataError, "bad.npz[target_kind]: 'words' is none of class, multi-label, regression"):
+        load_data(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", features=VECTORS, labels=np.zeros(60, int), parts=np.array(["train"] * 59 + ["x"]))
+    with refuses(DataError, "bad.npz[parts]: expected train, validation or test for each row"):
+        load_data(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", features=np.where(VECTORS > 2, np.inf, VECTORS), labels=np.zeros(60, int))
+    with refuses(DataError, "bad.npz[features]: row", "not finite"):
+        load_data(tmp_path / "bad.npz")
+
+
+def test_another_array_can_be_the_target(tmp_path, refuses):
+    np.savez(tmp_path / "a.npz", features=VECTORS, heights=HEIGHTS)
+    data = load_data(tmp_path / "a.npz", target="heights", target_kind="regression")
+    assert (data.target_kind, len(data.classes)) == ("regression", 1)
+    with refuses(DataError, "target: name one of its arrays, beside images or features"):
+        load_data(tmp_path / "a.npz", target="widths")

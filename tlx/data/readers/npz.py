@@ -14,7 +14,7 @@ import numpy as np
 
 from tlx.data.arrays import ArraySource, ColumnSource, vectors
 from tlx.data.source import TargetKind
-from tlx.data.spec import PARTS, Parts, Request
+from tlx.data.spec import KINDS_OF_TARGETS, PARTS, DataSpec, Parts, Request
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.data.views import Subset
 from tlx.errors import ConfigError, DataError, TlxError, UnsafeFileError
@@ -23,7 +23,7 @@ from tlx.files.regular import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, 
 
 _CHUNK = 1 << 20
 _STYLES = (("x_train", "y_train", "x_test", "y_test"), ("images", "labels"), ("features", "labels"))
-_OPTIONS = ("classes", "value_range", "parts", "paths")
+_OPTIONS = ("classes", "value_range", "parts", "paths", "target_kind")
 
 
 def read_npz(
@@ -99,7 +99,7 @@ def read_npz_examples(request: Request) -> Parts:
         targets = spec.target[0]
     if any(key in arrays for key in test) and not all(key in arrays for key in test):
         raise DataError(f"{name}: holds {have}; x_test and y_test go together")
-    kind: TargetKind = "class" if spec.target_kind == "auto" else cast(TargetKind, spec.target_kind)
+    kind = _kind(arrays, spec, name)
     made = functools.partial(_source, arrays, name, kind)
     train = made(inputs, targets, _texts(arrays, "classes", name))
     own_test = made(test[0], test[1], train.classes) if test and test[0] in arrays else None
@@ -114,6 +114,16 @@ def read_npz_examples(request: Request) -> Parts:
     held = {part: np.flatnonzero(np.array(parts) == part) for part in PARTS if part in parts}
     sources = {part: Subset(train, rows) for part, rows in held.items()}
     return Parts(sources["train"], sources.get("test"), notes, sources.get("validation"))
+
+
+def _kind(arrays: Mapping[str, np.ndarray], spec: DataSpec, name: str) -> TargetKind:
+    """Return what the targets are: as asked for, or else as the array `target_kind` says of `labels`, or classes."""
+    if spec.target_kind != "auto" or spec.target or "target_kind" not in arrays:
+        return "class" if spec.target_kind == "auto" else cast(TargetKind, spec.target_kind)
+    said = str(arrays["target_kind"])
+    if said not in KINDS_OF_TARGETS[1:]:
+        raise DataError(f"{name}[target_kind]: {shown(said)!r} is none of {', '.join(KINDS_OF_TARGETS[1:])}")
+    return cast(TargetKind, said)
 
 
 def _source(
