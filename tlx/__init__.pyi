@@ -32,6 +32,7 @@ from .optim import Group as Group
 from .optim import Phase as Phase
 from .optim import schedules as schedules
 from .predictions import predict as predict
+from .presets import ConvertOptions as ConvertOptions
 from .presets import Pretrained as Pretrained
 from .presets import check_inputs as check_inputs
 from .presets import convert_weights as convert_weights

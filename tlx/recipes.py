@@ -1,16 +1,16 @@
 """Recipes: the ways to transfer that the field uses, as tuples of phases.
 
 Each takes `stages`: a `tlx.Pretrained`, or the names of its stages that own parameters, first to last
-(`tlx.Pretrained.stages`). `patience` and `monitor` go into every phase, `norms` into those that thaw the base
-(`tlx.Phase`): by default its batch norms keep the statistics that came with the weights, which a few small batches of
-other examples would only spoil (F. Chollet, Transfer learning and fine-tuning, keras.io, 2020). The base's group is by
-default Adam at a rate of 1e-4, and of 1e-5 for a `Pretrained` of a million parameters or more. The command line has the
-same defaults.
+(`tlx.Pretrained.stages`). `patience` and `monitor` (`Stopping`) go into every phase, `norms` into those that thaw the
+base (`tlx.Phase`): by default its batch norms keep the statistics that came with the weights, which a few small batches
+of other examples would only spoil (F. Chollet, Transfer learning and fine-tuning, keras.io, 2020). The base's group is
+by default Adam at a rate of 1e-4, and of 1e-5 for a `Pretrained` of a million parameters or more. The command line has
+the same defaults.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from tlx.errors import ConfigError, suggestion
 from tlx.optim.groups import Group
@@ -25,6 +25,17 @@ BASE, LARGE_BASE = Group(Constant(1e-4)), Group(Constant(1e-5))
 LARGE = 1_000_000  # parameters, from which on a base trains slower
 EPOCHS = 30  # of the head alone, and of the base with it
 PATIENCE = 5
+
+
+class Stopping(TypedDict, total=False):
+    """When a phase stops early, as `tlx.Phase` has it; by default after 5 epochs without a lower validation loss."""
+
+    patience: int | None
+    monitor: Monitor
+
+
+def _early(stopping: Stopping) -> Stopping:
+    return {"patience": PATIENCE, **stopping}
 
 
 class HasStages(Protocol):
@@ -68,8 +79,7 @@ def probe(
     *,
     epochs: int = EPOCHS,
     head: Group = HEAD,
-    patience: int | None = PATIENCE,
-    monitor: Monitor = "val_loss",
+    **stopping: Unpack[Stopping],
 ) -> Recipe:
     """Train the head alone on frozen features: one phase.
 
@@ -82,7 +92,7 @@ def probe(
     rules: tuple[tuple[str, str], ...] = (("base", FROZEN), ("head", "head"))
     if has_no_parameters(stages):
         rules = rules[1:]
-    return (Phase("head", epochs, rules, {"head": head}, patience, monitor),)
+    return (Phase("head", epochs, rules, {"head": head}, **_early(stopping)),)
 
 
 def finetune(
@@ -94,9 +104,8 @@ def finetune(
     base: Group | None = None,
     thaw_from: str | None = None,
     layer_decay: float = 1.0,
-    patience: int | None = PATIENCE,
-    monitor: Monitor = "val_loss",
     norms: Norms = "stored",
+    **stopping: Unpack[Stopping],
 ) -> Recipe:
     """Train the head alone, then the base with it, from stage `thaw_from` upward (None: all of it), at a lower rate.
 
@@ -106,7 +115,7 @@ def finetune(
     [('head', (('base', 'frozen'), ('head', 'head'))),
      ('conv2 and up', (('base/conv1', 'frozen'), ('base/conv2', 'base'), ('head', 'head')))]
     """
-    alone = probe(stages, epochs=head_epochs, head=head, patience=patience, monitor=monitor)
+    alone = probe(stages, epochs=head_epochs, head=head, **stopping)
     if has_no_parameters(stages) and thaw_from is None:
         return alone
     names = names_of(stages)
@@ -122,9 +131,8 @@ def gradual(
     head: Group = HEAD,
     base: Group | None = None,
     layer_decay: float = 1.0,
-    patience: int | None = PATIENCE,
-    monitor: Monitor = "val_loss",
     norms: Norms = "stored",
+    **stopping: Unpack[Stopping],
 ) -> Recipe:
     """Train the head alone, then thaw the base stage by stage from the top, a phase each.
 
@@ -134,7 +142,7 @@ def gradual(
     ['head', 'conv3 and up', 'conv2 and up', 'all']
     """
     names, base = names_of(stages), base or base_group(stages)
-    alone = probe(names, epochs=head_epochs, head=head, patience=patience, monitor=monitor)
+    alone = probe(names, epochs=head_epochs, head=head, **stopping)
     thawed = [_thawed(alone[0], names, first, stage_epochs, base, layer_decay, norms) for first in reversed(names)]
     return (*alone, *thawed)
 
@@ -146,9 +154,8 @@ def full(
     head: Group = HEAD,
     base: Group | None = None,
     layer_decay: float = 1.0,
-    patience: int | None = PATIENCE,
-    monitor: Monitor = "val_loss",
     norms: Norms = "stored",
+    **stopping: Unpack[Stopping],
 ) -> Recipe:
     """Train base and head together from the pretrained weights: one phase.
 
@@ -156,7 +163,7 @@ def full(
     [(('base', 'base'), ('head', 'head'))]
     """
     names = names_of(stages)
-    alone = probe(names, epochs=epochs, head=head, patience=patience, monitor=monitor)
+    alone = probe(names, epochs=epochs, head=head, **stopping)
     return (_thawed(alone[0], names, _lowest(names), epochs, base or base_group(stages), layer_decay, norms),)
 
 
@@ -165,8 +172,7 @@ def scratch(
     *,
     epochs: int = 2 * EPOCHS,
     group: Group = HEAD,
-    patience: int | None = PATIENCE,
-    monitor: Monitor = "val_loss",
+    **stopping: Unpack[Stopping],
 ) -> Recipe:
     """Train everything from fresh weights: one phase, the baseline that transfer is measured against.
 
@@ -175,7 +181,7 @@ def scratch(
     >>> [(phase.rules, phase.fresh) for phase in scratch(["conv1"])]
     [((('**', 'all'),), ('**',))]
     """
-    return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, patience, monitor, fresh=("**",)),)
+    return (Phase("scratch", epochs, (("**", "all"),), {"all": group}, **_early(stopping), fresh=("**",)),)
 
 
 def further(
@@ -183,8 +189,7 @@ def further(
     *,
     epochs: int = 2 * EPOCHS,
     group: Group = HEAD,
-    patience: int | None = PATIENCE,
-    monitor: Monitor = "val_loss",
+    **stopping: Unpack[Stopping],
 ) -> Recipe:
     """Train everything on from the weights as they are, as `scratch` would from fresh ones: one phase.
 
@@ -193,7 +198,7 @@ def further(
     >>> [(phase.rules, phase.fresh) for phase in further(["conv1"])]
     [((('**', 'all'),), ())]
     """
-    return (Phase("all", epochs, (("**", "all"),), {"all": group}, patience, monitor),)
+    return (Phase("all", epochs, (("**", "all"),), {"all": group}, **_early(stopping)),)
 
 
 def _lowest(stages: Sequence[str]) -> str:

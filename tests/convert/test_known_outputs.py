@@ -150,10 +150,14 @@ def test_real_logits_verify_a_network_that_no_library_has(shared_data, tmp_path)
     with np.load(shared_data / "cifar10_jpeg_1000.npz") as data:
         images, logits = data["image"][:40], data["resnet20_logits"][:40]
     np.savez(tmp_path / "known.npz", inputs=images, outputs=logits)
-    done = convert_weights(file, tmp_path / "made", arch="cifar/resnet20", compare=tmp_path / "known.npz")
+    done = convert_weights(
+        file, tmp_path / "made", arch="cifar/resnet20", options=tlx.ConvertOptions(compare=tmp_path / "known.npz")
+    )
     assert done.verification.largest < 1e-4
     assert "known.npz, SHA-256" in done.certificate.read_text()
     np.savez(tmp_path / "known.npz", inputs=images, outputs=logits[::-1])
     with pytest.raises(WeightsError, match=r"differs from known\.npz, SHA-256 .* at 'outputs' by \d+\.\d+, which is"):
-        convert_weights(file, tmp_path / "other", arch="cifar/resnet20", compare=tmp_path / "known.npz")
+        convert_weights(
+            file, tmp_path / "other", arch="cifar/resnet20", options=tlx.ConvertOptions(compare=tmp_path / "known.npz")
+        )
     assert not (tmp_path / "other").exists()

@@ -20,7 +20,7 @@ from tlx.models.inception_v3 import ARRANGEMENTS as INCEPTION
 from tlx.models.layers import Norm
 from tlx.models.mobilenet_v2 import ARRANGEMENTS as MOBILENET
 from tlx.models.resnet import ARRANGEMENTS as RESNET
-from tlx.presets import conversion, convert_weights
+from tlx.presets import ConvertOptions, conversion, convert_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras
 
@@ -228,8 +228,8 @@ def compare(files, remembered, monkeypatch, tmp_path) -> Callable[[str], Any]:
         return remembered[table.name]
 
     def compare(name: str) -> Any:
-        made = {"arch": name, "input_size": _size(name), "allow_negative_variance": True}  # as means are
-        done = convert_weights(files(name), tmp_path / "made", compare=True, **made)
+        options = ConvertOptions(input_size=_size(name), allow_negative_variance=True, compare=True)  # as means are
+        done = convert_weights(files(name), tmp_path / "made", name, options)
         return done.verification
 
     own = conversion.reference_for

@@ -7,6 +7,7 @@ import pytest
 from reference_files import keras_network
 from sources import kinds_of_layers, source_of, tensor
 
+import tlx
 from tlx.convert import TABLES, Layer, make_plan, open_weights
 from tlx.errors import WeightsError
 from tlx.presets import convert_weights
@@ -59,7 +60,9 @@ def test_another_scale_or_activation_is_refused(tmp_path, keras, base, scale, ac
     within(keras, base, scale, activation).save(tmp_path / "a.keras")
     with pytest.raises(WeightsError, match=f"{words}.*--no-head"):
         convert_weights(tmp_path / "a.keras", tmp_path / "made")
-    assert convert_weights(tmp_path / "a.keras", tmp_path / "made", head=False).coverage == 1
+    assert (
+        convert_weights(tmp_path / "a.keras", tmp_path / "made", options=tlx.ConvertOptions(head=False)).coverage == 1
+    )
 
 
 @pytest.mark.parametrize("first_trained", [0, 150])

@@ -20,6 +20,7 @@ from reference_files import (
 )
 from sources import config_for, lazy, source_of
 
+import tlx
 from tlx.convert import TABLES, Conversion, Table, make_plan, open_weights
 from tlx.convert.export import export
 from tlx.convert.source import Source, Tensor
@@ -69,7 +70,7 @@ def test_keras_loads_what_it_wrote(tmp_path, name, suffix):
     table, size = TABLES[name], size_of(TABLES[name])
     network = keras_network(table, size)
     path = save_keras(network, tmp_path, suffix)
-    convert_weights(path, tmp_path / "tlx", arch=name, input_size=size)
+    convert_weights(path, tmp_path / "tlx", arch=name, options=tlx.ConvertOptions(input_size=size))
     done = export_weights(tmp_path / "tlx", tmp_path / "back.h5", "keras")
     assert (done.arch, done.coverage) == (name, 1)
     again = empty_keras_network(table, size)
@@ -96,7 +97,7 @@ def test_pytorch_loads_what_it_wrote(tmp_path, name, source_suffix, suffix):
     network = fill(cifar_network(20)).eval() if "cifar" in name else torch_network(table)
     size = (32, 32) if "cifar" in name else size_of(table)
     path = save_torch(network, tmp_path, source_suffix)
-    convert_weights(path, tmp_path / "tlx", arch=name, input_size=size)
+    convert_weights(path, tmp_path / "tlx", arch=name, options=tlx.ConvertOptions(input_size=size))
     back = tmp_path / f"back{suffix}"
     export_weights(tmp_path / "tlx", back, name.partition("/")[0])
     if suffix == ".safetensors":
@@ -139,7 +140,12 @@ def test_what_another_librarys_table_wrote_has_not_its_kept_tensors(tmp_path):
     plan, leaves = leaves_of(source, table)
     kept = [source.tensors[unused.source] for unused in plan.ignored if unused.kept]
     export(table, plan.config, leaves, tmp_path / "file.pth", kept)
-    convert_weights(tmp_path / "file.pth", tmp_path / "tlx", arch="torchvision/resnet18", input_size=(32, 32))
+    convert_weights(
+        tmp_path / "file.pth",
+        tmp_path / "tlx",
+        arch="torchvision/resnet18",
+        options=tlx.ConvertOptions(input_size=(32, 32)),
+    )
     export_weights(tmp_path / "tlx", tmp_path / "timm.pth", "timm")
     export_weights(tmp_path / "tlx", tmp_path / "torchvision.pth", "torchvision")
     counted = {

@@ -86,7 +86,7 @@ def test_a_head_of_ones_own_gets_names_of_no_meaning(tmp_path):
 
 def test_other_channels_have_another_preprocessing(tmp_path):
     write(tmp_path / "a.pth", source_of(CIFAR, config_for(CIFAR, channels=1)))
-    convert_weights(tmp_path / "a.pth", tmp_path / "made", input_size=(40, 36))
+    convert_weights(tmp_path / "a.pth", tmp_path / "made", options=tlx.ConvertOptions(input_size=(40, 36)))
     found = tlx.load(tmp_path / "made")
     assert found.config.input_shape == (40, 36, 1)
     assert found.preprocess(np.zeros((1, 9, 9), np.uint8)).shape == (1, 40, 36, 1)
@@ -95,7 +95,10 @@ def test_other_channels_have_another_preprocessing(tmp_path):
 def test_fresh_leaves_are_named_and_the_rest_is_the_files(tmp_path):
     write(tmp_path / "a.pth", changed(source_of(CIFAR), lambda tensors: tensors.pop("layer3.2.conv1.weight")))
     done = convert_weights(
-        tmp_path / "a.pth", tmp_path / "made", fresh=["base/block3_3"], seed=1, arch="cifar/resnet20"
+        tmp_path / "a.pth",
+        tmp_path / "made",
+        arch="cifar/resnet20",
+        options=tlx.ConvertOptions(fresh=["base/block3_3"], seed=1),
     )
     assert len(done.fresh) == 10
     assert done.coverage == 1 - 10 / 97
@@ -164,9 +167,10 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_refused_leaves_nothing_behind(tmp_path, what):
     change, how, words = REFUSED[what]
+    arch, how = how.get("arch"), {name: value for name, value in how.items() if name != "arch"}
     write(tmp_path / "a.pth", changed(source_of(CIFAR), change))
     with pytest.raises(WeightsError) as caught:
-        convert_weights(tmp_path / "a.pth", tmp_path / "made", **how)
+        convert_weights(tmp_path / "a.pth", tmp_path / "made", arch, tlx.ConvertOptions(**how))
     assert words in str(caught.value)
     assert [each.name for each in tmp_path.iterdir()] == ["a.pth"]
 
@@ -181,14 +185,14 @@ def test_a_folder_that_is_there_stays(tmp_path, file):
 
 def test_numbers_that_are_not_finite_may_be_wanted(tmp_path):
     write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_nan))
-    convert_weights(tmp_path / "a.pth", tmp_path / "made", allow_nonfinite=True)
+    convert_weights(tmp_path / "a.pth", tmp_path / "made", options=tlx.ConvertOptions(allow_nonfinite=True))
     stored = open_weights(tmp_path / "made" / "model.safetensors").tensors["params/head/logits/bias"].read()
     assert np.isnan(stored).sum() == 3
 
 
 def test_negative_variances_may_be_wanted(tmp_path):
     write(tmp_path / "a.pth", changed(source_of(CIFAR), spoil_variances(-1)))
-    convert_weights(tmp_path / "a.pth", tmp_path / "made", allow_negative_variance=True)
+    convert_weights(tmp_path / "a.pth", tmp_path / "made", options=tlx.ConvertOptions(allow_negative_variance=True))
     leaves = flatten(tlx.load(tmp_path / "made").variables)
     assert leaves["batch_stats/base/stem/conv_norm/var"][0] == -1
     tlx.save(tlx.load(tmp_path / "made"), tmp_path / "again")

@@ -109,7 +109,10 @@ def test_only_what_belongs_to_the_file_is_read(tmp_path, hub):
         WeightsError, match=r"no tensor of timm/vgg16 is in it.*hub/config\.json: 'architecture' says what it is"
     ):
         convert_weights(folder, tmp_path / "other")
-    assert convert_weights(folder, tmp_path / "without", use_hub_config=False).class_names == ""
+    assert (
+        convert_weights(folder, tmp_path / "without", options=tlx.ConvertOptions(use_hub_config=False)).class_names
+        == ""
+    )
 
 
 def test_a_file_of_the_hubs_name_belongs_to_its_folder(tmp_path, hub):
@@ -245,8 +248,9 @@ CONTRADICTIONS = {  # changes of timm's configuration: what to convert with, the
 @pytest.mark.parametrize("what", CONTRADICTIONS)
 def test_a_contradiction_is_refused_by_its_key(tmp_path, hub, what):
     change, options, kind, words = CONTRADICTIONS[what]
+    own = tlx.ConvertOptions(**{name: value for name, value in options.items() if name != "arch"})
     with pytest.raises(TlxError) as caught:
-        convert_weights(hub({**TIMM_CONFIG, **change}), tmp_path / "made", **options)
+        convert_weights(hub({**TIMM_CONFIG, **change}), tmp_path / "made", options.get("arch"), own)
     assert type(caught.value) is kind, caught.value
     assert words in str(caught.value)
     assert not (tmp_path / "made").exists()

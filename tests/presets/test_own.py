@@ -79,7 +79,9 @@ def test_preprocessing_and_classes_may_be_said_when_converting(tmp_path, own):
     with pytest.raises(ConfigError, match="nothing says how it sees images"):
         tlx.load("lab/own", weights)
     see, names = tlx.Preprocess(8, 8, 1, scale=1.0), tuple("abcdefghij")
-    done = convert_weights(weights, tmp_path / "made", arch="lab/own", preprocess=see, classes=names)
+    done = convert_weights(
+        weights, tmp_path / "made", arch="lab/own", options=tlx.ConvertOptions(preprocess=see, classes=names)
+    )
     found = tlx.load(tmp_path / "made")
     assert (found.preprocess, found.classes) == (see, names)
     assert (done.preprocessing, done.class_names) == ("as asked for", "as asked for")

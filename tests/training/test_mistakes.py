@@ -43,7 +43,10 @@ FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preproc
         (lambda: tlx.data.Feed(batch_size=2, pad="no"), "pad: 'no' is neither"),
         (lambda: tlx.optim.Sgd(nesterov="no"), "nesterov: 'no' is neither"),
         (lambda: tlx.load("mlp-mnist", head="no"), "head: 'no' is neither"),
-        (lambda: tlx.convert_weights("a.pth", "b", allow_nonfinite="no"), "allow_nonfinite: 'no' is neither"),
+        (
+            lambda: tlx.convert_weights("a.pth", "b", options=tlx.ConvertOptions(allow_nonfinite="no")),
+            "allow_nonfinite: 'no' is neither",
+        ),
         (lambda: tlx.export_weights("mlp-mnist", "b.pth", head="no"), "head: 'no' is neither"),
         (lambda: tlx.load(START), r"name: Pretrained, expected a name or a folder; a run's model is run\.load\(\)"),
         (lambda: tlx.save(FIT, "nowhere"), "pretrained: Fit, expected a tlx.Pretrained"),

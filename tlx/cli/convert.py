@@ -149,6 +149,7 @@ class Convert(Command):
 
         from tlx.convert.library import library_of
         from tlx.convert.tables import targets
+        from tlx.presets import ConvertOptions
         from tlx.presets.conversion import check_free, convert_weights, export_weights
 
         if not self.source or not self.dest:
@@ -172,20 +173,22 @@ class Convert(Command):
             done = convert_weights(
                 self.source,
                 self.dest if to == "tlx" else Path(between, "converted"),
-                arch=self.arch,
-                preprocess=_preprocess(self.preprocess),
-                classes=_classes(self.classes),
-                use_hub_config=self.hub_config,
-                input_size=self.input_size,
-                until=self.until,
-                head=self.head,
-                prefix=self.prefix,
-                ignored=self.ignore,
-                fresh=self.fresh,
-                allow_nonfinite=self.allow_nonfinite,
-                allow_negative_variance=self.allow_negative_variance,
-                compare=self.verify == LIBRARY or self.verify or False,
-                seed=self.seed,
+                self.arch,
+                ConvertOptions(
+                    preprocess=_preprocess(self.preprocess),
+                    classes=_classes(self.classes),
+                    use_hub_config=self.hub_config,
+                    input_size=self.input_size,
+                    until=self.until,
+                    head=self.head,
+                    prefix=self.prefix,
+                    ignored=self.ignore,
+                    fresh=self.fresh,
+                    allow_nonfinite=self.allow_nonfinite,
+                    allow_negative_variance=self.allow_negative_variance,
+                    compare=self.verify == LIBRARY or self.verify or False,
+                    seed=self.seed,
+                ),
             )
             if to == "tlx":
                 return done

@@ -3,6 +3,7 @@
 from tlx.presets.bundle import load_bundle, save
 from tlx.presets.catalogue import Published, class_names, published, published_names
 from tlx.presets.conversion import Converted, convert_weights, export_weights
+from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub import fetch
 from tlx.presets.load import PRESETS, load, preset_names
 from tlx.presets.own import register_architecture
@@ -13,6 +14,7 @@ from tlx.presets.vector_base import vector_base
 
 __all__ = [
     "PRESETS",
+    "ConvertOptions",
     "Converted",
     "Pretrained",
     "Published",

@@ -24,10 +24,11 @@ from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError, check_flags
 from tlx.files import home, write_json
-from tlx.images.preprocess import Preprocess, of_images
+from tlx.images.preprocess import of_images
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.presets.arch import Arch, arch_named, arch_of_file
 from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle
+from tlx.presets.convert_options import ConvertOptions, as_convert_options
 from tlx.presets.hub_config import HubConfig, hub_config
 from tlx.presets.load import find
 from tlx.presets.pretrained import Pretrained
@@ -67,63 +68,50 @@ class Converted:
 
 
 def convert_weights(
-    source: str | Path,
-    dest: str | Path,
-    *,
-    arch: str | None = None,
-    preprocess: Preprocess | None = None,
-    classes: Sequence[str] = (),
-    input_size: tuple[int, int] | None = None,
-    until: str | None = None,
-    head: bool = True,
-    use_hub_config: bool = True,
-    prefix: str | None = None,
-    ignored: Sequence[str] = (),
-    fresh: Sequence[str] = (),
-    allow_nonfinite: bool = False,
-    allow_negative_variance: bool = False,
-    compare: bool | str | Path = False,
-    seed: int = 0,
+    source: str | Path, dest: str | Path, arch: str | None = None, options: ConvertOptions | None = None
 ) -> Converted:
     """Convert a weight file of Keras, PyTorch or safetensors to a folder that `tlx.load` reads, with its certificate.
 
-    `arch` names who wrote the file and what it holds ('keras/vgg16', 'torchvision/resnet50', 'cifar/resnet20'); left
-    out, names and shapes tell, and the preprocessing is assumed unless the file's hash is a published one. Of the
-    others see `make_plan`. `preprocess` says how the network sees images, and `classes` what its outputs are called.
-    Else, where the source is a folder as model hubs lay them out, its own `config.json` and `preprocessor_config.json`
-    do, and must agree with the weights, `arch` and the rest; without `use_hub_config` they are not read. `fresh` leaves
-    are initialised by `seed`. With `compare` the reference library loads the file into its own network, too, and both
-    run beside each other (`verify`); where it names an .npz file, the network is compared with the arrays in it
-    (`KnownOutputs`).
-
     The folder holds what `save` writes, `certificate.json`, and, where the source has tensors that belong to the
-    network but fill no leaf, `kept.safetensors`. No more than about one tensor is in memory. Raise `WeightsError` for a
-    file that does not fit or cannot be read, and where the networks differ; `UnsafeFileError`; `ConfigError`;
-    `StorageError`.
+    network but fill no leaf, `kept.safetensors`. No more than about one tensor is in memory.
+
+    Args:
+        source: the file, or a folder as model hubs lay them out.
+        dest: the folder to make.
+        arch: who wrote the file and what it holds ('keras/vgg16', 'torchvision/resnet50', 'cifar/resnet20'); None
+            takes what fits names and shapes, and the preprocessing is assumed unless the file's hash is a published
+            one.
+        options: how it is read, and what is made of it (`tlx.ConvertOptions`).
+
+    Returns:
+        What was made, and what came of each tensor and leaf.
+
+    Raises:
+        WeightsError: for a file that does not fit or cannot be read, and where the networks differ.
+        UnsafeFileError: for a file that would run code, or that hides what it is.
+        ConfigError, StorageError: for bad options, and for a folder that cannot be written.
     """
-    check_flags(head=head, use_hub_config=use_hub_config)
-    check_flags(allow_nonfinite=allow_nonfinite, allow_negative_variance=allow_negative_variance)
+    options = as_convert_options(options)
+    compare = options.compare
     dest = _named(home(dest))
     check_free(dest)
-    if compare and fresh:
-        raise ConfigError("what is initialised cannot be compared: leave out --fresh or --verify")
     opened = open_weights(source)
     _refuse_own(opened)
-    hub = hub_config(Path(source), opened) if use_hub_config else HubConfig()
+    hub = hub_config(Path(source), opened) if options.use_hub_config else HubConfig()
     if arch is not None:
         known = arch_named(arch)
     elif hub.table is not None:
         known = replace(arch_named(hub.table), assumed=True)
     else:
-        known = _identified(opened, prefix, ignored)
+        known = _identified(opened, options.prefix, options.ignored)
     known, stated = settle(
         known,
         hub,
         opened.path,
         named=arch is not None,
-        preprocess=preprocess,
-        classes=_class_names(classes),
-        input_size=input_size,
+        preprocess=options.preprocess,
+        classes=tuple(options.classes),
+        input_size=options.input_size,
     )
     graph = read_graph(opened)
     try:
@@ -131,11 +119,11 @@ def convert_weights(
             opened,
             known.table,
             input_size=stated.size or (graph and graph.input_size) or known.size,
-            until=until,
-            head=head,
-            prefix=prefix,
-            ignored=ignored,
-            fresh=fresh,
+            until=options.until,
+            head=options.head,
+            prefix=options.prefix,
+            ignored=options.ignored,
+            fresh=options.fresh,
         )
     except WeightsError as error:
         if arch is not None or hub.architecture is None:
@@ -148,9 +136,9 @@ def convert_weights(
         check_graph(opened, graph, plan.table, stated.preprocess or known.preprocess)
     if compare and plan.head_rows:
         raise ConfigError(f"the head is not that of {known.table.name}: --verify compares the base alone (--no-head)")
-    allowed = {"allow_nonfinite": allow_nonfinite, "allow_negative_variance": allow_negative_variance}
+    allowed = {name: getattr(options, name) for name in ("allow_nonfinite", "allow_negative_variance")}
     outputs = None if isinstance(compare, bool) else read_known_outputs(home(compare), plan.config)
-    conversion = Conversion(plan, str(opened.path), allow_nonfinite, allow_negative_variance, seed)
+    conversion = Conversion(plan, str(opened.path), **allowed, seed=options.seed)
     described = describe(known, plan, opened, stated)
     verification: list[Verification] = []
 
@@ -185,12 +173,6 @@ def convert_weights(
         class_names=str(described.card.get("class names", "")),
         notes=hub.notes,
     )
-
-
-def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(classes, str):
-        raise ConfigError(f"classes: {classes!r} is one string; give a tuple of names")
-    return tuple(classes)
 
 
 def _refuse_own(source: Source) -> None:
