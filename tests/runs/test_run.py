@@ -23,6 +23,7 @@ import tlx
 from tlx.errors import CheckpointError, ConfigError, DataError, StorageError, WeightsError
 from tlx.files.lock import locked
 from tlx.images import Preprocess
+from tlx.logs import JsonLines
 from tlx.models import ModelConfig, leaf_shapes
 from tlx.objectives import Classification
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
@@ -30,7 +31,6 @@ from tlx.presets import Pretrained
 from tlx.runs import Run, evaluate_run
 from tlx.runs.directory import entered
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.log import JsonLines
 from tlx.tree import unflatten
 
 DATA = {"labels_per_class": 5}
@@ -108,7 +108,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
             "compare_scratch",
             "versions",
         ),
-        *("command", "identity"),
+        *("callbacks", "command", "identity"),
     }
     assert described["data"] == {
         "source": "digits",
@@ -634,7 +634,7 @@ def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
             raise RuntimeError("no network")
 
     logs, base = [Recorder(), Failing()], tlx.load("mlp-mnist")
-    options = {"objective": Classification(loss=distances), "augment": brighter, "logs": logs, "compare_scratch": True}
+    options = {"objective": Classification(loss=distances), "augment": brighter, "callbacks": logs}
     run = finetune_toy(tmp_path / "run", recipe=tlx.recipes.probe(base.stages, epochs=1), **options)
     assert [record["run"] for record in logs[0].records] == ["transfer", "scratch"]
     assert logs[0].records[:1] == run.history
@@ -652,7 +652,7 @@ def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
         ({"objective": "mse"}, "objective: 'mse' is neither"),
         ({"objective": Classification(loss=lambda logits, labels: logits.mean())}, r"loss: .* returns \(\), expected"),
         ({"augment": lambda image: image}, "augment: .* cannot take an image, uint8"),
-        ({"logs": [print]}, r"logs\[0\]: print has no method"),
+        ({"callbacks": [print]}, r"callbacks\[0\]: print has no method"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, option, said):
