@@ -359,12 +359,19 @@ def test_mlflow_has_the_figures_of_each_epoch_and_goes_on(tmp_path, monkeypatch,
     found = {(name, m.step): m.value for name in names for m in client.get_metric_history(number, names[name])}
     assert {key: found.get(key) for key in TOLD} == TOLD
     assert ("transfer/val_loss", 2) not in found
-    again = MLflow(run_id=number, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    again = MLflow("flowers", run_name="first", resume=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     again.epoch(record(3))
+    assert again.run.info.run_id == number
     assert client.get_run(number).info.status == "RUNNING"
     again.close()
     assert client.get_run(number).info.status == "FINISHED"
     assert [each.step for each in client.get_metric_history(number, "loss")] == [3]
+    fresh = MLflow("flowers", run_name="it's", resume=True, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    fresh.epoch(record(1))
+    assert fresh.run.info.run_id != number
+    fresh.close()
+    with pytest.raises(ConfigError, match="resume: no run to go on with is named: give run_name, too"):
+        MLflow("flowers", resume=True)
     assert capsys.readouterr().out == ""
 
 

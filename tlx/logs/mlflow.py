@@ -4,6 +4,7 @@ import re
 import time
 from typing import Any
 
+from tlx.errors import ConfigError, check_flags
 from tlx.logs.service import Service, imported
 
 
@@ -11,17 +12,17 @@ class MLflow(Service):
     """Log the figures and learning rates of each epoch to MLflow, with the epoch as the step.
 
     It begins its run with the first phase and ends it when closed, beside whatever run is active in MLflow's own
-    functions. An epoch that is trained again after a resume is logged again, with the same figures: `run_id` lets a
-    resumed fit go on in the same run.
+    functions. An epoch that is trained again after a resume is logged again, with the same figures: `run_name="..."`,
+    `resume=True` let a resumed fit go on in the same run.
 
     Args:
         experiment: the name of the experiment, which is made where there is none.
         run_name: the name of the run; None lets MLflow make one up.
-        run_id: a run to go on with, in place of a new one.
+        resume: whether to go on with the experiment's last run of this name, if there is one.
         tracking_uri: where runs are kept, "sqlite:///mlflow.db", say; None goes by MLflow's own settings.
 
     Raises:
-        ConfigError: where MLflow is not installed (the extra `mlflow`).
+        ConfigError: where MLflow is not installed (the extra `mlflow`), or `resume` has no name to go by.
 
     >>> log = MLflow("flowers", tracking_uri="sqlite:///mlflow.db")  # doctest: +SKIP
     >>> run = tlx.finetune(base, data, out="runs/flowers", callbacks=[log])  # doctest: +SKIP
@@ -32,19 +33,24 @@ class MLflow(Service):
         experiment: str = "tlx",
         *,
         run_name: str | None = None,
-        run_id: str | None = None,
+        resume: bool = False,
         tracking_uri: str | None = None,
     ) -> None:
         self._mlflow = imported("mlflow", "MLflow")
-        self.experiment, self.run_name, self.run_id, self.tracking_uri = experiment, run_name, run_id, tracking_uri
+        check_flags(resume=resume)
+        if resume and run_name is None:
+            raise ConfigError("resume: no run to go on with is named: give run_name, too")
+        self.experiment, self.run_name, self.resume, self.tracking_uri = experiment, run_name, resume, tracking_uri
 
     def begin(self) -> Any:
         self._client = self._mlflow.MlflowClient(self.tracking_uri)
-        if self.run_id is not None:
-            self._client.update_run(self.run_id, status="RUNNING")
-            return self._client.get_run(self.run_id)
         found = self._client.get_experiment_by_name(self.experiment)
         number = self._client.create_experiment(self.experiment) if found is None else found.experiment_id
+        if self.resume:
+            quoted = str(self.run_name).replace("'", "\\'")
+            for run in self._client.search_runs([number], f"attributes.run_name = '{quoted}'", max_results=1):
+                self._client.update_run(run.info.run_id, status="RUNNING")
+                return run
         return self._client.create_run(number, run_name=self.run_name)
 
     def send(self, scalars: dict[str, float], epoch: int, prefix: str) -> None:
