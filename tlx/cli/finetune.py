@@ -63,7 +63,7 @@ class Finetune(RecipeOptions):
     checkpoint_every: float | None = None
     """Seconds between two checkpoints; by default 10, or more where saving would take over a fiftieth of the time."""
     log: tuple[Literal["csv", "wandb", "mlflow", "trackio"], ...] = ()
-    """Where each epoch goes beside metrics.jsonl: metrics.csv in the run's directory, a tracking service, or several."""
+    """Where each epoch goes beside metrics.jsonl: metrics.csv in the run's directory, tracking services, or both."""
     dry_run: bool = False
     """Train nothing: say what memory and time the run would take here, and whether it fits (exit code 6 if not)."""
     keep_head: bool = False
