@@ -42,9 +42,9 @@ def by_tlx(network: str, shape: tuple[int, int, int], batch: int, steps: int) ->
     import tlx
     from tlx.data import ArraySource
     from tlx.images import Preprocess
+    from tlx.logs import Log
     from tlx.models import ModelConfig, build_model
     from tlx.training.checkpoint import Checkpoints
-    from tlx.training.log import Log
 
     source = ArraySource(*loops.pictures(shape, steps, batch))
     pool = "flatten" if network == "cnn" else "average"
@@ -65,7 +65,7 @@ def by_tlx(network: str, shape: tuple[int, int, int], batch: int, steps: int) ->
         with tempfile.TemporaryDirectory() as folder:
             kept = Checkpoints(Path(folder), steps=steps) if saving else None
             options = tlx.TrainOptions(batch_size=batch, preprocess=preprocess)
-            tlx.fit(model, variables, recipe, source, options, logs=[clock], checkpoints=kept)
+            tlx.fit(model, variables, recipe, source, options, callbacks=[clock], checkpoints=kept)
         return clock.ends[-1] - clock.ends[0]
 
     return take

@@ -101,7 +101,7 @@ def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
         started = time.perf_counter()
         cache = Cache("memory" if cached else "off")
         options = TrainOptions(batch_size=BATCH, seed=seed, cache=cache, preprocess=preprocess)
-        done = fit(model, variables, recipe, (train, held_out), options, logs=[heard])
+        done = fit(model, variables, recipe, (train, held_out), options, callbacks=[heard])
         (phase,) = done.phases
         return {
             "seconds": time.perf_counter() - started,
@@ -111,7 +111,7 @@ def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
             "activations": phase.activations,
         }
 
-    class Losses(tlx.training.log.Log):
+    class Losses(tlx.Log):
         def __init__(self) -> None:
             self.losses: list[float] = []
 

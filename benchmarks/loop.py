@@ -72,10 +72,10 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
     import tlx
     from tlx.data import ArraySource
     from tlx.images import Preprocess
+    from tlx.logs import JsonLines, Log
     from tlx.models import ModelConfig, build_model
     from tlx.objectives import Classification
     from tlx.optim import optimizer
-    from tlx.training.log import JsonLines, Log
     from tlx.training.state import Totals, TrainState
     from tlx.training.step import make_train_step
     from tlx.tree import label_tree, partition, trainable_mask
@@ -99,7 +99,7 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
         clock, lines = Clock(pauses), JsonLines(Path(folder.name) / "metrics.jsonl", "benchmark")
         source = ArraySource(images, targets)
         options = tlx.TrainOptions(batch_size=BATCH, preprocess=preprocess)
-        tlx.fit(model, variables, recipe, source, options, logs=[lines, clock])
+        tlx.fit(model, variables, recipe, source, options, callbacks=[lines, clock])
         return pauses.seconds
 
     (phase,) = recipe

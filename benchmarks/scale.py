@@ -84,8 +84,8 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
     import tlx
     from tlx.data import ArraySource
     from tlx.images import Preprocess
+    from tlx.logs import Log
     from tlx.models import ModelConfig, build_model
-    from tlx.training.log import Log
 
     with one_thread():
         if processes > 1:
@@ -105,7 +105,7 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
 
     spec, parallel = Preprocess(SIDE, SIDE, 3, scale=1 / 255), tlx.Parallel(**PROGRAMS[program])
     options = tlx.TrainOptions(batch, preprocess=spec, parallel=parallel)
-    tlx.fit(model, variables, recipe, source, options, logs=[Clock()])
+    tlx.fit(model, variables, recipe, source, options, callbacks=[Clock()])
     return median(seconds[1:])
 
 

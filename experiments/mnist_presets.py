@@ -15,9 +15,9 @@ import tyro
 from common import start
 
 import tlx
+from tlx.logs import ProgressBar
 from tlx.models import ModelConfig, build_model, init_variables
 from tlx.optim import Cosine, Group
-from tlx.training.log import ProgressBar
 
 MODELS = {
     "cnn-mnist": ModelConfig("cnn", classes=10, input_shape=(28, 28, 1), hidden=(64,), pool="flatten", dropout=0.5),
@@ -56,7 +56,7 @@ def main(options: Options) -> None:
         recipe,
         data,
         tlx.TrainOptions(batch_size=options.batch_size, seed=options.seed, preprocess=preprocess),
-        logs=[bar],
+        callbacks=[bar],
     )
     bar.close()
     scores = tlx.evaluate(done, data.test)

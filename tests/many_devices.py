@@ -124,7 +124,7 @@ def run(
         "cache": Cache("memory"),
         "ema": 0.9,
         "parallel": parallel,
-        "logs": [log],
+        "callbacks": [log],
         **how,
     }
     if stops:

@@ -22,13 +22,14 @@ BELOW = {
     "models": {"devices", "tree", "table", "errors"},
     "images": {"files", "errors"},
     "data": {"images", "tree", "files", "progress", "errors"},
+    "logs": {"files", "progress", "errors"},
     "convert": {"models", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "objectives": {"data", "optim", "tree", "errors"},
     "presets": {"objectives", "convert", "data", "images", "models", "devices", "tree", "files", "progress", "errors"},
 }
-BELOW["training"] = BELOW["presets"] | {"optim", "presets", *SMALL}
+BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
 BELOW["runs"] = BELOW["training"] | {"training", "recipes"}
 BELOW["analysis"] = {"files", "places", "errors"}
@@ -111,8 +112,12 @@ def test_importing_tlx_imports_nothing_heavy() -> None:
 
 
 def test_using_tlx_imports_nothing_that_only_some_need() -> None:
-    some = "('tensorflow', 'tensorflow_datasets', 'torch', 'h5py', 'sklearn', 'matplotlib', 'jinja2', 'tensorboardX')"
-    program = f"import sys, tlx; tlx.finetune, tlx.load, tlx.load_data; print([m for m in {some} if m in sys.modules])"
+    some = (
+        "('tensorflow', 'tensorflow_datasets', 'torch', 'h5py', 'sklearn', 'matplotlib', 'jinja2', 'tensorboardX', "
+        "'wandb', 'mlflow', 'trackio')"
+    )
+    names = "tlx.finetune, tlx.load, tlx.logs, tlx.load_data"
+    program = f"import sys, tlx; {names}; print([m for m in {some} if m in sys.modules])"
     assert run_python(program).strip() == "[]"
 
 

@@ -13,9 +13,9 @@ from cases import CASE, Case
 import tlx
 from tlx.data import ArraySource
 from tlx.images import Preprocess
+from tlx.logs import Log
 from tlx.models import Base, Classifier, Head, Stage
 from tlx.optim import Constant, Group
-from tlx.training.log import Log
 
 SPEC = Preprocess(6, 6, 1)
 

@@ -4,6 +4,7 @@ from . import data as data
 from . import devices as devices
 from . import errors as errors
 from . import images as images
+from . import logs as logs
 from . import models as models
 from . import objectives as objectives
 from . import optim as optim
@@ -23,6 +24,7 @@ from .devices import join_hosts as join_hosts
 from .errors import TlxError as TlxError
 from .images import Augment as Augment
 from .images import Preprocess as Preprocess
+from .logs import Log as Log
 from .models import Head as Head
 from .objectives import Classification as Classification
 from .objectives import MultiLabel as MultiLabel
@@ -52,10 +54,10 @@ from .runs import estimate as estimate
 from .runs import finetune as finetune
 from .stop import StopOnSignals as StopOnSignals
 from .training import Cache as Cache
+from .training import Callback as Callback
 from .training import Checkpoints as Checkpoints
 from .training import Fit as Fit
 from .training import History as History
-from .training import Log as Log
 from .training import Mix as Mix
 from .training import TrainOptions as TrainOptions
 from .training import evaluate as evaluate

@@ -1,5 +1,6 @@
 """A run leaves a directory that tells all of it, is used once, and goes on after any interruption."""
 
+import csv
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import tlx
 from tlx.errors import CheckpointError, ConfigError, DataError, StorageError, WeightsError
 from tlx.files.lock import locked
 from tlx.images import Preprocess
+from tlx.logs import JsonLines
 from tlx.models import ModelConfig, leaf_shapes
 from tlx.objectives import Classification
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
@@ -30,7 +32,6 @@ from tlx.presets import Pretrained
 from tlx.runs import Run, evaluate_run
 from tlx.runs.directory import entered
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.log import JsonLines
 from tlx.tree import unflatten
 
 DATA = {"labels_per_class": 5}
@@ -108,7 +109,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
             "compare_scratch",
             "versions",
         ),
-        *("command", "identity"),
+        *("callbacks", "command", "identity"),
     }
     assert described["data"] == {
         "source": "digits",
@@ -634,7 +635,7 @@ def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
             raise RuntimeError("no network")
 
     logs, base = [Recorder(), Failing()], tlx.load("mlp-mnist")
-    options = {"objective": Classification(loss=distances), "augment": brighter, "logs": logs, "compare_scratch": True}
+    options = {"objective": Classification(loss=distances), "augment": brighter, "callbacks": logs}
     run = finetune_toy(tmp_path / "run", recipe=tlx.recipes.probe(base.stages, epochs=1), **options)
     assert [record["run"] for record in logs[0].records] == ["transfer", "scratch"]
     assert logs[0].records[:1] == run.history
@@ -646,13 +647,50 @@ def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
     assert run.history[0]["loss"] != pytest.approx(run.history[0]["val_loss"], rel=0.1)  # not cross-entropies both
 
 
+class Ends(tlx.Callback):
+    """End a phase after its first epoch, in the transfer alone; fail at the given epoch of it."""
+
+    def __init__(self, fails_at=None):
+        self.fails_at, self.seen = fails_at, []
+
+    def stops_phase(self, record, state):
+        self.seen.append((record["run"], record["epoch"]))
+        if record["epoch"] == self.fails_at:
+            raise RuntimeError("no such sensor")
+        return record["run"] == "transfer" and state.epoch == 1
+
+
+def test_a_callback_ends_phases_of_a_run_and_its_failure_costs_no_run(tmp_path, monkeypatch):
+    whole = finetune_toy(tmp_path / "whole", callbacks=[Ends()])
+    assert [(phase["epochs"], phase["stopped_early"]) for phase in whole.result["phases"]] == [(1, True), (1, True)]
+    assert [phase["epochs"] for phase in whole.result["scratch"]["phases"]] == [4]
+    described = json.loads((whole.path / "run.json").read_text())
+    assert described["callbacks"] == [f"{__name__}.Ends"]
+    monkeypatch.setattr(Checkpoints, "due", lambda self, steps: True)
+    with tlx.logs.CSV(tmp_path / "epochs.csv") as log:
+        with pytest.raises(RuntimeError, match="no such sensor"):
+            finetune_toy(tmp_path / "run", callbacks=[log, Ends(fails_at=2)])
+        assert "transfer,all,1,2" in (tmp_path / "epochs.csv").read_text()
+    with pytest.raises(CheckpointError, match=r"callbacks: \['.*Ends'\] -> \[\]"):
+        finetune_toy(tmp_path / "run", resume=True)
+    ends = Ends()
+    with tlx.logs.CSV(tmp_path / "epochs.csv") as log:
+        run = finetune_toy(tmp_path / "run", callbacks=[log, ends], resume=True)
+    assert ends.seen[0] == ("transfer", 2)
+    assert lasting(run.result) == lasting(whole.result)
+    assert_same_bits(run.load().variables, whole.load().variables)
+    with (tmp_path / "epochs.csv").open() as file:
+        rows = [(row["run"], row["phase"], row["epoch"], float(row["loss"])) for row in csv.DictReader(file)]
+    assert rows == [(each["run"], each["phase"], str(each["epoch"]), each["loss"]) for each in metrics(whole.path)]
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
         ({"objective": "mse"}, "objective: 'mse' is neither"),
         ({"objective": Classification(loss=lambda logits, labels: logits.mean())}, r"loss: .* returns \(\), expected"),
         ({"augment": lambda image: image}, "augment: .* cannot take an image, uint8"),
-        ({"logs": [print]}, r"logs\[0\]: print has no method"),
+        ({"callbacks": [print]}, r"callbacks\[0\]: print has no method"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, option, said):

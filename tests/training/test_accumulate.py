@@ -192,7 +192,7 @@ def test_a_fit_with_averages_and_parts_goes_on_to_the_same_bits(tmp_path, epoch)
     whole = train(TWO, **options)
     checkpoints = Checkpoints(tmp_path, steps=1)
     with pytest.raises(Stopped):
-        train(TWO, **options, logs=[StopAfter(epoch)], checkpoints=checkpoints)
+        train(TWO, **options, callbacks=[StopAfter(epoch)], checkpoints=checkpoints)
     checkpoints.close()
     resumed = train(TWO, **options, checkpoints=Checkpoints(tmp_path, steps=1))
     assert_same_bits(resumed.variables, whole.variables)

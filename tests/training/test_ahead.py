@@ -63,7 +63,7 @@ def heard():
 def train(phases, case=RANDOM, **options):
     options = {"batch_size": 4, **options}
     log = Recorder()
-    done = fit(case.model, case.variables(), phases, TRAIN, VALIDATION, SPEC, logs=[log], **options)
+    done = fit(case.model, case.variables(), phases, TRAIN, VALIDATION, SPEC, callbacks=[log], **options)
     return done, log
 
 
@@ -155,7 +155,7 @@ def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
     first = Checkpoints(tmp_path, steps=1)
     given = (RANDOM.model, RANDOM.variables(), phases, TRAIN, VALIDATION, SPEC)
     with pytest.raises(Stopped):
-        fit(*given, batch_size=4, cache=Cache("off"), logs=[StopAfter()], checkpoints=first)
+        fit(*given, batch_size=4, cache=Cache("off"), callbacks=[StopAfter()], checkpoints=first)
     first.close()
     jax.clear_caches()
     forget_programs()

@@ -50,7 +50,14 @@ class Counted:
 def train(recipe=(HEAD,), case=RANDOM, cache=None, **options):
     """Fit, and return the fit and what was logged of each epoch."""
     log = Recorder()
-    options = {"train": TRAIN, "validation": VALIDATION, "preprocess": SPEC, "batch_size": 4, "logs": [log], **options}
+    options = {
+        "train": TRAIN,
+        "validation": VALIDATION,
+        "preprocess": SPEC,
+        "batch_size": 4,
+        "callbacks": [log],
+        **options,
+    }
     variables = options.pop("variables", None) or case.variables()
     return fit(case.model, variables, recipe, cache=cache, **options), timeless(log.records)
 

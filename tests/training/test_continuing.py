@@ -80,7 +80,7 @@ def test_it_resumes_from_its_own_checkpoints(tmp_path, half):
     whole = go_on(half, TWO)
     checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
     with pytest.raises(Stopped):
-        go_on(half, TWO, logs=[Recorder(stop_at_step=8)], checkpoints=checkpoints)
+        go_on(half, TWO, callbacks=[Recorder(stop_at_step=8)], checkpoints=checkpoints)
     again = go_on(half, TWO, checkpoints=checkpoints)
     assert_same_bits(again.variables, whole.variables)
     assert timeless(again.history) == timeless(whole.history)

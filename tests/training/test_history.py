@@ -33,7 +33,7 @@ HISTORY = History([record(1), record(2), record(3, "<all>", 1, val_loss=0.25, ra
 def fitted():
     """A fit, and a log of it."""
     log = Recorder()
-    return fit_toy(TWO, logs=[log]), log
+    return fit_toy(TWO, callbacks=[log]), log
 
 
 def test_a_history_is_a_list_of_what_the_logs_are_told(fitted):
@@ -47,13 +47,13 @@ def test_a_log_that_changes_its_record_changes_no_history():
         def epoch(self, record):
             record.clear()
 
-    assert fit_toy(TWO[:1], logs=[Taker()]).history[0]["phase"] == "head"
+    assert fit_toy(TWO[:1], callbacks=[Taker()]).history[0]["phase"] == "head"
 
 
 def test_after_a_resume_it_is_whole(tmp_path, fitted):
     checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
     with pytest.raises(Stopped):
-        fit_toy(TWO, logs=[Recorder(stop_at_step=7)], checkpoints=checkpoints)
+        fit_toy(TWO, callbacks=[Recorder(stop_at_step=7)], checkpoints=checkpoints)
     assert timeless(fit_toy(TWO, checkpoints=checkpoints).history) == timeless(fitted[0].history)
 
 

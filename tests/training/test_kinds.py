@@ -40,7 +40,7 @@ def kind(request):
 @pytest.fixture(scope="module")
 def fitted(kind):
     log = Recorder()
-    return KINDS[kind].fit(phases(kind), logs=[log]), log
+    return KINDS[kind].fit(phases(kind), callbacks=[log]), log
 
 
 METRICS = {"tokens": {"loss", "accuracy"}, "numbers": {"loss", "mae"}}
@@ -84,7 +84,7 @@ def test_a_fit_goes_on_from_any_step_to_the_same_bits(kind, tmp_path):
     for stop in range(1, 3 * 5):
         checkpoints = Checkpoints(tmp_path / str(stop), steps=1)
         with pytest.raises(Stopped):
-            KINDS[kind].fit(phases(kind), logs=[Recorder(stop_at_step=stop)], checkpoints=checkpoints, cache=off)
+            KINDS[kind].fit(phases(kind), callbacks=[Recorder(stop_at_step=stop)], checkpoints=checkpoints, cache=off)
         again = KINDS[kind].fit(phases(kind), checkpoints=checkpoints, cache=off)
         checkpoints.close()
         assert_same_bits(again.variables, whole.variables)

@@ -53,7 +53,7 @@ def train(recipe, case=RANDOM, variables=None, **options):
 def three():
     """An uninterrupted fit of three phases, and what its log was told."""
     log = Recorder()
-    return train(THREE, logs=[log]), log
+    return train(THREE, callbacks=[log]), log
 
 
 # What a fit is
@@ -64,7 +64,7 @@ def test_an_epoch_s_seconds_are_those_of_the_devices(monkeypatch):
     own = tlx.training.phase.all_finite
     monkeypatch.setattr(tlx.training.phase, "all_finite", lambda params: time.sleep(0.2) or own(params))
     log = Recorder()
-    done = train((Phase("head", 2, HEAD, {"head": FAST}),), logs=[log])
+    done = train((Phase("head", 2, HEAD, {"head": FAST}),), callbacks=[log])
     assert all(record["seconds"] >= 0.2 for record in log.records)
     assert done.phases[0].seconds >= 0.4
 
@@ -81,7 +81,7 @@ def test_a_phase_is_the_step_over_shuffled_batches():
             run.train(batch)
     assert sizes == [4, 4, 4, 2] * 2
     log = Recorder()
-    done = train((Phase("head", 2, HEAD, {"head": group}),), train=UNEVEN, logs=[log])
+    done = train((Phase("head", 2, HEAD, {"head": group}),), train=UNEVEN, callbacks=[log])
     for path, leaf in flatten(done.variables["params"]).items():  # from activations, computed in larger batches
         np.testing.assert_allclose(leaf, run.params()[path], rtol=1e-5, atol=1e-6, err_msg=path)
     assert_same_bits(done.variables["batch_stats"], run.stats())
@@ -381,7 +381,7 @@ def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, ep
     for recorder in (first, second):
         checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
-            done = train(THREE, logs=[recorder], checkpoints=checkpoints)
+            done = train(THREE, callbacks=[recorder], checkpoints=checkpoints)
         except Stopped:
             assert recorder is first
         finally:
@@ -398,7 +398,7 @@ def test_a_fit_stopped_between_two_steps_goes_on_to_the_same_bits(three, tmp_pat
     for recorder in (Recorder(stop_at_step=8), Recorder()):
         checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
-            done = train(THREE, logs=[recorder], checkpoints=checkpoints)
+            done = train(THREE, callbacks=[recorder], checkpoints=checkpoints)
         except Stopped:
             pass
         finally:
@@ -429,14 +429,14 @@ def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(monkeypatch, tmp_
     monkeypatch.setattr(tlx.training.resident, "PIECE", 1)
     log, questions = Recorder(), StopAt(0)
     options = {"augment": Augment(flip=True), "cache": Cache(views=2), "ema": 0.9}
-    whole = train(RICH, logs=[log], stop=questions, **options)
+    whole = train(RICH, callbacks=[log], stop=questions, **options)
     assert questions.asked > 15 + 10  # steps, batches
     for question in range(1, questions.asked + 1):
         directory, records = tmp_path / str(question), []
         for stop in (StopAt(question), StopAt(0)):
             recorder, checkpoints = Recorder(), Checkpoints(directory, steps=1000)
             try:
-                done = train(RICH, logs=[recorder], checkpoints=checkpoints, stop=stop, **options)
+                done = train(RICH, callbacks=[recorder], checkpoints=checkpoints, stop=stop, **options)
             except StoppedError:
                 assert stop.asked == question
             finally:
@@ -496,7 +496,7 @@ def test_a_changed_phase_begins_its_epoch_anew(tmp_path):
     checkpoints = stopped_at(7, tmp_path)  # three steps and two batches of validation, and two steps
     assert (checkpoints.latest().phase, checkpoints.latest().batch) == (1, 2)
     log = Recorder()
-    train(THREE, checkpoints=checkpoints, logs=[log], batch_size=6)
+    train(THREE, checkpoints=checkpoints, callbacks=[log], batch_size=6)
     assert [record["step"] for record in log.records] == [2 + 2, 2 + 4, 2]
     checkpoints.close()
 
@@ -522,7 +522,7 @@ def test_a_damaged_checkpoint_costs_a_step_and_no_more(three, tmp_path):
     for recorder in (Recorder(stop_at=4), Recorder()):
         checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
-            done = train(THREE, logs=[recorder], checkpoints=checkpoints)
+            done = train(THREE, callbacks=[recorder], checkpoints=checkpoints)
         except Stopped:
             checkpoints.wait()
             last = max((tmp_path / "checkpoints").iterdir(), key=lambda entry: int(entry.name))
@@ -545,7 +545,7 @@ def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
         monkeypatch.setattr(tlx.training.phase, "evaluated", script)
         checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)
         try:
-            done = train(recipe, logs=[recorder], checkpoints=checkpoints)
+            done = train(recipe, callbacks=[recorder], checkpoints=checkpoints)
         except Stopped:
             assert recorder is first
         finally:
@@ -557,7 +557,7 @@ def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
 def test_a_finished_fit_is_not_trained_again(tmp_path):
     for steps in (3, 0):
         log, checkpoints = Recorder(), Checkpoints(tmp_path / "checkpoints", every=1e9)
-        done = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, logs=[log], checkpoints=checkpoints)
+        done = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, callbacks=[log], checkpoints=checkpoints)
         checkpoints.close()
         assert log.taken == steps
         if steps:
@@ -603,7 +603,7 @@ def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
     monkeypatch.setattr(tlx.training.phase, "CHECK_EVERY", 3)
     log = Recorder()
     with pytest.raises(DivergedError):
-        train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=2, logs=[log])
+        train((Phase("wild", 1, ALL, {"all": HUGE}),), batch_size=2, callbacks=[log])
     assert log.taken == 5  # the sixth is the second look, for what the first one saw
 
 
@@ -619,7 +619,7 @@ def test_without_validation_no_phase_stops_early():
 def test_without_validation_there_are_no_scores():
     for none in (None, Subset(TRAIN, [])):
         log = Recorder()
-        (phase,) = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, validation=none, logs=[log]).phases
+        (phase,) = train((Phase("all", 1, ALL, {"all": FAST}),), PLAIN, validation=none, callbacks=[log]).phases
         assert (phase.val_loss, phase.val_accuracy) == (None, None)
         assert (log.records[0]["val_loss"], log.records[0]["val_accuracy"]) == (None, None)
 
@@ -643,7 +643,7 @@ GOOD = Phase("good", 1, ALL, {"all": FAST})
 def test_a_fault_of_a_later_phase_is_found_before_the_first_step(phase, options, message):
     log = Recorder()
     with pytest.raises(ConfigError, match=message):
-        train((GOOD, phase), logs=[log], **options)
+        train((GOOD, phase), callbacks=[log], **options)
     assert log.taken == 0
 
 
@@ -674,7 +674,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
     options = {"augment": Augment(flip=True, rotate=30, erase=0.5), "mix": Mix(0.4, 1.0), "balanced": True}
     logs = [Recorder() for _ in range(3)]
     runs = [
-        train(THREE, train=UNEVEN, logs=[log], workers=workers, **options)
+        train(THREE, train=UNEVEN, callbacks=[log], workers=workers, **options)
         for log, workers in zip(logs, (0, 1, 3), strict=True)
     ]
     for run, log in zip(runs[1:], logs[1:], strict=True):

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -53,7 +53,7 @@ class Finetune(RecipeOptions):
         "model": ("hidden", "dropout", "pool", "keep_head", "until", "dtype", "ema"),
         "memory and devices": ("accumulate", "remat", "devices", "parallel", "shard", "sync_norms"),
         "several processes": ("coordinator", "processes", "process"),
-        "checkpoints": ("checkpoint_every", "allow"),
+        "checkpoints and logs": ("checkpoint_every", "allow", "log"),
     }
 
     out: str | None = None
@@ -64,6 +64,8 @@ class Finetune(RecipeOptions):
     """With --resume: what may differ from what the run was begun with, by its name in run.json: data_sha256, say."""
     checkpoint_every: float | None = None
     """Seconds between two checkpoints; by default 10, or more where saving would take over a fiftieth of the time."""
+    log: tuple[Literal["csv", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where each epoch goes beside metrics.jsonl: metrics.csv in the run's directory, tracking services, or both."""
     dry_run: bool = False
     """Train nothing: say what memory and time the run would take here, and whether it fits (exit code 6 if not)."""
     keep_head: bool = False
@@ -186,10 +188,12 @@ class Finetune(RecipeOptions):
 
     def _run(self) -> None:
         import tlx
+        from tlx.cli.logs import check_installed, logs_of
         from tlx.devices.hosts import is_first, of_first
         from tlx.files.lock import check_unlocked
 
         self.check_options(self.out)
+        check_installed(self.log)
         if self.out is not None:
             of_first(lambda: check_unlocked(home(self.out or "")))
         if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
@@ -240,7 +244,10 @@ class Finetune(RecipeOptions):
         with tlx.StopOnSignals() as stop:
             name = f"{base.name if self.base is None else Path(self.base).name}-{_data_name(self.data)}"
             out = self.out or of_first(lambda: _free_directory(name))
-            run = tlx.finetune(base, data, recipe, options, out=out, resume=self.resume, progress=True, stop=stop)
+            how: dict[str, Any] = {"out": out, "resume": self.resume, "progress": True, "stop": stop}
+            with ExitStack() as stack:
+                logs = [stack.enter_context(log) for log in logs_of(self.log, home(out))]
+                run = tlx.finetune(base, data, recipe, options, callbacks=logs, **how)
         if not is_first():
             return
         report = run.path / "report.html"

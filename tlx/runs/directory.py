@@ -69,7 +69,8 @@ def _enter(
     _check_own(out, resume)  # another process may have begun one in between
     described = json.loads(json.dumps(description))
     if resume and os.path.exists(out / RUN):
-        older = {"cache": described["cache"], "keep_head": False, "accumulate": 1, "ema": None}  # versions without them
+        older = {"cache": described["cache"], "keep_head": False}  # versions without them
+        older |= {"accumulate": 1, "ema": None, "callbacks": []}
         written = read_json(out / RUN)
         kept = {**older, **written}
         before, now = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in (kept, described))

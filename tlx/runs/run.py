@@ -17,6 +17,11 @@ from tlx.data import fingerprint as data_fingerprint
 from tlx.devices import Parallel, hosts
 from tlx.errors import CheckpointError, ConfigError, StoppedError, StorageError, check_choice, check_flags
 from tlx.files import home, write_json
+from tlx.logs import JsonLines, Log, TensorBoard
+from tlx.logs.guarded import Guarded
+from tlx.logs.json_lines import truncate_lines
+from tlx.logs.log import is_log
+from tlx.logs.progress import progress_log
 from tlx.models.registry import build_model
 from tlx.objectives import Objective, Regression, as_objective
 from tlx.optim.memory import Memory
@@ -45,11 +50,11 @@ from tlx.runs.interpret import write_evaluation
 from tlx.runs.options import SMALL, RunOptions
 from tlx.stop import Stop, never
 from tlx.table import html_table
+from tlx.training.callback import Callback, OfRun, asks, check_callbacks, names_of
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate, evaluated
 from tlx.training.fitted import Fit
 from tlx.training.history import History, read_history
-from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, check_logs, progress_log, truncate_lines
 from tlx.training.loop import fit
 from tlx.training.options import TrainOptions, as_options
 from tlx.training.phase_record import PhaseRecord
@@ -159,7 +164,7 @@ def finetune(
     out: str | Path,
     resume: bool = False,
     progress: bool = False,
-    logs: Sequence[Log] = (),
+    callbacks: Sequence[Log | Callback] = (),
     stop: Stop = never,
 ) -> Run:
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
@@ -177,8 +182,10 @@ def finetune(
         resume: whether an interrupted run goes on from its last checkpoint, to the same bits as if it had not been
             interrupted, and a finished one is returned as it is; what it was begun with (`run.json`) must be the same.
         progress: whether notes on the data, a bar a phase and lines about what takes long go to standard error.
-        logs: told of every phase, step and epoch (`tlx.Log`), whose records name the `run`, 'transfer' or 'scratch';
-            one that raises an exception is left out from there on, with a warning in the log `tlx`.
+        callbacks: logs, told of every phase, step and epoch (`tlx.Log`, `tlx.logs`), and callbacks, asked after each
+            epoch whether its phase ends (`tlx.Callback`); the records name the `run`, 'transfer' or 'scratch'. A log
+            that raises an exception is left out from there on, with a warning in Python's log `tlx`; what a callback
+            raises ends the run, which can be resumed.
         stop: asked after every step; when it says so the run saves and ends (`tlx.StopOnSignals`).
 
     Returns:
@@ -200,7 +207,7 @@ def finetune(
     """
     check_flags(resume=resume, progress=progress)
     out = home(out)
-    check_logs(logs)
+    check_callbacks(callbacks)
     start, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
     make_task(start.model, start.variables, recipe, data, options)  # what does not fit is refused before all else
     placement = options.parallel.placement()
@@ -209,11 +216,12 @@ def finetune(
     notes = [*data.notes, *(doubts(start, batch) if options.check_inputs else ())]
     doing("fingerprinting the base and the data")
     description = _describe(base, start, data, recipe, options) | {"notes": notes}
+    description["callbacks"] = names_of(callbacks)
     if placement.groups > 1:
         description["norms_over"] = placement.groups
     command = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if options.config is not None else None
     description["command"] = command
-    trainer = _Trainer(start, data, options, out, progress, logs, stop)
+    trainer = _Trainer(start, data, options, out, progress, callbacks, stop)
     hosts.check_alike(description)
     with ExitStack() as stack:
         if progress and hosts.is_first():
@@ -413,7 +421,7 @@ class _Trainer:
     options: RunOptions
     out: Path
     progress: bool
-    logs: Sequence[Log]  # the user's
+    callbacks: Sequence[Log | Callback]  # the user's
     stop: Stop
 
     def train(self, recipe: Recipe, name: str, folder: str) -> tuple[Fit, Evaluation]:
@@ -426,7 +434,7 @@ class _Trainer:
         logs: list[Log] = []
         if hosts.is_first():
             truncate_lines(self.out / METRICS, name, done)
-            logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name, done)]
+            logs = [JsonLines(self.out / METRICS, name), TensorBoard(self.out / "tensorboard" / name)]
             logs += [progress_log(name)] if self.progress else []
         with ExitStack() as stack:
             stack.callback(checkpoints.close)  # last, whatever the logs say
@@ -438,12 +446,18 @@ class _Trainer:
                 recipe,
                 data,
                 options,
-                logs=[*logs, *(Guarded(log, name) for log in (self.logs if hosts.is_first() else ()))],
+                callbacks=[*logs, *self._of_user(name)],
                 checkpoints=checkpoints,
                 stop=self.stop,
             )
             trained = replace(trained, memory=Memory())  # as much as the parameters, twice, on the device
         return trained, self._test(model, trained)
+
+    def _of_user(self, name: str) -> list[Log | Callback]:
+        """Return the user's logs, told in the first process alone, and callbacks, for a run of this name."""
+        logs: list[Any] = [each for each in self.callbacks if is_log(each) and hosts.is_first()]
+        asked: list[Any] = [each for each in self.callbacks if asks(each)]
+        return [*(Guarded(log, name) for log in logs), *(OfRun(each, name) for each in asked)]
 
     def _test(self, model: Any, trained: Fit) -> Evaluation:
         """Evaluate on the test examples, once what validation chooses is chosen."""

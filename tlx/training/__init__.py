@@ -1,12 +1,12 @@
-"""Training: the step, the loop over phases, evaluation, checkpoints and logs."""
+"""Training: the step, the loop over phases, evaluation, callbacks and checkpoints."""
 
 from tlx.training.cache_options import Cache
+from tlx.training.callback import Callback, EpochState
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
 from tlx.training.features import features, predictions
 from tlx.training.fitted import Fit
 from tlx.training.history import History
-from tlx.training.log import Log
 from tlx.training.loop import fit
 from tlx.training.method import StepOptions
 from tlx.training.mix import Mix
@@ -18,11 +18,12 @@ from tlx.training.step import make_train_step
 
 __all__ = [
     "Cache",
+    "Callback",
     "Checkpoints",
+    "EpochState",
     "Evaluation",
     "Fit",
     "History",
-    "Log",
     "Mix",
     "PhaseRecord",
     "StepOptions",

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tlx.errors import CheckpointError, ConfigError
+from tlx.logs.record import figures_of, row_of
 from tlx.table import html_table
-
-PLACE = frozenset({"run", "phase", "phase_index", "epoch", "step", "seconds", "rates", "compiled"})
-"""What a record says beside figures."""
 
 
 class History(list[dict[str, Any]]):
@@ -61,7 +59,7 @@ class History(list[dict[str, Any]]):
             import pandas as pd  # type: ignore[import-untyped]
         except ImportError as error:
             raise ConfigError(f"to_pandas needs pandas ({error}): pip install pandas, or use the list itself") from None
-        return pd.DataFrame([_flat(record) for record in self])
+        return pd.DataFrame([row_of(record) for record in self])
 
     def plot(self, *, scratch: Sequence[dict[str, Any]] = (), axes: Any = None) -> Any:
         """Plot loss and accuracy, or the first metric, by epoch, training dashed, validation solid; lines begin phases.
@@ -91,24 +89,10 @@ class History(list[dict[str, Any]]):
         return axes
 
 
-def figures_of(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name what an epoch's record measured, in its order: the loss, the metrics, and those of validation.
-
-    >>> figures_of({"phase": "head", "epoch": 1, "loss": 2.5, "mae": 1.5, "val_loss": None, "seconds": 0.1})
-    ('loss', 'mae', 'val_loss')
-    """
-    return tuple(name for name in record if name not in PLACE)
-
-
 def _metric(records: Sequence[Mapping[str, Any]]) -> str:
     """Name the metric that is plotted beside the loss."""
     names = [name.removeprefix("val_") for record in records[-1:] for name in figures_of(record)]
     return next((name for name in names if name != "loss"), "accuracy")
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    rates = {f"rate/{label}": rate for label, rate in record.get("rates", {}).items()}
-    return {**{name: value for name, value in record.items() if name != "rates"}, **rates}
 
 
 def _draw(axis: Any, records: Iterable[dict[str, Any]], name: str, colour: str, named: str) -> None:
@@ -121,7 +105,7 @@ def _draw(axis: Any, records: Iterable[dict[str, Any]], name: str, colour: str, 
 
 
 def read_history(path: Path, run: str) -> History:
-    """Read the lines of a run ('transfer', 'scratch') from a file of `tlx.training.log.JsonLines`.
+    """Read the lines of a run ('transfer', 'scratch') from a file of `tlx.logs.JsonLines`.
 
     Raise `CheckpointError` where the file is missing or damaged.
     """

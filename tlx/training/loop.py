@@ -1,9 +1,10 @@
 """The loop: train a model through the phases of a recipe."""
 
+import copy
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from tlx.data.spec import Data
 from tlx.devices import hosts
 from tlx.devices.compilations import compilations
 from tlx.errors import CheckpointError, StoppedError, check_flags
+from tlx.logs import Log
+from tlx.logs.progress import progress_log
 from tlx.models.registry import initialise
 from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
@@ -24,10 +27,10 @@ from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.activations import input_shapes
 from tlx.training.ahead import Ahead
 from tlx.training.cache import ActivationCache, Frozen
+from tlx.training.callback import Callback, EpochState, any_stops, names_of
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.fitted import Fit, check_continues
 from tlx.training.history import History
-from tlx.training.log import Log, progress_log
 from tlx.training.options import TrainOptions
 from tlx.training.phase import PhaseRun, start_of_phase
 from tlx.training.phase_record import PhaseRecord
@@ -52,7 +55,7 @@ def fit(
     data: Examples,
     options: TrainOptions | None = None,
     *,
-    logs: Sequence[Log] = (),
+    callbacks: Sequence[Log | Callback] = (),
     progress: bool = False,
     checkpoints: Checkpoints | None = None,
     stop: Stop = never,
@@ -71,7 +74,8 @@ def fit(
         data: a `tlx.Data`, of which training and validation examples are used; a source alone (`tlx.data.Source`); or a
             pair of sources for training and validation.
         options: what else to train by (`tlx.TrainOptions`); a model in pieces needs `preprocess` there.
-        logs: told of phases, steps and epochs (`tlx.Log`); what one raises ends the fit.
+        callbacks: logs, told of phases, steps and epochs (`tlx.Log`, `tlx.logs`), and callbacks, asked after each epoch
+            whether its phase ends (`tlx.Callback`); what one raises ends the fit.
         progress: whether a bar for each phase goes to standard error.
         checkpoints: where all of a run is saved after a step where one is due, and at the end of each phase; training
             goes on from the last one that is there, to the same bits as if it had never ended.
@@ -104,7 +108,8 @@ def fit(
         check_continues(earlier, recipe[0])
         variables = earlier.variables
     variables = to_jax_types(variables)
-    task, kept, recipe = make_task(model, variables, recipe, data, options, logs=logs, stop=stop)
+    task, kept, recipe = make_task(model, variables, recipe, data, options, callbacks=callbacks, stop=stop)
+    hosts.check_alike({"callbacks": names_of(task.callbacks)})
     begun, epochs_before = Snapshot(variables), 0
     if earlier is not None:
         task = replace(task, phases_before=len(earlier.phases))
@@ -173,7 +178,7 @@ def _run_phase(
     elif snapshot.plan != _plan(task, phase):
         snapshot = _replan(task, phase, snapshot)
     started = time.monotonic()
-    if snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
+    if not _has_ended(phase, snapshot):
         ahead.prepare(index, snapshot.variables, snapshot.memory)
     mixes = task.options.mix
     kept = Frozen(MIXING) if mixes else cache.of_phase(index, snapshot.variables, task.feed.workers)
@@ -187,7 +192,7 @@ def _run_phase(
     state = run.start(snapshot, jax.random.fold_in(jax.random.key(task.seed), number))
     for log in task.logs:
         log.phase(phase.name, phase.epochs, phase.epochs * task.epoch_steps, snapshot.step)
-    while snapshot.epoch < phase.epochs and not _exhausted(phase, snapshot):
+    while not _has_ended(phase, snapshot):
         started, compiled = time.monotonic(), compilations()
         epoch, done = snapshot.epoch + 1, snapshot.batch
         steps = run.steps(state, epochs_before + epoch, done)
@@ -210,11 +215,29 @@ def _run_phase(
         record["compiled"] = compilations() - compiled
         snapshot = replace(ended, history=(*ended.history, record))
         for log in task.logs:
-            log.epoch(dict(record))
-        if checkpoints and (checkpoints.due(0) or epoch == phase.epochs or _exhausted(phase, snapshot)):
+            log.epoch(copy.deepcopy(record))
+        snapshot = replace(snapshot, stopped=_is_stopped(task, run, state, snapshot, record))
+        if checkpoints and (checkpoints.due(0) or _has_ended(phase, snapshot)):
             _save(checkpoints, snapshot, state, task)
         state = state.replace(totals=task.placement.replicated(run.no_totals()))
     return run.finish(snapshot, index)
+
+
+def _is_stopped(task: Task, run: PhaseRun, state: TrainState, snapshot: Snapshot, record: dict[str, Any]) -> bool:
+    """Ask the callbacks, those of the first process, whether the phase ends with the epoch that ended."""
+    if not task.callbacks:
+        return False
+    read = functools.cache(lambda: run.measured(state, snapshot))
+    if hosts.count() > 1:  # whatever the first one reads: each process has a part of it
+        whole = task.placement.whole(read())
+        read = functools.cache(lambda: whole)
+    phase = run.phase
+    reads: list[Callable[[], Tree]] = [read]
+    seen = EpochState(phase.name, snapshot.epoch, phase.epochs, snapshot.step, snapshot.history, reads)
+    try:
+        return hosts.of_first(lambda: any_stops(task.callbacks, record, seen))
+    finally:
+        reads.clear()  # the next step takes the arrays
 
 
 def _save(checkpoints: Checkpoints, snapshot: Snapshot, state: TrainState, task: Task) -> None:
@@ -241,7 +264,7 @@ def _plan(task: Task, phase: Phase) -> str:
 
 
 def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
-    """Go on within a phase that was changed: its epoch begins anew, and what was best so far does not count."""
+    """Go on within a phase that was changed: its epoch begins anew, with nothing best or decided so far."""
     if snapshot.batch and snapshot.epoch >= phase.epochs:
         raise CheckpointError(
             f"phase {phase.name!r}: the checkpoint is of epoch {snapshot.epoch + 1}, and now it has {phase.epochs}: "
@@ -251,7 +274,7 @@ def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
     number = task.phases_before + snapshot.phase
     check_resumes(snapshot.memory, snapshot.variables["params"], labels, phase.groups, number)
     sha256 = frozen_sha256(task.model, snapshot.variables, labels, phase.norms)
-    return replace(snapshot, batch=0, totals=None, best=None, sha256=sha256, plan=_plan(task, phase))
+    return replace(snapshot, batch=0, totals=None, best=None, stopped=False, sha256=sha256, plan=_plan(task, phase))
 
 
 def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snapshot:
@@ -270,6 +293,11 @@ def _refresh(task: Task, patterns: tuple[str, ...], snapshot: Snapshot) -> Snaps
 
 def _without(patterns: tuple[str, ...], memory: Memory) -> Memory:
     return memory.without(lambda path: any(matches(pattern, path) for pattern in patterns))
+
+
+def _has_ended(phase: Phase, snapshot: Snapshot) -> bool:
+    """Tell whether a phase has had all its epochs, or stopped before."""
+    return snapshot.epoch >= phase.epochs or snapshot.stopped or _exhausted(phase, snapshot)
 
 
 def _exhausted(phase: Phase, snapshot: Snapshot) -> bool:

@@ -197,6 +197,14 @@ class PhaseRun:
         snapshot = replace(snapshot, epoch=epoch, totals=None, scores=scores)
         return replace(snapshot, best=self._best(snapshot, state)), record
 
+    def measured(self, state: TrainState, snapshot: Snapshot) -> Tree:
+        """Return the variables that validation measured, with copies of what the next step takes."""
+        variables = snapshot.variables
+        if snapshot.average is not None:
+            variables = {**variables, "params": unflatten({**flatten(variables["params"]), **snapshot.average})}
+        taken = {id(leaf) for leaf in jax.tree.leaves(state)}
+        return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in taken else leaf, variables)
+
     def _validated(self, variables: Tree) -> dict[str, float | None]:
         """Return the scores of variables on the validation examples, by name; None for each where there are none."""
         task = self.task

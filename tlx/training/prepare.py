@@ -13,6 +13,7 @@ from tlx.data.source import Source, check_source
 from tlx.devices import hosts
 from tlx.errors import ConfigError, DataError
 from tlx.images.augment_function import AugmentFunction
+from tlx.logs.log import Log, is_log
 from tlx.models.base import rematerialised
 from tlx.objectives import Objective, as_objective
 from tlx.objectives.objective import check_target_kind
@@ -22,7 +23,7 @@ from tlx.optim.phases import Recipe, check_phases
 from tlx.stop import Stop, never
 from tlx.training.activations import batch_shapes, input_shapes
 from tlx.training.cache import ActivationCache, Part
-from tlx.training.log import Log, check_logs
+from tlx.training.callback import Callback, asks, check_callbacks
 from tlx.training.method import training_sums
 from tlx.training.options import TrainOptions, as_options
 from tlx.training.task import Task
@@ -37,7 +38,7 @@ def make_task(
     data: Any,
     options: TrainOptions | None = None,
     *,
-    logs: Sequence[Log] = (),
+    callbacks: Sequence[Log | Callback] = (),
     stop: Stop = never,
 ) -> tuple[Task, ActivationCache, Recipe]:
     """Put together what `tlx.fit` was given, the cache of its activations, and the recipe as it will run.
@@ -64,7 +65,7 @@ def make_task(
         augment.check(spec)
     if isinstance(augment, AugmentFunction) and options.cache.views and options.cache.where == "disk":
         raise ConfigError("cache: views of a function of one's own cannot be known again on a disk: use 'memory'")
-    check_logs(logs)
+    check_callbacks(callbacks)
     model = rematerialised(model) if options.remat else model
     example = batch_shapes(train, spec)
     objective, sums = suited(objective, model, variables, spec, train, example, options)
@@ -79,7 +80,8 @@ def make_task(
         placement=options.parallel.placement(),
         example=example,
         sums=sums,
-        logs=logs,
+        logs=[each for each in callbacks if is_log(each)],
+        callbacks=[each for each in callbacks if asks(each)],
         stop=_agreed(stop),
     )
     recipe = as_it_runs(recipe, validation)

@@ -34,7 +34,8 @@ class Snapshot:
     measured, by name; `key` is the data of the phase's random key.
     `records` holds what earlier phases came to, `sha256` the fingerprint of what is frozen in this phase as it began,
     `plan` what the counts within it rest on, `seconds` the time spent in this phase, `average` the moving averages of
-    the leaves that train, by path, where they are kept, `history` the record of every epoch so far.
+    the leaves that train, by path, where they are kept, `history` the record of every epoch so far. `stopped` says
+    whether a callback ended the phase with its last epoch.
     """
 
     variables: Tree
@@ -53,6 +54,7 @@ class Snapshot:
     seconds: float = 0.0
     average: dict[str, Any] | None = None
     history: tuple[dict[str, Any], ...] = ()
+    stopped: bool = False
 
 
 def memory_left(snapshot: Snapshot) -> Memory:
@@ -62,11 +64,12 @@ def memory_left(snapshot: Snapshot) -> Memory:
     return snapshot.memory.without(snapshot.best.params.__contains__).updated(snapshot.best.memory)
 
 
-FORMAT = 4
+FORMAT = 5
 """What checkpoints are written in.
 
 1, which had no number: no history, and `sha256` without stored statistics. Up to 2: the state of tlx's own optimizers
-only, with counts of steps as numbers beside each leaf's. Up to 3: sums and scores of a classification only.
+only, with counts of steps as numbers beside each leaf's. Up to 3: sums and scores of a classification only. Up to 4: no
+phase that a callback ended.
 """
 
 
@@ -83,6 +86,7 @@ _PLAIN = (
     "plan",
     "seconds",
     "history",
+    "stopped",
 )
 _BEST = ("epoch", "step", "scores")
 
@@ -111,7 +115,7 @@ def pack(snapshot: Snapshot) -> tuple[Tree, dict[str, Any]]:
 
 def unpack(arrays: Tree, plain: Mapping[str, Any]) -> Snapshot:
     """Put a snapshot together from its arrays and its plain data, as JSON gives it back; the inverse of `pack`."""
-    plain = _of_today({"format": 1, "history": (), **plain})
+    plain = _of_today({"format": 1, "history": (), "stopped": False, **plain})
     best = None
     if "best" in plain:
         tree = arrays["best"]

@@ -8,12 +8,13 @@ from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Feed, steps_per_epoch
 from tlx.data.source import Source
 from tlx.devices.parallel import Placement
+from tlx.logs import Log
 from tlx.models.frozen import frozen_statistics
 from tlx.objectives import Objective
 from tlx.optim.memory import Cohort, Memory, cohorts_of, predict_memory, ranks_of
 from tlx.optim.phases import Norms, Phase
 from tlx.stop import Stop, never
-from tlx.training.log import Log
+from tlx.training.callback import Callback
 from tlx.training.method import StepOptions
 from tlx.training.options import TrainOptions
 from tlx.training.programs import Program
@@ -43,6 +44,7 @@ class Task:
     example: Mapping[str, Any]
     sums: Mapping[str, Any]
     logs: Sequence[Log] = ()
+    callbacks: Sequence[Callback] = ()  # those that are asked
     stop: Stop = never
     phases_before: int = 0  # of the fit that this one continues
 
