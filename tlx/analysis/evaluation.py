@@ -1,19 +1,19 @@
 """Read what a run answered to its test examples, without trusting the file that says so."""
 
-import math
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tlx.errors import CheckpointError, TlxError, UnsafeFileError
+from tlx.errors import CheckpointError
+from tlx.files.archive import read_directory
+from tlx.files.npz import read_header
+from tlx.files.opening import FileKind, RegularFile
 
 _CURE = "restore it from a copy, or run again"
-_MOST = 1 << 30  # bytes that the arrays may unpack to
+_ANSWERS = FileKind(CheckpointError, "a run's answers", _CURE, max_unpacked=1 << 30)
 _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "labels": "iu",
     "predicted": "iu",
@@ -139,41 +139,16 @@ def read_arrays(
     """Read the arrays of these names and kinds of dtype; those of `later` may be missing, all of them or none."""
     if not path.is_file():
         raise fault(path, "missing" if not path.exists() else "not a file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            absent = [name for name in arrays if f"{name}.npy" not in members]
-            if absent and absent != list(later):
-                raise fault(path, f"no array {', '.join(map(repr, absent))}")
-            wanted = {name: members[f"{name}.npy"] for name in arrays if name not in absent}
-            total = sum(member.file_size for member in wanted.values())
-            if total > _MOST:
-                raise UnsafeFileError(f"{path}: would unpack to {total:,} bytes; {_CURE}")
-            found = {name: _read_array(path, archive, wanted[name], name, arrays[name]) for name in wanted}
-            return {**later, **found}
-    except TlxError:
-        raise
-    except MemoryError:  # says nothing about the file
-        raise
-    except Exception as error:  # zipfile, zlib and numpy's header parser raise whatever the bytes provoke
-        reason = " ".join(str(error).split())
-        raise fault(path, f"not a whole NumPy archive ({type(error).__name__}: {reason})") from error
-
-
-def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, kinds: str) -> np.ndarray:
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        npy: Any = np.lib.format
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-    if dtype.hasobject:
-        raise UnsafeFileError(f"{path}: {name!r} holds Python objects, which are never unpickled; {_CURE}")
-    if dtype.kind not in kinds or not dtype.itemsize or (kinds == "u" and dtype.itemsize != 1):
-        raise fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
-    if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy allocates what the header claims
-        raise fault(path, f"{name!r} claims shape {shape}, more than the file holds")
-    with archive.open(member) as stream:
-        array = np.lib.format.read_array(stream, allow_pickle=False)
-        if stream.read(1):  # reading to the end is also what checks the CRC
-            raise fault(path, f"{name!r} has bytes after its end")
-    return array
+    members = read_directory(RegularFile.at(path, _ANSWERS))
+    absent = [name for name in arrays if f"{name}.npy" not in members]
+    if absent and absent != list(later):
+        raise fault(path, f"no array {', '.join(map(repr, absent))}")
+    found = dict(later)
+    for name in arrays:
+        if name not in absent:
+            array, kinds = read_header(members[f"{name}.npy"], f"{path}: {name!r}"), arrays[name]
+            dtype = array.dtype
+            if dtype.kind not in kinds or not dtype.itemsize or (kinds == "u" and dtype.itemsize != 1):
+                raise fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
+            found[name] = array.read()
+    return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlx.errors import ConfigError, DataError, check_choice
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
