@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tlx.analysis.evaluation
+import tlx.records.evaluation
 from tlx.analysis import read_run
 from tlx.errors import CheckpointError, TlxError, UnsafeFileError
 
@@ -277,8 +277,8 @@ def test_a_header_that_claims_more_than_there_is(make_run: MakeRun) -> None:
 
 def test_a_bomb_is_refused_before_it_goes_off(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_run()
-    small = replace(tlx.analysis.evaluation._ANSWERS, max_unpacked=1 << 20)
-    monkeypatch.setattr("tlx.analysis.evaluation._ANSWERS", small)
+    small = replace(tlx.records.evaluation._ANSWERS, max_unpacked=1 << 20)
+    monkeypatch.setattr("tlx.records.evaluation._ANSWERS", small)
     _replace(path / "evaluation.npz", "mistake_images.npy", b"\0" * (2 << 20))
     assert (path / "evaluation.npz").stat().st_size < 1 << 16
     with pytest.raises(UnsafeFileError, match="claims to unpack to 2"):

@@ -19,8 +19,8 @@ from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
+from tlx.runs.begin import begin
 from tlx.runs.options import RunOptions
-from tlx.runs.run import begin
 from tlx.training.activations import batch_of, compute
 from tlx.training.options import TrainOptions, as_options
 from tlx.training.prepare import make_task

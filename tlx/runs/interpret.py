@@ -1,6 +1,5 @@
 """Interpret a trained model on its test examples: where it looked in its mistakes, and how its features lie."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import numpy as np
 
 from tlx.data.source import Source, names_of, take
 from tlx.data.views import Subset
-from tlx.files import write_bytes
 from tlx.images.preprocess import Preprocess, of_images
 from tlx.models.gradcam import gradcam, last_spatial_stage
 from tlx.objectives import Classification, MultiLabel
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
+from tlx.records.evaluation import write_answers
 from tlx.training.evaluate import Evaluation
 from tlx.training.features import features
 
@@ -66,9 +65,7 @@ def write_evaluation(
     if interpret and not isinstance(scores.predictions, dict):
         doing("mapping the features")
         columns["map_rows"], columns["map_points"] = map_features(trained, source, workers=workers)
-    content = io.BytesIO()
-    np.savez_compressed(content, **columns)  # type: ignore[arg-type]
-    write_bytes(path, content.getvalue())
+    write_answers(path, columns)
 
 
 def _results(scores: Evaluation) -> dict[str, np.ndarray]:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tlx.errors import CheckpointError, ConfigError
+from tlx.records.epoch import PLACE
 from tlx.table import html_table
-
-PLACE = frozenset({"run", "phase", "phase_index", "epoch", "step", "seconds", "rates", "compiled"})
-"""What a record says beside figures."""
 
 
 class History(list[dict[str, Any]]):

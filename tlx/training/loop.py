@@ -19,6 +19,7 @@ from tlx.models.registry import initialise
 from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
+from tlx.records.phase import PhaseRecord
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.activations import input_shapes
@@ -30,7 +31,6 @@ from tlx.training.history import History
 from tlx.training.log import Log, progress_log
 from tlx.training.options import TrainOptions
 from tlx.training.phase import PhaseRun, start_of_phase
-from tlx.training.phase_record import PhaseRecord
 from tlx.training.prepare import make_task
 from tlx.training.shapes import MIXING
 from tlx.training.snapshot import Snapshot

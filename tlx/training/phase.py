@@ -17,9 +17,9 @@ from tlx.optim.memory import Cohort, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.rates import rates_at
 from tlx.progress import listening
+from tlx.records.phase import PhaseRecord
 from tlx.training.cache import Frozen
 from tlx.training.evaluate import evaluated
-from tlx.training.phase_record import PhaseRecord
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
 from tlx.training.snapshot import Best, Snapshot, memory_left

@@ -1,19 +1,22 @@
-"""Read what a run answered to its test examples, without trusting the file that says so."""
+"""`evaluation.npz`: what a run answered to its test examples, written, and read without trusting the file."""
 
+import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tlx.errors import CheckpointError
+from tlx.files import write_bytes
 from tlx.files.archive import read_directory
 from tlx.files.npz import read_header
 from tlx.files.opening import FileKind, RegularFile
+from tlx.records.fields import CURE, fault
 
-_CURE = "restore it from a copy, or run again"
-_ANSWERS = FileKind(CheckpointError, "a run's answers", _CURE, max_unpacked=1 << 30)
+EVALUATION = "evaluation.npz"
+_ANSWERS = FileKind(CheckpointError, "a run's answers", CURE, max_unpacked=1 << 30)
 _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "labels": "iu",
     "predicted": "iu",
@@ -26,12 +29,16 @@ _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "map_rows": "iu",
     "map_points": "f",
 }
-_LATER = {  # what runs have not always written, all of it or none, and what stands for it
+_EMPTY = {  # what stands for arrays that not every run has
+    "mistake_images": np.zeros((0, 0, 0), np.uint8),
     "mistake_maps": np.zeros((0, 0, 0), np.uint8),
     "mistake_names": np.zeros(0, np.str_),
     "map_rows": np.zeros(0, np.int64),
     "map_points": np.zeros((0, 2)),
 }
+_IMAGES, _MAP = {"mistake_images", "mistake_maps"}, {"map_rows", "map_points"}
+# Runs of other inputs than images lack some, runs that were told to interpret nothing, and those of older versions.
+_MAY_LACK: tuple[set[str], ...] = (set(), _IMAGES, _MAP, _IMAGES | _MAP, {"mistake_maps", "mistake_names", *_MAP})
 _AXES = {"mistake_maps": 3, "map_points": 2}  # of `mistake_images` 3 or 4, of the others 1
 _EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8", "U": "texts", "fbiu": "numbers"}
 _FURTHEST = 1e6  # of a point on the map; the points of a run lie within a few hundred
@@ -44,7 +51,7 @@ class Evaluation:
     `labels` and `predicted` are (N,) int64, `confidence` and `loss` (N,) float, `mistakes` (K,) int64 (indices into the
     N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, `mistake_maps` their Grad-CAM (K, H, W)
     uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into the N) and
-    `map_points` (M, 2) float. The last four are empty for runs that did not write them.
+    `map_points` (M, 2) float. The last five are empty for runs that did not write them.
     """
 
     labels: np.ndarray
@@ -66,13 +73,29 @@ NOTHING = Evaluation(
     confidence=np.zeros(0, np.float32),
     loss=np.zeros(0, np.float32),
     mistakes=_NONE,
-    mistake_images=np.zeros((0, 0, 0), np.uint8),
-    mistake_maps=_LATER["mistake_maps"],
+    mistake_images=_EMPTY["mistake_images"],
+    mistake_maps=_EMPTY["mistake_maps"],
     mistake_names=(),
-    map_rows=_LATER["map_rows"],
-    map_points=_LATER["map_points"],
+    map_rows=_EMPTY["map_rows"],
+    map_points=_EMPTY["map_points"],
 )
 """No answers."""
+
+
+def write_answers(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name into an `evaluation.npz`; `read_evaluation` and `read_outcome` say which there are.
+
+    >>> import tempfile
+    >>> row, one = np.array([0]), np.ones(1)
+    >>> arrays = {"labels": row, "predicted": row + 1, "confidence": one, "loss": one, "mistakes": row}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_answers(Path(folder, EVALUATION), arrays | {"mistake_names": np.array(["a"])})
+    ...     read_evaluation(Path(folder, EVALUATION), classes=2).mistake_names
+    ('a',)
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, content.getvalue())
 
 
 def read_evaluation(path: Path, classes: int) -> Evaluation:
@@ -87,7 +110,7 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         ...
     tlx.errors.CheckpointError: no/such/evaluation.npz: missing; restore it from a copy, or run again
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, _ARRAYS, _EMPTY, _MAY_LACK)
     images = arrays["mistake_images"]
     for name, array in arrays.items():
         axes = _AXES.get(name, 1)
@@ -101,7 +124,7 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         wrong = np.flatnonzero((arrays[name] < 0) | (arrays[name] >= end))
         if wrong.size:
             raise fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
-    if len(images) != len(arrays["mistakes"]):
+    if images is not _EMPTY["mistake_images"] and len(images) != len(arrays["mistakes"]):
         raise fault(path, f"'mistake_images' has {len(images)} pictures, 'mistakes' has {len(arrays['mistakes'])}")
     picture = images.shape[1:]
     if len(images) and (
@@ -116,8 +139,8 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
     ):  # NaN is not
         raise fault(path, f"'map_points' must be two finite numbers for each of 'map_rows', found {points.shape}")
     names = _texts(path, "mistake_names", arrays.pop("mistake_names"))
-    if len(names) not in (0, len(images)):
-        raise fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(images)}")
+    if len(names) not in (0, len(arrays["mistakes"])):
+        raise fault(path, f"'mistake_names' has {len(names)} rows, 'mistakes' has {len(arrays['mistakes'])}")
     checked = {name: array.astype(np.int64) if _ARRAYS[name] == "iu" else array for name, array in arrays.items()}
     return Evaluation(**checked, mistake_names=names)
 
@@ -128,22 +151,23 @@ def _texts(path: Path, name: str, array: np.ndarray) -> tuple[str, ...]:
     return tuple(array.tolist())
 
 
-def fault(path: Path, what: str) -> CheckpointError:
-    """Say what is wrong with a file, and the cure."""
-    return CheckpointError(f"{path}: {what}; {_CURE}")
-
-
 def read_arrays(
-    path: Path, arrays: Mapping[str, str] = _ARRAYS, later: Mapping[str, np.ndarray] = _LATER
+    path: Path,
+    arrays: Mapping[str, str],
+    empty: Mapping[str, np.ndarray],
+    may_lack: Iterable[Collection[str]],
 ) -> dict[str, np.ndarray]:
-    """Read the arrays of these names and kinds of dtype; those of `later` may be missing, all of them or none."""
+    """Read the arrays of these names and kinds of dtype.
+
+    Just one of the sets in `may_lack` may be missing, for which those of `empty` stand.
+    """
     if not path.is_file():
         raise fault(path, "missing" if not path.exists() else "not a file")
     members = read_directory(RegularFile.at(path, _ANSWERS))
     absent = [name for name in arrays if f"{name}.npy" not in members]
-    if absent and absent != list(later):
+    if set(absent) not in map(set, may_lack):
         raise fault(path, f"no array {', '.join(map(repr, absent))}")
-    found = dict(later)
+    found = dict(empty)
     for name in arrays:
         if name not in absent:
             array, kinds = read_header(members[f"{name}.npy"], f"{path}: {name!r}"), arrays[name]
