@@ -33,7 +33,7 @@ from tlx.runs.describe import stages_of
 from tlx.runs.directory import entered
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.log import JsonLines
-from tlx.tree import unflatten
+from tlx.tree import label_tree, unflatten
 
 DATA = {"labels_per_class": 5}
 
@@ -143,7 +143,7 @@ def test_stages_stand_in_the_networks_order(tmp_path):
     shapes = unflatten({path: np.zeros(shape, np.float32) for path, shape in leaf_shapes(config).items()})
     base = Pretrained("mobile", config, shapes, Preprocess(32, 32, 3), ()).with_head(("cat", "dog"))
     (phase,) = tlx.recipes.probe(base.stages)
-    stages = [stage.name for stage in stages_of(base, phase)]
+    stages = [stage.name for stage in stages_of(base, label_tree(base.variables["params"], phase.rules))]
     assert stages == [*base.model.base.stage_names, "head"]
     assert stages != sorted(stages)
 
@@ -302,7 +302,7 @@ def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path):
 
 
 def test_a_place_that_cannot_be_made_is_a_storage_error_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlx.runs.trainer.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.trainer.fit_task", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", tmp_path / ("a" * 300)):
         with pytest.raises(StorageError, match="cannot be made") as stop:
@@ -311,7 +311,7 @@ def test_a_place_that_cannot_be_made_is_a_storage_error_before_training(tmp_path
 
 
 def test_a_description_that_cannot_be_written_is_a_storage_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlx.runs.trainer.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.trainer.fit_task", lambda *_, **__: pytest.fail("trained"))
 
     def full(self, *_):
         raise OSError(28, "No space left on device")
@@ -363,7 +363,7 @@ def test_one_class_is_refused(tmp_path):
 
 
 def test_a_finished_run_is_returned_and_nothing_is_written(finished, monkeypatch):
-    monkeypatch.setattr("tlx.runs.trainer.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.trainer.fit_task", lambda *_, **__: pytest.fail("trained"))
     before, began = everything_in(finished), time.monotonic()
     run = finetune_toy(finished, resume=True)
     assert time.monotonic() - began < 5

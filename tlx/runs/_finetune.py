@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tlx.data import Data, Feed, Source, batches
+from tlx.data import Batch, Data, Feed, Source, batches
 from tlx.devices import hosts
 from tlx.errors import StoppedError, StorageError, check_flags
 from tlx.files import home, write_json
@@ -27,12 +27,15 @@ from tlx.runs.directory import CHECKPOINTS, EXPORT, entered
 from tlx.runs.interpret import write_evaluation
 from tlx.runs.options import RunOptions
 from tlx.runs.run import Run
+from tlx.runs.seen import Seen
 from tlx.runs.trainer import Trainer
 from tlx.stop import Stop, never
+from tlx.training.activations import example_of
 from tlx.training.evaluate import Evaluation
 from tlx.training.log import Log, check_logs
 from tlx.training.options import TrainOptions, as_options
 from tlx.training.prepare import make_task
+from tlx.training.task import Task
 
 
 @hosts.lost_hosts()
@@ -88,12 +91,13 @@ def finetune(
     out = home(out)
     check_logs(logs)
     start, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
-    make_task(start.model, start.variables, recipe, data, options)  # what does not fit is refused before all else
     doing("looking at the first batch")
     batch = _first_batch(data.train, start, options)
-    notes = [*data.notes, *(doubts(start, batch) if options.check_inputs else ())]
+    how: dict[str, Any] = {"stop": stop, "example": example_of(batch)}
+    task = make_task(start.model, start.variables, recipe, data, options, **how)
+    notes = [*data.notes, *(doubts(start, batch["input"]) if options.check_inputs else ())]
     doing("fingerprinting the base and the data")
-    description = describe(base, start, data, recipe, options, out, notes)
+    description = describe(base, start, data, recipe, options, out, task.labels, notes)
     trainer = Trainer(start, data, options, out, progress, logs, stop)
     hosts.check_alike(description.to_dict())
     with ExitStack() as stack:
@@ -102,13 +106,13 @@ def finetune(
         entering = (out, description, options.config, resume, options.allow)
         finished = hosts.of_first(lambda: stack.enter_context(entered(*entering)))
         _check_shared(out)
-        return Run.open(out) if finished else _run(trainer, base, recipe, description)
+        return Run.open(out) if finished else _run(trainer, base, recipe, task, description)
 
 
-def _first_batch(train: Source, start: Pretrained, options: RunOptions) -> Any:
-    """Return the inputs of the first batch, at most so many as the check of inputs wants."""
+def _first_batch(train: Source, start: Pretrained, options: RunOptions) -> Batch:
+    """Return the first batch, of at most so many examples as the check of inputs wants."""
     feed = Feed(min(MOST_PICTURES, len(train)), options.seed, shuffle=True)
-    return next(iter(batches(train, start.preprocess, feed)))["input"]
+    return next(iter(batches(train, start.preprocess, feed)))
 
 
 def _check_shared(out: Path) -> None:
@@ -117,16 +121,23 @@ def _check_shared(out: Path) -> None:
         raise StorageError(f"{out}: is not one directory for all processes: name one on a disk that all hosts share")
 
 
-def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, description: Description) -> Run:
+def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, task: Task, description: Description) -> Run:
     """Train, test, and write what it came to."""
     began, out, data, start = time.monotonic(), trainer.out, trainer.data, trainer.start
+    options = trainer.options
     if trainer.progress and hosts.is_first():
         for note in description.notes:
             print(f"tlx: {note}", file=sys.stderr)
-    compares = trainer.options.compare_scratch
     try:
-        transfer, scores = trainer.train(recipe, "transfer", CHECKPOINTS)
-        baseline = trainer.train(same_budget(recipe), "scratch", "scratch") if compares else None
+        fits = [trainer.train(task, "transfer", CHECKPOINTS)]
+        if options.compare_scratch:
+            more: dict[str, Any] = {"stop": trainer.stop, "example": task.example}
+            anew = make_task(start.model, start.variables, same_budget(recipe), data, options, **more)
+            fits.append(trainer.train(anew, "scratch", "scratch"))
+        transfer, *scratch = fits
+        trained = replace(start, variables=transfer.variables, objective=transfer.objective)
+        seen = Seen.of(trained, data.test, interpret=options.interpret)
+        scores, *others = trainer.test(fits, seen)
     except StoppedError as error:
         raise StoppedError(f"{out}: {error}, all is saved: go on with --resume --out {out}") from error
     result = Result(
@@ -134,7 +145,7 @@ def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, description: Descri
         test_loss=scores.loss,
         test=dict(scores.metrics),
         test_examples=len(data.test),
-        scratch_accuracy=baseline[1].metrics.get("accuracy") if baseline else None,
+        scratch_accuracy=others[0].metrics.get("accuracy") if others else None,
         seconds=round(time.monotonic() - began, 2),
         run_dir=str(out),
         base=base.name,
@@ -145,8 +156,8 @@ def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, description: Descri
             "labels_per_class": data.spec.labels_per_class if data.spec else None,
         },
         phases=transfer.phases,
-        scratch_phases=baseline[0].phases if baseline else (),
-        scratch_test=dict(baseline[1].metrics) if baseline else {},
+        scratch_phases=scratch[0].phases if scratch else (),
+        scratch_test=dict(others[0].metrics) if others else {},
     )
     name = f"{base.name}-{out.name}"
     figures = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.metrics.items() if metric != "loss")
@@ -156,9 +167,9 @@ def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, description: Descri
         "accuracy": f"{figures.removeprefix('accuracy ')} on {len(data.test)} test examples",
         "base": f"{base.name}, {base.card.get('licence', 'licence unknown')}",
     }
-    trained = replace(start, variables=transfer.variables, name=name, card=card, objective=scores.objective)
+    trained = replace(trained, name=name, card=card, objective=scores.objective)
     plain = result.to_dict()
-    hosts.of_first(lambda: _write(trainer, trained, scores, plain))
+    hosts.of_first(lambda: _write(trainer, trained, scores, seen, plain))
     return Run(out, plain)
 
 
@@ -170,13 +181,15 @@ def _data_card(data: Data) -> str:
     return f"{source}: {len(data.classes)} classes, {sizes}{few}"
 
 
-def _write(trainer: Trainer, trained: Pretrained, scores: Evaluation, result: Mapping[str, Any]) -> None:
+def _write(
+    trainer: Trainer, trained: Pretrained, scores: Evaluation, seen: Seen | None, result: Mapping[str, Any]
+) -> None:
     """Write the trained model, how it does, and last of all the result, which makes a run finished."""
     out = trainer.out
     doing("saving the model")
     if not (out / EXPORT).exists():
         save(trained, out / EXPORT)
     options = trainer.options
-    how: dict[str, Any] = {"workers": options.workers, "interpret": options.interpret}
+    how: dict[str, Any] = {"workers": options.workers, "interpret": options.interpret, "seen": seen}
     write_evaluation(out / EVALUATION, scores, trainer.data.test, trained, **how)
     write_json(out / RESULT, result)

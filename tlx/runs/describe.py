@@ -7,14 +7,14 @@ from pathlib import Path
 
 from tlx.data import Data
 from tlx.data import fingerprint as data_fingerprint
-from tlx.optim.phases import Phase, Recipe, to_plain
+from tlx.optim.phases import Recipe, to_plain
 from tlx.presets.pretrained import Pretrained
 from tlx.records.description import Description
 from tlx.records.phase import PhasePlan, Stage
 from tlx.runs.directory import CONFIG
 from tlx.runs.options import RunOptions
 from tlx.tree.fingerprint import fingerprint
-from tlx.tree.labels import label_tree
+from tlx.tree.paths import Tree
 from tlx.tree.summary import summarize
 from tlx.version import versions_of
 
@@ -26,9 +26,11 @@ def describe(
     recipe: Recipe,
     options: RunOptions,
     out: Path,
+    labels: Sequence[Tree],
     notes: Sequence[str],
 ) -> Description:
     """Describe a run that trains `start`, made from `base`, with options that leave nothing open (`begin`)."""
+    planned = zip(recipe, labels, strict=True)
     groups = options.parallel.placement().groups
     augment = options.feed(1).augment
     command = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if options.config is not None else None
@@ -52,7 +54,7 @@ def describe(
         cache={"dtype": options.cache.dtype, "views": options.cache.views},
         accumulate=options.accumulate,
         ema=options.ema,
-        phases=tuple(PhasePlan(to_plain(phase), stages_of(start, phase)) for phase in recipe),
+        phases=tuple(PhasePlan(to_plain(phase), stages_of(start, each)) for phase, each in planned),
         compare_scratch=bool(options.compare_scratch),
         versions=versions_of("jax", "flax", "optax", "orbax-checkpoint"),
         notes=tuple(notes),
@@ -61,7 +63,7 @@ def describe(
     )
 
 
-def stages_of(start: Pretrained, phase: Phase) -> tuple[Stage, ...]:
+def stages_of(start: Pretrained, labels: Tree) -> tuple[Stage, ...]:
     """Say of each stage, from input to output, which label it has in a phase, and how many parameters."""
-    found = summarize(start.variables, label_tree(start.variables["params"], phase.rules)).by_stage()
+    found = summarize(start.variables, labels).by_stage()
     return tuple(Stage(name, **found[name]) for name in (*start.stages, "head"))

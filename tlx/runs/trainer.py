@@ -4,24 +4,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tlx.data import Data, Source
 from tlx.devices import hosts
-from tlx.models.registry import build_model
 from tlx.objectives import Objective
 from tlx.optim.memory import Memory
-from tlx.optim.phases import Recipe
 from tlx.presets.pretrained import Pretrained
 from tlx.records.epoch import METRICS
 from tlx.runs.directory import known_as
 from tlx.runs.options import RunOptions
 from tlx.stop import Stop
 from tlx.training.checkpoint import Checkpoints
-from tlx.training.evaluate import Evaluation, evaluated
+from tlx.training.evaluate import Evaluation, Watch, evaluated_together
 from tlx.training.fitted import Fit
 from tlx.training.log import Guarded, JsonLines, Log, TensorBoard, progress_log, truncate_lines
-from tlx.training.loop import fit
+from tlx.training.loop import fit_task
+from tlx.training.task import Task
+from tlx.tree import to_jax_types
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,10 @@ class Trainer:
     logs: Sequence[Log]  # the user's
     stop: Stop
 
-    def train(self, recipe: Recipe, name: str, folder: str) -> tuple[Fit, Evaluation]:
-        """Train by a recipe, from the last checkpoint in `folder` on, and test; `name` stands in logs."""
-        model, data, options = build_model(self.start.config), self.data, self.options
+    def train(self, task: Task, name: str, folder: str) -> Fit:
+        """Train, from the last checkpoint in `folder` on; `name` stands in logs."""
         run = f"{known_as(self.out)}/{folder}"
-        checkpoints = Checkpoints(self.out / folder, options.checkpoint_every, run=run)
+        checkpoints = Checkpoints(self.out / folder, self.options.checkpoint_every, run=run)
         snapshot = checkpoints.latest()
         done = sum(record["epochs"] for record in snapshot.records) + snapshot.epoch if snapshot else 0
         del snapshot  # as much as the model and its optimizer, on the device
@@ -53,29 +51,24 @@ class Trainer:
             stack.callback(checkpoints.close)  # last, whatever the logs say
             for log in logs:
                 stack.callback(log.close)
-            trained = fit(
-                model,
-                self.start.variables,
-                recipe,
-                data,
-                options,
-                logs=[*logs, *(Guarded(log, name) for log in (self.logs if hosts.is_first() else ()))],
-                checkpoints=checkpoints,
-                stop=self.stop,
-            )
-            trained = replace(trained, memory=Memory())  # as much as the parameters, twice, on the device
-        return trained, self._test(model, trained)
+            guarded = [Guarded(log, name) for log in (self.logs if hosts.is_first() else ())]
+            task = replace(task, logs=(*logs, *guarded))
+            trained = fit_task(task, self.start.model, to_jax_types(self.start.variables), checkpoints=checkpoints)
+        return replace(trained, memory=Memory())  # as much as the parameters, twice, on the device
 
-    def _test(self, model: Any, trained: Fit) -> Evaluation:
-        """Evaluate on the test examples, once what validation chooses is chosen."""
-        options, objective, data = self.options, trained.objective, self.data
+    def test(self, fits: Sequence[Fit], watch: Watch | None) -> list[Evaluation]:
+        """Evaluate on the test examples, once what validation chooses is chosen: all in one pass, `watch` the first."""
+        options, data = self.options, self.data
         size, placement = options.batch_of(len(data.train)), options.parallel.placement()
-        how = (size, options.workers, placement, self.stop)
 
-        def over(source: Source, objective: Objective) -> Evaluation:
-            return evaluated(model, trained.variables, source, trained.preprocess, objective, *how)
+        def over(source: Source, objectives: Sequence[Objective], watch: Watch | None = None) -> list[Evaluation]:
+            trained = [(each.variables, objective) for each, objective in zip(fits, objectives, strict=True)]
+            pieces = (self.start.model, trained, source, fits[0].preprocess)
+            return evaluated_together(*pieces, size, options.workers, placement, self.stop, watch=watch)
 
-        if type(objective).tuned is not Objective.tuned and len(data.validation):
-            validated = over(data.validation, objective)
-            objective = objective.tuned(validated.predictions, validated.targets)
-        return over(data.test, objective)
+        objectives = [each.objective for each in fits]
+        if any(type(each).tuned is not Objective.tuned for each in objectives) and len(data.validation):
+            validated = over(data.validation, objectives)
+            pairs = zip(objectives, validated, strict=True)
+            objectives = [each.tuned(found.predictions, found.targets) for each, found in pairs]
+        return over(data.test, objectives, watch)
