@@ -45,7 +45,7 @@ def memory(network: str) -> dict[str, int]:
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
     from tlx.runs.estimate import memory_of
-    from tlx.training.prepare import make_task
+    from tlx.training.prepare import activation_cache, make_task
     from tlx.training.shapes import predicted_shapes
 
     config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, (224, 224, 3))
@@ -57,8 +57,8 @@ def memory(network: str) -> dict[str, int]:
         for shard in shards:
             parallel = tlx.Parallel(devices, shard=shard)
             options = tlx.TrainOptions(32 * devices, preprocess=Preprocess(224, 224, 3), parallel=parallel)
-            task, cache, _ = make_task(model, variables, recipe, source, options)
-            shapes = predicted_shapes(task, 0, recipe[0], cache, variables, {})
+            task = make_task(model, variables, recipe, source, options)
+            shapes = predicted_shapes(task, 0, activation_cache(task), variables, {})
             found[f"{devices} x {shard}"] = memory_of(shapes)
             print(f"{devices} x {shard}: {found[f'{devices} x {shard}']:,}", file=sys.stderr)
     return found

@@ -18,21 +18,22 @@ BELOW = {
     "stop": {"errors"},
     "files": {"errors"},
     "tree": {"errors", "table"},
+    "records": {"files", "errors"},
     "devices": {"tree", "files", "errors"},
     "models": {"devices", "tree", "table", "errors"},
     "images": {"files", "errors"},
     "data": {"images", "tree", "files", "progress", "errors"},
-    "logs": {"files", "progress", "errors"},
+    "logs": {"records", "files", "progress", "errors"},
     "convert": {"models", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "objectives": {"data", "optim", "tree", "errors"},
     "presets": {"objectives", "convert", "data", "images", "models", "devices", "tree", "files", "progress", "errors"},
 }
-BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", *SMALL}
+BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", "records", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
 BELOW["runs"] = BELOW["training"] | {"training", "recipes"}
-BELOW["analysis"] = {"files", "places", "errors"}
+BELOW["analysis"] = {"records", "files", "places", "errors"}
 BELOW["predictions"] = BELOW["training"] | {"training"}
 BELOW["cli"] = BELOW["runs"] | {"runs", "predictions", "probes", "analysis", "convert"}
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())

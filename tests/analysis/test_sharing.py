@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from tlx.analysis import write_report
-from tlx.analysis.record import read_run
+from tlx.analysis.run_record import read_run
 from tlx.analysis.sharing import shareable
 
 HOME = "/home/ann smith"

@@ -120,7 +120,7 @@ def test_a_run_that_cannot_be_is_told_in_one_line_and_leaves_nothing(refused, tm
 def test_an_interrupted_run_goes_on_with_its_own_options(call, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("tlx.runs.run.write_evaluation", raising(KeyboardInterrupt()))
+        patch.setattr("tlx.runs._finetune.write_evaluation", raising(KeyboardInterrupt()))
         assert call("finetune", *QUICK, "--seed", 3, "--out", out).code == 130
     called = call("finetune", "--resume", "--out", out, "--json")
     assert called.code == 0

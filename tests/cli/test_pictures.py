@@ -74,7 +74,7 @@ BAD = {
     "empty.jpg": (b"", "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but an empty file"),
     "text.jpg": (
         b"not an image",
-        "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but a file that starts with 0x",
+        "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but a text that begins 'not an image'",
     ),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "AVIF, HEIC) but a PostScript file"),
     "page.png": (b"<html>404", "not an image (PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC) but an HTML page"),

@@ -144,7 +144,7 @@ def test_a_run_goes_on_with_its_targets(call, table, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tlx.runs.run.write_evaluation", interrupted)
+        patch.setattr("tlx.runs._finetune.write_evaluation", interrupted)
         assert call("finetune", *QUICK, *how, "--out", out).code == 130
     assert call("finetune", "--resume", "--out", out).code == 0
     assert json.loads((out / "run.json").read_text())["data"]["target"] == ["even", "small"]

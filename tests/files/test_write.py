@@ -28,7 +28,7 @@ def test_every_path_of_the_library_may_begin_at_home(at_home):
     assert tlx.load("~/saved").name == "mlp-mnist"
     write_features("~/a.npz", np.zeros((1, 2), np.float32), ["x"])
     assert (at_home / "a.npz").is_file()
-    with pytest.raises(CheckpointError, match=f"{at_home}/run/result.json: is missing"):
+    with pytest.raises(CheckpointError, match=f"{at_home}/run/result.json: missing"):
         Run.open("~/run")
     with pytest.raises(CheckpointError, match=f"{at_home}/run: no such run directory"):
         tlx.write_report("~/run")

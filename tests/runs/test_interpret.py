@@ -129,7 +129,7 @@ def test_what_is_not_finite_loses_no_run(tmp_path):
 
 
 def test_the_map_is_of_evenly_spread_examples(monkeypatch):
-    monkeypatch.setattr(interpret, "MAPPED", 5)
+    monkeypatch.setattr("tlx.runs.seen.MAPPED", 5)
     rows, points = map_features(untrained(), Files(21))
     assert rows.tolist() == [0, 5, 10, 15, 20]
     assert points.shape == (5, 2)

@@ -29,10 +29,12 @@ from tlx.models import ModelConfig, leaf_shapes
 from tlx.objectives import Classification
 from tlx.optim import Adam, Constant, Cosine, Group, Phase
 from tlx.presets import Pretrained
+from tlx.records import Description
 from tlx.runs import Run, evaluate_run
+from tlx.runs.describe import stages_of
 from tlx.runs.directory import entered
 from tlx.training.checkpoint import Checkpoints
-from tlx.tree import unflatten
+from tlx.tree import label_tree, unflatten
 
 DATA = {"labels_per_class": 5}
 
@@ -142,7 +144,7 @@ def test_stages_stand_in_the_networks_order(tmp_path):
     shapes = unflatten({path: np.zeros(shape, np.float32) for path, shape in leaf_shapes(config).items()})
     base = Pretrained("mobile", config, shapes, Preprocess(32, 32, 3), ()).with_head(("cat", "dog"))
     (phase,) = tlx.recipes.probe(base.stages)
-    stages = list(tlx.runs.run._stages(base, phase))
+    stages = [stage.name for stage in stages_of(base, label_tree(base.variables["params"], phase.rules))]
     assert stages == [*base.model.base.stage_names, "head"]
     assert stages != sorted(stages)
 
@@ -301,7 +303,7 @@ def test_a_file_or_a_folder_of_other_things_is_refused(tmp_path):
 
 
 def test_a_place_that_cannot_be_made_is_a_storage_error_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlx.runs.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.trainer.fit_task", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", tmp_path / ("a" * 300)):
         with pytest.raises(StorageError, match="cannot be made") as stop:
@@ -310,7 +312,7 @@ def test_a_place_that_cannot_be_made_is_a_storage_error_before_training(tmp_path
 
 
 def test_a_description_that_cannot_be_written_is_a_storage_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("tlx.runs.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.trainer.fit_task", lambda *_, **__: pytest.fail("trained"))
 
     def full(self, *_):
         raise OSError(28, "No space left on device")
@@ -362,7 +364,7 @@ def test_one_class_is_refused(tmp_path):
 
 
 def test_a_finished_run_is_returned_and_nothing_is_written(finished, monkeypatch):
-    monkeypatch.setattr("tlx.runs.run.fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("tlx.runs.trainer.fit_task", lambda *_, **__: pytest.fail("trained"))
     before, began = everything_in(finished), time.monotonic()
     run = finetune_toy(finished, resume=True)
     assert time.monotonic() - began < 5
@@ -453,7 +455,7 @@ def test_other_versions_than_a_run_was_begun_with_are_told_of(finished, tmp_path
     described = json.loads((copy / "run.json").read_text())
     described["versions"] |= {"tlx-jax": "0.0.1", "jax": "0.1"}
     (copy / "run.json").write_text(json.dumps(described))
-    description = {**described, "versions": json.loads((finished / "run.json").read_text())["versions"]}
+    description = Description.read(finished / "run.json")
     with entered(copy, description, None, True, ()) as done:  # which is said of what is still to come only
         assert (done, caplog.text) == (True, "")
     (copy / "result.json").unlink()
@@ -477,16 +479,16 @@ def test_changed_examples_are_noticed_though_the_source_has_one_name(finished, t
 def test_a_damaged_run_is_refused(finished, tmp_path, name, content):
     copy = shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "scratch"))
     (copy / name).write_text(content)
-    with pytest.raises(CheckpointError, match=rf"{name}: .*the run is damaged"):
+    with pytest.raises(CheckpointError, match=rf"{name}: .*not JSON|{name}: expected a JSON object"):
         evaluate_run(copy)
-    with pytest.raises(CheckpointError, match=rf"{name}: .*the run is damaged"):
+    with pytest.raises(CheckpointError, match=rf"{name}: .*not JSON|{name}: expected a JSON object"):
         finetune_toy(copy, resume=True)
 
 
 def test_an_unfinished_run_cannot_be_evaluated(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "run")
     (copy / "result.json").unlink()
-    with pytest.raises(CheckpointError, match=r"result\.json: is missing: name the directory of a finished run"):
+    with pytest.raises(CheckpointError, match=r"result\.json: missing; let the run come to its end"):
         evaluate_run(copy)
 
 
@@ -563,7 +565,7 @@ def test_a_run_killed_as_it_began_is_begun_again(tmp_path, monkeypatch, resume):
     (path / "config.yaml").write_text("seed: 7\n")
     (path / "run.json.partial").write_text("{")
     (path / ".lock").write_text("")
-    monkeypatch.setattr("tlx.runs.run._run", lambda *_: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr("tlx.runs._finetune._run", lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         finetune_toy(path, resume=resume)
     assert yaml.safe_load((path / "config.yaml").read_text()) == {"seed": 0}

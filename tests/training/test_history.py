@@ -121,7 +121,7 @@ def test_a_plot_makes_a_figure_of_pyplot_s():
 @pytest.fixture
 def run(tmp_path):
     """What of a finished run its history needs."""
-    (tmp_path / "result.json").write_text('{"test_accuracy": 0.5, "scratch_accuracy": null}')
+    (tmp_path / "result.json").write_text('{"test_accuracy": 0.5, "scratch_accuracy": null, "phases": []}')
     epochs = {"transfer": HISTORY, "scratch": HISTORY[:2]}
     lines = [{"run": name, **record} for name, records in epochs.items() for record in records]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

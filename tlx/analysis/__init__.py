@@ -1,6 +1,5 @@
 """What a finished run shows: its record, figures, plots and the report page."""
 
-from tlx.analysis.evaluation import Evaluation, read_evaluation
 from tlx.analysis.feature_map import feature_map
 from tlx.analysis.metrics import (
     Calibration,
@@ -15,8 +14,9 @@ from tlx.analysis.metrics import (
     top_k_accuracy,
 )
 from tlx.analysis.plots import confusion, curves, reliability
-from tlx.analysis.record import Epoch, PhaseRecord, RunRecord, Stage, read_run
 from tlx.analysis.report import render, write_report
+from tlx.analysis.run_record import PlannedPhase, RunRecord, read_run
+from tlx.records import Epoch, Evaluation, Stage, read_evaluation
 
 __all__ = [
     "Calibration",
@@ -24,7 +24,7 @@ __all__ = [
     "Confusion",
     "Epoch",
     "Evaluation",
-    "PhaseRecord",
+    "PlannedPhase",
     "RunRecord",
     "Stage",
     "accuracy_interval",

@@ -14,7 +14,7 @@ import numpy as np
 
 from tlx.analysis.metrics import calibration, confusion_matrix, expected_calibration_error
 from tlx.analysis.names import shown
-from tlx.analysis.record import Epoch
+from tlx.records.epoch import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,10 +17,11 @@ from tlx.analysis.metrics import accuracy_interval, class_figures, expected_cali
 from tlx.analysis.names import shown
 from tlx.analysis.pictures import data_uri, heat_over
 from tlx.analysis.plots import confusion, curves, reliability, scatter, words
-from tlx.analysis.record import Epoch, PhaseRecord, RunRecord, read_run
+from tlx.analysis.run_record import PlannedPhase, RunRecord, read_run
 from tlx.analysis.sharing import shareable
 from tlx.errors import StorageError
 from tlx.files import home
+from tlx.records.epoch import Epoch
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -217,7 +218,7 @@ def _verdict(contestants: list[dict[str, Any]]) -> str:
     return f"The same budget from scratch made {ratio:.1f} times as many mistakes."
 
 
-def _label_colours(phases: tuple[PhaseRecord, ...]) -> dict[str, str]:
+def _label_colours(phases: tuple[PlannedPhase, ...]) -> dict[str, str]:
     """Give each label a class of the style sheet, in the order of appearance."""
     labels = dict.fromkeys(label for phase in phases for label in (*(s.label for s in phase.stages), *phase.labels))
     trainable = [label for label in labels if label != "frozen"]
@@ -261,6 +262,8 @@ def _feature_map(run: RunRecord) -> dict[str, Any] | None:
 
 def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
     evaluation = run.evaluation
+    if not len(evaluation.mistake_images):  # the inputs are no images
+        return []
     maps, names = evaluation.mistake_maps, evaluation.mistake_names
     images = evaluation.mistake_images if len(evaluation.mistake_images) else (None,) * len(evaluation.mistakes)
     return [
@@ -279,7 +282,7 @@ def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _unbettered(phases: tuple[PhaseRecord, ...]) -> list[PhaseRecord]:
+def _unbettered(phases: tuple[PlannedPhase, ...]) -> list[PlannedPhase]:
     """List the phases that ended with the weights which they began with, since no epoch of theirs was better."""
     return [phase for phase in phases[1:] if phase.best_epoch == 0]
 
@@ -314,7 +317,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _group(phase: PhaseRecord, label: str) -> str:
+def _group(phase: PlannedPhase, label: str) -> str:
     """Say in a line how a label trained: schedule, optimizer and the options that are not at nothing."""
     groups = phase.plan.get("groups")
     group = groups.get(label) if isinstance(groups, dict) else None

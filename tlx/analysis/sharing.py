@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from tlx.analysis.record import RunRecord
+from tlx.analysis.run_record import RunRecord
 from tlx.places import public_source, public_text
 
 _OPTION = re.compile(r"(?P<key>\w+): (?P<quote>['\"]?)(?P<value>.*)(?P=quote)")

@@ -83,8 +83,8 @@ class Evaluate(PictureOptions):
         """Print the metrics of another objective than classification, and the figures of each label or number."""
         import numpy as np
 
-        from tlx.analysis.outcome import Outcome
         from tlx.objectives import MultiLabel, Regression
+        from tlx.records.outcome import Outcome
 
         thresholds: tuple[float, ...] = ()
         outputs: list[dict[str, Any]] = []

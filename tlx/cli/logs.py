@@ -19,10 +19,10 @@ class OfRun(Log):
         self.log: Log | None = None
 
     def phase(self, name: str, epochs: int, steps: int, done: int) -> None:
-        from tlx.runs.directory import identity_of
+        from tlx.runs.directory import known_as
 
         if self.log is None:
-            self.log = self.make(f"{self.out.absolute().name}-{identity_of(self.out)}", self.out)
+            self.log = self.make(f"{self.out.absolute().name}-{known_as(self.out)}", self.out)
         self.log.phase(name, epochs, steps, done)
 
     def epoch(self, record: dict[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from tlx.errors import WeightsError
+from tlx.files.npz import is_possible
 from tlx.files.opening import shown
 
 _NUMPY = (
@@ -52,7 +52,7 @@ def check_shape(shape: Sequence[int], itemsize: int, where: str) -> None:
     ...
     tlx.errors.WeightsError: model.npz: tensor 'w': shape (0, 4611686018427387904) is impossible; the file is damaged
     """
-    if len(shape) > 32 or any(n < 0 for n in shape) or math.prod(n for n in shape if n) * itemsize >= 1 << 62:
+    if not is_possible(tuple(shape), itemsize):
         raise WeightsError(f"{where}: shape {shown(str(tuple(shape)))} is impossible; the file is damaged")
 
 

@@ -18,7 +18,8 @@ from tlx.convert.unread import unread_file, unread_members
 from tlx.errors import WeightsError
 from tlx.files import home
 from tlx.files.archive import read_directory
-from tlx.files.opening import RegularFile, is_table, shown, true_type
+from tlx.files.opening import RegularFile, shown
+from tlx.files.true_type import true_type
 from tlx.tree.paths import quote
 
 FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"
@@ -26,6 +27,13 @@ FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"
 SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".th", ".bin", ".ckpt", ".npz", ".tar")
 """How the names of files that are read usually end."""
 
+_UNPACK = ("a gzip file", "a bzip2 file", "an xz file", "a zstandard file", "a 7-Zip file", "a tar file")
+_HINTS = {
+    **dict.fromkeys(_UNPACK, "unpack it first"),
+    "a .npy file": "put its array into an .npz file under its name",
+    "an HTML page": "a failed download?",
+}
+_TABLE_END = bytes.fromhex("57fb808b247547db")  # the magic at the end of TensorFlow's and LevelDB's tables
 _DATA_SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-(?P<count>\d{5})")
 
 
@@ -88,13 +96,15 @@ def _not_weights(file: RegularFile, head: bytes) -> WeightsError:
     unread = unread_file(file.path.name, head)
     if unread:
         return WeightsError(f"{where}: {unread}")
-    if file.path.suffix in (".tar", ".pth", ".pt") and kind.startswith("a tar file"):
+    if file.path.suffix in (".tar", ".pth", ".pt") and kind == "a tar file":
         kind = "a tar file, as torch.save wrote before 0.1.10 (load and save it with a later PyTorch)"
-    if is_table(file):
+    if file.size >= 48 and file.read(file.size - 8, 8).tobytes() == _TABLE_END:
         kind = "a LevelDB table, perhaps the index of a TensorFlow checkpoint (save the model as .h5 or .keras)"
     suffix = file.path.suffix.lower()
     renamed = suffix in (".h5", ".hdf5", ".keras", ".pt", ".pth", ".th", ".bin", ".safetensors", ".npz")
-    return WeightsError(f"{where}: {kind}{f', whatever {suffix} says' if renamed and kind else ''}; expected {FORMATS}")
+    hint = f" ({_HINTS[kind]})" if kind in _HINTS else ""
+    said = f", whatever {suffix} says" if renamed and kind else ""
+    return WeightsError(f"{where}: {kind}{hint}{said}; expected {FORMATS}")
 
 
 def _in_folder(path: Path) -> Path:

@@ -21,7 +21,7 @@ from tlx.data.readers.tfds import read_tfds
 from tlx.data.spec import TEST, VALIDATION, Parts, Request
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 
 def read_digits(where: str = "") -> Parts:

@@ -20,7 +20,7 @@ from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.data.views import Scanned
 from tlx.errors import ConfigError, DataError, suggestion
 from tlx.files import home
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 from tlx.images.preprocess import Preprocess
 
 

@@ -15,7 +15,8 @@ from tlx.data.source import Example
 from tlx.data.validate import as_array, on_scale
 from tlx.errors import DataError, UnsafeFileError
 from tlx.files import home
-from tlx.files.regular import one_line, open_regular, shown, true_type
+from tlx.files.opening import one_line, open_regular, shown
+from tlx.files.true_type import true_type
 from tlx.images.decode import LISTED, decode_picture, read_content
 from tlx.images.preprocess import Preprocess
 

@@ -14,7 +14,7 @@ from tlx.data.share import Share
 from tlx.data.source import Source, is_numeric, labels_of, names_of, take
 from tlx.data.views import in_memory
 from tlx.errors import ConfigError, DataError, check_flags
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 from tlx.images.augment import generator_of
 from tlx.images.augment_function import as_augment
 

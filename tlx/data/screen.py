@@ -14,7 +14,7 @@ import numpy as np
 
 from tlx.data.encoded import EncodedSource
 from tlx.errors import DataError
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 from tlx.images.decode import decode_picture
 from tlx.images.preprocess import Preprocess
 from tlx.progress import counted, lines

@@ -13,7 +13,7 @@ from tlx.data.source import Source, digests_of, labels_of, names_of, target_kind
 from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts
 from tlx.data.views import Subset
 from tlx.errors import ConfigError
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 _PAIRS = 5  # contradictions that are named
 _DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255

@@ -13,7 +13,7 @@ from tlx.data.readers.npz import read_npz
 from tlx.data.readers.numbers import read_vectors
 from tlx.errors import DataError
 from tlx.files import home
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 
 def vector_files(paths: Iterable[str], spec: Vectors) -> ColumnSource:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tlx.errors import UnsafeFileError, WeightsError
+from tlx.errors import TlxError, UnsafeFileError
 from tlx.files.opening import MAX_TENSORS, RegularFile, check_unpacked, one_line, shown
 
 _CHUNK = 1 << 20
@@ -38,14 +38,18 @@ class Member:
     def where(self) -> str:
         return f"{shown(self.file.path)}[{shown(self.name)}]"
 
+    def fault(self, what: str) -> TlxError:
+        """Return an error of the file's kind, with the member and the cure."""
+        return self.file.kind.error(f"{self.where}: {what}; {self.file.kind.cure}")
+
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read the bytes from `start` to `stop`; the first time, the whole member passes by for its CRC to be checked.
 
-        Raises `WeightsError` where the bytes are damaged or not there.
+        Raises an error of the file's kind where the bytes are damaged or not there.
         """
         stop = self.size if stop is None else stop
         if not 0 <= start <= stop <= self.size:
-            raise WeightsError(f"{self.where}: bytes {start} to {stop} expected, but it holds {self.size}; damaged")
+            raise self.fault(f"damaged, bytes {start} to {stop} expected, but it holds {self.size}")
         if self.stored and self.checked:
             return self.file.read(self.offset + start, stop - start)
         wanted = np.empty(stop - start, np.uint8)
@@ -64,7 +68,7 @@ class Member:
             return next(chunks, b"")
 
     def chunks(self, step: int = _CHUNK) -> Generator[bytes, None, None]:
-        """Yield the unpacked bytes in pieces of `step` or fewer; at their end, raise `WeightsError` for a wrong CRC."""
+        """Yield the unpacked bytes in pieces of `step` or fewer; at their end, raise an error for a wrong CRC."""
         crc = size = 0
         try:
             with self.file.open() as file:
@@ -75,9 +79,9 @@ class Member:
                         break
                     yield chunk
         except (OSError, zlib.error) as error:
-            raise WeightsError(f"{self.where}: damaged ({one_line(error)}); fetch the file again") from error
+            raise self.fault(f"damaged ({one_line(error)})") from error
         if size != self.size or crc != self.crc:
-            raise WeightsError(f"{self.where}: damaged, its CRC does not match; fetch the file again")
+            raise self.fault("damaged, its CRC does not match")
 
     def _stored_chunks(self, file: BinaryIO, step: int) -> Iterator[bytes]:
         file.seek(self.offset)
@@ -99,7 +103,7 @@ def read_directory(file: RegularFile) -> dict[str, Member]:
     """List the members of a zip file, folders left out, without reading them.
 
     Raises `UnsafeFileError` for names that lead elsewhere or stand twice, encrypted members, members that overlap or
-    claim to unpack to more than they can; `WeightsError` for a damaged zip file.
+    claim to unpack to more than the kind of the file allows; an error of that kind for a damaged zip file.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -118,11 +122,11 @@ def read_directory(file: RegularFile) -> dict[str, Member]:
         except MemoryError:  # says nothing about the file
             raise
         except Exception as error:  # zipfile raises a dozen kinds on damaged files
-            raise WeightsError(f"{name}: damaged zip file ({one_line(error)}); fetch it again") from error
+            raise file.fault(f"damaged zip file ({one_line(error)})") from error
         if len(listed) > MAX_TENSORS:
-            raise WeightsError(f"{name}: lists {len(listed)} members; no weight file has more than {MAX_TENSORS}")
+            raise file.kind.error(f"{name}: lists {len(listed)} members, more than the limit of {MAX_TENSORS}")
         for info in listed:
-            _check_member(info, f"{name}: member '{shown(info.filename)}'")
+            _check_member(info, file, f"{name}: member '{shown(info.filename)}'")
             if info.filename in members:
                 raise UnsafeFileError(f"{name}: member '{shown(info.filename)}' is there twice; refused")
             if not info.is_dir():
@@ -140,6 +144,9 @@ def read_directory(file: RegularFile) -> dict[str, Member]:
         if member.offset < end:
             raise UnsafeFileError(f"{name}: member '{shown(member.name)}' overlaps another; refused")
         end = member.offset + member.packed
+    total, limit = sum(member.size for member in members.values()), file.kind.max_unpacked
+    if limit is not None and total > limit:
+        raise UnsafeFileError(f"{name}: claims to unpack to {total} bytes, over the limit of {limit}; refused")
     return members
 
 
@@ -154,23 +161,23 @@ def _check_directory_size(file: RegularFile, stream: BinaryIO) -> None:
     if length == 0xFFFFFFFF and at >= 76:  # zip64: its end record stands before its locator, 20 bytes, and this one
         length = int.from_bytes(tail[at - 36 : at - 28], "little")
     if length > _MAX_DIRECTORY:
-        raise WeightsError(
-            f"{shown(file.path)}: a zip directory of {length} bytes; no weight file has more than {_MAX_DIRECTORY}"
+        raise file.kind.error(
+            f"{shown(file.path)}: a zip directory of {length} bytes, more than the limit of {_MAX_DIRECTORY}"
         )
 
 
-def _check_member(info: zipfile.ZipInfo, where: str) -> None:
+def _check_member(info: zipfile.ZipInfo, file: RegularFile, where: str) -> None:
     parts = re.split(r"[/\\]", info.filename.removesuffix("/"))
     if "\\" in info.filename or any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts):
         raise UnsafeFileError(f"{where} leads out of the archive or is no plain name; refused")
     if info.flag_bits & 0x1:
         raise UnsafeFileError(f"{where} is encrypted; refused")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UnsafeFileError(f"{where} is packed by method {info.compress_type}, which no weight file uses; refused")
+        raise UnsafeFileError(f"{where} is packed by method {info.compress_type}, not stored or deflated; refused")
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        check_unpacked(info.file_size, info.compress_size, where)
+        check_unpacked(info.file_size, info.compress_size, where, file.kind.likely_ratio)
     elif info.file_size != info.compress_size:
-        raise WeightsError(f"{where}: damaged, its two sizes differ though it is not packed; fetch the file again")
+        raise file.kind.error(f"{where}: damaged, its two sizes differ though it is not packed; {file.kind.cure}")
 
 
 def _data_offset(file: RegularFile, stream: BinaryIO, info: zipfile.ZipInfo) -> int:
@@ -183,6 +190,4 @@ def _data_offset(file: RegularFile, stream: BinaryIO, info: zipfile.ZipInfo) -> 
         offset += name_length + extra_length
         if offset + info.compress_size <= file.size:
             return offset
-    raise WeightsError(
-        f"{shown(file.path)}: member '{shown(info.filename)}' is cut short or damaged; fetch the file again"
-    )
+    raise file.fault(f"member '{shown(info.filename)}' is cut short or damaged")

@@ -1,4 +1,4 @@
-"""Open files that users name, refuse those that claim too much, and say what a file really is."""
+"""Open files that users name: regular ones only, each as it was when it was opened first."""
 
 from __future__ import annotations
 
@@ -11,43 +11,48 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tlx.errors import UnsafeFileError, WeightsError
+from tlx.errors import DataError, TlxError, UnsafeFileError, WeightsError
 
 MAX_TENSORS = 100_000
 """The most tensors (groups, members) that a file may list; the largest published models have a few thousand."""
 
-_FREELY_UNPACKED = 64 << 20
-_LIKELY_RATIO = 100
+DEFLATE_LIMIT = 1032
+"""How many bytes one byte of a deflate stream (gzip, zip) can unpack to at most: 258 bytes from 2 bits."""
 
-_TYPES = (
-    (b"\x1f\x8b", "a gzip file (unpack it first)"),
-    (b"BZh", "a bzip2 file (unpack it first)"),
-    (b"\xfd7zXZ\0", "an xz file (unpack it first)"),
-    (b"\x28\xb5\x2f\xfd", "a zstandard file (unpack it first)"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip file (unpack it first)"),
-    (b"PK\x03\x04", "a zip file"),
-    (b"PK\x05\x06", "an empty zip file"),
-    (b"\x93NUMPY", "a .npy file (put its array into an .npz file under its name)"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"%PDF", "a PDF file"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself (run `git lfs pull`)"),
-    (b"<?xml", "an XML page"),
-    (b"\x80", "perhaps a pickle"),
-)
-_TABLE_END = bytes.fromhex("57fb808b247547db")  # the magic at the end of TensorFlow's and LevelDB's tables
+MAX_UNPACKED = 4 << 30
+"""The most bytes that one file of arrays may unpack to, unless the caller allows more."""
+
+_FREELY_UNPACKED = 64 << 20
+_LONGEST = 1000  # characters of a path or a name in a message
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file is opened for: the error of a faulty one, what it should hold, the cure, and how far it may unpack.
+
+    A member of an archive may unpack to `likely_ratio` times its bytes, and to 64 MiB anyhow; all of them together to
+    `max_unpacked` bytes.
+    """
+
+    error: type[TlxError]
+    holds: str
+    cure: str
+    likely_ratio: int = DEFLATE_LIMIT
+    max_unpacked: int | None = None
+
+
+WEIGHTS = FileKind(WeightsError, "weights", "fetch the file again", likely_ratio=100)
+DATA = FileKind(DataError, "data", "get it or write it again", max_unpacked=MAX_UNPACKED)
 
 
 def shown(text: str | os.PathLike[str]) -> str:
-    r"""Write a path or a name on one line, cut to 200 characters, with what cannot be printed escaped.
+    r"""Write a path or a name on one line, cut to 1,000 characters, with what cannot be printed escaped.
 
     >>> shown("conv\n\x1b[31m")
     'conv\\n\\x1b[31m'
     """
     text = os.fspath(text)
-    text = text if len(text) <= 200 else text[:197] + "..."
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -57,53 +62,35 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("bad\n  file"))
     'bad file'
     """
-    return shown(" ".join(str(error).split()) or type(error).__name__)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return shown(text if len(text) <= 200 else text[:197] + "...")
 
 
-def true_type(head: bytes) -> str:
-    """Say what a file is by its first 512 bytes or fewer.
-
-    >>> true_type(b"<html><body>404")
-    'an HTML page (a failed download?)'
-    >>> true_type(b"Not Found")
-    "a text that begins 'Not Found'"
-    """
-    if not head:
-        return "an empty file"
-    for magic, name in _TYPES:
-        if head.startswith(magic):
-            return name
-    if head[257:262] == b"ustar":
-        return "a tar file (unpack it first)"
-    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-        return "an HTML page (a failed download?)"
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        text = head[: error.start].decode() if error.start > len(head) - 4 else ""  # cut within a character
-    if text.strip() and all(c.isprintable() or c.isspace() for c in text):
-        return f"a text that begins '{shown(text.strip().splitlines()[0][:40])}'"
-    return f"a file that begins with 0x{head[:4].hex()}"
-
-
-def is_table(file: RegularFile) -> bool:
-    """Say whether a file is a LevelDB table, as the `.index` of a TensorFlow checkpoint is."""
-    return file.size >= 48 and file.read(file.size - 8, 8).tobytes() == _TABLE_END
-
-
-def check_unpacked(claimed: int, stored: int, where: str) -> None:
-    """Raise `UnsafeFileError` where `stored` bytes claim to become so many that no real weights do.
+def check_unpacked(claimed: int, stored: int, where: str, likely_ratio: int = WEIGHTS.likely_ratio) -> None:
+    """Raise `UnsafeFileError` where `stored` bytes claim to become so many that no real file does.
 
     >>> check_unpacked(10**12, 10**6, "model.npz: tensor 'w'")
     Traceback (most recent call last):
     ...
     tlx.errors.UnsafeFileError: model.npz: tensor 'w': 1000000 bytes claim to become 1000000000000, ...
     """
-    if claimed > max(_FREELY_UNPACKED, stored * _LIKELY_RATIO):
+    if claimed > max(_FREELY_UNPACKED, stored * likely_ratio):
         raise UnsafeFileError(
-            f"{where}: {stored} bytes claim to become {claimed}, as no real weights do; refused "
+            f"{where}: {stored} bytes claim to become {claimed}, as none that are real do; refused "
             "(where the file can be trusted, write it again uncompressed)"
         )
+
+
+def open_regular(path: str | os.PathLike[str], kind: FileKind = DATA) -> BinaryIO:
+    """Open a regular file for reading; raise one error of its kind that names it for anything else."""
+    try:
+        mode = os.stat(path).st_mode  # first, for to open a pipe may wait for ever
+        if not stat.S_ISREG(mode):
+            what = "a folder, not a regular file" if stat.S_ISDIR(mode) else "not a regular file"
+            raise kind.error(f"{shown(path)}: {what}; name a file that holds {kind.holds}")
+        return Path(path).open("rb")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error, kind) from error
 
 
 @dataclass(frozen=True)
@@ -120,38 +107,32 @@ class RegularFile:
     path: Path
     size: int
     stamp: tuple[int, ...]
+    kind: FileKind = WEIGHTS
 
     @classmethod
-    def at(cls, path: Path) -> RegularFile:
-        """Look at a file; raise `WeightsError` where there is none, or none that is regular and can be read."""
-        try:
-            state = path.stat()
-            if stat.S_ISDIR(state.st_mode):
-                raise WeightsError(f"{shown(path)}: a folder; name the weight file in it")
-            if not stat.S_ISREG(state.st_mode):
-                raise WeightsError(f"{shown(path)}: not a regular file; name a file that holds weights")
-            with path.open("rb"):
-                return cls(path, state.st_size, _stamp(state))
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+    def at(cls, path: Path, kind: FileKind = WEIGHTS) -> RegularFile:
+        """Look at a file; raise an error of its kind where there is none, or none that is regular and can be read."""
+        with open_regular(path, kind) as file:
+            state = os.fstat(file.fileno())
+            return cls(path, state.st_size, _stamp(state), kind)
+
+    def fault(self, what: str) -> TlxError:
+        """Return an error of the file's kind, with the path and the cure."""
+        return self.kind.error(f"{shown(self.path)}: {what}; {self.kind.cure}")
 
     def open(self) -> BinaryIO:
         """Open the file for reading; the caller closes it."""
-        try:
-            file = self.path.open("rb")
-        except (OSError, ValueError) as error:
-            raise _unreadable(self.path, error) from error
+        file = open_regular(self.path, self.kind)
         if _stamp(os.fstat(file.fileno())) != self.stamp:
             file.close()
-            raise WeightsError(f"{shown(self.path)}: changed since it was opened; open it again")
+            raise self.kind.error(f"{shown(self.path)}: changed since it was opened; open it again")
         return file
 
     def read(self, offset: int, count: int) -> np.ndarray:
-        """Read `count` bytes, all of them or `WeightsError`; nothing is allocated for bytes that are not there."""
+        """Read `count` bytes, all of them or an error; nothing is allocated for bytes that are not there."""
         if not 0 <= offset <= offset + count <= self.size:
-            raise WeightsError(
-                f"{shown(self.path)}: {count} bytes expected at {offset}, but the file ends at {self.size}; "
-                "it is cut short or damaged: fetch it again"
+            raise self.fault(
+                f"{count} bytes expected at {offset}, but the file ends at {self.size}: it is cut short or damaged"
             )
         content = np.empty(count, np.uint8)
         with self.open() as file:
@@ -159,9 +140,9 @@ class RegularFile:
                 file.seek(offset)
                 got = file.readinto(content.data) if count else 0  # type: ignore[attr-defined]
             except OSError as error:
-                raise _unreadable(self.path, error) from error
+                raise _unreadable(self.path, error, self.kind) from error
         if got != count:
-            raise WeightsError(f"{shown(self.path)}: changed while it was read; open it again")
+            raise self.kind.error(f"{shown(self.path)}: changed while it was read; open it again")
         return content
 
 
@@ -177,7 +158,7 @@ class Stretch:
     def read(self, at: int, count: int) -> np.ndarray:
         """Read `count` bytes from `at` on, as `RegularFile.read` does."""
         if not 0 <= at <= at + count <= self.size:
-            raise WeightsError(f"{shown(self.file.path)}: {count} bytes expected at {at}, past its end; damaged")
+            raise self.file.fault(f"damaged, {count} bytes expected at {at}, past its end")
         return self.file.read(self.offset + at, count)
 
 
@@ -224,8 +205,8 @@ def _stamp(state: os.stat_result) -> tuple[int, ...]:
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    if isinstance(error, WeightsError):
+def _unreadable(path: str | os.PathLike[str], error: Exception, kind: FileKind) -> TlxError:
+    if isinstance(error, TlxError):
         return error
     reason = getattr(error, "strerror", None) or one_line(error)
-    return WeightsError(f"{shown(path)}: {reason}; check the path and its permissions")
+    return kind.error(f"{shown(path)}: {reason}; check the path and its permissions")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tlx.errors import DataError
-from tlx.files.regular import one_line, open_regular, shown, true_type
+from tlx.files.opening import one_line, open_regular, shown
+from tlx.files.true_type import true_type
 
 if TYPE_CHECKING:
     from PIL.Image import Image

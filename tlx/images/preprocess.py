@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlx.errors import ConfigError, DataError, check_choice
-from tlx.files.regular import shown
+from tlx.files.opening import shown
+from tlx.images.pixels import MAX_SIDE, check_images, colour_table, cut_layout, resize, with_channels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +23,6 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 CHANNEL_ORDERS = ("rgb", "bgr")
 ROUNDINGS = ("torchvision", "nearest")
 _IN_CACHE = 2**17  # numbers, that a core's cache holds
-MAX_SIDE = 2**16  # pixels: no photograph is that long, and a strip a pixel wide must not fill the memory
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Preprocess:
         if self.grey_to_rgb != "repeat":
             if self.channels != 3:
                 raise ConfigError(f"grey_to_rgb: {self.grey_to_rgb!r} needs channels=3, got {self.channels}")
-            _colours(self.grey_to_rgb)
+            colour_table(self.grey_to_rgb)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Map images (N, H, W) or (N, H, W, C), uint8 or float on 0..255, to float32 (N, height, width, channels).
@@ -135,12 +135,12 @@ class Preprocess:
         >>> Preprocess(4, 4, 3).frame(np.zeros((1, 9, 7), np.uint8)).shape
         (1, 4, 4, 3)
         """
-        pixels, background = self._recolour(_check_images(images, self._channels_taken()))
+        pixels, background = self._recolour(check_images(images, self._channels_taken()))
         if self.margin:
             return pixels if pixels.shape[1:3] == (self.height, self.width) else self._fit(pixels, background)
         size, top, left = self._layout(*pixels.shape[1:3])
         if pixels.shape[1:3] != size:
-            pixels = _resize(pixels, size, self.interpolation)
+            pixels = resize(pixels, size, self.interpolation)
         return pixels[:, top : top + self.height, left : left + self.width]
 
     def frame_one(self, image: np.ndarray | Image) -> np.ndarray:
@@ -249,24 +249,14 @@ class Preprocess:
         """Return the size that an image becomes, and the first row and column of the frame that is cut from it."""
         if self.resize is None:
             return (self.height, self.width), 0, 0
-        nearest, shorter = self.rounding == "nearest", self.resize
-        longer = shorter * max(height, width) / min(height, width)
-        longer = round(longer) if nearest else int(longer)
-        if longer > MAX_SIDE:
-            raise DataError(
-                f"{shown(name)}: {height} x {width} would become {longer} pixels long, over the limit of {MAX_SIDE}; "
-                "crop it first"
-            )
-        size = (shorter, longer) if height <= width else (longer, shorter)
-        spare = (size[0] - self.height, size[1] - self.width)
-        top, left = (n // 2 if nearest else round(n / 2) for n in spare)
-        return size, top, left
+        cut, nearest = (self.height, self.width), self.rounding == "nearest"
+        return cut_layout(height, width, self.resize, cut, nearest=nearest, name=name)
 
     def _fit(self, images: np.ndarray, background: np.ndarray) -> np.ndarray:
         """Resize (N, H, W, channels) into the frame of `height` by `width`, within the margin."""
         inner = (self.height - 2 * self.margin, self.width - 2 * self.margin)
         if images.shape[1:3] != inner:
-            images = _resize(images, inner, self.interpolation)
+            images = resize(images, inner, self.interpolation)
         frame = np.empty((len(images), self.height, self.width, self.channels), images.dtype)
         frame[:] = background
         frame[:, self.margin : -self.margin, self.margin : -self.margin] = images
@@ -275,15 +265,9 @@ class Preprocess:
     def _recolour(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (N, H, W, channels) after alpha, channels and invert, and the background's colour (channels,)."""
         paper = np.full((1, 1, 1, 1), 255 if self.invert else 0, images.dtype)
-        if images.shape[3] == 4 and self.channels != 4:
-            images = _over_black(images)
-        if images.shape[3] < self.channels and self.grey_to_rgb != "repeat":
-            table = _colours(self.grey_to_rgb)
-            images, paper = (table[np.rint(x[..., 0]).astype(np.uint8)].astype(x.dtype) for x in (images, paper))
-        elif images.shape[3] < self.channels:
-            images = np.repeat(images, 3, axis=3)
-        elif images.shape[3] > self.channels:
-            images = _grey(images)
+        if images.shape[3] == 1:  # what becomes of grey becomes of it
+            paper = with_channels(paper, self.channels, self.grey_to_rgb)
+        images = with_channels(images, self.channels, self.grey_to_rgb)
         if self.invert:
             images, paper = 255 - images, 255 - paper
         return images, np.broadcast_to(paper.reshape(-1), (self.channels,))
@@ -338,70 +322,3 @@ def _levels(preprocess: Preprocess) -> np.ndarray:
 
 def _finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_images(images: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
-    """Return (N, H, W, C), C one of `channels`, uint8 or float32, on the scale 0..255."""
-    images = np.asarray(images)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in channels or 0 in images.shape[1:3]:
-        listed = ", ".join(map(str, channels[:-1])) + " or " * (len(channels) > 1) + str(channels[-1])
-        raise DataError(f"images: shape {images.shape}, expected (N, H, W) or (N, H, W, C) with {listed} channels")
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype.kind != "f":
-        raise DataError(f"images: type {images.dtype}, expected uint8 or float on the scale 0..255")
-    good = ((images >= 0) & (images <= 255)).reshape(len(images), -1).all(axis=1)  # NaN fails both
-    if not good.all():
-        raise DataError(f"images: image {good.argmin()} has pixels outside 0..255 or not finite; rescale it to 0..255")
-    return images.astype(np.float32, copy=False)
-
-
-def _over_black(images: np.ndarray) -> np.ndarray:
-    """Composite RGBA on black; uint8 is rounded to the nearest level."""
-    colour, alpha = images[..., :3], images[..., 3:]
-    composited: np.ndarray
-    if images.dtype == np.uint8:
-        composited = ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-    else:
-        composited = colour * (alpha / np.float32(255))
-    return composited
-
-
-def _grey(images: np.ndarray) -> np.ndarray:
-    """Weigh RGB by ITU-R 601; for uint8, in the 16-bit fixed point of Pillow's `convert("L")`."""
-    if images.dtype == np.uint8:
-        red, green, blue = (images[..., i].astype(np.uint32) for i in range(3))
-        return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)[..., None]
-    grey: np.ndarray = images @ np.array([0.299, 0.587, 0.114], np.float32)
-    return grey[..., None]
-
-
-def _colours(name: str) -> np.ndarray:
-    """Return a matplotlib colour map as a table (256, 3) of uint8."""
-    import matplotlib
-
-    try:
-        colour_map = matplotlib.colormaps[name]
-    except (KeyError, TypeError):
-        near = difflib.get_close_matches(str(name), ["repeat", *matplotlib.colormaps], 1, 0)
-        raise ConfigError(f"grey_to_rgb: no colour map {name!r}; did you mean {near[0]!r}?") from None
-    return np.asarray(colour_map(np.arange(256) / 255, bytes=True))[:, :3]
-
-
-def _resize(images: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """Resize (N, H, W, C) to (N, *size, C) with Pillow; float overshoot is clipped to 0..255, as it is for uint8."""
-    from PIL import Image
-
-    method = Image.Resampling[interpolation.upper()]
-    resized = np.empty((len(images), *size, images.shape[3]), images.dtype)
-    if images.dtype == np.uint8 and images.shape[3] == 3:
-        for image, out in zip(images, resized, strict=True):
-            out[:] = Image.fromarray(image).resize(size[::-1], method)
-        return resized
-    for image, out in zip(images, resized, strict=True):
-        for channel in range(images.shape[3]):
-            plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
-            out[..., channel] = plane.resize(size[::-1], method)
-    return np.clip(resized, 0, 255) if images.dtype != np.uint8 else resized

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-PLACE = frozenset({"run", "phase", "phase_index", "epoch", "step", "seconds", "rates", "compiled"})
-"""What a record says beside figures."""
+from tlx.records.epoch import PLACE
 
 
 def figures_of(record: Mapping[str, Any]) -> tuple[str, ...]:

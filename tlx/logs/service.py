@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from tlx.errors import ConfigError
-from tlx.files.regular import one_line
+from tlx.files.opening import one_line
 from tlx.logs.log import Log
 from tlx.logs.record import scalars_of
 

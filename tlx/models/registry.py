@@ -61,7 +61,9 @@ class Architecture:
     def __post_init__(self) -> None:
         if not callable(self.build):
             raise ConfigError(f"build: {self.build!r:.60} is not a function that returns a tlx.models.Base")
-        check_input_shape(self.input_shape)
+        check_input_shape(
+            self.input_shape, 1 if isinstance(self.input_shape, tuple) and len(self.input_shape) == 1 else 3
+        )
         check_choice("pool", self.pool, POOLS)
         if isinstance(self.minimum, bool) or not isinstance(self.minimum, int) or self.minimum < 1:
             raise ConfigError(f"minimum: {self.minimum!r} is not a least height and width of 1 or more")

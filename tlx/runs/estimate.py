@@ -19,11 +19,11 @@ from tlx.optim.memory import Memory
 from tlx.optim.phases import Recipe
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
+from tlx.runs.begin import begin
 from tlx.runs.options import RunOptions
-from tlx.runs.run import begin
 from tlx.training.activations import batch_of, compute
 from tlx.training.options import TrainOptions, as_options
-from tlx.training.prepare import make_task
+from tlx.training.prepare import activation_cache, make_task
 from tlx.training.shapes import PhaseShapes, predicted_shapes
 from tlx.training.store import free_memory
 from tlx.training.task import Task, memory_after
@@ -118,14 +118,15 @@ def estimate(
         raise ConfigError("an estimate is made by one process: leave coordinator, processes and process out")
     start, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
     variables = start.variables
-    task, cache, recipe = make_task(build_model(start.config), variables, recipe, data, options)
+    task = make_task(build_model(start.config), variables, recipe, data, options)
+    cache = activation_cache(task)
     devices = task.placement.devices
     available, computed = _available(devices[0]), None
     memory = Memory()
     phases = []
-    for index, phase in enumerate(recipe):
+    for index, phase in enumerate(task.recipe):
         doing(f"compiling the programs of phase {phase.name!r}")
-        shapes = predicted_shapes(task, index, phase, cache, variables, memory)
+        shapes = predicted_shapes(task, index, cache, variables, memory)
         needed = _memory(shapes, kept=phase.patience is not None)
         after = shapes.program.options.after
         doing(f"timing phase {phase.name!r}")
@@ -144,7 +145,7 @@ def estimate(
             )
         )
         computed = after
-        memory = memory_after(task, index, phase, variables, memory)
+        memory = memory_after(task, index, variables, memory)
     return Estimate(devices[0].device_kind, len(devices), available, tuple(phases))
 
 

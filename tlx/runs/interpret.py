@@ -1,6 +1,5 @@
 """Interpret a trained model on its test examples: where it looked in its mistakes, and how its features lie."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +8,15 @@ import numpy as np
 
 from tlx.data.source import Source, names_of, take
 from tlx.data.views import Subset
-from tlx.files import write_bytes
 from tlx.images.preprocess import Preprocess, of_images
 from tlx.models.gradcam import gradcam, last_spatial_stage
 from tlx.objectives import Classification, MultiLabel
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
+from tlx.records.evaluation import write_answers
+from tlx.runs.seen import MISTAKES, Seen, mapped_rows
 from tlx.training.evaluate import Evaluation
 from tlx.training.features import features
-
-MISTAKES = 24  # pictures of the most confident mistakes that a run keeps
-MAPPED = 1000  # examples on the map at most; as many take t-SNE about two seconds
 
 
 def write_evaluation(
@@ -30,6 +27,7 @@ def write_evaluation(
     *,
     workers: int | None = None,
     interpret: bool = True,
+    seen: Seen | None = None,
 ) -> None:
     """Write the test results of a trained model, and what interprets them, into an `evaluation.npz`.
 
@@ -40,6 +38,7 @@ def write_evaluation(
         trained: the model.
         workers: threads that prepare batches (`tlx.data.Feed`).
         interpret: whether a map of the features is drawn and, of images, Grad-CAM of the mistakes.
+        seen: what was kept of the examples as they were tested; without it some are asked for again.
 
     The file holds, by objective: `labels`, `predicted`, `confidence` and `loss`, all (N,), of a classification;
     `targets`, `predictions` and, of several labels, `thresholds` of others, (N, C). Of a classification it also holds K
@@ -62,13 +61,11 @@ def write_evaluation(
     trained = replace(trained, variables=jax.device_put(trained.variables))
     columns = _results(scores)
     if "predicted" in columns:
-        columns |= _mistakes(scores, source, trained, interpret)
+        columns |= _mistakes(scores, source, trained, interpret, seen)
     if interpret and not isinstance(scores.predictions, dict):
         doing("mapping the features")
-        columns["map_rows"], columns["map_points"] = map_features(trained, source, workers=workers)
-    content = io.BytesIO()
-    np.savez_compressed(content, **columns)  # type: ignore[arg-type]
-    write_bytes(path, content.getvalue())
+        columns["map_rows"], columns["map_points"] = map_features(trained, source, workers=workers, seen=seen)
+    write_answers(path, columns)
 
 
 def _results(scores: Evaluation) -> dict[str, np.ndarray]:
@@ -86,7 +83,9 @@ def _results(scores: Evaluation) -> dict[str, np.ndarray]:
     return columns
 
 
-def _mistakes(scores: Evaluation, source: Source, trained: Pretrained, interpret: bool) -> dict[str, np.ndarray]:
+def _mistakes(
+    scores: Evaluation, source: Source, trained: Pretrained, interpret: bool, seen: Seen | None
+) -> dict[str, np.ndarray]:
     """Return the most confident mistakes, as images where they are such."""
     wrong = np.flatnonzero(scores.predicted != scores.labels)
     worst = wrong[np.argsort(-scores.confidence[wrong], kind="stable")][:MISTAKES]
@@ -97,22 +96,30 @@ def _mistakes(scores: Evaluation, source: Source, trained: Pretrained, interpret
         return columns
     doing("looking at the mistakes")
     nothing = np.zeros((0, *preprocess.shape), np.uint8)
-    images = take(source, worst)["input"] if len(worst) else ()
-    frames = np.concatenate([nothing, *(preprocess.frame_one(image)[None] for image in images)])
+    if seen is not None and all(row in seen.mistakes for row in worst.tolist()):
+        images = [seen.mistakes[row] for row in worst.tolist()]
+    else:
+        images = [preprocess.frame_one(image) for image in (take(source, worst)["input"] if len(worst) else ())]
+    frames = np.concatenate([nothing, *(image[None] for image in images)])
     columns["mistake_images"] = _pictures(frames)
     maps = _heat(trained, frames if interpret else nothing, scores.predicted[worst])
     return {**columns, "mistake_maps": maps}
 
 
-def map_features(trained: Pretrained, source: Source, *, workers: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def map_features(
+    trained: Pretrained, source: Source, *, workers: int | None = None, seen: Seen | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Project features of at most 1,000 evenly spread examples onto a plane: rows (M,) int64, points (M, 2) float32.
 
     The features are the base's, pooled as the head pools them; examples whose features are not finite are left out.
     """
-    rows = np.linspace(0, len(source) - 1, min(len(source), MAPPED)).round().astype(np.int64)
-    mapped, pool = Subset(source, rows), trained.config.pool
-    parts = features(trained.model, trained.variables, mapped, trained.preprocess, pool=pool, workers=workers)
-    found = np.concatenate(list(parts))
+    rows, pool = mapped_rows(len(source)), trained.config.pool
+    if seen is None:
+        mapped = Subset(source, rows)
+        parts = features(trained.model, trained.variables, mapped, trained.preprocess, pool=pool, workers=workers)
+        found = np.concatenate(list(parts))
+    else:
+        found = seen.features()
     finite = np.isfinite(found).all(axis=1)
     return rows[finite], project(found[finite])
 

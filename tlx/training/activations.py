@@ -103,8 +103,14 @@ def frozen_until(labels: Tree, stage_names: Sequence[str]) -> str | None:
 
 def batch_shapes(source: Source, spec: InputSpec) -> dict[str, Any]:
     """Return the shapes and types of a batch of one example: what every batch has, but for its first axis."""
-    batch: dict[str, Any] = _shapes(gather(source, spec, np.zeros(1, np.int64)))
-    return batch
+    return example_of(gather(source, spec, np.zeros(1, np.int64)))
+
+
+def example_of(batch: Batch) -> dict[str, Any]:
+    """Return the shapes and types of a batch of one example, of those of a batch."""
+    one: dict[str, Any] = jax.tree.map(lambda leaf: leaf[:1], dict(batch))
+    shapes: dict[str, Any] = _shapes(one)
+    return shapes
 
 
 def input_shapes(spec: InputSpec, collated: Tree) -> Tree:

@@ -6,7 +6,6 @@ from typing import Any
 
 from tlx.devices import hosts
 from tlx.optim.memory import Memory
-from tlx.optim.phases import Recipe
 from tlx.progress import doing
 from tlx.training.cache import ActivationCache
 from tlx.training.programs import Program
@@ -25,8 +24,8 @@ class Ahead:
     the cache's plan; where that was wrong, the phase compiles as it begins.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, cache: ActivationCache) -> None:
-        self.task, self.recipe, self.cache = task, recipe, cache
+    def __init__(self, task: Task, cache: ActivationCache) -> None:
+        self.task, self.cache = task, cache
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-compile")
         self._prepared: dict[int, Program] = {}
         self._compiling: dict[tuple[int, str], Future[Any]] = {}
@@ -35,7 +34,7 @@ class Ahead:
         """Begin to compile what a phase of the recipe needs, if it does not end before."""
         if self.task.placement.by == "pmap" and hosts.count() > 1:  # which pmap cannot trace for shapes alone
             return
-        shapes = predicted_shapes(self.task, index, self.recipe[index], self.cache, variables, memory)
+        shapes = predicted_shapes(self.task, index, self.cache, variables, memory)
         if self._prepared.get(index) == shapes.program:
             return
         self._prepared[index] = shapes.program
@@ -47,7 +46,7 @@ class Ahead:
         """Wait until what a phase needs to "train" or to "validate" is compiled."""
         running = self._compiling.pop((index, what), None)
         if running is not None:
-            doing(f"compiling {WHAT[what]} of phase {self.recipe[index].name!r}")
+            doing(f"compiling {WHAT[what]} of phase {self.task.recipe[index].name!r}")
         if running is not None and (fault := running.exception()):  # the phase will compile, and tell, itself
             logging.getLogger("tlx").info("tlx: could not compile ahead: %s", fault)
 

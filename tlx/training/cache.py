@@ -40,7 +40,6 @@ from tlx.training.cache_options import Cache, Where
 from tlx.training.kept import Kept, kept_type
 from tlx.training.store import free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
-from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree
 from tlx.version import versions_of
 
@@ -100,6 +99,12 @@ class Plan:
         return self.reason or f"after {self.stage}, {'on disk' if self.place == 'disk' else 'in memory'}"
 
 
+def check_place(cache: Cache) -> None:
+    """Raise `ConfigError` where several processes train together and a cache is to be on the disk."""
+    if cache.where == "disk" and hosts.count() > 1:
+        raise ConfigError("cache: several processes keep activations in memory: say auto, memory or off, not disk")
+
+
 class ActivationCache:
     """What a fit keeps of its frozen stages, from phase to phase.
 
@@ -117,20 +122,20 @@ class ActivationCache:
         test: Part | None = None,
         stop: Stop = never,
         placement: Placement = ONE,
+        labels: Sequence[Tree] = (),  # of the parameters in each phase of the recipe
     ) -> None:
-        if cache.where == "disk" and hosts.count() > 1:
-            raise ConfigError("cache: several processes keep activations in memory: say auto, memory or off, not disk")
+        check_place(cache)
         self.model, self.recipe, self.cache, self.stop, self.placement = model, recipe, cache, stop, placement
         parts = {"train": train, "validation": validation, "test": test}
         self.parts = {name: part for name, part in parts.items() if part}
         self.kept: dict[tuple[str, str], tuple[str, Activations]] = {}  # part, stage -> key, activations
-        self._untils: list[str | None] = []  # of each phase, the last stage up to which all are frozen, once asked for
+        self.labels = labels
 
     def of_phase(self, index: int, variables: Tree, workers: int | None) -> Frozen:
         """Return the activations for a phase, or say why there are none."""
         if self.cache.where != "off" and isinstance(self.model, Classifier):
-            self._drop(self._boundaries(index, variables), variables)
-        stages, reason = self._stages(index, variables)
+            self._drop(self._boundaries(index), variables)
+        stages, reason = self._stages(index)
         if reason:
             return Frozen(reason)
         return self.of_stage(stages[0], variables, workers, later=stages[1:])
@@ -148,7 +153,7 @@ class ActivationCache:
 
     def plan(self, index: int, variables: Tree) -> Plan:
         """Say where a phase will begin."""
-        stages, reason = self._stages(index, variables)
+        stages, reason = self._stages(index)
         if reason:
             return Plan(reason)
         wanted = stages[0]
@@ -161,13 +166,13 @@ class ActivationCache:
             place = None
         return Plan("", wanted, place) if place else Plan("no room")
 
-    def _stages(self, index: int, variables: Tree) -> tuple[list[str], str]:
+    def _stages(self, index: int) -> tuple[list[str], str]:
         """Return the `_boundaries` of a phase, and why it begins with raw inputs if it does."""
         if self.cache.where == "off":
             return [], "off"
         if not isinstance(self.model, Classifier):
             return [], "the model is no tlx.models.Classifier"
-        stages, train = self._boundaries(index, variables), self.parts["train"]
+        stages, train = self._boundaries(index), self.parts["train"]
         reason = ""
         if not stages:
             reason = "no stage is frozen from the first one on"
@@ -177,13 +182,14 @@ class ActivationCache:
             reason = "augmentation varies the examples in every epoch: keep some views of each"
         return stages, reason
 
-    def _boundaries(self, index: int, variables: Tree) -> list[str]:
+    @functools.cached_property
+    def _untils(self) -> list[str | None]:
+        """Of each phase, the last stage up to which all are frozen."""
+        return [frozen_until(labels, self.model.base.stage_names) for labels in self.labels]
+
+    def _boundaries(self, index: int) -> list[str]:
         """Name the stage up to which a phase is frozen, then those of later phases whose activations hold till then."""
-        names = self.model.base.stage_names
-        if not self._untils:
-            every = [label_tree(variables["params"], phase.rules) for phase in self.recipe]
-            self._untils = [frozen_until(labels, names) for labels in every]
-        until = self._untils[index:]
+        names, until = self.model.base.stage_names, self._untils[index:]
         if until[0] is None:
             return []
         found, lowest = [until[0]], names.index(until[0])

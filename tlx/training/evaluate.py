@@ -1,7 +1,7 @@
 """Evaluate: run a model over a source without training it."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,18 +151,57 @@ def evaluated(
     after: str | None = None,
 ) -> Evaluation:
     """Do as `evaluate`, of checked arguments; with `after` the inputs are what that stage returns."""
+    how = (batch_size, workers, placement, stop)
+    return evaluated_together(model, [(variables, objective)], source, spec, *how, after=after)[0]
+
+
+Watch = Callable[[int, Batch, Any], None]
+"""Told of each batch: the number of its first example, the batch on the host, and the predictions of its rows."""
+
+
+def evaluated_together(
+    model: Any,
+    trained: Sequence[tuple[Tree, Objective]],
+    source: Source,
+    spec: InputSpec,
+    batch_size: int,
+    workers: int | None = None,
+    placement: Placement = ONE,
+    stop: Stop = never,
+    *,
+    after: str | None = None,
+    watch: Watch | None = None,
+) -> list[Evaluation]:
+    """Do as `evaluated` for several variables of a model, with their objectives, in one pass over the examples.
+
+    `watch` is told of each batch and of what the first of them predicts.
+    """
     count = len(source)
     if not count:
         raise DataError("no examples to evaluate on: give some, or change the shares kept for validation and testing")
     placement, size = placement.jitted, min(batch_size, count)
-    variables = placement.parameters(variables)
+    placed = [(placement.parameters(variables), objective) for variables, objective in trained]
     feed = Feed(size, pad=True, workers=workers, share=Share.of(placement))
-    scored = []
+    scored: list[list[Any]] = []
+    waiting: tuple[int, Batch, Any] | None = None
     for number, batch in enumerate(batches(source, spec, feed)):
         doing("testing", number, steps_per_epoch(count, size))
         check(stop)
-        scored.append(_scores(model, after, spec, objective, placement, variables, placement.rows(batch)))
-    return _collected(jax.device_get(scored), source, objective, size)
+        rows = placement.rows(batch)
+        scored.append([_scores(model, after, spec, each, placement, variables, rows) for variables, each in placed])
+        if watch is not None:
+            _tell(watch, waiting, count)  # one batch late, so that the device always has work
+            waiting = (number * size, batch, scored[-1][0][0])
+    if watch is not None:
+        _tell(watch, waiting, count)
+    collected = zip(*jax.device_get(scored), strict=True)
+    return [_collected(each, source, objective, size) for each, (_, objective) in zip(collected, trained, strict=True)]
+
+
+def _tell(watch: Watch, waiting: tuple[int, Batch, Any] | None, count: int) -> None:
+    if waiting is not None:
+        first, batch, predictions = waiting
+        watch(first, batch, jax.tree.map(lambda rows: np.asarray(rows)[: count - first], predictions))
 
 
 def _collected(scored: Sequence[Any], source: Source, objective: Objective, size: int) -> Evaluation:

@@ -63,6 +63,11 @@ def predictions(
     yield from _over(_predictions, static, variables, source, preprocess, batch_size, workers)
 
 
+def features_of(model: Classifier, variables: Tree, spec: InputSpec, collated: Tree, *, pool: Pool) -> np.ndarray:
+    """Return the features (B, D) float32 of one batch of collated inputs, as `features` does."""
+    return np.asarray(_features(model, spec, None, pool, variables, collated))
+
+
 def _over(
     function: Any,
     static: tuple[Any, ...],

@@ -9,8 +9,8 @@ from tlx.errors import ConfigError
 from tlx.objectives import Objective
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase
+from tlx.records.phase import PhaseRecord
 from tlx.training.history import History
-from tlx.training.phase_record import PhaseRecord
 from tlx.tree.paths import Tree, flatten, matches, quote
 
 

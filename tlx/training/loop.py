@@ -22,6 +22,7 @@ from tlx.models.registry import initialise
 from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
+from tlx.records.phase import PhaseRecord
 from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.activations import input_shapes
@@ -33,14 +34,12 @@ from tlx.training.fitted import Fit, check_continues
 from tlx.training.history import History
 from tlx.training.options import TrainOptions
 from tlx.training.phase import PhaseRun, start_of_phase
-from tlx.training.phase_record import PhaseRecord
-from tlx.training.prepare import make_task
+from tlx.training.prepare import activation_cache, make_task
 from tlx.training.shapes import MIXING
 from tlx.training.snapshot import Snapshot
 from tlx.training.state import TrainState
 from tlx.training.task import Task, frozen_sha256, memory_after
 from tlx.tree._cast import to_jax_types
-from tlx.tree.labels import label_tree
 from tlx.tree.paths import Tree, flatten, map_with_path, matches
 
 Examples = Data | Source | tuple[Source, Source | None]
@@ -108,14 +107,28 @@ def fit(
         check_continues(earlier, recipe[0])
         variables = earlier.variables
     variables = to_jax_types(variables)
-    task, kept, recipe = make_task(model, variables, recipe, data, options, callbacks=callbacks, stop=stop)
+    task = make_task(model, variables, recipe, data, options, callbacks=callbacks, stop=stop)
+    return fit_task(task, model, variables, earlier, progress=progress, checkpoints=checkpoints)
+
+
+def fit_task(
+    task: Task,
+    model: Any,
+    variables: Tree,
+    earlier: Fit | None = None,
+    *,
+    progress: bool = False,
+    checkpoints: Checkpoints | None = None,
+) -> Fit:
+    """Do as `fit`, of what `make_task` put together."""
     hosts.check_alike({"callbacks": names_of(task.callbacks)})
+    recipe, kept = task.recipe, activation_cache(task)
     begun, epochs_before = Snapshot(variables), 0
     if earlier is not None:
         task = replace(task, phases_before=len(earlier.phases))
         begun = Snapshot(variables, earlier.memory, history=tuple(earlier.history))
         epochs_before = sum(phase.epochs for phase in earlier.phases)
-    ahead = Ahead(task, recipe, kept)
+    ahead = Ahead(task, kept)
     snapshot = (checkpoints.latest() if checkpoints else None) or begun
     _check_same(snapshot, variables, len(recipe))
     try:
@@ -185,7 +198,7 @@ def _run_phase(
     run = PhaseRun.of(task, phase, snapshot, kept, functools.partial(ahead.wait, index))
     if index + 1 < len(recipe):
         doing(f"preparing phase {recipe[index + 1].name!r}")
-        memory = memory_after(task, index, phase, snapshot.variables, snapshot.memory)
+        memory = memory_after(task, index, snapshot.variables, snapshot.memory)
         ahead.prepare(index + 1, snapshot.variables, _without(recipe[index + 1].fresh, memory))
     snapshot = replace(snapshot, seconds=snapshot.seconds + time.monotonic() - started)
     number = task.phases_before + index
@@ -251,7 +264,7 @@ def _begin(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
     """Initialise what the phase wants fresh, fingerprint what it keeps frozen, and note what it has to better."""
     if phase.fresh:
         snapshot = _refresh(task, phase.fresh, snapshot)
-    labels = label_tree(snapshot.variables["params"], phase.rules)
+    labels = task.labels[snapshot.phase]
     before = snapshot.records[-1] if snapshot.records and phase.patience is not None and not phase.fresh else None
     best = None if before is None or before["val_loss"] is None else start_of_phase(snapshot, labels, before)
     sha256 = frozen_sha256(task.model, snapshot.variables, labels, phase.norms)
@@ -270,7 +283,7 @@ def _replan(task: Task, phase: Phase, snapshot: Snapshot) -> Snapshot:
             f"phase {phase.name!r}: the checkpoint is of epoch {snapshot.epoch + 1}, and now it has {phase.epochs}: "
             "give it more, or name another directory"
         )
-    labels = label_tree(snapshot.variables["params"], phase.rules)
+    labels = task.labels[snapshot.phase]
     number = task.phases_before + snapshot.phase
     check_resumes(snapshot.memory, snapshot.variables["params"], labels, phase.groups, number)
     sha256 = frozen_sha256(task.model, snapshot.variables, labels, phase.norms)

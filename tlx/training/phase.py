@@ -17,16 +17,16 @@ from tlx.optim.memory import Cohort, install, recall
 from tlx.optim.phases import Phase
 from tlx.optim.rates import rates_at
 from tlx.progress import listening
+from tlx.records.phase import PhaseRecord
 from tlx.training.cache import Frozen
 from tlx.training.evaluate import evaluated
-from tlx.training.phase_record import PhaseRecord
 from tlx.training.programs import Program
 from tlx.training.resident import Resident
 from tlx.training.snapshot import Best, Snapshot, memory_left
 from tlx.training.state import NEVER, Totals, TrainState, all_finite
 from tlx.training.task import Task, frozen_leaves, frozen_part, program_of, validation_batch
 from tlx.tree.fingerprint import fingerprint
-from tlx.tree.labels import FROZEN, label_tree, trainable_mask
+from tlx.tree.labels import FROZEN, trainable_mask
 from tlx.tree.partition import combine, partition
 from tlx.tree.paths import Tree, flatten, map_with_path, unflatten
 from tlx.tree.summary import Summary, summarize
@@ -86,9 +86,9 @@ class PhaseRun:
 
     @classmethod
     def of(cls, task: Task, phase: Phase, snapshot: Snapshot, kept: Frozen, ready: Callable[[str], None]) -> "PhaseRun":
-        labels = label_tree(snapshot.variables["params"], phase.rules)
+        labels = task.labels[snapshot.phase]
         after, spec = (None, task.spec) if kept.train is None else (kept.train.after, kept.train.spec)
-        program, cohorts = program_of(task, phase, snapshot.variables["params"], snapshot.memory, after, spec)
+        program, cohorts = program_of(task, snapshot.phase, snapshot.variables["params"], snapshot.memory, after, spec)
         return cls(
             task=task,
             phase=phase,

@@ -1,7 +1,7 @@
 """Prepare a fit: put together what it is given, and refuse what would stop it before its first step."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from tlx.optim.groups import optimizer
 from tlx.optim.phases import Recipe, check_phases
 from tlx.stop import Stop, never
 from tlx.training.activations import batch_shapes, input_shapes
-from tlx.training.cache import ActivationCache, Part
+from tlx.training.cache import ActivationCache, Part, check_place
 from tlx.training.callback import Callback, asks, check_callbacks
 from tlx.training.method import training_sums
 from tlx.training.options import TrainOptions, as_options
@@ -40,10 +40,11 @@ def make_task(
     *,
     callbacks: Sequence[Log | Callback] = (),
     stop: Stop = never,
-) -> tuple[Task, ActivationCache, Recipe]:
-    """Put together what `tlx.fit` was given, the cache of its activations, and the recipe as it will run.
+    example: Mapping[str, Any] | None = None,
+) -> Task:
+    """Put together what `tlx.fit` was given, with the recipe as it will run; raise as `fit` does before the first step.
 
-    Raise as `fit` does before the first step.
+    `example` is a batch of one training example, as shapes, where it is known; else one is decoded.
     """
     check_phases(recipe)
     options, (train, validation) = as_options(options), parts_of(data)
@@ -65,12 +66,16 @@ def make_task(
         augment.check(spec)
     if isinstance(augment, AugmentFunction) and options.cache.views and options.cache.where == "disk":
         raise ConfigError("cache: views of a function of one's own cannot be known again on a disk: use 'memory'")
+    check_place(options.cache)
     check_callbacks(callbacks)
     model = rematerialised(model) if options.remat else model
-    example = batch_shapes(train, spec)
+    example = batch_shapes(train, spec) if example is None else dict(example)
     objective, sums = suited(objective, model, variables, spec, train, example, options)
-    task = Task(
+    recipe = as_it_runs(recipe, validation)
+    return Task(
         model=model,
+        recipe=recipe,
+        labels=check_recipe(recipe, variables, train, objective, size, tuple(sums)),
         train=train,
         validation=validation,
         spec=spec,
@@ -84,9 +89,6 @@ def make_task(
         callbacks=[each for each in callbacks if asks(each)],
         stop=_agreed(stop),
     )
-    recipe = as_it_runs(recipe, validation)
-    check_recipe(recipe, variables, train, objective, size, tuple(sums))
-    return task, _activation_cache(task, recipe), recipe
 
 
 def parts_of(data: Any) -> tuple[Source, Source | None]:
@@ -119,8 +121,8 @@ def as_it_runs(recipe: Recipe, validation: Source | None) -> Recipe:
 
 def check_recipe(
     recipe: Recipe, variables: Tree, train: Source, objective: Objective, batch_size: int, terms: Sequence[str]
-) -> None:
-    """Raise `ConfigError` for what would stop a phase of the recipe as it begins.
+) -> tuple[Tree, ...]:
+    """Return the labels of each phase; raise `ConfigError` for what would stop one as it begins.
 
     That is: a monitor that is no metric of the objective, rules, groups and patterns that do not fit the parameters, a
     warm-up longer than its phase, an optimizer that cannot train them.
@@ -140,6 +142,7 @@ def check_recipe(
         optimizer(labels, phase.groups, phase.epochs * steps)
         labelled.append((labels, phase.groups))
     check_optimizers(variables["params"], labelled)
+    return tuple(labels for labels, _ in labelled)
 
 
 def suited(
@@ -174,10 +177,12 @@ def suited(
     return objective, sums
 
 
-def _activation_cache(task: Task, recipe: Recipe) -> ActivationCache:
+def activation_cache(task: Task) -> ActivationCache:
+    """Return the cache of a fit's activations, empty."""
     augment: Any = task.feed.augment
     cache = task.options.cache
     example = dict(task.example)
     train = Part(task.train, task.spec, augment, task.seed, cache.views if augment else 1, example)
     validation = None if task.validation is None else Part(task.validation, task.spec, example=example)
-    return ActivationCache(task.model, recipe, cache, train, validation, stop=task.stop, placement=task.placement)
+    more: dict[str, Any] = {"stop": task.stop, "placement": task.placement, "labels": task.labels}
+    return ActivationCache(task.model, task.recipe, cache, train, validation, **more)

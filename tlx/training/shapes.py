@@ -9,7 +9,6 @@ import numpy as np
 
 from tlx.data.share import Share
 from tlx.optim.memory import Memory
-from tlx.optim.phases import Phase
 from tlx.training.activations import Stored, shapes_after
 from tlx.training.cache import ActivationCache, Plan
 from tlx.training.evaluate import lower_scores
@@ -18,7 +17,7 @@ from tlx.training.programs import Program
 from tlx.training.resident import fits
 from tlx.training.state import Totals, TrainState
 from tlx.training.task import Task, frozen_part, program_of, validation_batch
-from tlx.tree.labels import label_tree, trainable_mask
+from tlx.tree.labels import trainable_mask
 from tlx.tree.partition import partition
 from tlx.tree.paths import Tree
 
@@ -45,19 +44,19 @@ class PhaseShapes:
     def of(
         cls,
         task: Task,
-        phase: Phase,
+        index: int,
         plan: Plan,
         cache: ActivationCache,
         variables: Tree,
         memory: Memory,
     ) -> "PhaseShapes":
-        """Predict a phase that begins with these variables; `plan` as `ActivationCache.plan` returns it."""
+        """Predict phase `index` where it begins with these variables; `plan` as `ActivationCache.plan` returns it."""
         after = plan.stage
         example, spec = dict(task.example), task.spec
         if after is not None:
             example["input"], spec = _activations(task, cache, variables, after)
-        labels = label_tree(variables["params"], phase.rules)
-        program, _ = program_of(task, phase, variables["params"], memory, after, spec)
+        labels = task.labels[index]
+        program, _ = program_of(task, index, variables["params"], memory, after, spec)
         count = cache.parts["train"].views * len(task.train)
         inputs = jax.eval_shape(spec.on_device, example["input"])
         alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
@@ -88,12 +87,10 @@ class PhaseShapes:
         return lower_scores(task.model, *how, self.variables, self.validated)  # type: ignore[arg-type]
 
 
-def predicted_shapes(
-    task: Task, index: int, phase: Phase, cache: ActivationCache, variables: Tree, memory: Memory
-) -> PhaseShapes:
+def predicted_shapes(task: Task, index: int, cache: ActivationCache, variables: Tree, memory: Memory) -> PhaseShapes:
     """Predict phase `index` of a recipe, with what the cache would hold."""
     plan = Plan(MIXING) if task.options.mix else cache.plan(index, variables)
-    return PhaseShapes.of(task, phase, plan, cache, variables, memory)
+    return PhaseShapes.of(task, index, plan, cache, variables, memory)
 
 
 MIXING = "examples are mixed"

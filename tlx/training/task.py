@@ -12,14 +12,14 @@ from tlx.logs import Log
 from tlx.models.frozen import frozen_statistics
 from tlx.objectives import Objective
 from tlx.optim.memory import Cohort, Memory, cohorts_of, predict_memory, ranks_of
-from tlx.optim.phases import Norms, Phase
+from tlx.optim.phases import Norms, Recipe
 from tlx.stop import Stop, never
 from tlx.training.callback import Callback
 from tlx.training.method import StepOptions
 from tlx.training.options import TrainOptions
 from tlx.training.programs import Program
 from tlx.tree.fingerprint import fingerprint
-from tlx.tree.labels import label_tree, trainable_mask
+from tlx.tree.labels import trainable_mask
 from tlx.tree.partition import partition
 from tlx.tree.paths import Tree, flatten, unflatten
 
@@ -30,10 +30,13 @@ HEAD_BATCH = 1024  # examples that a head is validated on at once
 class Task:
     """What stays the same through all phases of a fit.
 
-    `example` is a batch of one training example, and `sums` what the objective's terms add up to, as shapes.
+    `labels` are the labels of the parameters in each phase of the recipe. `example` is a batch of one training example,
+    and `sums` what the objective's terms add up to, as shapes.
     """
 
     model: Any
+    recipe: Recipe
+    labels: tuple[Tree, ...]
     train: Source
     validation: Source | None
     spec: InputSpec
@@ -58,10 +61,10 @@ class Task:
 
 
 def program_of(
-    task: Task, phase: Phase, params: Tree, memory: Memory, after: str | None, spec: InputSpec
+    task: Task, index: int, params: Tree, memory: Memory, after: str | None, spec: InputSpec
 ) -> tuple[Program, tuple[Cohort, ...]]:
-    """Say what the step of a phase is made of, and with which state of earlier phases its leaves go on."""
-    labels, options = label_tree(params, phase.rules), task.options
+    """Say what the step of phase `index` is made of, and with which state of earlier phases its leaves go on."""
+    phase, labels, options = task.recipe[index], task.labels[index], task.options
     cohorts = cohorts_of(memory, params, labels, phase.groups)
     step = StepOptions(
         spec=spec,
@@ -81,10 +84,10 @@ def validation_batch(task: Task, resident: bool) -> int:
     return max(task.feed.batch_size, HEAD_BATCH) if resident else task.feed.batch_size
 
 
-def memory_after(task: Task, index: int, phase: Phase, variables: Tree, memory: Memory) -> Memory:
+def memory_after(task: Task, index: int, variables: Tree, memory: Memory) -> Memory:
     """Predict what will be remembered after phase `index` of a recipe, with shapes for what it will have computed."""
     params = variables["params"]
-    cohorts = cohorts_of(memory, params, label_tree(params, phase.rules), phase.groups)
+    cohorts = cohorts_of(memory, params, task.labels[index], task.recipe[index].groups)
     return memory.updated(predict_memory(params, cohorts, task.phases_before + index))
 
 

@@ -29,26 +29,6 @@ def npy(array, **options):
     return stream.getvalue()
 
 
-def npy_header(header, version=b"\1\0"):
-    text = header.encode() + b"\n"
-    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text
-
-
-@pytest.fixture
-def zipped(tmp_path):
-    """Write an .npz file of raw members, names repeated where they are."""
-
-    def write(*members, packing=zipfile.ZIP_DEFLATED):
-        path = tmp_path / "made.npz"
-        with zipfile.ZipFile(path, "w", packing) as archive:
-            for name, content in members:
-                with archive.open(zipfile.ZipInfo(name) if packing == 0 else name, "w") as member:
-                    member.write(content)
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("array", [X, X[:0], X.astype(">f8"), np.asfortranarray(X), np.array("µ"), np.array(["", ""])])
 def test_reads_what_numpy_writes(tmp_path, save, array):
@@ -111,66 +91,36 @@ def test_objects_are_refused_and_never_unpickled(tmp_path, refuses):
     assert not Canary.unpickled
 
 
-@pytest.mark.parametrize(
-    "name", ["../images.npy", "/images.npy", "a/b.npy", "a\\b.npy", "c:x.npy", ".npy", "..npy", "x"]
-)
-def test_odd_member_names_are_refused(zipped, name, refuses):
-    with refuses(UnsafeFileError, "not a plain name"):
-        read_npz(zipped((name, npy(X))))
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_duplicate_members_are_refused(zipped, refuses):
-    with refuses(UnsafeFileError, "'images.npy' is there twice"):
-        read_npz(zipped(("images.npy", npy(X)), ("images.npy", npy(X))))
-
-
-def test_other_packings_and_encryption_are_refused(zipped, refuses):
-    with refuses(UnsafeFileError, "not packed as numpy packs"):
-        read_npz(zipped(("images.npy", npy(X)), packing=zipfile.ZIP_LZMA))
-    path = zipped(("images.npy", npy(X)))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(content)
-    with refuses(UnsafeFileError, "encrypted"):
-        read_npz(path)
-
-
-def test_bombs_are_refused_before_they_unpack(zipped, refuses):
-    path = zipped(("images.npy", npy(np.zeros(30_000_000, np.uint8))))
+def test_bombs_are_refused_before_they_unpack(tmp_path, refuses):
+    path = tmp_path / "made.npz"
+    np.savez_compressed(path, images=np.zeros(30_000_000, np.uint8))
     assert path.stat().st_size < 100_000
     with refuses(UnsafeFileError, "limit of 1000000"):
         read_npz(path, max_bytes=1_000_000)
-    path = zipped(("images.npy", npy(X)))
+    np.savez_compressed(path, images=X)
     content = bytearray(path.read_bytes())
     size = content.index(b"PK\x01\x02") + 24
     content[size : size + 4] = (2**31).to_bytes(4, "little")
     path.write_bytes(content)
-    with refuses(UnsafeFileError, "claims to unpack"):
+    with refuses(UnsafeFileError, "claim to become"):
         read_npz(path)
 
 
-HEADERS = {
-    "shape bomb": ("{'descr': '|u1', 'fortran_order': False, 'shape': (50000000, 50000000)}", "announces shape"),
-    "negative": ("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -24)}", "damaged .npz"),
-    "short": ("{'descr': '|u1', 'fortran_order': False, 'shape': (23,)}", "announces shape"),
-    "not a header": ("import os", "damaged .npz"),
-    "nested": ("(" * 900, "damaged .npz"),
-    "long": (" " * 20_000, "damaged .npz"),
-    "type": ("{'descr': '<c16', 'fortran_order': False, 'shape': ()}", "expected numbers or strings"),
-}
+def test_members_that_lead_elsewhere_are_refused(tmp_path, refuses):
+    with zipfile.ZipFile(tmp_path / "made.npz", "w") as archive:
+        archive.writestr("../images.npy", npy(X))
+    with refuses(UnsafeFileError, "leads out of the archive"):
+        read_npz(tmp_path / "made.npz")
 
 
-@pytest.mark.parametrize("fault", HEADERS)
-def test_bad_headers(zipped, fault, refuses):
-    header, words = HEADERS[fault]
-    with refuses(DataError, "made.npz", words):
-        read_npz(zipped(("images.npy", npy_header(header) + bytes(24))))
-
-
-def test_structured_arrays_of_the_third_version_are_refused(zipped, refuses):
-    with refuses(DataError, "structured"):
-        read_npz(zipped(("images.npy", npy_header("{}", b"\3\0"))))
+def test_a_damaged_array_names_the_file_the_array_and_the_cure(tmp_path, refuses):
+    with zipfile.ZipFile(tmp_path / "made.npz", "w") as archive:
+        archive.writestr("images.npy", npy(X)[:-1])
+    with refuses(DataError, "made.npz[images]", "the header announces shape (6, 4, 5)", "numpy.savez"):
+        read_npz(tmp_path / "made.npz")
+    np.savez(tmp_path / "made.npz", images=X + 1j)
+    with refuses(DataError, "made.npz[images]", "expected numbers or strings"):
+        read_npz(tmp_path / "made.npz")
 
 
 @pytest.mark.parametrize(

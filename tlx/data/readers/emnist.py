@@ -9,7 +9,7 @@ from string import ascii_lowercase, ascii_uppercase, digits
 import numpy as np
 
 from tlx.errors import DataError
-from tlx.files.regular import open_regular, shown
+from tlx.files.opening import open_regular, shown
 
 UPRIGHT_NOTE = "EMNIST stores each image transposed; the images were turned upright"
 _MAX_MAPPING_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from tlx.data.spec import PARTS, Parts, Request
 from tlx.data.validate import check_classes, check_label_texts, check_labels
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
-from tlx.files.regular import one_line, shown
+from tlx.files.opening import one_line, shown
 from tlx.images.decode import read_content
 
 

@@ -12,13 +12,14 @@ from typing import BinaryIO
 import numpy as np
 
 from tlx.errors import DataError
-from tlx.files.regular import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
+from tlx.files.opening import DEFLATE_LIMIT, MAX_UNPACKED, one_line, open_regular, shown
+from tlx.files.true_type import true_type
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 1 << 20
 
 
-def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_UNPACKED) -> np.ndarray:
     """Read an idx file, gzip or plain by its content and not by its name.
 
     Returns an array of the file's shape and type in the machine's byte order. A wrong magic number, a count that

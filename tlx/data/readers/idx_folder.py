@@ -15,7 +15,7 @@ from tlx.data.spec import Parts
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.errors import DataError
 from tlx.files import home
-from tlx.files.regular import one_line, shown
+from tlx.files.opening import one_line, shown
 
 _NAME = re.compile(
     r"(?:(?P<prefix>.+)-)?(?P<split>train|t10k|test)-(?P<kind>images[-.]idx[34]|labels[-.]idx1)-ubyte(?:\.gz)?",

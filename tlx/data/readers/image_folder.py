@@ -10,7 +10,8 @@ from tlx.data.readers.walk import BESIDE, BROKEN, MET, OTHERS, Walk, identity, i
 from tlx.data.spec import PARTS, Parts, Request
 from tlx.errors import DataError
 from tlx.files import home
-from tlx.files.regular import open_regular, shown, true_type
+from tlx.files.opening import open_regular, shown
+from tlx.files.true_type import true_type
 from tlx.images.decode import LISTED, SUFFIXES
 
 _EMPTY = "class folders without images"

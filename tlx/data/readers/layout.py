@@ -13,7 +13,7 @@ from tlx.data.screen import screen
 from tlx.data.source import TargetKind
 from tlx.data.spec import PARTS, Parts, Request
 from tlx.errors import DataError
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -14,7 +14,7 @@ from tlx.data.spec import Parts, Request
 from tlx.data.validate import check_label_texts
 from tlx.errors import DataError
 from tlx.files import home
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 _LISTED = 10  # wrong lines named in an error
 _COLUMNS = {

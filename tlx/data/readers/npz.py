@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import io
-import math
 import os
-import zipfile
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,22 +16,24 @@ from tlx.data.source import TargetKind
 from tlx.data.spec import KINDS_OF_TARGETS, PARTS, DataSpec, Parts, Request
 from tlx.data.validate import check_labels, numbered_classes
 from tlx.data.views import Subset
-from tlx.errors import ConfigError, DataError, TlxError, UnsafeFileError
+from tlx.errors import ConfigError, DataError
 from tlx.files import home
-from tlx.files.regular import DEFLATE_LIMIT, MAX_BYTES, one_line, open_regular, shown, true_type
+from tlx.files.archive import read_directory
+from tlx.files.npz import read_header
+from tlx.files.opening import DATA, MAX_UNPACKED, RegularFile, shown
+from tlx.files.true_type import true_type
 
-_CHUNK = 1 << 20
 _STYLES = (("x_train", "y_train", "x_test", "y_test"), ("images", "labels"), ("features", "labels"))
 _OPTIONS = ("classes", "value_range", "parts", "paths", "target_kind")
 
 
 def read_npz(
-    path: str | os.PathLike[str], keys: Collection[str] | None = None, *, max_bytes: int = MAX_BYTES
+    path: str | os.PathLike[str], keys: Collection[str] | None = None, *, max_bytes: int = MAX_UNPACKED
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Read the arrays among `keys` (None: all) of an .npz file; return them and the names of those left alone.
 
-    Raises `UnsafeFileError` for arrays of Python objects (nothing is ever unpickled), member names that are not plain
-    names or are there twice, encrypted members, and members that claim to unpack to more than deflate can or than
+    Raises `UnsafeFileError` for arrays of Python objects (nothing is ever unpickled), members whose names lead out of
+    the archive or are there twice, encrypted members, and members that claim to unpack to more than deflate can or than
     `max_bytes` together; `DataError` for a file that is damaged or not an .npz file. Nothing is allocated on the word
     of a header.
 
@@ -43,25 +44,20 @@ def read_npz(
     >>> arrays["images"].shape, others
     ((2, 3), ('note',))
     """
-    name = shown(path)
+    file = RegularFile.at(Path(path), replace(DATA, cure="write it again with numpy.savez", max_unpacked=max_bytes))
+    head = file.read(0, min(512, file.size)).tobytes()
+    if not head.startswith(b"PK"):
+        raise file.fault(f"not an .npz file but {true_type(head)}")
     arrays, others = {}, []
-    with open_regular(path) as file:
-        head = file.read(64)
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = _check_members(archive, name, max_bytes)
-                for key, member in members.items():
-                    if keys is None or key in keys:
-                        arrays[key] = _read_member(archive, member, f"{name}[{key}]")
-                    else:
-                        others.append(key)
-        except TlxError:
-            raise
-        except MemoryError:  # says nothing about the file
-            raise
-        except Exception as error:  # zipfile and numpy's header parser raise a dozen kinds on damaged files
-            kind = "damaged .npz file" if head.startswith(b"PK") else f"not an .npz file but {true_type(head)}"
-            raise DataError(f"{name}: {kind} ({one_line(error)}); write it again with numpy.savez") from error
+    for member in read_directory(file).values():
+        name = member.name.removesuffix(".npy")
+        if keys is not None and name not in keys:
+            others.append(name)
+            continue
+        array = read_header(member)
+        if array.dtype.kind not in "biufU":
+            raise DataError(f"{shown(path)}[{shown(name)}]: type {array.dtype}, expected numbers or strings")
+        arrays[name] = array.read()
     return arrays, tuple(others)
 
 
@@ -164,49 +160,3 @@ def _texts(arrays: Mapping[str, np.ndarray], key: str, name: str) -> tuple[str, 
     if arrays[key].ndim != 1 or arrays[key].dtype.kind != "U":
         raise DataError(f"{name}[{key}]: expected a row of strings, got {arrays[key].dtype}")
     return tuple(arrays[key].tolist())
-
-
-def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    members: dict[str, zipfile.ZipInfo] = {}
-    total = 0
-    for member in archive.infolist():
-        key = member.filename.removesuffix(".npy")
-        if key == member.filename or not key or key.startswith(".") or any(c in key for c in "/\\:\0"):
-            raise UnsafeFileError(f"{name}: member {shown(member.filename)!r} is not a plain name; refused")
-        if key in members:
-            raise UnsafeFileError(f"{name}: member {shown(member.filename)!r} is there twice; refused")
-        if member.flag_bits & 0x1:
-            raise UnsafeFileError(f"{name}: member {shown(member.filename)!r} is encrypted; refused")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UnsafeFileError(f"{name}: member {shown(member.filename)!r} is not packed as numpy packs; refused")
-        members[key] = member
-        total += member.file_size
-        if member.file_size > (member.compress_size + 1) * DEFLATE_LIMIT or total > max_bytes:
-            raise UnsafeFileError(
-                f"{name}: member {shown(member.filename)!r} claims to unpack {member.compress_size} bytes to "
-                f"{member.file_size}, more than can be or than the limit of {max_bytes} for the file; refused"
-            )
-    return members
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> np.ndarray:
-    content = bytearray()
-    with archive.open(member) as stream:
-        while chunk := stream.read(_CHUNK):  # zipfile stops at file_size and checks the CRC there
-            content += chunk
-    header = io.BytesIO(content[: 1 << 17])
-    version = np.lib.format.read_magic(header)
-    if version not in ((1, 0), (2, 0)):
-        raise DataError(f"{name}: .npy version {version} is for structured arrays, which are not images or labels")
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(header)
-    if dtype.hasobject:
-        raise UnsafeFileError(f"{name}: holds Python objects, which only unpickling could read; refused")
-    if dtype.kind not in "biufU":
-        raise DataError(f"{name}: type {dtype}, expected numbers or strings")
-    data = memoryview(content)[header.tell() :]
-    if math.prod(shape) * dtype.itemsize != len(data):
-        raise DataError(f"{name}: the header announces shape {shape} of {dtype} but {len(data)} bytes follow it")
-    array = np.frombuffer(data, dtype) if dtype.itemsize else np.zeros(math.prod(shape), dtype)
-    array = array.reshape(shape, order="F" if fortran else "C")
-    return array.astype(dtype.newbyteorder("="), order="C", copy=False)

@@ -17,7 +17,7 @@ from tlx.data.spec import PARTS, DataSpec, Parts, Request
 from tlx.data.validate import check_label_texts
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
-from tlx.files.regular import MAX_BYTES, one_line, open_regular, shown
+from tlx.files.opening import MAX_UNPACKED, one_line, open_regular, shown
 
 PATHS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path"),
@@ -309,8 +309,10 @@ def _parquet(path: str) -> Iterator[Block]:
         try:
             table = pyarrow.parquet.ParquetFile(file)
             groups = (table.metadata.row_group(i) for i in range(table.metadata.num_row_groups))
-            if (size := sum(group.total_byte_size for group in groups)) > MAX_BYTES:
-                raise DataError(f"{shown(path)}: unpacks to {size:,} bytes, more than {MAX_BYTES:,}; give it in parts")
+            if (size := sum(group.total_byte_size for group in groups)) > MAX_UNPACKED:
+                raise DataError(
+                    f"{shown(path)}: unpacks to {size:,} bytes, more than {MAX_UNPACKED:,}; give it in parts"
+                )
             line = 1
             for batch in table.iter_batches(16_384):
                 columns = {name: _column(batch.column(name)) for name in batch.schema.names}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from tlx.errors import DataError
-from tlx.files.regular import open_regular, shown
+from tlx.files.opening import open_regular, shown
 
 MAX_LINE = 1 << 20  # bytes
 MAX_RECODED = 1 << 28  # bytes of a UTF-16 file, which is recoded at once

@@ -11,7 +11,7 @@ import numpy as np
 from tlx.data.readers.layout import order_classes
 from tlx.data.source import TargetKind
 from tlx.errors import DataError
-from tlx.files.regular import shown
+from tlx.files.opening import shown
 
 SEPARATORS = ("|", ";", ",")
 _MOST_CLASSES = 20  # whole numbers of more values than these, and than a tenth of the rows, are numbers to predict

@@ -15,7 +15,7 @@ from tlx.data.source import Example, describe
 from tlx.data.spec import PARTS, Parts, Request
 from tlx.data.validate import check_classes, check_labels
 from tlx.errors import ConfigError, DataError
-from tlx.files.regular import one_line, shown
+from tlx.files.opening import one_line, shown
 
 _CACHE_BYTES = 1 << 30
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tlx.errors import DataError
-from tlx.files.regular import one_line, open_regular, shown
+from tlx.files.opening import one_line, open_regular, shown
 from tlx.images.decode import SUFFIXES, is_image
 
 _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what systems leave behind, besides hidden files

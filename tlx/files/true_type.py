@@ -1,22 +1,15 @@
-"""Open files that users name, and say in one line what is wrong with them."""
+"""Say what a file is by its first bytes, whatever its name says."""
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
-from typing import BinaryIO
-
-from tlx.errors import DataError
-
-MAX_BYTES = 4 << 30
-"""The most bytes that one file of arrays may unpack to, unless the caller allows more."""
-
-DEFLATE_LIMIT = 1032
-"""How many bytes one byte of a deflate stream (gzip, zip) can unpack to at most: 258 bytes from 2 bits."""
+from tlx.files.opening import shown
 
 _TYPES = (
     (b"\x1f\x8b", "a gzip file"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\0", "an xz file"),
+    (b"\x28\xb5\x2f\xfd", "a zstandard file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip file"),
     (b"PK\x03\x04", "a zip file"),
     (b"PK\x05\x06", "an empty zip file"),
     (b"\x93NUMPY", "a .npy file"),
@@ -39,9 +32,6 @@ _TYPES = (
     (b"<?xml", "an XML file"),
     (b"\x89HDF", "an HDF5 file"),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself (run `git lfs pull`)"),
-    (b"<!DOCTYPE", "an HTML page"),
-    (b"<!doctype", "an HTML page"),
-    (b"<html", "an HTML page"),
     (b"\x80", "perhaps a pickle"),
 )
 _BRANDS = {  # of files made of boxes: ISO/IEC 14496-12, 23008-12 (HEIF) and AV1's
@@ -52,31 +42,13 @@ _BRANDS = {  # of files made of boxes: ISO/IEC 14496-12, 23008-12 (HEIF) and AV1
 }
 
 
-def shown(path: str | os.PathLike[str]) -> str:
-    r"""Write a path on one line, with what cannot be printed escaped.
-
-    >>> shown("data/a\nb.gz")
-    'data/a\\nb.gz'
-    """
-    text = os.fspath(path)
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def one_line(error: BaseException) -> str:
-    r"""Write an exception's message on one line of at most 200 characters.
-
-    >>> one_line(ValueError("bad\n  file"))
-    'bad file'
-    """
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
 def true_type(head: bytes) -> str:
-    """Say what a file is by its first bytes, of which 132 are enough.
+    """Say what a file is by its first bytes: 132 tell every image, 512 all that is known here.
 
     >>> true_type(b"<html><body>404")
     'an HTML page'
+    >>> true_type(b"Not Found")
+    "a text that begins 'Not Found'"
     """
     if not head:
         return "an empty file"
@@ -94,17 +66,19 @@ def true_type(head: bytes) -> str:
         return "a BMP image"
     if head[128:132] == b"DICM":
         return "a DICOM file"
-    return f"a file that starts with 0x{head[:4].hex()}"
+    if head[257:262] == b"ustar":
+        return "a tar file"
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        return "an HTML page"
+    return _text(head) or f"a file that starts with 0x{head[:4].hex()}"
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading, or raise one `DataError` that names it."""
+def _text(head: bytes) -> str:
+    """Name what may be a text by its first line, or return nothing."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{shown(path)}: not a regular file; name a file that holds data")
-        return Path(path).open("rb")
-    except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise DataError(f"{shown(path)}: {reason}; check the path and its permissions") from error
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode() if error.start > len(head) - 4 else ""  # cut within a character
+    if not text.strip() or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    return f"a text that begins '{shown(text.strip().splitlines()[0][:40])}'"

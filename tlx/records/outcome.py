@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tlx.analysis.evaluation import fault, read_arrays
+from tlx.records.evaluation import read_arrays
+from tlx.records.fields import fault
 
 _ARRAYS = {"targets": "fbiu", "predictions": "f", "thresholds": "f"}  # by name, the kinds of dtype they may have
-_LATER = {"thresholds": np.zeros(0, np.float32)}
+_EMPTY = {"thresholds": np.zeros(0, np.float32)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def read_outcome(path: Path, outputs: int) -> Outcome:
         ...
     tlx.errors.CheckpointError: no/such/evaluation.npz: missing; restore it from a copy, or run again
     """
-    arrays = read_arrays(path, _ARRAYS, _LATER, (frozenset(), frozenset(_LATER)))
+    arrays = read_arrays(path, _ARRAYS, _EMPTY, [(), _EMPTY])
     targets, predictions, thresholds = (arrays[name].astype(np.float64) for name in _ARRAYS)
     for name, array in (("targets", targets), ("predictions", predictions)):
         if array.ndim != 2 or array.shape[1] != outputs or len(array) != len(targets):

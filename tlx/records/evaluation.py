@@ -1,19 +1,22 @@
-"""Read what a run answered to its test examples, without trusting the file that says so."""
+"""`evaluation.npz`: what a run answered to its test examples, written, and read without trusting the file."""
 
-import math
+import io
 import sys
-import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tlx.errors import CheckpointError, TlxError, UnsafeFileError
+from tlx.errors import CheckpointError
+from tlx.files import write_bytes
+from tlx.files.archive import read_directory
+from tlx.files.npz import read_header
+from tlx.files.opening import FileKind, RegularFile
+from tlx.records.fields import CURE, fault
 
-_CURE = "restore it from a copy, or run again"
-_MOST = 1 << 30  # bytes that the arrays may unpack to
+EVALUATION = "evaluation.npz"
+_ANSWERS = FileKind(CheckpointError, "a run's answers", CURE, max_unpacked=1 << 30)
 _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "labels": "iu",
     "predicted": "iu",
@@ -26,22 +29,16 @@ _ARRAYS = {  # name in evaluation.npz -> the kinds of dtype that it may have
     "map_rows": "iu",
     "map_points": "f",
 }
-_LATER = {  # what may be missing, and what stands for it
+_EMPTY = {  # what stands for arrays that not every run has
     "mistake_images": np.zeros((0, 0, 0), np.uint8),
     "mistake_maps": np.zeros((0, 0, 0), np.uint8),
     "mistake_names": np.zeros(0, np.str_),
     "map_rows": np.zeros(0, np.int64),
     "map_points": np.zeros((0, 2)),
 }
-_IMAGES = frozenset(("mistake_images", "mistake_maps"))  # of runs whose inputs are no images
-_MAP = frozenset(("map_rows", "map_points"))  # of runs without `interpret`
-_ABSENT: Collection[frozenset[str]] = (  # what is missing together
-    frozenset(),
-    _IMAGES,
-    _MAP,
-    _IMAGES | _MAP,
-    frozenset(("mistake_maps", "mistake_names")) | _MAP,  # of early runs
-)
+_IMAGES, _MAP = {"mistake_images", "mistake_maps"}, {"map_rows", "map_points"}
+# Runs of other inputs than images lack some, runs that were told to interpret nothing, and those of older versions.
+_MAY_LACK: tuple[set[str], ...] = (set(), _IMAGES, _MAP, _IMAGES | _MAP, {"mistake_maps", "mistake_names", *_MAP})
 _AXES = {"mistake_maps": 3, "map_points": 2}  # of `mistake_images` 3 or 4, of the others 1
 _EXPECTED = {"iu": "integers", "f": "floats", "u": "uint8", "U": "texts", "fbiu": "numbers"}
 _FURTHEST = 1e6  # of a point on the map; the points of a run lie within a few hundred
@@ -52,9 +49,9 @@ class Evaluation:
     """Hold the answers to N test examples, the pictures of K of the mistakes, and a map of M of the examples.
 
     `labels` and `predicted` are (N,) int64, `confidence` and `loss` (N,) float, `mistakes` (K,) int64 (indices into the
-    N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, or empty, `mistake_maps` their Grad-CAM
-    (K, H, W) uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into
-    the N) and `map_points` (M, 2) float. The last four are empty for runs that did not write them.
+    N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, `mistake_maps` their Grad-CAM (K, H, W)
+    uint8 or empty, `mistake_names` K texts, which may be empty, or none; `map_rows` (M,) int64 (indices into the N) and
+    `map_points` (M, 2) float. The last five are empty for runs that did not write them.
     """
 
     labels: np.ndarray
@@ -76,13 +73,29 @@ NOTHING = Evaluation(
     confidence=np.zeros(0, np.float32),
     loss=np.zeros(0, np.float32),
     mistakes=_NONE,
-    mistake_images=_LATER["mistake_images"],
-    mistake_maps=_LATER["mistake_maps"],
+    mistake_images=_EMPTY["mistake_images"],
+    mistake_maps=_EMPTY["mistake_maps"],
     mistake_names=(),
-    map_rows=_LATER["map_rows"],
-    map_points=_LATER["map_points"],
+    map_rows=_EMPTY["map_rows"],
+    map_points=_EMPTY["map_points"],
 )
 """No answers."""
+
+
+def write_answers(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name into an `evaluation.npz`; `read_evaluation` and `read_outcome` say which there are.
+
+    >>> import tempfile
+    >>> row, one = np.array([0]), np.ones(1)
+    >>> arrays = {"labels": row, "predicted": row + 1, "confidence": one, "loss": one, "mistakes": row}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_answers(Path(folder, EVALUATION), arrays | {"mistake_names": np.array(["a"])})
+    ...     read_evaluation(Path(folder, EVALUATION), classes=2).mistake_names
+    ('a',)
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, content.getvalue())
 
 
 def read_evaluation(path: Path, classes: int) -> Evaluation:
@@ -97,7 +110,7 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         ...
     tlx.errors.CheckpointError: no/such/evaluation.npz: missing; restore it from a copy, or run again
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, _ARRAYS, _EMPTY, _MAY_LACK)
     images = arrays["mistake_images"]
     for name, array in arrays.items():
         axes = _AXES.get(name, 1)
@@ -111,7 +124,7 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         wrong = np.flatnonzero((arrays[name] < 0) | (arrays[name] >= end))
         if wrong.size:
             raise fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
-    if len(images) != len(arrays["mistakes"]) and images.shape != (0, 0, 0):
+    if images is not _EMPTY["mistake_images"] and len(images) != len(arrays["mistakes"]):
         raise fault(path, f"'mistake_images' has {len(images)} pictures, 'mistakes' has {len(arrays['mistakes'])}")
     picture = images.shape[1:]
     if len(images) and (
@@ -138,55 +151,28 @@ def _texts(path: Path, name: str, array: np.ndarray) -> tuple[str, ...]:
     return tuple(array.tolist())
 
 
-def fault(path: Path, what: str) -> CheckpointError:
-    """Say what is wrong with a file, and the cure."""
-    return CheckpointError(f"{path}: {what}; {_CURE}")
-
-
 def read_arrays(
     path: Path,
-    arrays: Mapping[str, str] = _ARRAYS,
-    later: Mapping[str, np.ndarray] = _LATER,
-    missing: Collection[frozenset[str]] = _ABSENT,
+    arrays: Mapping[str, str],
+    empty: Mapping[str, np.ndarray],
+    may_lack: Iterable[Collection[str]],
 ) -> dict[str, np.ndarray]:
-    """Read the arrays of these names and kinds of dtype; what is `missing` together is taken from `later`."""
+    """Read the arrays of these names and kinds of dtype.
+
+    Just one of the sets in `may_lack` may be missing, for which those of `empty` stand.
+    """
     if not path.is_file():
         raise fault(path, "missing" if not path.exists() else "not a file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            absent = [name for name in arrays if f"{name}.npy" not in members]
-            if frozenset(absent) not in missing:
-                raise fault(path, f"no array {', '.join(map(repr, absent))}")
-            wanted = {name: members[f"{name}.npy"] for name in arrays if name not in absent}
-            total = sum(member.file_size for member in wanted.values())
-            if total > _MOST:
-                raise UnsafeFileError(f"{path}: would unpack to {total:,} bytes; {_CURE}")
-            found = {name: _read_array(path, archive, wanted[name], name, arrays[name]) for name in wanted}
-            return {**later, **found}
-    except TlxError:
-        raise
-    except MemoryError:  # says nothing about the file
-        raise
-    except Exception as error:  # zipfile, zlib and numpy's header parser raise whatever the bytes provoke
-        reason = " ".join(str(error).split())
-        raise fault(path, f"not a whole NumPy archive ({type(error).__name__}: {reason})") from error
-
-
-def _read_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, kinds: str) -> np.ndarray:
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        npy: Any = np.lib.format
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-    if dtype.hasobject:
-        raise UnsafeFileError(f"{path}: {name!r} holds Python objects, which are never unpickled; {_CURE}")
-    if dtype.kind not in kinds or not dtype.itemsize or (kinds == "u" and dtype.itemsize != 1):
-        raise fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
-    if math.prod(shape) * dtype.itemsize > member.file_size:  # before numpy allocates what the header claims
-        raise fault(path, f"{name!r} claims shape {shape}, more than the file holds")
-    with archive.open(member) as stream:
-        array = np.lib.format.read_array(stream, allow_pickle=False)
-        if stream.read(1):  # reading to the end is also what checks the CRC
-            raise fault(path, f"{name!r} has bytes after its end")
-    return array
+    members = read_directory(RegularFile.at(path, _ANSWERS))
+    absent = [name for name in arrays if f"{name}.npy" not in members]
+    if set(absent) not in map(set, may_lack):
+        raise fault(path, f"no array {', '.join(map(repr, absent))}")
+    found = dict(empty)
+    for name in arrays:
+        if name not in absent:
+            array, kinds = read_header(members[f"{name}.npy"], f"{path}: {name!r}"), arrays[name]
+            dtype = array.dtype
+            if dtype.kind not in kinds or not dtype.itemsize or (kinds == "u" and dtype.itemsize != 1):
+                raise fault(path, f"{name!r} has dtype {dtype}, expected {_EXPECTED[kinds]}")
+            found[name] = array.read()
+    return found

@@ -1,0 +1,94 @@
+"""What is kept of test examples while they are tested, so that none is decoded again to be interpreted."""
+
+import heapq
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from tlx.data import Batch, Source
+from tlx.devices import hosts
+from tlx.images.preprocess import Preprocess
+from tlx.objectives import Classification
+from tlx.presets.pretrained import Pretrained
+from tlx.training.features import features_of
+from tlx.tree.paths import Tree
+
+MISTAKES = 24  # images of the most confident mistakes that a run keeps
+MAPPED = 1000  # examples on the map at most; as many take t-SNE about two seconds
+_TOGETHER = 64  # inputs that go through the base at once
+
+
+@dataclass
+class Seen:
+    """Keep the images of the most confident mistakes, and the features of evenly spread examples, of batches tested.
+
+    It is called with each batch (`tlx.training.evaluate.Watch`). `mistakes` has frames (height, width, channels) uint8
+    by row, `features` (M, D) float32 those of the `rows` that the map shows.
+    """
+
+    trained: Pretrained
+    rows: np.ndarray
+    mistakes: dict[int, np.ndarray] = field(default_factory=dict)
+    _worst: list[tuple[float, int]] = field(default_factory=list)  # a heap of (confidence, -row), the least first
+    _inputs: list[Tree] = field(default_factory=list)  # of rows whose features are still to be computed
+    _features: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, trained: Pretrained, source: Source, *, interpret: bool) -> "Seen | None":
+        """Begin to look at a source's examples; None where several hosts share them, and none sees them all."""
+        if hosts.count() > 1:
+            return None
+        trained = replace(trained, variables=jax.device_put(trained.variables))
+        return cls(trained, mapped_rows(len(source)) if interpret else np.zeros(0, np.int64))
+
+    def __call__(self, first: int, batch: Batch, predictions: Any) -> None:
+        if isinstance(predictions, dict):
+            return
+        count = len(predictions)
+        if isinstance(self.trained.objective, Classification) and "target" in batch:
+            self._keep_mistakes(first, batch, predictions)
+        wanted = self.rows[(self.rows >= first) & (self.rows < first + count)] - first
+        self._inputs += [jax.tree.map(lambda leaf, row=row: leaf[row], batch["input"]) for row in wanted.tolist()]
+        while len(self._inputs) >= _TOGETHER:
+            self._compute()
+
+    def _keep_mistakes(self, first: int, batch: Batch, predictions: np.ndarray) -> None:
+        frames, labels = batch["input"], np.asarray(batch["target"])[: len(predictions)]
+        if not isinstance(self.trained.preprocess, Preprocess) or frames.dtype != np.uint8:
+            return  # floats are prepared for the network already, and lie in memory as they were
+        labels = labels if labels.ndim == 1 else labels.argmax(-1)
+        confidence = predictions.max(-1)
+        for row in np.flatnonzero(predictions.argmax(-1) != labels).tolist():
+            entry = (float(confidence[row]), -(first + row))
+            if len(self._worst) < MISTAKES:
+                heapq.heappush(self._worst, entry)
+            elif entry > self._worst[0]:
+                del self.mistakes[-heapq.heapreplace(self._worst, entry)[1]]
+            else:
+                continue
+            self.mistakes[first + row] = frames[row].copy()  # of its own, and not a view of the batch
+
+    def _compute(self) -> None:
+        inputs, self._inputs = self._inputs[:_TOGETHER], self._inputs[_TOGETHER:]
+        size = min(_TOGETHER, len(self.rows))
+        filled = inputs + inputs[:1] * (size - len(inputs))  # so that one shape is compiled
+        trained, collated = self.trained, jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
+        pieces = (trained.model, trained.variables, trained.preprocess, collated)
+        self._features.append(features_of(*pieces, pool=trained.config.pool)[: len(inputs)])
+
+    def features(self) -> np.ndarray:
+        """Return the features of `rows`, once all batches were seen."""
+        while self._inputs:
+            self._compute()
+        return np.concatenate(self._features)
+
+
+def mapped_rows(count: int) -> np.ndarray:
+    """Return the rows that the map shows: all, or as many as it can show, evenly spread.
+
+    >>> mapped_rows(3).tolist(), len(mapped_rows(5000))
+    ([0, 1, 2], 1000)
+    """
+    return np.linspace(0, count - 1, min(count, MAPPED)).round().astype(np.int64)
