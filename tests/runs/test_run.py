@@ -126,6 +126,7 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         "empty_classes": "refuse",
         "target": [],
         "target_kind": "auto",
+        "inputs": [],
     }
     assert described["sizes"] == {"train": 50, "validation": 50, "test": 539}
     assert described["classes"] == list("0123456789")

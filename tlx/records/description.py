@@ -131,8 +131,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     >>> differences({"seed": 0, "notes": []}, now)
     {'seed': '0 -> 1'}
     """
-    older: dict[str, Any] = {"cache": now.get("cache"), "keep_head": False, "accumulate": 1, "ema": None}
-    older["callbacks"] = []
+    unknown = {"cache": now.get("cache"), "keep_head": False, "accumulate": 1, "ema": None, "callbacks": []}
+    older = {name: value for name, value in unknown.items() if name in now}
     if before.get("data"):
         before = {**before, "data": {"target": [], "target_kind": "auto", "inputs": [], **before["data"]}}
     then, since = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in ({**older, **before}, now))
