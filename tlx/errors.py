@@ -1,6 +1,7 @@
 """Errors a user can mend, each knowing the exit code of the command that meets it."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -114,3 +115,24 @@ def check_flags(**flags: object) -> None:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise ConfigError(f"{name}: {value!r:.60} is neither True nor False")
+
+
+def check_positive(owner: object, **values: float) -> None:
+    """Raise `ConfigError` for a value that is not a finite number above zero."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{type(owner).__name__}: {name} must be a finite number above 0, not {value}")
+
+
+def check_not_negative(owner: object, **values: float) -> None:
+    """Raise `ConfigError` for a value that is not a finite number of at least zero."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{type(owner).__name__}: {name} must be a finite number of at least 0, not {value}")
+
+
+def check_fraction(owner: object, **values: float) -> None:
+    """Raise `ConfigError` for a value that is not at least zero and under one."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"{type(owner).__name__}: {name} must be at least 0 and under 1, not {value}")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits, begin, bits, loss_of, plant, step_of
 
+from tlx.images.mix import Mix
 from tlx.models import run_frozen
 from tlx.objectives import Classification
 from tlx.optim import Constant, Group, Sgd
-from tlx.training.mix import Mix
 from tlx.training.state import NEVER, all_finite
 from tlx.tree import FROZEN, combine, fingerprint, flatten, map_with_path, unflatten
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,21 @@ class InputSpec(Protocol):
     def on_device(self, arrays: Tree) -> Tree: ...
 
     def to_dict(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Showable(Protocol):
+    """An input spec whose inputs are images, which a report can show as the network sees them.
+
+    `frame_one` makes a raw input a frame (height, width, channels), and `normalise` what the base takes of frames.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def frame_one(self, image: Any) -> np.ndarray: ...
+
+    def normalise(self, frames: np.ndarray) -> np.ndarray: ...
 
 
 METHODS = ("collate", "on_device", "to_dict")

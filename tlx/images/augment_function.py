@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class AugmentFunction:
     """
 
     function: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    is_described: ClassVar[bool] = False  # its name does not say what it does, and so no cache on a disk knows it again
 
     @property
     def name(self) -> str:

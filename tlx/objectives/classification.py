@@ -10,9 +10,8 @@ import numpy as np
 import optax
 
 from tlx.data.source import Source, labels_of, target_kind
-from tlx.errors import ConfigError, DataError
+from tlx.errors import ConfigError, DataError, check_fraction, check_not_negative, check_positive
 from tlx.objectives.objective import Objective
-from tlx.optim.schedules import check_fraction, check_not_negative, check_positive
 from tlx.tree.paths import quote
 
 BALANCED = "balanced"

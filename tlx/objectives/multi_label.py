@@ -10,9 +10,8 @@ import numpy as np
 import optax
 
 from tlx.data.source import Source
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_not_negative
 from tlx.objectives.objective import Objective
-from tlx.optim.schedules import check_not_negative
 
 METRICS = ("mean_average_precision", "f1_micro", "f1_macro", "exact_match")
 

@@ -10,9 +10,8 @@ import numpy as np
 import optax
 
 from tlx.data.source import Source, targets_of
-from tlx.errors import ConfigError, check_choice
+from tlx.errors import ConfigError, check_choice, check_positive
 from tlx.objectives.objective import Objective
-from tlx.optim.schedules import check_positive
 
 Kind = Literal["squared", "absolute", "huber"]
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, check_not_negative, check_positive
 from tlx.optim.brief import brief
 from tlx.optim.optimizers import Adam, Sgd
-from tlx.optim.schedules import Schedule, build_schedule, check_not_negative, check_positive
+from tlx.optim.schedules import Schedule, build_schedule
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import Tree, flatten, map_with_path, matches, quote
 

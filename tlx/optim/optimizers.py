@@ -5,9 +5,8 @@ from typing import ClassVar
 
 import optax
 
-from tlx.errors import check_flags
+from tlx.errors import check_flags, check_fraction, check_positive
 from tlx.optim.brief import brief
-from tlx.optim.schedules import check_fraction, check_positive
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,33 +1,11 @@
 """Schedules: the learning rate as a function of the step within a phase."""
 
-import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import optax
 
-from tlx.errors import ConfigError
-
-
-def check_positive(owner: object, **values: float) -> None:
-    """Raise `ConfigError` for a value that is not a finite number above zero."""
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{type(owner).__name__}: {name} must be a finite number above 0, not {value}")
-
-
-def check_not_negative(owner: object, **values: float) -> None:
-    """Raise `ConfigError` for a value that is not a finite number of at least zero."""
-    for name, value in values.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ConfigError(f"{type(owner).__name__}: {name} must be a finite number of at least 0, not {value}")
-
-
-def check_fraction(owner: object, **values: float) -> None:
-    """Raise `ConfigError` for a value that is not at least zero and under one."""
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ConfigError(f"{type(owner).__name__}: {name} must be at least 0 and under 1, not {value}")
+from tlx.errors import ConfigError, check_not_negative, check_positive
 
 
 @dataclass(frozen=True)

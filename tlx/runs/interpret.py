@@ -6,9 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from tlx.data.inputs import Showable
 from tlx.data.source import Source, names_of, take
 from tlx.data.views import Subset
-from tlx.images.preprocess import Preprocess, of_images
 from tlx.models.gradcam import gradcam, last_spatial_stage
 from tlx.objectives import Classification, MultiLabel
 from tlx.presets.pretrained import Pretrained
@@ -37,12 +37,12 @@ def write_evaluation(
         source: the test examples.
         trained: the model.
         workers: threads that prepare batches (`tlx.data.Feed`).
-        interpret: whether a map of the features is drawn and, of images, Grad-CAM of the mistakes.
+        interpret: whether a map of the features is drawn and, where inputs can be shown, Grad-CAM of the mistakes.
         seen: what was kept of the examples as they were tested; without it some are asked for again.
 
     The file holds, by objective: `labels`, `predicted`, `confidence` and `loss`, all (N,), of a classification;
     `targets`, `predictions` and, of several labels, `thresholds` of others, (N, C). Of a classification it also holds K
-    most confident mistakes (`mistakes`, their rows), and, of images, what the network was shown (`mistake_images`,
+    most confident mistakes (`mistakes`, their rows) and what the network was shown (`mistake_images`,
     (K, H, W, C) uint8), with Grad-CAM of the class that was answered (`mistake_maps`, (K, H, W) uint8; none where the
     base has no spatial features) and the examples' names, if the source has `names` (`mistake_names`); and a map of M
     examples (`map_rows`, (M,); `map_points`, (M, 2) float32).
@@ -86,23 +86,23 @@ def _results(scores: Evaluation) -> dict[str, np.ndarray]:
 def _mistakes(
     scores: Evaluation, source: Source, trained: Pretrained, interpret: bool, seen: Seen | None
 ) -> dict[str, np.ndarray]:
-    """Return the most confident mistakes, as images where they are such."""
+    """Return the most confident mistakes, as the network saw them where that can be shown."""
     wrong = np.flatnonzero(scores.predicted != scores.labels)
     worst = wrong[np.argsort(-scores.confidence[wrong], kind="stable")][:MISTAKES]
     names = names_of(source) or ("",) * len(source)
     columns = {"mistakes": worst.astype(np.int64), "mistake_names": np.array([names[row] for row in worst], np.str_)}
-    preprocess = trained.preprocess
-    if not isinstance(preprocess, Preprocess):
+    spec = trained.preprocess
+    if not isinstance(spec, Showable):
         return columns
     doing("looking at the mistakes")
-    nothing = np.zeros((0, *preprocess.shape), np.uint8)
+    nothing = np.zeros((0, *spec.shape), np.uint8)
     if seen is not None and all(row in seen.mistakes for row in worst.tolist()):
-        images = [seen.mistakes[row] for row in worst.tolist()]
+        framed = [seen.mistakes[row] for row in worst.tolist()]
     else:
-        images = [preprocess.frame_one(image) for image in (take(source, worst)["input"] if len(worst) else ())]
-    frames = np.concatenate([nothing, *(image[None] for image in images)])
-    columns["mistake_images"] = _pictures(frames)
-    maps = _heat(trained, frames if interpret else nothing, scores.predicted[worst])
+        framed = [spec.frame_one(each) for each in (take(source, worst)["input"] if len(worst) else ())]
+    frames = np.concatenate([nothing, *(frame[None] for frame in framed)])
+    columns["mistake_images"] = _viewable(frames)
+    maps = _heat(trained, spec, frames if interpret else nothing, scores.predicted[worst])
     return {**columns, "mistake_maps": maps}
 
 
@@ -152,14 +152,14 @@ def project(features: np.ndarray) -> np.ndarray:
         return np.asarray(tsne.fit_transform(components), np.float32)
 
 
-def _pictures(frames: np.ndarray) -> np.ndarray:
+def _viewable(frames: np.ndarray) -> np.ndarray:
     """Make frames on 0..255 into what a page can show: uint8, and the mean of channels that are no colours."""
     if frames.shape[3] not in (1, 3, 4):
         frames = frames.mean(3, keepdims=True)
     return frames.round().astype(np.uint8)
 
 
-def _heat(trained: Pretrained, frames: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _heat(trained: Pretrained, spec: Showable, frames: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return Grad-CAM of frames (K, H, W, C): (K, H, W) uint8, or (0, H, W) where the base has no spatial features."""
     from PIL import Image
 
@@ -167,6 +167,6 @@ def _heat(trained: Pretrained, frames: np.ndarray, classes: np.ndarray) -> np.nd
     stage = last_spatial_stage(model, trained.variables, frames.shape[1:]) if len(frames) else None
     if stage is None:
         return np.zeros((0, *size), np.uint8)
-    maps = gradcam(model, trained.variables, of_images(trained.preprocess).normalise(frames), classes, stage=stage)
+    maps = gradcam(model, trained.variables, spec.normalise(frames), classes, stage=stage)
     resized = [Image.fromarray(255 * each).resize(size[::-1], Image.Resampling.BILINEAR) for each in maps]
     return np.stack([np.asarray(each) for each in resized]).round().astype(np.uint8)

@@ -8,21 +8,21 @@ import jax
 import numpy as np
 
 from tlx.data import Batch, Source
+from tlx.data.inputs import Showable
 from tlx.devices import hosts
-from tlx.images.preprocess import Preprocess
 from tlx.objectives import Classification
 from tlx.presets.pretrained import Pretrained
 from tlx.training.features import features_of
 from tlx.tree.paths import Tree
 
-MISTAKES = 24  # images of the most confident mistakes that a run keeps
+MISTAKES = 24  # most confident mistakes that a run keeps
 MAPPED = 1000  # examples on the map at most; as many take t-SNE about two seconds
 _TOGETHER = 64  # inputs that go through the base at once
 
 
 @dataclass
 class Seen:
-    """Keep the images of the most confident mistakes, and the features of evenly spread examples, of batches tested.
+    """Keep the most confident mistakes, and the features of evenly spread examples, of batches tested.
 
     It is called with each batch (`tlx.training.evaluate.Watch`). `mistakes` has frames (height, width, channels) uint8
     by row, `features` (M, D) float32 those of the `rows` that the map shows.
@@ -56,7 +56,7 @@ class Seen:
 
     def _keep_mistakes(self, first: int, batch: Batch, predictions: np.ndarray) -> None:
         frames, labels = batch["input"], np.asarray(batch["target"])[: len(predictions)]
-        if not isinstance(self.trained.preprocess, Preprocess) or frames.dtype != np.uint8:
+        if not isinstance(self.trained.preprocess, Showable) or frames.dtype != np.uint8:
             return  # floats are prepared for the network already, and lie in memory as they were
         labels = labels if labels.ndim == 1 else labels.argmax(-1)
         confidence = predictions.max(-1)

@@ -1,5 +1,6 @@
 """Training: the step, the loop over phases, evaluation, callbacks and checkpoints."""
 
+from tlx.images.mix import Mix
 from tlx.records.phase import PhaseRecord
 from tlx.training.cache_options import Cache
 from tlx.training.callback import Callback, EpochState
@@ -10,7 +11,6 @@ from tlx.training.fitted import Fit
 from tlx.training.history import History
 from tlx.training.loop import fit
 from tlx.training.method import StepOptions
-from tlx.training.mix import Mix
 from tlx.training.options import TrainOptions
 from tlx.training.programs import forget_programs
 from tlx.training.state import TrainState

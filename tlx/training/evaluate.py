@@ -232,8 +232,8 @@ def predict_arrays(model: Any, variables: Tree, inputs: np.ndarray, batch_size: 
     inputs = np.asarray(inputs)
     if inputs.dtype.kind in "biu":
         raise DataError(
-            f"images: type {inputs.dtype}, expected preprocessed ones of floats: call the model's "
-            "preprocess(images) first, or predict(pretrained, images), which does"
+            f"inputs: type {inputs.dtype}, expected preprocessed ones of floats: call the model's preprocess first, or "
+            "predict(pretrained, inputs), which does"
         )
     variables, size = jax.device_put(variables), min(batch_size, len(inputs))
     parts = []

@@ -11,10 +11,10 @@ import optax
 
 from tlx.data.inputs import InputSpec
 from tlx.devices.parallel import ONE, Placement
+from tlx.images.mix import Mix
 from tlx.models.frozen import run_frozen
 from tlx.objectives.objective import Objective, Sums, mean_of, sums_of
 from tlx.training.evaluate import start_after
-from tlx.training.mix import Mix
 from tlx.training.state import TrainState
 from tlx.tree.partition import combine
 from tlx.tree.paths import Tree

@@ -8,9 +8,9 @@ from tlx.data.inputs import InputSpec, check_inputs_spec
 from tlx.data.pipeline import Feed, Varies
 from tlx.devices.parallel import Parallel
 from tlx.errors import ConfigError, check_flags
+from tlx.images.mix import Mix
 from tlx.objectives import Objective
 from tlx.training.cache_options import Cache
-from tlx.training.mix import Mix
 
 LARGEST_BATCH = 128
 
@@ -26,8 +26,8 @@ class TrainOptions:
         objective: what to train for (`tlx.Objective`), or a function of outputs, batch and key; None goes by what the
             data's targets are: classes, several labels, numbers.
         preprocess: the input spec (`tlx.data.InputSpec`); None takes the model's own.
-        augment: how training inputs vary (`tlx.Augment`, or a function of an image and a numpy Generator).
-        mix: mixes training images in pairs (`tlx.Mix`).
+        augment: how training inputs vary (`tlx.Augment`, or a function of an input and a numpy Generator).
+        mix: mixes training inputs in pairs (`tlx.Mix`).
         balanced: draw from every class equally often.
         workers: threads that prepare batches; None takes as many as suit (`tlx.data.Feed`). Neither their number nor a
             resume changes any input.

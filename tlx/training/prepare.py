@@ -12,7 +12,6 @@ from tlx.data.pipeline import steps_per_epoch
 from tlx.data.source import Source, check_source
 from tlx.devices import hosts
 from tlx.errors import ConfigError, DataError
-from tlx.images.augment_function import AugmentFunction
 from tlx.logs.log import Log, is_log
 from tlx.models.base import rematerialised
 from tlx.objectives import Objective, as_objective
@@ -64,7 +63,7 @@ def make_task(
     augment: Any = feed.augment
     if augment is not None:
         augment.check(spec)
-    if isinstance(augment, AugmentFunction) and options.cache.views and options.cache.where == "disk":
+    if not getattr(augment, "is_described", True) and options.cache.views and options.cache.where == "disk":
         raise ConfigError("cache: views of a function of one's own cannot be known again on a disk: use 'memory'")
     check_place(options.cache)
     check_callbacks(callbacks)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlx.errors import ConfigError
-from tlx.training.mix import Mix
+from tlx.images.mix import Mix
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 8, 10, 3)).astype(np.float32)
 MIXES = [Mix(mixup=0.4), Mix(cutmix=1.0), Mix(mixup=1.0, cutmix=1.0)]

@@ -1,4 +1,4 @@
-"""Mix the pictures of a batch in pairs: mixup and CutMix."""
+"""Mix the images of a batch in pairs: mixup and CutMix."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tlx.errors import ConfigError
-from tlx.optim.schedules import check_not_negative
+from tlx.errors import ConfigError, check_not_negative
 
 
 class Mixed(NamedTuple):
@@ -25,8 +24,8 @@ class Mixed(NamedTuple):
 class Mix:
     """Choose mixup and CutMix by the parameter alpha of their Beta(alpha, alpha); 0 is off, 0.2 and 1 are usual.
 
-    Mixup blends two pictures, share and 1 - share (H. Zhang et al., mixup, 2018). CutMix replaces a random box of a
-    picture by the same box of the other, and the share is what is left of the area (S. Yun et al., CutMix, 2019). With
+    Mixup blends two images, share and 1 - share (H. Zhang et al., mixup, 2018). CutMix replaces a random box of an
+    image by the same box of the other, and the share is what is left of the area (S. Yun et al., CutMix, 2019). With
     both on, each batch takes one of the two, with equal chance.
     """
 
