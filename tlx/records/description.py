@@ -131,13 +131,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     >>> differences({"seed": 0, "notes": []}, now)
     {'seed': '0 -> 1'}
     """
-    unknown: dict[str, Any] = {
-        "cache": now.get("cache"),
-        "keep_head": False,
-        "accumulate": 1,
-        "ema": None,
-        "callbacks": [],
-    }
+    unknown: dict[str, Any] = {"cache": now.get("cache"), "keep_head": False, "accumulate": 1, "ema": None}
+    unknown["callbacks"] = []
     older = {name: value for name, value in unknown.items() if name in now}
     if before.get("data"):
         before = {**before, "data": {"target": [], "target_kind": "auto", "inputs": [], **before["data"]}}
