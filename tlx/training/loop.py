@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import jax
 
@@ -16,6 +15,7 @@ from tlx.devices import hosts
 from tlx.devices.compilations import compilations
 from tlx.errors import CheckpointError, StoppedError, check_flags
 from tlx.models.registry import initialise
+from tlx.models.staged import StagedModel
 from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
@@ -45,7 +45,7 @@ Examples = Data | Source | tuple[Source, Source | None]
 
 @functools.partial(accepts_pretrained, whole=Fit)
 def fit(
-    model: Any,
+    model: StagedModel,
     variables: Tree | Fit,
     recipe: Recipe,
     data: Examples,
@@ -109,7 +109,7 @@ def fit(
 
 def fit_task(
     task: Task,
-    model: Any,
+    model: StagedModel,
     variables: Tree,
     earlier: Fit | None = None,
     *,
