@@ -15,6 +15,7 @@ from tlx.data.validate import as_array, on_scale
 from tlx.data.vector_files import vector_array, vector_files
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError, DataError
+from tlx.models.staged import Model
 from tlx.objectives import Classification, MultiLabel, NamedObjective, Objective
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
@@ -150,7 +151,7 @@ def predict(
 
 
 @overload
-def predict(model: Any, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray: ...
+def predict(model: Model, variables: Tree, images: np.ndarray, batch_size: int = 128) -> np.ndarray: ...
 
 
 def predict(model: Any, *arguments: Any, **options: Any) -> Any:

@@ -16,6 +16,7 @@ from tlx.models.registry import (
     initialise,
     leaf_shapes,
 )
+from tlx.models.staged import Model, StagedModel
 from tlx.models.tabulate import Layer, ModelTable, tabulate
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "Classifier",
     "Head",
     "Layer",
+    "Model",
     "ModelConfig",
     "ModelTable",
     "Stage",
+    "StagedModel",
     "architecture_named",
     "build_model",
     "cut",

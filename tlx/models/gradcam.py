@@ -1,8 +1,6 @@
 """Grad-CAM: where in a picture a convolutional model saw a class."""
 
 import functools
-import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +8,14 @@ import numpy as np
 
 from tlx.devices.compiler import jit
 from tlx.errors import ConfigError, DataError
+from tlx.models.staged import StagedModel
 from tlx.tree.paths import Tree
 
 _BATCH = 8  # pictures at a time, so that memory stays small
 
 
 def gradcam(
-    model: Any, variables: Tree, images: np.ndarray, classes: np.ndarray, *, stage: str | None = None
+    model: StagedModel, variables: Tree, images: np.ndarray, classes: np.ndarray, *, stage: str | None = None
 ) -> np.ndarray:
     """Map how much each place of a picture speaks for a class: (B, h, w) float32 in 0..1, h and w those of the stage.
 
@@ -49,7 +48,7 @@ def gradcam(
     return np.concatenate(maps)
 
 
-def last_spatial_stage(model: Any, variables: Tree, shape: tuple[int, ...]) -> str | None:
+def last_spatial_stage(model: StagedModel, variables: Tree, shape: tuple[int, ...]) -> str | None:
     """Name the last stage whose output for pictures of a shape (H, W, C) is larger than 1x1; None if there is none.
 
     >>> import tlx
@@ -59,9 +58,10 @@ def last_spatial_stage(model: Any, variables: Tree, shape: tuple[int, ...]) -> s
     """
 
     def outputs(variables: Tree, x: jax.Array) -> dict[str, jax.Array]:
-        found = {}
-        for before, name in itertools.pairwise((None, *model.base.stage_names)):
+        found, before = {}, None
+        for name in model.base.stage_names:
             found[name] = x = model.apply(variables, x, after=before, until=name, method="features")
+            before = name
         return found
 
     shapes = jax.eval_shape(outputs, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
@@ -73,7 +73,7 @@ def _is_spatial(shape: tuple[int, ...]) -> bool:
 
 
 @functools.partial(jit, static_argnums=(0, 4))
-def _maps(model: Any, variables: Tree, images: jax.Array, classes: jax.Array, stage: str) -> jax.Array:
+def _maps(model: StagedModel, variables: Tree, images: jax.Array, classes: jax.Array, stage: str) -> jax.Array:
     activations = model.apply(variables, images, until=stage, method="features")
     if not _is_spatial(activations.shape):
         raise ConfigError(f"stage {stage!r} has neither height nor width: use one whose output is larger than 1x1")

@@ -25,6 +25,7 @@ from tlx.models.mobilenet_v2 import mobilenet_v2
 from tlx.models.resnet import BLOCKS as RESNET_BLOCKS
 from tlx.models.resnet import cifar_resnet, resnet
 from tlx.models.small import cnn, mlp, vectors
+from tlx.models.staged import Model
 from tlx.models.vgg import BLOCKS as VGG_BLOCKS
 from tlx.models.vgg import vgg
 from tlx.models.xception import xception
@@ -265,7 +266,7 @@ def _traced_base(base: Base, input_shape: tuple[int, ...]) -> tuple[jax.ShapeDty
     return found
 
 
-def initialise(model: Any, inputs: Any, seed: int) -> Tree:
+def initialise(model: Model, inputs: Any, seed: int) -> Tree:
     """Initialise the variables of a Linen module, as nested dicts of float32 arrays.
 
     Args:
@@ -284,7 +285,7 @@ def _zeros(inputs: Any) -> Tree:
 
 
 @functools.partial(jit, options=hasty_options, static_argnums=(0, 3))
-def _initialise(model: Any, inputs: Tree, key: jax.Array, part: str | None = None) -> Tree:
+def _initialise(model: Model, inputs: Tree, key: jax.Array, part: str | None = None) -> Tree:
     # Nothing computed from the zeros is returned, and XLA drops it. Plain, it is traced without looking for a device,
     # which several processes must not do for shapes alone before they have joined.
     with lowerings("plain"):

@@ -87,7 +87,7 @@ def _describe(value: Any, depth: int) -> str:
 
 def _of_object(value: Any, depth: int) -> str:
     """Describe an object by its class and what it is set to, but not by all that it may refer to."""
-    plain = bool | int | float | str | tuple | list
+    plain = (bool, int, float, str, tuple, list)
     settings = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, plain) or callable(v)}
     return f"{type(value).__name__}({', '.join(_named(settings, depth))})"
 

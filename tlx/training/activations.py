@@ -20,6 +20,7 @@ from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.models.frozen import frozen_stages
 from tlx.models.head import Head, pooled
+from tlx.models.staged import StagedModel
 from tlx.progress import doing
 from tlx.tree.paths import Tree
 
@@ -122,14 +123,14 @@ def _shapes(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), tree)
 
 
-def shapes_after(model: Any, variables: Tree, spec: InputSpec, collated: Tree, stage: str) -> Tree:
+def shapes_after(model: StagedModel, variables: Tree, spec: InputSpec, collated: Tree, stage: str) -> Tree:
     """Return shapes and types of what is kept of a stage's output for one example, without running it."""
     through = functools.partial(_through, model, (stage,), None, spec, ONE)
     (outputs,) = jax.eval_shape(through, variables, collated)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), outputs)
 
 
-def program_sha256(model: Any, variables: Tree, spec: InputSpec, collated: Tree, stage: str) -> str:
+def program_sha256(model: StagedModel, variables: Tree, spec: InputSpec, collated: Tree, stage: str) -> str:
     """Hash the operations that lead from an input to what is kept of a stage, and their constants."""
     through = functools.partial(_through, model, (stage,), None, spec, ONE)
     program = jax.make_jaxpr(through)(variables, collated)
@@ -138,7 +139,7 @@ def program_sha256(model: Any, variables: Tree, spec: InputSpec, collated: Tree,
 
 
 def compute(
-    model: Any,
+    model: StagedModel,
     variables: Tree,
     source: Source,
     spec: InputSpec,
@@ -181,12 +182,12 @@ def batch_of(inputs: Tree) -> int:
     (256, 10)
     """
     positions = max(math.prod(leaf.shape[1:3]) for leaf in jax.tree.leaves(inputs))
-    return max(8, min(256, POSITIONS // max(positions, 1)))
+    return int(max(8, min(256, POSITIONS // max(positions, 1))))
 
 
 @functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3, 4))
 def _through(
-    model: Any,
+    model: StagedModel,
     stages: tuple[str, ...],
     after: str | None,
     spec: InputSpec,

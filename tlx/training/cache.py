@@ -23,6 +23,7 @@ from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError
 from tlx.files import cache_dir, home
 from tlx.models.classifier import Classifier
+from tlx.models.staged import StagedModel
 from tlx.optim.phases import Phase
 from tlx.stop import Stop, check, never
 from tlx.training.activations import (
@@ -114,7 +115,7 @@ class ActivationCache:
 
     def __init__(
         self,
-        model: Any,
+        model: StagedModel,
         recipe: Sequence[Phase],
         cache: Cache,
         train: Part,

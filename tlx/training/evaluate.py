@@ -16,6 +16,7 @@ from tlx.data.source import Source, check_source, targets_of
 from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DataError
+from tlx.models.staged import Model
 from tlx.objectives import Objective, as_objective
 from tlx.objectives.objective import check_target_kind, loss_first, sums_of
 from tlx.progress import doing
@@ -82,17 +83,19 @@ class Evaluation:
     @property
     def predicted(self) -> np.ndarray:
         """The most probable class of each example, (N,) int32."""
-        return self.probabilities.argmax(-1).astype(np.int32)
+        predicted: np.ndarray = self.probabilities.argmax(-1).astype(np.int32)
+        return predicted
 
     @property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, (N,) float32."""
-        return self.probabilities.max(-1)
+        confidence: np.ndarray = self.probabilities.max(-1)
+        return confidence
 
 
 @accepts_pretrained
 def evaluate(
-    model: Any,
+    model: Model,
     variables: Tree,
     source: Source,
     preprocess: InputSpec,
@@ -138,7 +141,7 @@ def evaluate(
 
 
 def evaluated(
-    model: Any,
+    model: Model,
     variables: Tree,
     source: Source,
     spec: InputSpec,
@@ -160,7 +163,7 @@ Watch = Callable[[int, Batch, Any], None]
 
 
 def evaluated_together(
-    model: Any,
+    model: Model,
     trained: Sequence[tuple[Tree, Objective]],
     source: Source,
     spec: InputSpec,
@@ -227,7 +230,7 @@ def _collected(scored: Sequence[Any], source: Source, objective: Objective, size
     return Evaluation(metrics | measured, targets, predictions, values, objective)
 
 
-def predict_arrays(model: Any, variables: Tree, inputs: np.ndarray, batch_size: int = 128) -> np.ndarray:
+def predict_arrays(model: Model, variables: Tree, inputs: np.ndarray, batch_size: int = 128) -> np.ndarray:
     """Return the class probabilities (N, C) float32 of preprocessed inputs (N, …) float32, N at least 1."""
     inputs = np.asarray(inputs)
     if inputs.dtype.kind in "biu":
@@ -246,7 +249,7 @@ def predict_arrays(model: Any, variables: Tree, inputs: np.ndarray, batch_size: 
 
 
 def lower_scores(
-    model: Any,
+    model: Model,
     after: str | None,
     spec: InputSpec,
     objective: Objective,
@@ -271,7 +274,7 @@ def start_after(stage: str | None) -> dict[str, str]:
 
 @functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3, 4))
 def _scores(
-    model: Any,
+    model: Model,
     after: str | None,
     spec: InputSpec,
     objective: Objective,
@@ -298,5 +301,5 @@ def _pair(term: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 
 @functools.partial(jit, options=forward_options, static_argnums=0)
-def _probabilities(model: Any, variables: Tree, inputs: jax.Array) -> jax.Array:
+def _probabilities(model: Model, variables: Tree, inputs: jax.Array) -> jax.Array:
     return jax.nn.softmax(model.apply(variables, inputs))

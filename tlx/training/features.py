@@ -92,12 +92,16 @@ def _over(
 
 
 @functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2, 3))
-def _features(model: Any, spec: InputSpec, stage: str | None, pool: Pool, variables: Tree, collated: Tree) -> jax.Array:
+def _features(
+    model: Classifier, spec: InputSpec, stage: str | None, pool: Pool, variables: Tree, collated: Tree
+) -> jax.Array:
     values = model.apply(variables, spec.on_device(collated), until=stage, method="features")
     return pooled(values, pool).astype("float32")
 
 
 @functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))
-def _predictions(model: Any, spec: InputSpec, objective: Objective, variables: Tree, collated: Tree) -> jax.Array:
+def _predictions(
+    model: Classifier, spec: InputSpec, objective: Objective, variables: Tree, collated: Tree
+) -> jax.Array:
     found: jax.Array = objective.predict(model.apply(variables, spec.on_device(collated)))
     return found

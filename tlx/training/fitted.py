@@ -6,6 +6,7 @@ from typing import Any
 
 from tlx.data.inputs import InputSpec
 from tlx.errors import ConfigError
+from tlx.models.staged import StagedModel
 from tlx.objectives import Objective
 from tlx.optim.memory import Memory
 from tlx.optim.phases import Phase
@@ -26,7 +27,7 @@ class Fit:
     phases: tuple[PhaseRecord, ...]
     history: History
     memory: Memory
-    model: Any
+    model: StagedModel
     preprocess: InputSpec
     objective: Objective
 

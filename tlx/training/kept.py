@@ -55,7 +55,8 @@ class Kept:
 def kept_type(kept: KeptType, computed: Any) -> np.dtype:
     """Return the type in which what is computed in another is kept."""
     if kept == "computed" or not jnp.issubdtype(computed, jnp.floating):  # masks and numbers of tokens stay
-        return np.dtype(computed)
+        dtype: np.dtype = np.dtype(computed)
+        return dtype
     return np.dtype(ml_dtypes.bfloat16) if kept == "bfloat16" else np.dtype(kept)
 
 

@@ -19,6 +19,7 @@ from tlx.errors import CheckpointError, StoppedError, check_flags
 from tlx.logs import Log
 from tlx.logs.progress import progress_log
 from tlx.models.registry import initialise
+from tlx.models.staged import StagedModel
 from tlx.optim.memory import Memory, check_resumes
 from tlx.optim.phases import Phase, Recipe, check_phases, to_plain
 from tlx.progress import doing, lines
@@ -48,7 +49,7 @@ Examples = Data | Source | tuple[Source, Source | None]
 
 @functools.partial(accepts_pretrained, whole=Fit)
 def fit(
-    model: Any,
+    model: StagedModel,
     variables: Tree | Fit,
     recipe: Recipe,
     data: Examples,
@@ -113,7 +114,7 @@ def fit(
 
 def fit_task(
     task: Task,
-    model: Any,
+    model: StagedModel,
     variables: Tree,
     earlier: Fit | None = None,
     *,

@@ -13,6 +13,7 @@ from tlx.data.inputs import InputSpec
 from tlx.devices.parallel import ONE, Placement
 from tlx.images.mix import Mix
 from tlx.models.frozen import run_frozen
+from tlx.models.staged import StagedModel
 from tlx.objectives.objective import Objective, Sums, mean_of, sums_of
 from tlx.training.evaluate import start_after
 from tlx.training.state import TrainState
@@ -49,7 +50,7 @@ class StepOptions:
 class Method:
     """What all kinds of steps have in common: a Linen module of a base and a head, its label tree, and the rest."""
 
-    model: Any
+    model: StagedModel
     labels: Tree
     tx: optax.GradientTransformationExtraArgs
     objective: Objective

@@ -14,6 +14,7 @@ from tlx.devices import hosts
 from tlx.errors import ConfigError, DataError
 from tlx.logs.log import Log, is_log
 from tlx.models.base import rematerialised
+from tlx.models.staged import StagedModel
 from tlx.objectives import Objective, as_objective
 from tlx.objectives.objective import check_target_kind
 from tlx.optim.check import check_optimizers
@@ -31,7 +32,7 @@ from tlx.tree.paths import Tree, flatten, quote, select
 
 
 def make_task(
-    model: Any,
+    model: StagedModel,
     variables: Tree,
     recipe: Recipe,
     data: Any,
@@ -146,7 +147,7 @@ def check_recipe(
 
 def suited(
     objective: Objective,
-    model: Any,
+    model: StagedModel,
     variables: Tree,
     spec: Any,
     train: Source,

@@ -8,6 +8,7 @@ from typing import Any
 import optax
 
 from tlx.devices.parallel import ONE
+from tlx.models.staged import StagedModel
 from tlx.objectives import Objective
 from tlx.optim.groups import Group, optimizer
 from tlx.training.method import StepOptions
@@ -26,7 +27,7 @@ class Program:
     fields: one whose class was patched in place goes on as it was traced (`forget_programs`).
     """
 
-    model: Any
+    model: StagedModel
     labels: tuple[tuple[str, str], ...]
     groups: tuple[tuple[str, Group], ...]
     ranks: tuple[tuple[str, int], ...]
@@ -37,7 +38,7 @@ class Program:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: StagedModel,
         labels: Tree,
         groups: Mapping[str, Group],
         ranks: Mapping[str, int],

@@ -10,6 +10,7 @@ import numpy as np
 
 from tlx.data.pipeline import Feed, rows_of_epoch
 from tlx.models.head import Head
+from tlx.models.staged import StagedModel
 from tlx.training.activations import Activations
 from tlx.training.cache import Frozen, on_disk
 from tlx.training.programs import Program
@@ -20,7 +21,7 @@ MOST = 1 << 30  # bytes
 PIECE = 500  # steps that the device takes before the host is asked whether to go on
 
 
-def fits(model: Any, after: str | None, count: int, example: Tree, accumulate: int = 1) -> bool:
+def fits(model: StagedModel, after: str | None, count: int, example: Tree, accumulate: int = 1) -> bool:
     """Tell whether a head alone trains after a stage, and on so little that the device may hold it all.
 
     A head that drops, and is told to take its batches in parts, drops for each part: it trains as from raw inputs.
@@ -28,7 +29,8 @@ def fits(model: Any, after: str | None, count: int, example: Tree, accumulate: i
     head_alone = isinstance(model.head, Head) and after == model.base.stage_names[-1]
     if not head_alone or (accumulate > 1 and model.head.dropout):
         return False
-    return count * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example)) <= MOST
+    each: int = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(example))
+    return count * each <= MOST
 
 
 @dataclass(frozen=True)

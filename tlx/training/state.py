@@ -6,11 +6,12 @@ from typing import Any, Protocol
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tlx.objectives.objective import Sums, loss_first, mean_of
 from tlx.tree.paths import Tree
 
-NEVER = jnp.iinfo(jnp.int32).max
+NEVER = int(np.iinfo(np.int32).max)
 _FLOAT, _COUNT = (jax.ShapeDtypeStruct((), dtype) for dtype in (jnp.float32, jnp.int32))
 OF_CLASSES = {"loss": (_FLOAT, _FLOAT), "accuracy": (_COUNT, _COUNT)}
 

@@ -8,6 +8,7 @@ import optax
 
 from tlx.devices.compiler import jit
 from tlx.devices.parallel import ONE, Placement
+from tlx.models.staged import StagedModel
 from tlx.objectives.objective import Objective
 from tlx.training.accumulate import make_accumulated_step
 from tlx.training.method import Method, StepOptions, part_of
@@ -19,7 +20,7 @@ PLAIN = StepOptions()
 
 
 def make_train_step(
-    model: Any,
+    model: StagedModel,
     labels: Tree,
     tx: optax.GradientTransformationExtraArgs,
     objective: Objective,
@@ -78,6 +79,7 @@ def make_train_epoch(step: StepFunction, placement: Placement = ONE) -> EpochFun
             batch = jax.tree.map(lambda every: every[rows[number]], examples)
             return step(state, frozen, batch if mask is None else {**batch, "mask": mask[number]})
 
-        return placement.state(jax.lax.fori_loop(first, end, take, state))  # XLA may end a loop with it elsewhere
+        ended: TrainState = placement.state(jax.lax.fori_loop(first, end, take, state))  # XLA may end it elsewhere
+        return ended
 
     return jax.jit(epoch, donate_argnums=0)

@@ -10,6 +10,7 @@ from tlx.data.source import Source
 from tlx.devices.parallel import Placement
 from tlx.logs import Log
 from tlx.models.frozen import frozen_statistics
+from tlx.models.staged import StagedModel
 from tlx.objectives import Objective
 from tlx.optim.memory import Cohort, Memory, cohorts_of, predict_memory, ranks_of
 from tlx.optim.phases import Norms, Recipe
@@ -34,7 +35,7 @@ class Task:
     and `sums` what the objective's terms add up to, as shapes.
     """
 
-    model: Any
+    model: StagedModel
     recipe: Recipe
     labels: tuple[Tree, ...]
     train: Source
@@ -91,7 +92,7 @@ def memory_after(task: Task, index: int, variables: Tree, memory: Memory) -> Mem
     return memory.updated(predict_memory(params, cohorts, task.phases_before + index))
 
 
-def frozen_leaves(model: Any, variables: Tree, labels: Tree, norms: Norms) -> dict[str, Any]:
+def frozen_leaves(model: StagedModel, variables: Tree, labels: Tree, norms: Norms) -> dict[str, Any]:
     """Return what a phase leaves alone, by path: what counts as frozen, and what is fingerprinted.
 
     That is: the frozen parameters, and the batch statistics of frozen modules, with `norms` "stored" of all batch
@@ -104,7 +105,7 @@ def frozen_leaves(model: Any, variables: Tree, labels: Tree, norms: Norms) -> di
     return {f"{kind}/{path}": leaf for kind, part in parts.items() for path, leaf in part.items()}
 
 
-def frozen_sha256(model: Any, variables: Tree, labels: Tree, norms: Norms) -> str | None:
+def frozen_sha256(model: StagedModel, variables: Tree, labels: Tree, norms: Norms) -> str | None:
     """Fingerprint what a phase leaves alone (`frozen_leaves`), or return None where that is nothing."""
     leaves = frozen_leaves(model, variables, labels, norms)
     return fingerprint(unflatten(leaves)) if leaves else None
