@@ -1,8 +1,11 @@
 """What tests of several rooms share."""
 
+import ctypes
+import gc
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +22,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script st
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("tlx", deadline=None)  # the first example of a test may import or compile
 settings.load_profile("tlx")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_given_back() -> Iterator[None]:
+    """Give back what a file's tests compiled: JAX keeps every program, and a worker would grow to several GB."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    gc.collect()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)  # glibc keeps what is freed; without this, little of it leaves the process
 
 
 @pytest.fixture(scope="session")

@@ -146,6 +146,7 @@ def test_what_is_printed_is_compared(text: str, page: str, expected: bool) -> No
     assert is_told(text, page) is expected
 
 
+@pytest.mark.slow
 def test_the_conversions_are_as_the_page_shows_them(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +206,7 @@ def test_the_page_on_commands_does_what_it_says(capsys: pytest.CaptureFixture[st
 # Probes
 
 
+@pytest.mark.slow
 def test_the_page_on_probes_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     ((_, code),) = blocks(ROOT / "docs" / "probe.md", "python")
     exec(code, {})

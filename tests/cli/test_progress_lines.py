@@ -69,6 +69,7 @@ def test_probe(doings):
     ]
 
 
+@pytest.mark.slow
 def test_predict_embed_evaluate_and_inspect(doings, image, run_dir, tmp_path):
     assert doings("predict", "mlp-mnist", image, "--json") == ["starting", "loading mlp-mnist", "predicting"]
     embedded = doings("embed", "mlp-mnist", image, "--out", tmp_path / "a.npz")

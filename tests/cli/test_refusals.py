@@ -337,6 +337,7 @@ def test_a_platform_that_is_not_there_is_refused(tmp_path, options):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_device_that_is_there_is_taken(call, tmp_path):
     called = call("finetune", *QUICK, "--labels-per-class", 2, "--device", "cpu", "--out", tmp_path / "run", "--json")
     assert called.code == 0

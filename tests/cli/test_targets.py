@@ -39,6 +39,7 @@ def regression(table, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_numbers_from_the_shell(call, table, tmp_path):
     out = tmp_path / "run"
     told = call("finetune", *QUICK, "--data", table / "turned.csv", "--target", "angle", "--out", out)

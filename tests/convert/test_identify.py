@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from marks import slow_but
 from sources import (
     as_keras_3,
     changed,
@@ -24,7 +25,7 @@ def names(source):
     return [candidate.table.name for candidate in identify(source)]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", "torchvision/resnet18", "cifar/resnet20", of=TABLES))
 def test_a_whole_file_is_what_it_is(name):
     table = TABLES[name]
     source = source_of(table, published_config(name))

@@ -73,6 +73,7 @@ def test_the_model_says_what_was_measured_and_lives_on(base, data, probe, tmp_pa
     assert (again.classes, again.card["base"]) == (data.classes, "mlp-mnist, Apache-2.0")
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_probed_head(base, data, probe, tmp_path):
     recipe = tlx.recipes.full(base.stages, epochs=1, base=tlx.Group(tlx.optim.Constant(1e-7)), head=tlx.Group(
         tlx.optim.Constant(1e-7)

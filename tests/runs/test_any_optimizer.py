@@ -24,6 +24,7 @@ def run(tmp_path_factory):
     return finetune_toy(tmp_path_factory.mktemp("runs") / "run", recipe=recipe_of(HEAD, BASE), compare_scratch=False)
 
 
+@pytest.mark.slow
 def test_it_describes_its_optimizers(run):
     phases = json.loads((run.path / "run.json").read_text())["phases"]
     head, base = phases[0]["groups"]["head"], phases[1]["groups"]["base"]

@@ -111,6 +111,7 @@ def test_a_large_map_of_many_channels_is_convolved_in_squares_and_rounds_no_more
     np.testing.assert_allclose(found, exact, atol=3e-6 * np.abs(exact).max())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cpu")
 def test_a_network_of_large_maps_gives_the_same_features(monkeypatch):
     model = Classifier(cut(vgg("vgg11"), "block3_conv2"), Head(2))
