@@ -265,6 +265,7 @@ def test_the_page_on_recipes_trains_with_an_optimizer_of_ones_own(capsys: pytest
     run_cells(ROOT / "docs" / "recipes.md", capsys)
 
 
+@pytest.mark.slow
 def test_the_page_on_notebooks_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from cases import OF_IMAGES, assert_same_bits
+from marks import slow_but
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 from toys import fit_sources as fit
 
@@ -75,7 +76,7 @@ def alike(one, other):
 OFF = Cache("off")
 
 
-@pytest.mark.parametrize("case", [PLAIN, RANDOM], ids=str)
+@pytest.mark.parametrize("case", slow_but("random", of=[PLAIN, RANDOM]), ids=str)
 def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without(case, tmp_path):
     recipe = (HEAD, BLOCK, ALL, HEAD)
     plain, memory = train(recipe, case, OFF), train(recipe, case, Cache("memory"))
@@ -92,7 +93,7 @@ def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without
         ]
 
 
-@pytest.mark.parametrize("case", OF_IMAGES, ids=str)
+@pytest.mark.parametrize("case", slow_but("mlp", "bare", of=OF_IMAGES), ids=str)
 def test_every_model_trains_alike_with_its_head_alone(case):
     height, width, channels = case.shape
     draw = np.random.default_rng(0)

@@ -39,6 +39,7 @@ def go_on(done, recipe, **options):
     return tlx.fit(done, recipe, (TRAIN, VALIDATION), tlx.TrainOptions(batch_size=4), **options)
 
 
+@pytest.mark.slow
 def test_a_fit_that_goes_on_is_one_of_both_recipes(half):
     """Dropout, another schedule, an optimizer with other slots: nothing tells the two apart."""
     whole = fit_toy((*ONE, *TWO))

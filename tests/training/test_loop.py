@@ -231,7 +231,9 @@ def test_the_fingerprint_is_taken_after_the_phase_and_not_before(monkeypatch):
 # Memory across phases
 
 
-@pytest.mark.parametrize("group", [FAST, Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"])
+@pytest.mark.parametrize(
+    "group", [pytest.param(FAST, marks=pytest.mark.slow), Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"]
+)
 def test_two_phases_of_one_kind_are_one_long_phase(group):
     def halves(*epochs):
         return tuple(Phase(f"part {index}", count, ALL, {"all": group}) for index, count in enumerate(epochs))
@@ -424,6 +426,7 @@ class StopAt:
         return self.asked == self.question
 
 
+@pytest.mark.slow
 def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(monkeypatch, tmp_path):
     """Asked are all steps, and the validation before each of its batches: in each place a run stops and goes on."""
     monkeypatch.setattr(tlx.training.resident, "PIECE", 1)
@@ -492,6 +495,7 @@ def test_a_phase_that_is_no_more_is_refused(tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_changed_phase_begins_its_epoch_anew(tmp_path):
     checkpoints = stopped_at(7, tmp_path)  # three steps and two batches of validation, and two steps
     assert (checkpoints.latest().phase, checkpoints.latest().batch) == (1, 2)
@@ -670,6 +674,7 @@ def test_arrays_of_jax_and_of_numpy_train_alike():
 # Feeding
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
     options = {"augment": Augment(flip=True, rotate=30, erase=0.5), "mix": Mix(0.4, 1.0), "balanced": True}
     logs = [Recorder() for _ in range(3)]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits, begin, bits, loss_of, plant, step_of
+from marks import slow_but
 
 from tlx.models import run_frozen
 from tlx.objectives import Classification
@@ -54,7 +55,7 @@ def planted(case, rules):
     return variables
 
 
-@pytest.mark.parametrize(("name", "way"), TRAINED)
+@pytest.mark.parametrize(("name", "way"), slow_but("mlp", "norm", "tokens", of=TRAINED))
 def test_frozen_leaves_keep_every_bit_and_the_others_train(name, way):
     case = CASE[name]
     rules = case.freezings()[way]
