@@ -261,6 +261,7 @@ def run_cells(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert is_told(capsys.readouterr().out, printed), f"line {line}"
 
 
+@pytest.mark.slow
 def test_the_page_on_recipes_trains_with_an_optimizer_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     run_cells(ROOT / "docs" / "recipes.md", capsys)
 

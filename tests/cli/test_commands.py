@@ -51,6 +51,7 @@ def test_finetune_shows_a_table_of_phases_with_scratch_beside(call, tmp_path):
     assert (tmp_path / "run/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_default_directory_is_a_new_one(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/mlp-mnist-digits-1").mkdir(parents=True)
@@ -72,6 +73,7 @@ def test_the_stored_config_says_the_same_as_the_flags(call, tmp_path, run_dir):
         assert called.json[key] == before[key]
 
 
+@pytest.mark.slow
 def test_flags_win_over_the_config_file(call, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(

@@ -179,6 +179,7 @@ def test_inspect_finds_a_changed_byte(call, refused, file, tmp_path):
 # predict and finetune
 
 
+@pytest.mark.slow
 def test_predict_names_the_classes_of_a_published_model(call, refused, shared_data, tmp_path):
     picture = next((shared_data / "imagenet50").glob("*zebra*"))
     options = ["--base", "keras/mobilenet_v2", "--weights", shared_data / "weights" / MOBILENET]

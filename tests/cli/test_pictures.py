@@ -231,6 +231,7 @@ def test_pictures_are_predicted_as_they_look(call, tmp_path):
         assert found[name] == pytest.approx(plain, abs=1e-6 if name in exactly else 0.02), name
 
 
+@pytest.mark.slow
 def test_of_several_frames_only_the_first_is_predicted_and_said(tmp_path):
     """In a process of its own: pytest would take the warning for itself."""
     (tmp_path / "a.gif").write_bytes(encoded(RGB, "GIF", save_all=True, append_images=[RGB // 2]))
@@ -363,6 +364,7 @@ def test_a_bad_picture_of_any_name_is_told_on_one_line(refused, tmp_path, name, 
     assert refused(4, "predict", "mlp-mnist", path).startswith(f"tlx: {told}")
 
 
+@pytest.mark.slow
 def test_any_name_works_from_end_to_end(call, tmp_path):
     root = os.path.join(tmp_path, *ODD)
     write_classes(Path(root), ODD)
@@ -434,6 +436,7 @@ def read_forms(called):
     return plain
 
 
+@pytest.mark.slow
 def test_three_hundred_pictures_in_every_form_and_from_every_kind_of_input(call, tmp_path, monkeypatch, trained):
     monkeypatch.chdir(tmp_path)
     for number, content in enumerate(numbered_pictures(300)):

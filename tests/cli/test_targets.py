@@ -62,6 +62,7 @@ def test_numbers_from_the_shell(call, table, tmp_path):
     assert "angle" in call("evaluate", out).out
 
 
+@pytest.mark.slow
 def test_the_loss_of_numbers_is_chosen(call, table, tmp_path):
     options = ("--target", "angle", "--regression-loss", "huber", "--compare-scratch", "never")
     assert call("finetune", *QUICK, "--data", table / "turned.csv", *options, "--out", tmp_path / "run").code == 0

@@ -39,7 +39,12 @@ def test_a_whole_file_is_what_it_is(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["keras/vgg16", "keras/resnet101", "torchvision/vgg13", "timm/mobilenet_v2", "cifar/resnet44"]
+    "name",
+    slow_but(
+        "keras/vgg16",
+        "timm/mobilenet_v2",
+        of=["keras/vgg16", "keras/resnet101", "torchvision/vgg13", "timm/mobilenet_v2", "cifar/resnet44"],
+    ),
 )
 def test_a_file_without_a_head_or_with_another_is_known_too(name):
     table = TABLES[name]

@@ -46,7 +46,7 @@ def test_features_at_every_stage_and_logits_agree(tmp_path, name):
     file.unlink()
 
 
-@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", "torchvision/resnet18", of=COMPARED))
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", of=COMPARED))
 def test_totals_agree(name):
     table = TABLES[name]
     config = config_of(arch_named(name).entry)
@@ -85,6 +85,7 @@ def test_keras_totals_are_those_that_it_documents(name):
     assert tuple(totals) == TOTALS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COMPARED if name.startswith("torchvision/")])
 def test_torchvision_totals_are_those_that_it_documents(name):
     models = import_peer("torchvision").models
@@ -94,7 +95,8 @@ def test_torchvision_totals_are_those_that_it_documents(name):
     assert sum(math.prod(shape) for path, shape in own.items() if path.startswith("params/")) == documented - auxiliary
 
 
-@pytest.mark.parametrize("depth", slow_but("32", of=[20, 32, 44, 56]))
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [20, 32, 44, 56])
 def test_the_cifar_resnets_agree_with_their_authors_module(tmp_path, depth):
     """They are no package, so `cifar_network` is the reference, behind the same hooks as torchvision's."""
     table = TABLES[f"cifar/resnet{depth}"]

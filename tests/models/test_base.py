@@ -13,7 +13,7 @@ from tlx.models import Base, Stage
 from tlx.models.small import Dense, cnn, mlp
 
 
-@pytest.mark.parametrize("case", slow_but("cnn", "norm", "tokens", of=CASES), ids=str)
+@pytest.mark.parametrize("case", slow_but("norm", "tokens", of=CASES), ids=str)
 def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
     variables, images = case.variables(), case.batch()["input"]
 

@@ -42,6 +42,7 @@ def test_maps_made_by_hand():
     assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_linear_head_on_averages_gives_the_class_activation_map():
     model = Classifier(Base((Stage("stem", ConvNorm(4)), Stage("pool", Pool()), Stage("block", ConvNorm(5)))), Head(3))
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).astype(np.float32)

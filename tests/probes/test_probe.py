@@ -190,6 +190,7 @@ def test_of_equal_accuracies_the_least_loss_is_chosen_then_the_largest_l2():
     assert chosen(Examples(far, np.array([0, 1]))) == 100.0  # half are right whatever l2: the least sure costs least
 
 
+@pytest.mark.slow
 def test_the_end_of_the_path_and_open_fits_are_noted(base, data):
     found = tlx.linear_probe(base, data, l2=(100.0, 1e-3), max_iterations=2)
     assert any("is the smallest of the path" in note for note in found.notes)

@@ -59,7 +59,7 @@ def centred(logits):
     return logits - logits.mean(1, keepdims=True)
 
 
-@pytest.mark.parametrize("shape", [(60, 8), (20, 40)], ids=["many", "few"])
+@pytest.mark.parametrize("shape", [pytest.param((60, 8), marks=pytest.mark.slow), (20, 40)], ids=["many", "few"])
 def test_a_path_is_what_each_value_gives_alone_in_any_order(shape):
     features, labels = toy_features(*shape)
     whole = softmax_regression(features, labels, 3, L2, **EXACT)

@@ -135,7 +135,7 @@ def test_the_map_is_of_evenly_spread_examples(monkeypatch):
     assert points.shape == (5, 2)
 
 
-@pytest.mark.parametrize(("pool", "size"), [("flatten", 576), ("max", 64)])
+@pytest.mark.parametrize(("pool", "size"), [pytest.param("flatten", 576, marks=pytest.mark.slow), ("max", 64)])
 def test_the_features_are_those_that_the_head_takes(monkeypatch, pool, size):
     """More of them than go through at a time."""
     monkeypatch.setattr(interpret, "project", lambda features: features)

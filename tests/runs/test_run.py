@@ -242,6 +242,7 @@ def test_a_run_can_be_evaluated_on_other_data(finished):
     np.testing.assert_array_equal(scores.labels, tlx.data.labels_of(data.test))
 
 
+@pytest.mark.slow
 def test_the_export_gives_the_same_bits_in_another_process(finished, tmp_path):
     data, own = tlx.load_data("digits", **DATA), Run.open(finished).load()
     pictures = np.stack([data.test[i]["input"] for i in range(40)])
@@ -406,6 +407,7 @@ def test_another_run_is_not_resumed_and_the_difference_is_named(finished, change
     assert everything_in(finished) == before
 
 
+@pytest.mark.slow
 def test_a_change_is_allowed_by_name_and_noted(finished, tmp_path, monkeypatch):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -628,6 +630,7 @@ def brighter(image, generator):
     return np.clip(image + generator.uniform(0, 30), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
     class Failing(Recorder):
         def sync(self):

@@ -90,6 +90,7 @@ def test_a_part_that_is_all_padding_leaves_no_trace():
     assert int(parts.state.totals.sums["loss"][1]) == 2
 
 
+@pytest.mark.slow
 def test_mixed_parts_are_mixed_within():
     case = CASE["mlp"]
     batch = case.batch(size=4)
@@ -119,6 +120,7 @@ def test_parts_must_divide_the_batch(accumulate):
         train((Phase("all", 1, ALL, {"all": PLAIN}),), accumulate=accumulate)
 
 
+@pytest.mark.slow
 def test_a_head_that_drops_does_so_for_each_part_wherever_its_activations_are():
     dropping = Classifier(TOY.model.base, Head(3, dropout=0.5))
     one, other = (
@@ -157,7 +159,7 @@ TWO = (
 )
 
 
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", slow_but("memory", of=["memory", "off"]))
 def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
     plain, averaged = train(TWO[:1], cache=Cache(cache)), train(TWO[:1], cache=Cache(cache), ema=0.9)
     scores = evaluate(TOY.model, averaged.variables, VALIDATION, SPEC, batch_size=4)
@@ -211,7 +213,7 @@ def test_a_decay_is_between_0_and_1(ema):
 # Rematerialisation
 
 
-@pytest.mark.parametrize("case", slow_but("cnn", "norm", of=CASES), ids=str)
+@pytest.mark.parametrize("case", slow_but("norm", of=CASES), ids=str)
 def test_rematerialised_models_train_alike(case):
     """Dropout drops the same, statistics move the same, frozen parts stay."""
     rules = case.freezings()["second"]

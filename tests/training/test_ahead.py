@@ -88,6 +88,7 @@ def test_every_phase_is_compiled_by_another_thread_and_never_again(heard, rate, 
     assert all(record["compiled"] == 0 for record in log.records if record["epoch"] != firsts[record["phase"]])
 
 
+@pytest.mark.slow
 def test_equal_fits_share_what_is_compiled(heard):
     phases = recipe(0.014)[:2]
     first, _ = train(phases, seed=1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import assert_same_bits, begin, bits, plain
+from marks import slow_but
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 from toys import fit_sources as fit
 
@@ -340,7 +341,9 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     assert {origin for path, origin in origins.items() if path.startswith("base")} == {None}
 
 
-@pytest.mark.parametrize("second", [[0.9, 0.95], [0.8, 0.81]], ids=["worse", "no better"])
+@pytest.mark.parametrize(
+    "second", [pytest.param([0.9, 0.95], marks=pytest.mark.slow), [0.8, 0.81]], ids=["worse", "no better"]
+)
 def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_path, second):
     losses = [1.0, 0.8, 0.9, 0.95, *second, 0.5]
     last = Phase("last", 1, BLOCK, {"base": FAST, "head": FAST})
@@ -376,7 +379,7 @@ def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_
 # Resume
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+@pytest.mark.parametrize("epoch", slow_but("1", "2", of=[1, 2, 3, 4]))
 def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, epoch):
     whole, log = three
     first, second = Recorder(stop_at=epoch), Recorder()
@@ -455,6 +458,7 @@ def test_a_fit_without_checkpoints_stops_too():
         train(THREE, stop=lambda: True)
 
 
+@pytest.mark.slow
 def test_the_optimizers_arrays_are_saved_while_steps_go_on(three, tmp_path):
     """Every step is saved, and each such checkpoint, alone, leads to the same end."""
     whole, _ = three
@@ -537,7 +541,7 @@ def test_a_damaged_checkpoint_costs_a_step_and_no_more(three, tmp_path):
     assert_same_bits(done.variables, whole.variables)
 
 
-@pytest.mark.parametrize("epoch", [3, 4, 5])
+@pytest.mark.parametrize("epoch", slow_but("4", of=[3, 4, 5]))
 def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
     losses = [1.0, 0.8, 0.9, 0.95, 1.0, 0.5]  # best of the first phase: 2, stopped after 4
     recipe = (stopping(2, rules=HEAD), Phase("last", 2, ALL, {"all": FAST}))

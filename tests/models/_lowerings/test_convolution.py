@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from marks import slow_but
 
 import tlx.models._lowerings.convolution
 from tlx.models import Classifier, Head, cut, initialise
@@ -63,8 +64,11 @@ def check(ours, plain, *arguments):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_a_convolution_is_the_plain_one(case):
+@pytest.mark.parametrize(
+    "name", slow_but("XLA's, strided", "one product, padded", "gathered, strided", "depthwise", of=CONVOLUTIONS)
+)
+def test_a_convolution_is_the_plain_one(name):
+    case = CONVOLUTIONS[name]
     height, width, channels, features, kernel, stride, padding, groups = case
     strides, shared = (stride, stride), {"feature_group_count": groups}
     with jax.enable_x64(True):
@@ -84,8 +88,9 @@ def test_a_convolution_is_the_plain_one(case):
         )
 
 
-@pytest.mark.parametrize("case", IN_SQUARES.values(), ids=IN_SQUARES)
-def test_a_convolution_in_squares_is_the_plain_one(case):
+@pytest.mark.parametrize("name", slow_but("padded unevenly", of=IN_SQUARES))
+def test_a_convolution_in_squares_is_the_plain_one(name):
+    case = IN_SQUARES[name]
     height, width, channels, features, sides = case
     with jax.enable_x64(True):
         draw = np.random.default_rng(0)
