@@ -241,6 +241,7 @@ def test_of_several_frames_only_the_first_is_predicted_and_said(tmp_path):
     assert done.stdout.count("a.gif") == 1
 
 
+@pytest.mark.slow
 def test_notes_of_a_run_on_a_folder(finetune, tmp_path):
     """What systems leave behind, classes that are numbers, a part without a class, pictures in two parts."""
     data = tmp_path / "data"
@@ -279,6 +280,7 @@ def test_what_systems_leave_behind_is_not_predicted(call, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pets, refused):
     data = tmp_path / "data"
     shutil.copytree(pets / "train", data / "train")
@@ -392,6 +394,7 @@ def test_any_name_works_from_end_to_end(call, tmp_path):
         assert embedded["paths"].tolist() == sorted(paths)
 
 
+@pytest.mark.slow
 def test_a_picture_that_goes_missing_ends_the_run_and_its_checkpoint_stays(call, tmp_path, monkeypatch):
     write_classes(tmp_path / "data")
     out, save = tmp_path / "run", Checkpoints.save

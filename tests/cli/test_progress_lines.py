@@ -58,6 +58,7 @@ def test_a_dry_run(doings):
     assert heard[3:] == ["compiling the programs of phase 'head'", "timing phase 'head'", "computing the features"]
 
 
+@pytest.mark.slow
 def test_probe(doings):
     heard = doings("probe", *FEW, "--l2", 1, "--json")
     assert heard == [

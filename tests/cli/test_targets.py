@@ -99,6 +99,7 @@ def test_several_labels_from_the_shell(call, table, tmp_path, target):
     assert tlx.predict(tlx.load(out), table / "1.png").labels == (tuple(found["labels"]),)
 
 
+@pytest.mark.slow
 def test_numbers_are_predicted(call, regression, table):
     found = call("predict", regression, table / "1.png", table / "2.png", "--json").json["predictions"]
     assert [set(each) for each in found] == [{"path", "numbers"}] * 2

@@ -55,7 +55,7 @@ def test_a_file_without_a_head_or_with_another_is_known_too(name):
         assert all(candidate.is_complete for candidate in found)
 
 
-@pytest.mark.parametrize("name", ["keras/inception_v3", "keras/mobilenet_v2"])
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", of=["keras/inception_v3", "keras/mobilenet_v2"]))
 def test_names_that_keras_made_up_do_not_hide_it(name):
     source = with_numbered_layers(source_of(TABLES[name]), TABLES[name], 94)
     assert names(source) == [name]

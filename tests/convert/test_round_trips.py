@@ -139,6 +139,7 @@ def test_a_kept_tensor_keeps_its_type(tmp_path, suffix):
         assert found[tensor.name] == bits(tensor.read())
 
 
+@pytest.mark.slow
 def test_what_another_librarys_table_wrote_has_not_its_kept_tensors(tmp_path):
     """timm has no name for what stands beside torchvision's weights."""
     table = TABLES["torchvision/resnet18"]

@@ -89,13 +89,12 @@ assert jax.config.values == before, set(jax.config.values.items()) ^ set(before.
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "keeps"),
     [
         pytest.param(["-c", LIBRARY], False, id="the library"),
-        pytest.param(
-            ["-m", "tlx", "evaluate", "mlp-mnist", "--data", "digits"], True, id="the command", marks=pytest.mark.slow
-        ),
+        pytest.param(["-m", "tlx", "evaluate", "mlp-mnist", "--data", "digits"], True, id="the command"),
     ],
 )
 def test_the_library_leaves_the_configuration_alone_and_a_command_does_not(monkeypatch, tmp_path, arguments, keeps):

@@ -185,6 +185,7 @@ def test_groups_of_rows_have_their_own_statistics(doubles, padded):
     assert all(jnp.isfinite(each).all() for each in jax.tree.leaves((y, gradients)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [None, ROWS, PLACES], ids=["none", "rows", "places"])
 def test_an_axis_of_devices_has_the_statistics_of_all_their_rows(doubles, mask):
     """By vmap, whose axis has a name as pmap's has; one device's rows may all be padding."""

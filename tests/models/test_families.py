@@ -81,7 +81,7 @@ SIZES = {  # features for pictures of a size, by hand
 }
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", slow_but("vgg11", "mobilenet_v2", of=SIZES))
 def test_features_have_the_shape_that_the_size_gives(name):
     (height, width), shape = SIZES[name]
     model = build_model(config(name, height, width))
@@ -104,7 +104,7 @@ def test_the_least_size_is_taken_and_less_refused(name):
         replace(config(name), classes=0, until=build_model(config(name)).base.stage_names[0], input_shape=(8, 8, 3))
 
 
-@pytest.mark.parametrize("name", slow_but("resnet20", "vgg11_bn", of=TRAINED))
+@pytest.mark.parametrize("name", slow_but("resnet20", of=TRAINED))
 def test_training_moves_every_statistic_and_inference_none(name):
     model, own = build_model(config(name)), variables(name)
     train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
@@ -153,7 +153,7 @@ def test_bfloat16_gives_about_the_same(name):
     assert 0 < distance < 0.3  # 8 bits, and up to 50 layers with weights at random
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vgg11"])
+@pytest.mark.parametrize("name", slow_but("resnet20", of=["resnet20", "vgg11"]))
 def test_a_part_after_a_part_is_the_whole(name):
     model, x = build_model(config(name)), pictures(name)
     stages = model.base.stage_names

@@ -99,6 +99,7 @@ def test_the_last_stage_larger_than_a_pixel(size, pools, stage, left):
     assert gradcam(model, variables, images, np.array([1])).shape == (1, *left)
 
 
+@pytest.mark.slow
 def test_a_model_in_half_precision_gives_float32():
     config = ModelConfig("cnn", 3, (28, 28, 1), pool="flatten")
     variables, images = init_variables(config), np.random.default_rng(0).random((2, 28, 28, 1), np.float32)

@@ -43,6 +43,7 @@ def test_variables_come_from_the_seed_in_float32():
     assert not jnp.array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_variables_are_those_of_the_module():
     """They are compiled with other options than the module's own `init`, and so may be rounded otherwise."""
     model = build_model(CONFIG)

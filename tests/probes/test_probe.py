@@ -198,6 +198,7 @@ def test_the_end_of_the_path_and_open_fits_are_noted(base, data):
     assert tlx.linear_probe(base, data, l2=(1.0,), method="ridge").notes == ()
 
 
+@pytest.mark.slow
 def test_one_l2_needs_no_validation(base, data):
     alone = replace(data, validation=Subset(data.validation, []))
     found = tlx.linear_probe(base, alone, l2=(0.1,))

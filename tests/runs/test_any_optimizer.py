@@ -11,6 +11,7 @@ from tlx.analysis import write_report
 from tlx.errors import CheckpointError
 from tlx.optim import Constant, Group
 
+pytestmark = pytest.mark.slow  # on small fits: tests/training/test_any_optimizer.py
 HEAD, BASE = Group(Constant(0.01), optax.scale_by_lion()), Group(optax.contrib.muon(0.01))
 
 
@@ -24,7 +25,6 @@ def run(tmp_path_factory):
     return finetune_toy(tmp_path_factory.mktemp("runs") / "run", recipe=recipe_of(HEAD, BASE), compare_scratch=False)
 
 
-@pytest.mark.slow
 def test_it_describes_its_optimizers(run):
     phases = json.loads((run.path / "run.json").read_text())["phases"]
     head, base = phases[0]["groups"]["head"], phases[1]["groups"]["base"]

@@ -40,6 +40,7 @@ def test_it_foretells_what_a_run_does(given, found, tmp_path):
     assert [phase.after for phase in found.phases] == ["conv3", None]
 
 
+@pytest.mark.slow
 def test_times_are_times(found):
     head, all_ = found.phases
     assert head.before > 0

@@ -675,6 +675,7 @@ class Ordinal(tlx.Objective):
         return {"loss": jnp.abs(jax.nn.softmax(outputs) @ ranks - batch["target"])}
 
 
+@pytest.mark.slow
 def test_an_objective_of_one_s_own_has_a_report_and_predicts(tmp_path):
     run = finetune_toy(tmp_path / "run", objective=Ordinal(), compare_scratch=False)
     assert set(run.test) == {"loss"}

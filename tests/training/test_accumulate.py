@@ -79,6 +79,7 @@ def test_batch_norms_see_the_parts_one_after_the_other():
     assert_close(parts.stats(), one.stats())
 
 
+@pytest.mark.slow
 def test_a_part_that_is_all_padding_leaves_no_trace():
     case = CASE["bare"]
     batch = case.batch(size=4)
@@ -159,6 +160,7 @@ TWO = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", slow_but("memory", of=["memory", "off"]))
 def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
     plain, averaged = train(TWO[:1], cache=Cache(cache)), train(TWO[:1], cache=Cache(cache), ema=0.9)

@@ -239,6 +239,7 @@ def test_many_products_of_bfloat16_are_summed_in_float32():
     np.testing.assert_allclose(found.astype(np.float32), exact, atol=0.15)
 
 
+@pytest.mark.slow
 def test_a_wide_window_has_more_offsets_than_an_int8_counts():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 13, 13, 1)))
     gradients = [jax.grad(lambda x, pool=pool: pool(x).sum())(x) for pool in (lambda x: max_pool(x, 13, 1), jnp.max)]
