@@ -113,6 +113,7 @@ def with_bad(root, good=36):
     return root
 
 
+@pytest.mark.slow
 def test_bad_pictures_may_be_left_out(finetune, refused, tmp_path):
     data = with_bad(tmp_path / "data")
     line = refused(4, "finetune", *QUICK, "--data", data, "--out", tmp_path / "run", "--skip-bad", "24.9%")
@@ -139,6 +140,7 @@ def test_what_is_no_percentage(refused, tmp_path, command, text):
     assert f"--skip-bad: {text!r} is not a percentage under 100; say 5%, for example" in line
 
 
+@pytest.mark.slow
 def test_a_manifest_s_hashes_find_a_flipped_bit(refused, finetune, tmp_path):
     import hashlib
 

@@ -32,6 +32,7 @@ def image(tmp_path):
     return tmp_path / "a.png"
 
 
+@pytest.mark.slow
 def test_finetune(doings, tmp_path):
     assert doings("finetune", *SHORT, "--out", tmp_path / "run") == [
         "starting",

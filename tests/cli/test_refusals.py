@@ -173,6 +173,7 @@ def test_idx_files(refused, folder, tmp_path, files, words):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_that_the_faults_are_put_in_is_good(call, folder, tmp_path):
     assert call("finetune", *QUICK, "--data", folder(), "--out", tmp_path / "run").code == 0
 

@@ -274,6 +274,7 @@ def test_a_file_on_a_medium_that_cannot_be_locked_is_read(tmp_path):
         process.kill()
 
 
+@pytest.mark.slow
 def test_reading_one_dataset_costs_its_own_size(tmp_path, run_child):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["layer_names"] = ["conv"]

@@ -56,6 +56,7 @@ def test_a_base_within_the_model_converts(tmp_path, keras, base, name, first_tra
     assert np.array_equal(leaves["params/head/logits/kernel"], model.layers[-1].get_weights()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 @pytest.mark.parametrize(
     ("scale", "activation", "words"),

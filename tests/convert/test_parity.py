@@ -75,6 +75,7 @@ TOTALS = {  # whole, and without top
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOTALS)
 def test_keras_totals_are_those_that_it_documents(name):
     whole = config_of(arch_named(name).entry)

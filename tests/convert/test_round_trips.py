@@ -65,9 +65,10 @@ def test_a_files_tensors_come_back_bit_for_bit(tmp_path, name):
 # The library itself loads what comes back, strictly
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    slow_but("keras/mobilenet_v2", of=[("keras/mobilenet_v2", ".weights.h5"), ("keras/inception_v3", ".h5")]),
+    [("keras/mobilenet_v2", ".weights.h5"), ("keras/inception_v3", ".h5")],
 )
 def test_keras_loads_what_it_wrote(tmp_path, name, suffix):
     table, size = TABLES[name], size_of(TABLES[name])

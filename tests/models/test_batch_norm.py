@@ -102,6 +102,7 @@ def test_stored_statistics_and_other_axes_are_left_to_flax(stored, how):
         assert (one == other).all()
 
 
+@pytest.mark.slow
 def test_bfloat16_is_summed_in_float32():
     params, stats = (jax.tree.map(jnp.float32, part) for part in parts())
     x = jnp.bfloat16(5 + drawn(0, 64, 8, 8, 3))

@@ -155,6 +155,7 @@ def test_no_decay_is_a_choice():
     np.testing.assert_allclose(got["base/norm/scale"], params["base/norm/scale"] * (1 - RATE * 0.5), rtol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from(["frozen", "a", "b"]), min_size=4, max_size=4), st.sampled_from(list(OPTIMIZERS)))
 def test_on_whole_trees_frozen_leaves_have_zero_updates_and_no_state(chosen, name):

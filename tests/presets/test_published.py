@@ -112,6 +112,7 @@ def outputs(pretrained, pixels):
     return np.asarray(jax.jit(pretrained.model.apply)(pretrained.variables, pretrained.preprocess(pixels)))
 
 
+@pytest.mark.slow
 def test_surgery_on_a_published_model(resnet20):
     """Other inputs, another head, a base that ends earlier: each gives outputs of its shape."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3)).astype(np.uint8)
@@ -133,6 +134,7 @@ def test_surgery_on_a_published_model(resnet20):
         assert all(np.array_equal(leaf, before[path]) for path, leaf in own.items())
 
 
+@pytest.mark.slow
 def test_grey_pictures_give_what_the_same_in_colour_gave(resnet20):
     """The first kernel is averaged over its channels, so the statistics of colours must be, too."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1)).astype(np.uint8)

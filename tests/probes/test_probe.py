@@ -178,6 +178,7 @@ def test_a_draw_is_what_load_data_takes(data):
     assert set(taken) == set(digests_of(few.train))
 
 
+@pytest.mark.slow
 def test_of_equal_accuracies_the_least_loss_is_chosen_then_the_largest_l2():
     near, far = Examples(np.array([[-1.0], [1.0]], np.float32), np.array([0, 1])), np.array([[9.0], [9.0]], np.float32)
     draws = few_shot(near.labels, (), "ab", (), 1)

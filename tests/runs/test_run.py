@@ -81,6 +81,7 @@ def test_images_of_a_shape_that_the_base_does_not_take_end_a_run_before_it_begin
         tlx.linear_probe(base, data, preprocess=strict)
 
 
+@pytest.mark.slow
 def test_without_a_word_the_batch_fits_small_data(tmp_path):
     data = tlx.load_data(str(write_classes(tmp_path / "data", {"cat": 4, "dog": 4})))
     base = tlx.load("mlp-mnist")

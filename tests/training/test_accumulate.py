@@ -69,6 +69,7 @@ def test_parts_add_up_to_the_batch(name, weights):
     assert int(parts.state.totals.bad_step) == NEVER
 
 
+@pytest.mark.slow
 def test_batch_norms_see_the_parts_one_after_the_other():
     case = CASE["bare"]
     batch = case.batch(size=4)

@@ -88,7 +88,7 @@ def begun(monkeypatch):
     return predicted, actual
 
 
-@pytest.mark.parametrize("name", slow_but("adam", "own", of=ANY_OPTIMIZER))
+@pytest.mark.parametrize("name", slow_but("own", of=ANY_OPTIMIZER))
 def test_what_a_phase_is_compiled_for_is_what_it_begins_with(name, begun):
     train(recipe_of(ANY_OPTIMIZER[name]))
     predicted, actual = begun
@@ -114,6 +114,7 @@ def test_a_fit_thaws_and_is_resumed_at_each_step_to_the_same_bits(name):
         assert timeless(again.history) == timeless(whole.history)
 
 
+@pytest.mark.slow
 def test_a_fit_that_goes_on_with_any_optimizer_is_one_of_both_recipes():
     recipe = recipe_of(ANY_OPTIMIZER["muon"])
     whole, half = train(recipe), train(recipe[:1])

@@ -93,7 +93,7 @@ def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without
         ]
 
 
-@pytest.mark.parametrize("case", slow_but("mlp", "bare", of=OF_IMAGES), ids=str)
+@pytest.mark.parametrize("case", slow_but("mlp", of=OF_IMAGES), ids=str)
 def test_every_model_trains_alike_with_its_head_alone(case):
     height, width, channels = case.shape
     draw = np.random.default_rng(0)
@@ -116,6 +116,7 @@ def test_pictures_are_asked_for_once_for_all_phases():
     assert set(examples.asked[1:]) == set(held_out.asked) == {1}
 
 
+@pytest.mark.slow
 def test_a_higher_stage_is_computed_from_a_lower_one_that_is_kept():
     again = replace(HEAD, name="again")
     examples = Counted(TRAIN)
@@ -127,6 +128,7 @@ def test_a_higher_stage_is_computed_from_a_lower_one_that_is_kept():
     assert set(examples.asked[1:]) == {1}
 
 
+@pytest.mark.slow
 def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
     model = Classifier(Base((Stage("conv", Conv(8, (3, 3))),)), Head(3, pool="average"))
     variables = model.init(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32))
@@ -230,6 +232,7 @@ def test_a_cache_that_cannot_be_is_refused(wrong):
 # Views, types
 
 
+@pytest.mark.slow
 def test_views_are_those_of_the_first_epochs_and_taken_in_turns():
     augment = Augment(flip=True, crop=(0.5, 1.0))
     plain = train((replace(HEAD, epochs=2),), cache=OFF, augment=augment)
@@ -426,6 +429,7 @@ def test_what_no_phase_needs_takes_no_room():
     ]
 
 
+@pytest.mark.slow
 def test_rows_are_rounded_once(tmp_path):
     """What the last stage makes is kept from pictures, also where a lower stage's activations, rounded, are at hand."""
     cache, again = Cache("disk", dtype="bfloat16"), replace(HEAD, name="again")

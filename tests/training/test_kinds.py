@@ -143,6 +143,7 @@ def weighted(source, weights):
     return tlx.data.ColumnSource({**source.columns, "weight": np.asarray(weights, np.float32)}, source.classes)
 
 
+@pytest.mark.slow
 def test_an_example_of_no_weight_does_not_train():
     tokens, (head, *_) = KINDS["tokens"], phases("tokens")
     source = tokens.source(12)

@@ -242,6 +242,7 @@ def test_two_phases_of_one_kind_are_one_long_phase(group):
     assert_same_bits(train(halves(1, 2), PLAIN).variables, train(halves(3), PLAIN).variables)
 
 
+@pytest.mark.slow
 def test_fresh_leaves_are_initialised_anew_and_their_memory_forgotten():
     """A phase with fresh leaves is a phase from a tree that has them, as the first phase left the others."""
     warm = Phase("warm", 1, ALL, {"all": FAST})
