@@ -1,10 +1,13 @@
 """What tests of several rooms share."""
 
+import ctypes
+import gc
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script st
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("tlx", deadline=None)  # the first example of a test may import or compile
 settings.load_profile("tlx")
+LARGE = 1_300 << 20  # bytes of a process; a file adds 200 to 600 MB, and a worker is to stay below 2 GB
+
+
+def _resident() -> int:
+    """Return how many bytes of memory this process holds, where Linux tells it."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _release_memory() -> Iterator[None]:
+    """Drop after a file of tests what JAX has compiled, all of which it keeps, where the process has become large."""
+    yield
+    if _resident() > LARGE:
+        if "jax" in sys.modules:
+            sys.modules["jax"].clear_caches()
+        gc.collect()
+        with suppress(AttributeError):  # glibc keeps what is freed; another C library has no such function
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What fits come to on one, two, four and eight devices, or in several processes: JSON, by name.
 
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 python many_devices.py few FOLDER
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python many_devices.py one FOLDER
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python many_devices.py processes FOLDER 127.0.0.1:12345 2 0
 
@@ -51,9 +52,10 @@ KINDS = {
     "tokens": {"inputs": "tokens"},
     "numbers": {"inputs": "numbers"},
 }
+SPLITS = [("jit", 1), ("jit", 2), ("jit", 8), ("pmap", 1), ("pmap", 2), ("pmap", 8)]  # four: with each of the kinds
 ONE = {
     "one": {"devices": 1},
-    **{f"{by} {count}": {"devices": count, "by": by} for by in ("jit", "pmap") for count in (1, 2, 4, 8)},
+    **{f"{by} {count}": {"devices": count, "by": by} for by, count in SPLITS},
     **{
         f"{name}, {by} {count}": {"devices": count, "by": by, **how}
         for name, how in KINDS.items()
@@ -66,6 +68,7 @@ ONE = {
     "two phases, stopped": {"devices": 4, "shard": "all", "recipe": TWO, "stops": True},
     "two phases, resumed": {"devices": 2, "recipe": TWO, "resumes": "two phases, stopped"},
 }
+FEW = {name: ONE[name] for name in ("jit 1", "jit 2", "pmap 2")}
 PROCESSES = {
     "jit": {},
     "pmap": {"by": "pmap"},
@@ -163,7 +166,9 @@ def copied(origin, place):
 
 def main(kind, folder, coordinator=None, processes=None, process=None):
     folder = Path(folder)
-    if kind == "processes":
+    if kind == "few":
+        fits = FEW
+    elif kind == "processes":
         tlx.join_hosts(coordinator, int(processes), int(process))
         fits = PROCESSES if jax.device_count() == 4 else {name: PROCESSES[name] for name in ("jit", "pmap")}
     else:

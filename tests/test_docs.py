@@ -145,6 +145,7 @@ def test_what_is_printed_is_compared(text: str, page: str, expected: bool) -> No
     assert is_told(text, page) is expected
 
 
+@pytest.mark.slow
 def test_the_conversions_are_as_the_page_shows_them(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +205,7 @@ def test_the_page_on_commands_does_what_it_says(capsys: pytest.CaptureFixture[st
 # Probes
 
 
+@pytest.mark.slow
 def test_the_page_on_probes_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     ((_, code),) = blocks(ROOT / "docs" / "probe.md", "python")
     exec(code, {})
@@ -258,6 +260,7 @@ def run_cells(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert is_told(capsys.readouterr().out, printed), f"line {line}"
 
 
+@pytest.mark.slow
 def test_the_page_on_recipes_trains_with_an_optimizer_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     run_cells(ROOT / "docs" / "recipes.md", capsys)
 
@@ -269,6 +272,7 @@ def test_the_page_on_logs_does_what_it_says(
     run_cells(ROOT / "docs" / "logs.md", capsys)
 
 
+@pytest.mark.slow
 def test_the_page_on_notebooks_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 BASE, WEIGHTS = "cifar/resnet20", "weights/resnet20-12fca82f.th"  # trains whole in seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "phases"),
     [

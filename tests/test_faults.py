@@ -13,6 +13,7 @@ from tlx.training import checkpoint
 SHORT = {"12": "4", "8": "3"}  # epochs, of four steps each: the 20th step is in the second phase
 
 
+@pytest.mark.slow
 def test_a_short_round_of_faults(monkeypatch, tmp_path):
     """A resume without the optimizer's state has another digest; one after a kill, in a process of its own, has not."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "experiments"))

@@ -21,6 +21,7 @@ BLOCKS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_ten_lines_do_what_the_command_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

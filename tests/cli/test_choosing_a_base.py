@@ -33,6 +33,7 @@ def test_photos_in_colour_are_refused_with_bases_that_suit(refused, folder, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
+@pytest.mark.slow
 def test_small_grey_images_are_taken_and_it_is_said(call, folder, tmp_path):
     called = call("finetune", "--data", folder(9), *SHORT, "--out", tmp_path / "run", "--json")
     assert called.code == 0, called.err

@@ -28,6 +28,7 @@ def test_finetune_prints_one_json_object_and_progress_elsewhere(call, tmp_path):
     assert "20 for training" in done.err  # which labels were used
 
 
+@pytest.mark.slow
 def test_finetune_takes_parts_averages_rematerialisation_and_types(call, tmp_path):
     few = ("--head-epochs", "1", "--base-epochs", "1", "--labels-per-class", "2", "--compare-scratch", "never")
     out = tmp_path / "run"
@@ -39,6 +40,7 @@ def test_finetune_takes_parts_averages_rematerialisation_and_types(call, tmp_pat
     assert tlx.Run.open(out).load().config.dtype == "bfloat16"
 
 
+@pytest.mark.slow
 def test_finetune_shows_a_table_of_phases_with_scratch_beside(call, tmp_path):
     quick = ("--base", "mlp-mnist", "--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2)
     called = call("finetune", "--out", tmp_path / "run", *quick)
@@ -49,6 +51,7 @@ def test_finetune_shows_a_table_of_phases_with_scratch_beside(call, tmp_path):
     assert (tmp_path / "run/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_default_directory_is_a_new_one(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/mlp-mnist-digits-1").mkdir(parents=True)
@@ -58,6 +61,7 @@ def test_the_default_directory_is_a_new_one(call, tmp_path, monkeypatch):
     assert called.json["scratch_accuracy"] is None
 
 
+@pytest.mark.slow
 def test_the_stored_config_says_the_same_as_the_flags(call, tmp_path, run_dir):
     stored = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert (stored["head_epochs"], stored["labels_per_class"], stored["base"]) == (2, 4, "cnn-mnist")
@@ -69,6 +73,7 @@ def test_the_stored_config_says_the_same_as_the_flags(call, tmp_path, run_dir):
         assert called.json[key] == before[key]
 
 
+@pytest.mark.slow
 def test_flags_win_over_the_config_file(call, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -166,6 +171,7 @@ def test_inspect_a_preset_and_its_file(call, preset, total, head):
     }
 
 
+@pytest.mark.slow
 def test_inspect_a_probe_of_47_classes(call, tmp_path, shared_data):
     folder = f"idx:{shared_data}/letters47"
     quick = ["--recipe", "probe", "--head-epochs", 1, "--labels-per-class", 2, "--compare-scratch", "never", "--json"]

@@ -106,6 +106,7 @@ def test_there_and_back(call, file, tmp_path):
     assert others == [first, first]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras
 def test_verify_ends_with_3_where_a_table_is_wrong(call, refused, tmp_path, monkeypatch):
     table = TABLES["keras/mobilenet_v2"]
@@ -178,6 +179,7 @@ def test_inspect_finds_a_changed_byte(call, refused, file, tmp_path):
 # predict and finetune
 
 
+@pytest.mark.slow
 def test_predict_names_the_classes_of_a_published_model(call, refused, shared_data, tmp_path):
     picture = next((shared_data / "imagenet50").glob("*zebra*"))
     options = ["--base", "keras/mobilenet_v2", "--weights", shared_data / "weights" / MOBILENET]
@@ -190,6 +192,7 @@ def test_predict_names_the_classes_of_a_published_model(call, refused, shared_da
     assert "mobilenet" in refused(3, "predict", *options, tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_finetune_begins_with_a_published_model(call, shared_data, tmp_path):
     """A probe of the CIFAR network on the digits, its inputs and head made to fit."""
     weights = shared_data / "weights" / RESNET20

@@ -135,8 +135,16 @@ READ_ONLY = "mount --bind kept kept && mount -o remount,bind,ro kept && exec "
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["finetune", *QUICK, "--out", "kept/run"], "kept/run: cannot be made (Read-only file system)"),
-        (["finetune", *QUICK, "--out", "kept/empty"], "kept/empty/config.yaml: cannot be written (Read-only file"),
+        pytest.param(
+            ["finetune", *QUICK, "--out", "kept/run"],
+            "kept/run: cannot be made (Read-only file system)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["finetune", *QUICK, "--out", "kept/empty"],
+            "kept/empty/config.yaml: cannot be written (Read-only file",
+            marks=pytest.mark.slow,
+        ),
         (["embed", "mlp-mnist", "no.png", "--out", "kept/a.npz"], "kept/a.npz: its folder cannot be written to"),
     ],
 )
@@ -153,6 +161,7 @@ def test_a_place_that_is_read_only_is_told_before_the_work_begins(tmp_path, argu
     assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["empty"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_its_own_code(tmp_path):
     """The limit on a file's size stands for the end of the disk."""
     limited = (

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
 RUN = ["--base", "mlp-mnist", "--head-epochs", "2", "--base-epochs", "150", "--patience", "150", "--base-rate", "0.001"]
 RUN += ["--compare-scratch", "never", "--batch-size", "15", "--checkpoint-every", "1"]
 TOGETHER = 120  # seconds within which the others end: JAX takes a process for dead after one minute

@@ -113,6 +113,7 @@ def with_bad(root, good=36):
     return root
 
 
+@pytest.mark.slow
 def test_bad_pictures_may_be_left_out(finetune, refused, tmp_path):
     data = with_bad(tmp_path / "data")
     line = refused(4, "finetune", *QUICK, "--data", data, "--out", tmp_path / "run", "--skip-bad", "24.9%")
@@ -139,6 +140,7 @@ def test_what_is_no_percentage(refused, tmp_path, command, text):
     assert f"--skip-bad: {text!r} is not a percentage under 100; say 5%, for example" in line
 
 
+@pytest.mark.slow
 def test_a_manifest_s_hashes_find_a_flipped_bit(refused, finetune, tmp_path):
     import hashlib
 
@@ -231,6 +233,7 @@ def test_pictures_are_predicted_as_they_look(call, tmp_path):
         assert found[name] == pytest.approx(plain, abs=1e-6 if name in exactly else 0.02), name
 
 
+@pytest.mark.slow
 def test_of_several_frames_only_the_first_is_predicted_and_said(tmp_path):
     """In a process of its own: pytest would take the warning for itself."""
     (tmp_path / "a.gif").write_bytes(encoded(RGB, "GIF", save_all=True, append_images=[RGB // 2]))
@@ -240,6 +243,7 @@ def test_of_several_frames_only_the_first_is_predicted_and_said(tmp_path):
     assert done.stdout.count("a.gif") == 1
 
 
+@pytest.mark.slow
 def test_notes_of_a_run_on_a_folder(finetune, tmp_path):
     """What systems leave behind, classes that are numbers, a part without a class, pictures in two parts."""
     data = tmp_path / "data"
@@ -278,6 +282,7 @@ def test_what_systems_leave_behind_is_not_predicted(call, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_validation_set_follows_the_mapping_of_training(finetune, tmp_path, pets, refused):
     data = tmp_path / "data"
     shutil.copytree(pets / "train", data / "train")
@@ -363,6 +368,7 @@ def test_a_bad_picture_of_any_name_is_told_on_one_line(refused, tmp_path, name, 
     assert refused(4, "predict", "mlp-mnist", path).startswith(f"tlx: {told}")
 
 
+@pytest.mark.slow
 def test_any_name_works_from_end_to_end(call, tmp_path):
     root = os.path.join(tmp_path, *ODD)
     write_classes(Path(root), ODD)
@@ -390,6 +396,7 @@ def test_any_name_works_from_end_to_end(call, tmp_path):
         assert embedded["paths"].tolist() == sorted(paths)
 
 
+@pytest.mark.slow
 def test_a_picture_that_goes_missing_ends_the_run_and_its_checkpoint_stays(call, tmp_path, monkeypatch):
     write_classes(tmp_path / "data")
     out, save = tmp_path / "run", Checkpoints.save
@@ -434,6 +441,7 @@ def read_forms(called):
     return plain
 
 
+@pytest.mark.slow
 def test_three_hundred_pictures_in_every_form_and_from_every_kind_of_input(call, tmp_path, monkeypatch, trained):
     monkeypatch.chdir(tmp_path)
     for number, content in enumerate(numbered_pictures(300)):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 CALLS = "openat,write,pwrite64,ftruncate,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,fsync,fdatasync"
 RUN = ["--base", "mlp-mnist", "--head-epochs", "3", "--base-epochs", "3", "--compare-scratch", "never"]
 

@@ -32,6 +32,7 @@ def test_it_prints_one_json_object_and_saves_the_model(call, probed):
     assert call("evaluate", probed, "--data", "digits", "--json").json["accuracy"] == found["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_training_begins_with_the_head_that_it_left(call, refused, probed, tmp_path):
     options = ["--base", probed, "--labels-per-class", 4, "--recipe", "full", "--head-epochs", 1, "--base-epochs", 1]
     options += ["--base-rate", 1e-7, "--head-rate", 1e-7, "--compare-scratch", "never"]

@@ -32,6 +32,7 @@ def image(tmp_path):
     return tmp_path / "a.png"
 
 
+@pytest.mark.slow
 def test_finetune(doings, tmp_path):
     assert doings("finetune", *SHORT, "--out", tmp_path / "run") == [
         "starting",
@@ -58,6 +59,7 @@ def test_a_dry_run(doings):
     assert heard[3:] == ["compiling the programs of phase 'head'", "timing phase 'head'", "computing the features"]
 
 
+@pytest.mark.slow
 def test_probe(doings):
     heard = doings("probe", *FEW, "--l2", 1, "--json")
     assert heard == [
@@ -69,6 +71,7 @@ def test_probe(doings):
     ]
 
 
+@pytest.mark.slow
 def test_predict_embed_evaluate_and_inspect(doings, image, run_dir, tmp_path):
     assert doings("predict", "mlp-mnist", image, "--json") == ["starting", "loading mlp-mnist", "predicting"]
     embedded = doings("embed", "mlp-mnist", image, "--out", tmp_path / "a.npz")

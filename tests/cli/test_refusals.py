@@ -173,6 +173,7 @@ def test_idx_files(refused, folder, tmp_path, files, words):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_that_the_faults_are_put_in_is_good(call, folder, tmp_path):
     assert call("finetune", *QUICK, "--data", folder(), "--out", tmp_path / "run").code == 0
 
@@ -337,6 +338,7 @@ def test_a_platform_that_is_not_there_is_refused(tmp_path, options):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_device_that_is_there_is_taken(call, tmp_path):
     called = call("finetune", *QUICK, "--labels-per-class", 2, "--device", "cpu", "--out", tmp_path / "run", "--json")
     assert called.code == 0

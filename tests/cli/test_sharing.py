@@ -37,6 +37,7 @@ def private(folder, tmp_path):
     return [path.name for path in files if any(word in path.read_bytes() for word in (USER.encode(), bytes(tmp_path)))]
 
 
+@pytest.mark.slow
 def test_report_export_and_probe_name_no_place(call, home, tmp_path):
     data = ["--data", home / "my photos", "--base", home / "my base", "--skip-bad", "20%"]
     short = ["--recipe", "probe", "--head-epochs", 1, "--compare-scratch", "never", "--batch-size", 4]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 OPTIONS = ["finetune", "--base", "mlp-mnist", "--head-epochs", "40", "--base-epochs", "20", "--patience", "None"]
 OPTIONS += ["--compare-scratch", "never"]
 
@@ -43,6 +45,7 @@ def assert_same_run(out, whole):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(call, tmp_path):
     """The run that is stopped is a process; the one that goes on, and one that was left alone, are in this one."""
     out, whole = tmp_path / "run", tmp_path / "whole"

@@ -8,6 +8,7 @@ import pytest
 
 from tlx.training.checkpoint import Checkpoints
 
+pytestmark = pytest.mark.slow
 RUN = ["--base", "mlp-mnist", "--base-epochs", "3", "--compare-scratch", "never"]
 SHORT, LONG = ("--head-epochs", "3"), ("--head-epochs", "300", "--patience", "None")
 

@@ -39,6 +39,7 @@ def regression(table, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_numbers_from_the_shell(call, table, tmp_path):
     out = tmp_path / "run"
     told = call("finetune", *QUICK, "--data", table / "turned.csv", "--target", "angle", "--out", out)
@@ -61,6 +62,7 @@ def test_numbers_from_the_shell(call, table, tmp_path):
     assert "angle" in call("evaluate", out).out
 
 
+@pytest.mark.slow
 def test_the_loss_of_numbers_is_chosen(call, table, tmp_path):
     options = ("--target", "angle", "--regression-loss", "huber", "--compare-scratch", "never")
     assert call("finetune", *QUICK, "--data", table / "turned.csv", *options, "--out", tmp_path / "run").code == 0
@@ -97,6 +99,7 @@ def test_several_labels_from_the_shell(call, table, tmp_path, target):
     assert tlx.predict(tlx.load(out), table / "1.png").labels == (tuple(found["labels"]),)
 
 
+@pytest.mark.slow
 def test_numbers_are_predicted(call, regression, table):
     found = call("predict", regression, table / "1.png", table / "2.png", "--json").json["predictions"]
     assert [set(each) for each in found] == [{"path", "numbers"}] * 2

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from marks import slow_but
 from sources import (
     as_keras_3,
     changed,
@@ -24,7 +25,7 @@ def names(source):
     return [candidate.table.name for candidate in identify(source)]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", "torchvision/resnet18", "cifar/resnet20", of=TABLES))
 def test_a_whole_file_is_what_it_is(name):
     table = TABLES[name]
     source = source_of(table, published_config(name))
@@ -38,7 +39,12 @@ def test_a_whole_file_is_what_it_is(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["keras/vgg16", "keras/resnet101", "torchvision/vgg13", "timm/mobilenet_v2", "cifar/resnet44"]
+    "name",
+    slow_but(
+        "keras/vgg16",
+        "timm/mobilenet_v2",
+        of=["keras/vgg16", "keras/resnet101", "torchvision/vgg13", "timm/mobilenet_v2", "cifar/resnet44"],
+    ),
 )
 def test_a_file_without_a_head_or_with_another_is_known_too(name):
     table = TABLES[name]
@@ -49,7 +55,7 @@ def test_a_file_without_a_head_or_with_another_is_known_too(name):
         assert all(candidate.is_complete for candidate in found)
 
 
-@pytest.mark.parametrize("name", ["keras/inception_v3", "keras/mobilenet_v2"])
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", of=["keras/inception_v3", "keras/mobilenet_v2"]))
 def test_names_that_keras_made_up_do_not_hide_it(name):
     source = with_numbered_layers(source_of(TABLES[name]), TABLES[name], 94)
     assert names(source) == [name]

@@ -30,7 +30,13 @@ def base(keras):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 @pytest.mark.parametrize(
     ("name", "first_trained"),
-    [("a.h5", 0), ("a.h5", 155), ("a.h5", 100), ("a.weights.h5", 100), ("a.keras", 100)],
+    [
+        ("a.h5", 0),
+        pytest.param("a.h5", 155, marks=pytest.mark.slow),
+        pytest.param("a.h5", 100, marks=pytest.mark.slow),
+        pytest.param("a.weights.h5", 100, marks=pytest.mark.slow),
+        ("a.keras", 100),
+    ],
 )
 def test_a_base_within_the_model_converts(tmp_path, keras, base, name, first_trained):
     for index, layer in enumerate(base.layers):
@@ -51,6 +57,7 @@ def test_a_base_within_the_model_converts(tmp_path, keras, base, name, first_tra
     assert np.array_equal(leaves["params/head/logits/kernel"], model.layers[-1].get_weights()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 @pytest.mark.parametrize(
     ("scale", "activation", "words"),

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from marks import slow_but
 from peers import import_peer
 from reference_files import (
     CLASSES,
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 AUXILIARY = 3_326_696  # parameters of Inception's auxiliary classifier
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", of=COMPARED))
 def test_features_at_every_stage_and_logits_agree(tmp_path, name):
     table = TABLES[name]
     file = write_reference(table, tmp_path, size_of(table))
@@ -45,7 +46,7 @@ def test_features_at_every_stage_and_logits_agree(tmp_path, name):
     file.unlink()
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", of=COMPARED))
 def test_totals_agree(name):
     table = TABLES[name]
     config = config_of(arch_named(name).entry)
@@ -74,6 +75,7 @@ TOTALS = {  # whole, and without top
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOTALS)
 def test_keras_totals_are_those_that_it_documents(name):
     whole = config_of(arch_named(name).entry)
@@ -84,6 +86,7 @@ def test_keras_totals_are_those_that_it_documents(name):
     assert tuple(totals) == TOTALS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COMPARED if name.startswith("torchvision/")])
 def test_torchvision_totals_are_those_that_it_documents(name):
     models = import_peer("torchvision").models
@@ -93,6 +96,7 @@ def test_torchvision_totals_are_those_that_it_documents(name):
     assert sum(math.prod(shape) for path, shape in own.items() if path.startswith("params/")) == documented - auxiliary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [20, 32, 44, 56])
 def test_the_cifar_resnets_agree_with_their_authors_module(tmp_path, depth):
     """They are no package, so `cifar_network` is the reference, behind the same hooks as torchvision's."""

@@ -375,6 +375,7 @@ def test_what_is_ignored_is_selected_by_patterns_over_the_name_with_slashes():
         make_plan(source, CIFAR, ignored=["attention"])
 
 
+@pytest.mark.slow
 def test_torchvisions_auxiliary_classifier_is_kept_beside():
     table = TABLES["torchvision/inception_v3"]
 

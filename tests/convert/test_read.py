@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import slow_but
 from weight_files import BIAS, KERNEL, SAMPLES
 
 from tlx.convert.read import open_weights
@@ -204,7 +205,7 @@ def test_reading_needs_neither_torch_nor_keras_nor_tensorflow(tmp_path, run_chil
     assert run_child(program, *(name for _, name, _ in SAMPLE_FILES)).strip() == "[]"
 
 
-@pytest.mark.parametrize("form", SAMPLES)
+@pytest.mark.parametrize("form", slow_but("keras-h5", of=SAMPLES))
 def test_damaged_files_neither_crash_nor_hang_nor_run_code(tmp_path, form):
     script = ROOT / "experiments" / "fuzz_readers.py"
     arguments = ["--format", form, "--mutations", "150", "--seed", "7", "--keep", str(tmp_path)]

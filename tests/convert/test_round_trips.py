@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from cases import bits
+from marks import slow_but
 from peers import import_peer
 from reference_files import (
     cifar_network,
@@ -42,7 +43,7 @@ def contents(source: Source) -> Iterator[tuple[str, Any]]:
         yield tensor.name, bits(tensor.read())
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", slow_but("keras/mobilenet_v2", "torchvision/resnet18", "cifar/resnet20", of=TABLES))
 def test_a_files_tensors_come_back_bit_for_bit(tmp_path, name):
     """Every table, PyTorch's counters and Inception's auxiliary classifier included; VGG with a narrower head."""
     table = replace(TABLES[name], hidden=(8, 6) if TABLES[name].hidden else ())
@@ -65,7 +66,11 @@ def test_a_files_tensors_come_back_bit_for_bit(tmp_path, name):
 # The library itself loads what comes back, strictly
 
 
-@pytest.mark.parametrize(("name", "suffix"), [("keras/mobilenet_v2", ".weights.h5"), ("keras/inception_v3", ".h5")])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("keras/mobilenet_v2", ".weights.h5"), ("keras/inception_v3", ".h5")],
+)
 def test_keras_loads_what_it_wrote(tmp_path, name, suffix):
     table, size = TABLES[name], size_of(TABLES[name])
     network = keras_network(table, size)
@@ -83,13 +88,16 @@ def test_keras_loads_what_it_wrote(tmp_path, name, suffix):
 
 @pytest.mark.parametrize(
     ("name", "source_suffix", "suffix"),
-    [
-        ("torchvision/resnet18", ".pth", ".pth"),
-        ("torchvision/mobilenet_v2", ".legacy.pth", ".pt"),
-        ("torchvision/inception_v3", ".pth", ".safetensors"),
-        ("timm/mobilenet_v2", ".safetensors", ".safetensors"),
-        ("cifar/resnet20", ".legacy.pth", ".pth"),
-    ],
+    slow_but(
+        "cifar/resnet20",
+        of=[
+            ("torchvision/resnet18", ".pth", ".pth"),
+            ("torchvision/mobilenet_v2", ".legacy.pth", ".pt"),
+            ("torchvision/inception_v3", ".pth", ".safetensors"),
+            ("timm/mobilenet_v2", ".safetensors", ".safetensors"),
+            ("cifar/resnet20", ".legacy.pth", ".pth"),
+        ],
+    ),
 )
 def test_pytorch_loads_what_it_wrote(tmp_path, name, source_suffix, suffix):
     torch = import_peer("torch")
@@ -133,6 +141,7 @@ def test_a_kept_tensor_keeps_its_type(tmp_path, suffix):
         assert found[tensor.name] == bits(tensor.read())
 
 
+@pytest.mark.slow
 def test_what_another_librarys_table_wrote_has_not_its_kept_tensors(tmp_path):
     """timm has no name for what stands beside torchvision's weights."""
     table = TABLES["torchvision/resnet18"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from marks import slow_but
 from sources import config_for
 
 from tlx.convert import TABLES, Row, Table
@@ -69,7 +70,12 @@ def test_no_row_is_without_use(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["keras/vgg16", "keras/xception", "timm/mobilenet_v2", "torchvision/inception_v3", "cifar/resnet20"]
+    "name",
+    slow_but(
+        "keras/vgg16",
+        "cifar/resnet20",
+        of=["keras/vgg16", "keras/xception", "timm/mobilenet_v2", "torchvision/inception_v3", "cifar/resnet20"],
+    ),
 )
 def test_a_base_that_is_cut_anywhere_is_covered(name):
     table = TABLES[name]

@@ -177,7 +177,7 @@ def test_reading_stops_at_the_end_of_the_pickle():
 @pytest.mark.parametrize(
     "content",
     [
-        b"]" * 6_000_000,
+        pytest.param(b"]" * 6_000_000, marks=pytest.mark.slow),
         b"(" + b"N" * 6_000_000 + b"t.",
         # a list of 2,000 copied 10,000 times by a call
         b"]("

@@ -89,10 +89,13 @@ assert jax.config.values == before, set(jax.config.values.items()) ^ set(before.
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "keeps"),
-    [(["-c", LIBRARY], False), (["-m", "tlx", "evaluate", "mlp-mnist", "--data", "digits"], True)],
-    ids=["the library", "the command"],
+    [
+        pytest.param(["-c", LIBRARY], False, id="the library"),
+        pytest.param(["-m", "tlx", "evaluate", "mlp-mnist", "--data", "digits"], True, id="the command"),
+    ],
 )
 def test_the_library_leaves_the_configuration_alone_and_a_command_does_not(monkeypatch, tmp_path, arguments, keeps):
     monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE")

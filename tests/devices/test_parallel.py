@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from many_devices import LATER, ONE, PROCESSES
+from many_devices import FEW, LATER, ONE, PROCESSES
 
 import tlx
 from tlx.devices.parallel import Parallel, Placement
@@ -27,6 +27,7 @@ def started(devices, *arguments):
         **os.environ,
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # those of XLA on one device, which take a third of the time
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     return subprocess.Popen([sys.executable, script, *map(str, arguments)], **pipes)
@@ -55,6 +56,12 @@ def fits(tmp_path_factory):
     return found | {"one": said(started(8, "one", folder))}
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """What a few fits came to in one process with two devices."""
+    return said(started(2, "few", tmp_path_factory.mktemp("few")))
+
+
 def like(fits, name):
     """Return the fit on one device that another is to be like."""
     if name.startswith("each"):
@@ -62,26 +69,46 @@ def like(fits, name):
     return fits["one"].get(f"{name.partition(',')[0]}, jit 1", fits["one"]["one"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "name"), WHOLE)
 def test_it_is_the_same_on_any_number_of_devices(fits, where, name):
     found, other = fits[where][name], like(fits, name)
     known = len(found["losses"])  # a resumed fit has logged what came after
     epochs = slice(0, 10) if name.startswith("each") else slice(-known, None)  # norms of two rows are chaotic
+    assert_same_curves(found, other, epochs)
+    if not name.startswith("each"):
+        assert_same_end(found, other)
+
+
+def assert_same_curves(found, other, epochs=slice(None)):
+    known = len(found["losses"])
     for what in ("losses", "validation"):
         np.testing.assert_allclose(found[what][epochs], other[what][-known:][epochs], rtol=1e-5, err_msg=what)
     assert found["accuracies"][epochs] == other["accuracies"][-known:][epochs]
-    if not name.startswith("each"):
-        assert found["predicted"] == other["predicted"]
-        np.testing.assert_allclose(found["probabilities"], other["probabilities"], atol=1e-5)
-        np.testing.assert_allclose(found["statistics"], other["statistics"], rtol=1e-4)
 
 
+def assert_same_end(found, other):
+    assert found["predicted"] == other["predicted"]
+    np.testing.assert_allclose(found["probabilities"], other["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(found["statistics"], other["statistics"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in FEW if ONE[name]["devices"] > 1])
+def test_two_devices_come_to_the_same_as_one(few, name):
+    assert_same_curves(few[name], few["jit 1"])
+    assert_same_end(few[name], few["jit 1"])
+    assert few[name]["devices"] == 2
+    assert not any(few[name]["compiled"][1:])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ONE if ("one", name) in WHOLE])
 def test_it_trains_on_as_many_devices_as_it_says(fits, name):
     assert fits["one"][name]["devices"] == ONE[name]["devices"]
     assert fits["one"][name]["part"] == (1 / 4 if name.endswith("all split") else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "name"), WHOLE)
 def test_nothing_is_compiled_once_a_phase_runs(fits, where, name):
     """Arrays lie after a step as they lay before it."""
@@ -90,10 +117,12 @@ def test_nothing_is_compiled_once_a_phase_runs(fits, where, name):
     assert not any(each for epoch, each in enumerate(compiled) if epoch not in begins)
 
 
+@pytest.mark.slow
 def test_each_device_s_norms_are_something_else(fits):
     assert abs(fits["one"]["each, jit 4"]["losses"][3] / fits["one"]["uneven, jit 1"]["losses"][3] - 1) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "name"), [run for run in RUNS if run not in WHOLE])
 def test_what_was_stopped_had_begun(fits, where, name):
     assert 0 < fits[where][name]["step"] < 51

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.images.mix import Mix
@@ -97,7 +98,7 @@ def by_definition(alpha, height, width, draws=20000):
     return 1 - sides[0] * sides[1] / (height * width)
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("alpha", slow_but("0.2", of=[0.2, 1.0, 5.0]))
 def test_the_shares_are_distributed_as_published(alpha):
     shares = shares_of(Mix(mixup=alpha))
     assert shares.mean() == pytest.approx(0.5, abs=0.03)

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASE, CASES, assert_same_bits
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.models import Base, Stage
 from tlx.models.small import Dense, cnn, mlp
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", slow_but("norm", "tokens", of=CASES), ids=str)
 def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
     variables, images = case.variables(), case.batch()["input"]
 

@@ -102,6 +102,7 @@ def test_stored_statistics_and_other_axes_are_left_to_flax(stored, how):
         assert (one == other).all()
 
 
+@pytest.mark.slow
 def test_bfloat16_is_summed_in_float32():
     params, stats = (jax.tree.map(jnp.float32, part) for part in parts())
     x = jnp.bfloat16(5 + drawn(0, 64, 8, 8, 3))
@@ -185,6 +186,7 @@ def test_groups_of_rows_have_their_own_statistics(doubles, padded):
     assert all(jnp.isfinite(each).all() for each in jax.tree.leaves((y, gradients)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [None, ROWS, PLACES], ids=["none", "rows", "places"])
 def test_an_axis_of_devices_has_the_statistics_of_all_their_rows(doubles, mask):
     """By vmap, whose axis has a name as pmap's has; one device's rows may all be padding."""

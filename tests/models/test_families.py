@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.models import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
@@ -41,6 +42,12 @@ def variables(name):
     return unflatten({path: leaf(path, shape) for path, shape in leaf_shapes(config(name)).items()})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _release_variables():
+    yield
+    variables.cache_clear()
+
+
 def shapes(name):
     """The variables as shapes: enough to trace with."""
     leaves = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in leaf_shapes(config(name)).items()}
@@ -52,7 +59,7 @@ def pictures(name, count=2, height=None, width=None):
     return np.random.default_rng(1).normal(size=(count, height, width or height, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(*KINDS, of=FAMILIES))
 def test_stages_have_names_of_their_own_and_own_all_leaves(name):
     stages = build_model(config(name)).base.stage_names
     assert len(set(stages)) == len(stages)
@@ -74,7 +81,7 @@ SIZES = {  # features for pictures of a size, by hand
 }
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", slow_but("vgg11", "mobilenet_v2", of=SIZES))
 def test_features_have_the_shape_that_the_size_gives(name):
     (height, width), shape = SIZES[name]
     model = build_model(config(name, height, width))
@@ -82,7 +89,7 @@ def test_features_have_the_shape_that_the_size_gives(name):
     assert jax.eval_shape(apply, shapes(name), pictures(name, 1, height, width)).shape == (1, *shape)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(*KINDS, of=FAMILIES))
 def test_the_least_size_is_taken_and_less_refused(name):
     least = ARCHITECTURES[name].minimum
     model = build_model(config(name, least, least + 9))
@@ -97,7 +104,7 @@ def test_the_least_size_is_taken_and_less_refused(name):
         replace(config(name), classes=0, until=build_model(config(name)).base.stage_names[0], input_shape=(8, 8, 3))
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", slow_but("resnet20", of=TRAINED))
 def test_training_moves_every_statistic_and_inference_none(name):
     model, own = build_model(config(name)), variables(name)
     train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
@@ -123,7 +130,7 @@ def types_of_products(jaxpr):
                 yield from types_of_products(inner)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", slow_but("vgg11", "resnet18", "resnet20", "mobilenet_v2", of=KINDS))
 def test_it_computes_in_bfloat16_with_parameters_of_float32(name):
     narrow = config(name, dtype="bfloat16")
     made = jax.eval_shape(functools.partial(init_variables, narrow))
@@ -136,7 +143,7 @@ def test_it_computes_in_bfloat16_with_parameters_of_float32(name):
     assert set(products) == {"bfloat16"}
 
 
-@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("name", slow_but("resnet20", of=ROUNDED))
 def test_bfloat16_gives_about_the_same(name):
     narrow, x = config(name, dtype="bfloat16"), pictures(name)
     outputs = [jax.jit(build_model(each).apply)(variables(name), x) for each in (config(name), narrow)]
@@ -146,7 +153,7 @@ def test_bfloat16_gives_about_the_same(name):
     assert 0 < distance < 0.3  # 8 bits, and up to 50 layers with weights at random
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vgg11"])
+@pytest.mark.parametrize("name", slow_but("resnet20", of=["resnet20", "vgg11"]))
 def test_a_part_after_a_part_is_the_whole(name):
     model, x = build_model(config(name)), pictures(name)
     stages = model.base.stage_names

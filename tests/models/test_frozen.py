@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASE, CASES, FREEZINGS, assert_same_bits, bits
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.models import Base, Classifier, Head, Stage, frozen_modules, frozen_stages, run_frozen
@@ -66,7 +67,7 @@ RUNNING = {
 }
 
 
-@pytest.mark.parametrize(("case", "way"), [pair for pair in FREEZINGS if pair[0].norms], ids=str)
+@pytest.mark.parametrize(("case", "way"), slow_but("norm", of=[pair for pair in FREEZINGS if pair[0].norms]), ids=str)
 def test_a_frozen_batch_norm_leaves_its_statistics_alone(case, way):
     variables = case.variables()
     labels = label_tree(variables["params"], case.freezings()[way])

@@ -42,6 +42,7 @@ def test_maps_made_by_hand():
     assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_linear_head_on_averages_gives_the_class_activation_map():
     model = Classifier(Base((Stage("stem", ConvNorm(4)), Stage("pool", Pool()), Stage("block", ConvNorm(5)))), Head(3))
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).astype(np.float32)
@@ -98,6 +99,7 @@ def test_the_last_stage_larger_than_a_pixel(size, pools, stage, left):
     assert gradcam(model, variables, images, np.array([1])).shape == (1, *left)
 
 
+@pytest.mark.slow
 def test_a_model_in_half_precision_gives_float32():
     config = ModelConfig("cnn", 3, (28, 28, 1), pool="flatten")
     variables, images = init_variables(config), np.random.default_rng(0).random((2, 28, 28, 1), np.float32)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import assert_same_bits
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.models import ARCHITECTURES, Architecture, ModelConfig, build_model, init_variables
@@ -14,7 +15,13 @@ CONFIG = ModelConfig("mlp", classes=3, input_shape=(4, 5, 2), hidden=(6, 7), poo
 
 @pytest.mark.parametrize(
     "architecture",
-    ["mlp", "cnn", "vgg11", "vgg11_bn", "resnet18", "resnet50_keras", "resnet20", "xception", "mobilenet_v2"],
+    slow_but(
+        "mlp",
+        "cnn",
+        "vgg11",
+        "resnet20",
+        of=["mlp", "cnn", "vgg11", "vgg11_bn", "resnet18", "resnet50_keras", "resnet20", "xception", "mobilenet_v2"],
+    ),
 )
 def test_each_kind_of_architecture_builds_and_runs(architecture):
     """All are traced in test_families."""
@@ -36,6 +43,7 @@ def test_variables_come_from_the_seed_in_float32():
     assert not jnp.array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_variables_are_those_of_the_module():
     """They are compiled with other options than the module's own `init`, and so may be rounded otherwise."""
     model = build_model(CONFIG)

@@ -31,6 +31,7 @@ def weights(case):
     return single, {path: np.float64(leaf) for path, leaf in flatten(single["params"]).items()}
 
 
+@pytest.mark.slow
 def test_the_cnn_computes_what_numpy_does():
     case = CASE["cnn"]
     variables, w = weights(case)

@@ -29,6 +29,7 @@ def test_the_stages_of_every_model(case):
     )
 
 
+@pytest.mark.slow
 def test_the_layers_of_a_large_network_fit_a_terminal():
     config = ModelConfig("inception_v3", 1000, (299, 299, 3))
     variables = jax.eval_shape(functools.partial(init_variables, config))

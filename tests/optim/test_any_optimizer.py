@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from cases import ANY_OPTIMIZER, assert_same_bits, assert_same_memory
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.optim import (
@@ -99,7 +100,7 @@ def saved(memory):
     return unpack_memory(jax.tree.map(np.asarray, arrays), {"memory": json.loads(json.dumps(plain))})
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", slow_but("adam", "muon", "own", "masked", of=ALL))
 def test_two_phases_resumed_at_each_step_come_to_the_same_bits(name):
     group, params = ALL[name], draw(0)
     first = Phase(0, group, HEAD, params, Memory()).take(1, 2, 3)
@@ -143,7 +144,7 @@ def by_hand(tx, phases, params):
 ALONE = sorted(ALL.keys() - {"momentum", "adam", "own", "lion", "injected", "scheduled", "plateau", "masked"})
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", slow_but("muon", "adamw", of=ALONE))
 def test_a_leaf_that_trained_goes_on_and_one_that_thaws_begins_anew(name):
     params, group = draw(0), ALL[name]
     first = Phase(0, group, HEAD, params, Memory()).take(1, 2, 3)

@@ -11,6 +11,7 @@ import pytest
 from cases import CASES, ODD_NAN, OPTIMIZERS, assert_same_bits, bits, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import slow_but
 
 from tlx.errors import ConfigError
 from tlx.optim import Adam, AdamW, Constant, Group, InverseTime, Sgd, optimizer
@@ -154,6 +155,7 @@ def test_no_decay_is_a_choice():
     np.testing.assert_allclose(got["base/norm/scale"], params["base/norm/scale"] * (1 - RATE * 0.5), rtol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from(["frozen", "a", "b"]), min_size=4, max_size=4), st.sampled_from(list(OPTIMIZERS)))
 def test_on_whole_trees_frozen_leaves_have_zero_updates_and_no_state(chosen, name):
@@ -172,7 +174,7 @@ def test_on_whole_trees_frozen_leaves_have_zero_updates_and_no_state(chosen, nam
     assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim) == slots * trained
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", slow_but("mlp", "norm", "tokens", of=CASES), ids=str)
 def test_the_state_holds_trainable_leaves_only(case):
     params = case.variables()["params"]
     for index, rules in enumerate(case.freezings().values()):

@@ -92,6 +92,7 @@ def test_other_channels_have_another_preprocessing(tmp_path):
     assert found.preprocess(np.zeros((1, 9, 9), np.uint8)).shape == (1, 40, 36, 1)
 
 
+@pytest.mark.slow
 def test_fresh_leaves_are_named_and_the_rest_is_the_files(tmp_path):
     write(tmp_path / "a.pth", changed(source_of(CIFAR), lambda tensors: tensors.pop("layer3.2.conv1.weight")))
     done = convert_weights(

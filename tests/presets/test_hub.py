@@ -450,6 +450,7 @@ print(hashlib.sha256(fetch(Url(sys.argv[1])).read_bytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_once(server):
     def answer(handler):
         time.sleep(0.3)  # so that both are at it at once

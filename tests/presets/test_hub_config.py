@@ -102,6 +102,7 @@ def test_a_folder_says_how_its_weights_see_images_and_what_they_name(tmp_path, h
     assert str(tmp_path) not in (tmp_path / "made" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_only_what_belongs_to_the_file_is_read(tmp_path, hub):
     folder = hub({**TIMM_CONFIG, "architecture": "vgg16"}, name="mine.safetensors")
     assert convert_weights(folder / "mine.safetensors", tmp_path / "made").class_names == ""
@@ -132,6 +133,7 @@ def test_a_published_name_with_a_folder_of_weights(hub):
     assert (found.preprocess, found.classes) == (SEEN, tuple(NAMES))
 
 
+@pytest.mark.slow
 def test_unknown_configurations_are_noted_and_tlx_own_are_not(tmp_path, hub):
     folder = hub({"class_name": "Functional"})
     done = convert_weights(folder, tmp_path / "made")

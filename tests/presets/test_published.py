@@ -31,6 +31,7 @@ def resnet20(shared_data):
     return tlx.load("cifar/resnet20", shared_data / "weights" / RESNET20)
 
 
+@pytest.mark.slow
 def test_mobilenet_names_the_pictures_as_the_reference_does(shared_data, mobilenet):
     reference = np.load(shared_data / "imagenet50" / "mobilenet_v2_reference.npz")
     expected = next(reference[key] for key in reference if reference[key].shape == (50, 1000))
@@ -71,6 +72,7 @@ def test_resnet20_gives_the_authors_logits_where_no_other_library_can_be_importe
     assert float(difference) <= 1e-3
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_early_fills_a_base_that_is_cut(shared_data):
     found = tlx.load("keras/vgg16", shared_data / "weights" / VGG, until="block3_conv3")
     assert sum(leaf.size for leaf in flatten(found.variables).values()) == 1_735_488
@@ -110,6 +112,7 @@ def outputs(pretrained, pixels):
     return np.asarray(jax.jit(pretrained.model.apply)(pretrained.variables, pretrained.preprocess(pixels)))
 
 
+@pytest.mark.slow
 def test_surgery_on_a_published_model(resnet20):
     """Other inputs, another head, a base that ends earlier: each gives outputs of its shape."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3)).astype(np.uint8)
@@ -131,6 +134,7 @@ def test_surgery_on_a_published_model(resnet20):
         assert all(np.array_equal(leaf, before[path]) for path, leaf in own.items())
 
 
+@pytest.mark.slow
 def test_grey_pictures_give_what_the_same_in_colour_gave(resnet20):
     """The first kernel is averaged over its channels, so the statistics of colours must be, too."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1)).astype(np.uint8)

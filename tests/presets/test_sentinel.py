@@ -246,6 +246,7 @@ def test_what_enters_the_first_norm_is_measured() -> None:
 # Real networks
 
 
+@pytest.mark.slow
 def test_mobilenets_inputs_are_told(shared_data: Path) -> None:
     weights = shared_data / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
     base = tlx.load("keras/mobilenet_v2", weights)

@@ -109,6 +109,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
             summarize_file(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_a_header_of_too_many_tensors_is_refused_soon(tmp_path):
     content = json.dumps({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(120_000)})
     path = tmp_path / "a.safetensors"

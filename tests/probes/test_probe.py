@@ -74,6 +74,7 @@ def test_the_model_says_what_was_measured_and_lives_on(base, data, probe, tmp_pa
     assert (again.classes, again.card["base"]) == (data.classes, "mlp-mnist, Apache-2.0")
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_probed_head(base, data, probe, tmp_path):
     recipe = tlx.recipes.full(base.stages, epochs=1, base=tlx.Group(tlx.optim.Constant(1e-7)), head=tlx.Group(
         tlx.optim.Constant(1e-7)
@@ -178,6 +179,7 @@ def test_a_draw_is_what_load_data_takes(data):
     assert set(taken) == set(digests_of(few.train))
 
 
+@pytest.mark.slow
 def test_of_equal_accuracies_the_least_loss_is_chosen_then_the_largest_l2():
     near, far = Examples(np.array([[-1.0], [1.0]], np.float32), np.array([0, 1])), np.array([[9.0], [9.0]], np.float32)
     draws = few_shot(near.targets, (), "ab", (), 1)
@@ -191,6 +193,7 @@ def test_of_equal_accuracies_the_least_loss_is_chosen_then_the_largest_l2():
     assert chosen(Examples(far, np.array([0, 1]))) == 100.0  # half are right whatever l2: the least sure costs least
 
 
+@pytest.mark.slow
 def test_the_end_of_the_path_and_open_fits_are_noted(base, data):
     found = tlx.linear_probe(base, data, tlx.ProbeOptions(l2=(100.0, 1e-3), max_iterations=2))
     assert any("is the smallest of the path" in note for note in found.notes)
@@ -198,6 +201,7 @@ def test_the_end_of_the_path_and_open_fits_are_noted(base, data):
     assert tlx.linear_probe(base, data, tlx.ProbeOptions(l2=(1.0,), method="ridge")).notes == ()
 
 
+@pytest.mark.slow
 def test_one_l2_needs_no_validation(base, data):
     alone = replace(data, validation=Subset(data.validation, []))
     found = tlx.linear_probe(base, alone, tlx.ProbeOptions(l2=(0.1,)))

@@ -59,7 +59,7 @@ def centred(logits):
     return logits - logits.mean(1, keepdims=True)
 
 
-@pytest.mark.parametrize("shape", [(60, 8), (20, 40)], ids=["many", "few"])
+@pytest.mark.parametrize("shape", [pytest.param((60, 8), marks=pytest.mark.slow), (20, 40)], ids=["many", "few"])
 def test_a_path_is_what_each_value_gives_alone_in_any_order(shape):
     features, labels = toy_features(*shape)
     whole = softmax_regression(features, labels, 3, L2, **EXACT)
@@ -75,7 +75,7 @@ def test_the_order_of_the_rows_does_not_matter():
     np.testing.assert_allclose(one.kernel, other.kernel, atol=1e-3 * np.abs(one.kernel).max())
 
 
-@pytest.mark.parametrize("shape", [(60, 8), (20, 40)], ids=["many", "few"])
+@pytest.mark.parametrize("shape", [pytest.param((60, 8), marks=pytest.mark.slow), (20, 40)], ids=["many", "few"])
 def test_the_bias_is_not_regularised(shape):
     """Features that all are larger by some number change the bias alone; and with no features, it fits the counts."""
     features, labels = toy_features(*shape)
@@ -103,6 +103,7 @@ def test_odd_examples_are_fitted(features, labels):
     assert path.converged.all()
 
 
+@pytest.mark.slow
 def test_it_says_what_has_not_converged():
     features, labels = toy_features(60, 8)
     path = softmax_regression(features, labels, 3, (100.0, 1e-4), max_iterations=10)

@@ -11,6 +11,7 @@ from tlx.analysis import write_report
 from tlx.errors import CheckpointError
 from tlx.optim import Constant, Group
 
+pytestmark = pytest.mark.slow  # on small fits: tests/training/test_any_optimizer.py
 HEAD, BASE = Group(Constant(0.01), optax.scale_by_lion()), Group(optax.contrib.muon(0.01))
 
 

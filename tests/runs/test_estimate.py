@@ -30,6 +30,7 @@ def found(given):
     return estimate(*given, tlx.RunOptions(batch_size=10))
 
 
+@pytest.mark.slow
 def test_it_foretells_what_a_run_does(given, found, tmp_path):
     run = tlx.finetune(*given, tlx.RunOptions(batch_size=10, compare_scratch=False), out=tmp_path / "run")
     for phase, done in zip(found.phases, run.result["phases"], strict=True):
@@ -39,6 +40,7 @@ def test_it_foretells_what_a_run_does(given, found, tmp_path):
     assert [phase.after for phase in found.phases] == ["conv3", None]
 
 
+@pytest.mark.slow
 def test_times_are_times(found):
     head, all_ = found.phases
     assert head.before > 0
@@ -59,6 +61,7 @@ def test_memory_is_at_least_that_of_what_is_held(given, found):
     assert found.memory == found.phases[1].memory < 100 * size + 20_000_000
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_batch_and_falls_with_its_parts(given, found):
     def needed(**how):
         return estimate(*given, tlx.RunOptions(**how)).phases[1].memory

@@ -63,6 +63,7 @@ def written(tmp_path, scores, source, trained):
     return read_evaluation(tmp_path / "evaluation.npz", len(CLASSES))
 
 
+@pytest.mark.slow
 def test_mistakes_as_the_network_was_shown_them(tmp_path):
     source, trained, scores = Files(9), untrained(), answers(9, [1, 4, 6])
     found = written(tmp_path, scores, source, trained)
@@ -111,6 +112,7 @@ def test_no_mistake_and_no_spatial_features(tmp_path):
     assert found.map_points.shape == (5, 2)
 
 
+@pytest.mark.slow
 def test_channels_that_are_no_colours_are_shown_as_their_mean(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 2)).astype(np.uint8)
     source = ArraySource(images, [0, 1, 2, 0], CLASSES)
@@ -135,7 +137,7 @@ def test_the_map_is_of_evenly_spread_examples(monkeypatch):
     assert points.shape == (5, 2)
 
 
-@pytest.mark.parametrize(("pool", "size"), [("flatten", 576), ("max", 64)])
+@pytest.mark.parametrize(("pool", "size"), [pytest.param("flatten", 576, marks=pytest.mark.slow), ("max", 64)])
 def test_the_features_are_those_that_the_head_takes(monkeypatch, pool, size):
     """More of them than go through at a time."""
     monkeypatch.setattr(interpret, "project", lambda features: features)

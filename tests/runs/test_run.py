@@ -84,6 +84,7 @@ def test_images_of_a_shape_that_the_base_does_not_take_end_a_run_before_it_begin
         tlx.linear_probe(base, data, tlx.ProbeOptions(preprocess=strict))
 
 
+@pytest.mark.slow
 def test_without_a_word_the_batch_fits_small_data(tmp_path):
     data = tlx.load_data(str(write_classes(tmp_path / "data", {"cat": 4, "dog": 4})))
     base = tlx.load("mlp-mnist")
@@ -246,6 +247,7 @@ def test_a_run_can_be_evaluated_on_other_data(finished):
     np.testing.assert_array_equal(scores.labels, tlx.data.labels_of(data.test))
 
 
+@pytest.mark.slow
 def test_the_export_gives_the_same_bits_in_another_process(finished, tmp_path):
     data, own = tlx.load_data("digits", **DATA), Run.open(finished).load()
     pictures = np.stack([data.test[i]["input"] for i in range(40)])
@@ -410,6 +412,7 @@ def test_another_run_is_not_resumed_and_the_difference_is_named(finished, change
     assert everything_in(finished) == before
 
 
+@pytest.mark.slow
 def test_a_change_is_allowed_by_name_and_noted(finished, tmp_path, monkeypatch):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -632,6 +635,7 @@ def brighter(image, generator):
     return np.clip(image + generator.uniform(0, 30), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_functions_and_logs_of_a_user_s_own(tmp_path, caplog):
     class Failing(Recorder):
         def sync(self):
@@ -713,6 +717,7 @@ class Ordinal(tlx.Objective):
         return {"loss": jnp.abs(jax.nn.softmax(outputs) @ ranks - batch["target"])}
 
 
+@pytest.mark.slow
 def test_an_objective_of_one_s_own_has_a_report_and_predicts(tmp_path):
     run = finetune_toy(tmp_path / "run", objective=Ordinal(), compare_scratch=False)
     assert set(run.test) == {"loss"}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASE, CASES, assert_same_bits, begin, loss_of, step_of
+from marks import slow_but
 from toys import PLAIN as TOY
 from toys import RANDOM, SPEC, Recorder, Stopped, toy_source
 from toys import fit_sources as fit
@@ -48,8 +49,10 @@ def masked(batch, real):
 # Accumulation
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "bare", "nested"])
-@pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.5)], ids=["plain", "weighted"])
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    slow_but("mlp", of=[("mlp", (1.0, 2.0, 0.5)), *((name, ()) for name in ("mlp", "cnn", "bare", "nested"))]),
+)
 def test_parts_add_up_to_the_batch(name, weights):
     """Batch norms run on their stored statistics, and nothing drops: else the parts would see others."""
     case = CASE[name]
@@ -66,6 +69,7 @@ def test_parts_add_up_to_the_batch(name, weights):
     assert int(parts.state.totals.bad_step) == NEVER
 
 
+@pytest.mark.slow
 def test_batch_norms_see_the_parts_one_after_the_other():
     case = CASE["bare"]
     batch = case.batch(size=4)
@@ -76,6 +80,7 @@ def test_batch_norms_see_the_parts_one_after_the_other():
     assert_close(parts.stats(), one.stats())
 
 
+@pytest.mark.slow
 def test_a_part_that_is_all_padding_leaves_no_trace():
     case = CASE["bare"]
     batch = case.batch(size=4)
@@ -87,6 +92,7 @@ def test_a_part_that_is_all_padding_leaves_no_trace():
     assert int(parts.state.totals.sums["loss"][1]) == 2
 
 
+@pytest.mark.slow
 def test_mixed_parts_are_mixed_within():
     case = CASE["mlp"]
     batch = case.batch(size=4)
@@ -116,6 +122,7 @@ def test_parts_must_divide_the_batch(accumulate):
         train((Phase("all", 1, ALL, {"all": PLAIN}),), accumulate=accumulate)
 
 
+@pytest.mark.slow
 def test_a_head_that_drops_does_so_for_each_part_wherever_its_activations_are():
     dropping = Classifier(TOY.model.base, Head(3, dropout=0.5))
     one, other = (
@@ -154,7 +161,8 @@ TWO = (
 )
 
 
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", slow_but("memory", of=["memory", "off"]))
 def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
     plain, averaged = train(TWO[:1], cache=Cache(cache)), train(TWO[:1], cache=Cache(cache), ema=0.9)
     scores = evaluate(TOY.model, averaged.variables, VALIDATION, SPEC, batch_size=4)
@@ -186,6 +194,7 @@ class StopAfter(Recorder):
             raise Stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [2, 3, 4])
 def test_a_fit_with_averages_and_parts_goes_on_to_the_same_bits(tmp_path, epoch):
     options = {"case": RANDOM, "ema": 0.8, "accumulate": 2}
@@ -207,7 +216,7 @@ def test_a_decay_is_between_0_and_1(ema):
 # Rematerialisation
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", slow_but("norm", of=CASES), ids=str)
 def test_rematerialised_models_train_alike(case):
     """Dropout drops the same, statistics move the same, frozen parts stay."""
     rules = case.freezings()["second"]
@@ -236,6 +245,7 @@ def test_a_model_without_a_base_is_refused():
         rematerialised(TOY.model.head)
 
 
+@pytest.mark.slow
 def test_fit_takes_it():
     one, other = (train(TWO, case=RANDOM, remat=remat).variables for remat in (False, True))
     assert_close(flatten(other["params"]), flatten(one["params"]))

@@ -5,6 +5,7 @@ import threading
 import jax
 import pytest
 from cases import assert_same_bits
+from marks import slow_but
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, toy_source
 from toys import fit_sources as fit
 
@@ -69,11 +70,14 @@ def train(phases, case=RANDOM, **options):
 
 @pytest.mark.parametrize(
     ("rate", "options", "names"),
-    [
-        (0.011, {"cache": Cache("memory")}, ["jit(_scores)"] * 2 + ["jit(epoch)"] + ["jit(step)"] * 2),
-        (0.012, {"cache": Cache("off")}, ["jit(_scores)"] + ["jit(step)"] * 3),
-        (0.013, {"mix": Mix(mixup=0.2)}, ["jit(_scores)"] + ["jit(step)"] * 3),
-    ],
+    slow_but(
+        "0.011",
+        of=[
+            (0.011, {"cache": Cache("memory")}, ["jit(_scores)"] * 2 + ["jit(epoch)"] + ["jit(step)"] * 2),
+            (0.012, {"cache": Cache("off")}, ["jit(_scores)"] + ["jit(step)"] * 3),
+            (0.013, {"mix": Mix(mixup=0.2)}, ["jit(_scores)"] + ["jit(step)"] * 3),
+        ],
+    ),
 )
 def test_every_phase_is_compiled_by_another_thread_and_never_again(heard, rate, options, names):
     jax.clear_caches()
@@ -84,6 +88,7 @@ def test_every_phase_is_compiled_by_another_thread_and_never_again(heard, rate, 
     assert all(record["compiled"] == 0 for record in log.records if record["epoch"] != firsts[record["phase"]])
 
 
+@pytest.mark.slow
 def test_equal_fits_share_what_is_compiled(heard):
     phases = recipe(0.014)[:2]
     first, _ = train(phases, seed=1)
@@ -128,6 +133,7 @@ def test_what_a_program_depends_on_makes_another():
     assert len({program(), *(program(**changed) for changed in others)}) == 1 + len(others)
 
 
+@pytest.mark.slow
 def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     """The plan says memory, and then there is no room: the phase begins with raw inputs."""
     phases = recipe(0.015)[:2]
@@ -145,6 +151,7 @@ def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     assert_same_bits(done.variables, expected.variables)
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
     class StopAfter(Recorder):
         def epoch(self, record):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from cases import ANY_OPTIMIZER, CASE, assert_same_bits, assert_same_memory
+from marks import slow_but
 from toys import fit_toy, timeless
 
 import tlx
@@ -87,14 +88,14 @@ def begun(monkeypatch):
     return predicted, actual
 
 
-@pytest.mark.parametrize("name", ANY_OPTIMIZER)
+@pytest.mark.parametrize("name", slow_but("own", of=ANY_OPTIMIZER))
 def test_what_a_phase_is_compiled_for_is_what_it_begins_with(name, begun):
     train(recipe_of(ANY_OPTIMIZER[name]))
     predicted, actual = begun
     assert actual == predicted[:2]  # the second before the first has run
 
 
-@pytest.mark.parametrize("name", ANY_OPTIMIZER)
+@pytest.mark.parametrize("name", slow_but("adam", "own", of=ANY_OPTIMIZER))
 def test_a_fit_thaws_and_is_resumed_at_each_step_to_the_same_bits(name):
     recipe, shelf = recipe_of(ANY_OPTIMIZER[name]), Shelf()
     start = flatten(CASE["mlp"].variables()["params"])
@@ -113,6 +114,7 @@ def test_a_fit_thaws_and_is_resumed_at_each_step_to_the_same_bits(name):
         assert timeless(again.history) == timeless(whole.history)
 
 
+@pytest.mark.slow
 def test_a_fit_that_goes_on_with_any_optimizer_is_one_of_both_recipes():
     recipe = recipe_of(ANY_OPTIMIZER["muon"])
     whole, half = train(recipe), train(recipe[:1])
@@ -124,7 +126,7 @@ def test_a_fit_that_goes_on_with_any_optimizer_is_one_of_both_recipes():
 @pytest.mark.parametrize(
     ("group", "said"),
     [
-        (Group(optax.adamw(0.02)), None),
+        pytest.param(Group(optax.adamw(0.02)), None, marks=pytest.mark.slow),
         (Group(Constant(0.01), optax.scale_by_adam()), "another kind of optimizer for 'head/logits/bias', 'head/log"),
         (Group(optax.lion(0.01)), "go on with the one that the phase was begun with"),
     ],

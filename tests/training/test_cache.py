@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from cases import OF_IMAGES, assert_same_bits
+from marks import slow_but
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 from toys import fit_sources as fit
 
@@ -82,7 +83,7 @@ def alike(one, other):
 OFF = Cache("off")
 
 
-@pytest.mark.parametrize("case", [PLAIN, RANDOM], ids=str)
+@pytest.mark.parametrize("case", slow_but("random", of=[PLAIN, RANDOM]), ids=str)
 def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without(case, tmp_path):
     recipe = (HEAD, BLOCK, ALL, HEAD)
     plain, memory = train(recipe, case, OFF), train(recipe, case, Cache("memory"))
@@ -99,7 +100,7 @@ def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without
         ]
 
 
-@pytest.mark.parametrize("case", OF_IMAGES, ids=str)
+@pytest.mark.parametrize("case", slow_but("mlp", of=OF_IMAGES), ids=str)
 def test_every_model_trains_alike_with_its_head_alone(case):
     height, width, channels = case.shape
     draw = np.random.default_rng(0)
@@ -122,6 +123,7 @@ def test_pictures_are_asked_for_once_for_all_phases():
     assert set(examples.asked[1:]) == set(held_out.asked) == {1}
 
 
+@pytest.mark.slow
 def test_a_higher_stage_is_computed_from_a_lower_one_that_is_kept():
     again = replace(HEAD, name="again")
     examples = Counted(TRAIN)
@@ -133,6 +135,7 @@ def test_a_higher_stage_is_computed_from_a_lower_one_that_is_kept():
     assert set(examples.asked[1:]) == {1}
 
 
+@pytest.mark.slow
 def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
     model = Classifier(Base((Stage("conv", Conv(8, (3, 3))),)), Head(3, pool="average"))
     variables = model.init(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32))
@@ -236,6 +239,7 @@ def test_a_cache_that_cannot_be_is_refused(wrong):
 # Views, types
 
 
+@pytest.mark.slow
 def test_views_are_those_of_the_first_epochs_and_taken_in_turns():
     augment = Augment(flip=True, crop=(0.5, 1.0))
     plain = train((replace(HEAD, epochs=2),), cache=OFF, augment=augment)
@@ -432,6 +436,7 @@ def test_what_no_phase_needs_takes_no_room():
     ]
 
 
+@pytest.mark.slow
 def test_rows_are_rounded_once(tmp_path):
     """What the last stage makes is kept from pictures, also where a lower stage's activations, rounded, are at hand."""
     cache, again = Cache("disk", dtype="bfloat16"), replace(HEAD, name="again")

@@ -203,6 +203,7 @@ def assert_passed_over(directory, caplog):
     assert "\n" not in warning
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_is_loaded(two, copy, caplog):
     draw = np.random.default_rng(0)
     for file in files_of(two):

@@ -39,6 +39,7 @@ def go_on(done, recipe, **options):
     return tlx.fit(done, recipe, (TRAIN, VALIDATION), tlx.TrainOptions(batch_size=4), **options)
 
 
+@pytest.mark.slow
 def test_a_fit_that_goes_on_is_one_of_both_recipes(half):
     """Dropout, another schedule, an optimizer with other slots: nothing tells the two apart."""
     whole = fit_toy((*ONE, *TWO))
@@ -50,6 +51,7 @@ def test_a_fit_that_goes_on_is_one_of_both_recipes(half):
     assert len(half.history) == 2  # left as it was
 
 
+@pytest.mark.slow
 def test_more_epochs_at_a_constant_rate_are_one_longer_phase():
     longer = fit_toy(scratch(STAGES, epochs=3, group=ADAM), case=PLAIN)
     done = fit_toy(scratch(STAGES, epochs=1, group=ADAM), case=PLAIN)
@@ -60,6 +62,7 @@ def test_more_epochs_at_a_constant_rate_are_one_longer_phase():
     assert steps_of(done.memory, "base/stem/dense/kernel") == 3 * 3
 
 
+@pytest.mark.slow
 def test_variables_alone_begin_with_a_new_state(half):
     options = tlx.TrainOptions(batch_size=4, preprocess=SPEC)
     anew = tlx.fit(half.model, half.variables, ONE, (TRAIN, VALIDATION), options)

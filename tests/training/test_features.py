@@ -33,6 +33,7 @@ def test_rows_stand_in_the_source_s_order_whatever_the_batches(batch_size, worke
     assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_every_stage_and_way_of_pooling():
     base, images = tlx.load("cnn-mnist"), np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
     source = ArraySource(images, [0, 0, 0])

@@ -36,6 +36,7 @@ def fitted():
     return fit_toy(TWO, callbacks=[log]), log
 
 
+@pytest.mark.slow
 def test_a_history_is_a_list_of_what_the_logs_are_told(fitted):
     done, log = fitted
     assert done.history == log.records

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cases import assert_same_bits
+from marks import slow_but
 from toys import KINDS, Recorder, Stopped, timeless
 
 import tlx
@@ -32,7 +33,7 @@ def phases(kind, **changes):
     return tuple(replace(phase, **changes) for phase in recipe)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=slow_but("numbers", of=KINDS))
 def kind(request):
     return request.param
 
@@ -78,10 +79,11 @@ def test_kept_activations_change_nothing(kind, cache, tmp_path):
     assert_same_bits(KINDS[kind].fit(phases(kind), cache=cache).variables, kept.variables)  # as they were found
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_from_any_step_to_the_same_bits(kind, tmp_path):
     off = Cache("off")  # with it, steps of a head alone are taken many at a time
     whole = KINDS[kind].fit(phases(kind), cache=off)
-    for stop in range(1, 3 * 5):
+    for stop in (2, 6, 7, 13):  # within an epoch, at the end of a phase and after it; any step: test_loop
         checkpoints = Checkpoints(tmp_path / str(stop), steps=1)
         with pytest.raises(Stopped):
             KINDS[kind].fit(phases(kind), callbacks=[Recorder(stop_at_step=stop)], checkpoints=checkpoints, cache=off)
@@ -101,7 +103,12 @@ def test_a_fit_that_goes_on_is_one_of_both_recipes(kind, fitted):
 
 
 @pytest.mark.parametrize(
-    "options", [{"accumulate": 5}, {"ema": 0.9}, {"parallel": tlx.Parallel(by="pmap")}, {"remat": True}], ids=str
+    "options",
+    slow_but(
+        "{'accumulate': 5}",
+        of=[{"accumulate": 5}, {"ema": 0.9}, {"parallel": tlx.Parallel(by="pmap")}, {"remat": True}],
+    ),
+    ids=str,
 )
 def test_other_ways_to_train_do(kind, options):
     done = KINDS[kind].fit(phases(kind), **options)
@@ -136,6 +143,7 @@ def weighted(source, weights):
     return tlx.data.ColumnSource({**source.columns, "weight": np.asarray(weights, np.float32)}, source.classes)
 
 
+@pytest.mark.slow
 def test_an_example_of_no_weight_does_not_train():
     tokens, (head, *_) = KINDS["tokens"], phases("tokens")
     source = tokens.source(12)

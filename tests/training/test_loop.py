@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import assert_same_bits, begin, bits, plain
+from marks import slow_but
 from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
 from toys import fit_sources as fit
 
@@ -231,7 +232,9 @@ def test_the_fingerprint_is_taken_after_the_phase_and_not_before(monkeypatch):
 # Memory across phases
 
 
-@pytest.mark.parametrize("group", [FAST, Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"])
+@pytest.mark.parametrize(
+    "group", [pytest.param(FAST, marks=pytest.mark.slow), Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"]
+)
 def test_two_phases_of_one_kind_are_one_long_phase(group):
     def halves(*epochs):
         return tuple(Phase(f"part {index}", count, ALL, {"all": group}) for index, count in enumerate(epochs))
@@ -239,6 +242,7 @@ def test_two_phases_of_one_kind_are_one_long_phase(group):
     assert_same_bits(train(halves(1, 2), PLAIN).variables, train(halves(3), PLAIN).variables)
 
 
+@pytest.mark.slow
 def test_fresh_leaves_are_initialised_anew_and_their_memory_forgotten():
     """A phase with fresh leaves is a phase from a tree that has them, as the first phase left the others."""
     warm = Phase("warm", 1, ALL, {"all": FAST})
@@ -338,7 +342,9 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     assert {origin for path, origin in origins.items() if path.startswith("base")} == {None}
 
 
-@pytest.mark.parametrize("second", [[0.9, 0.95], [0.8, 0.81]], ids=["worse", "no better"])
+@pytest.mark.parametrize(
+    "second", [pytest.param([0.9, 0.95], marks=pytest.mark.slow), [0.8, 0.81]], ids=["worse", "no better"]
+)
 def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_path, second):
     losses = [1.0, 0.8, 0.9, 0.95, *second, 0.5]
     last = Phase("last", 1, BLOCK, {"base": FAST, "head": FAST})
@@ -374,7 +380,7 @@ def test_a_phase_that_betters_nothing_leaves_what_it_was_given(monkeypatch, tmp_
 # Resume
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+@pytest.mark.parametrize("epoch", slow_but("1", "2", of=[1, 2, 3, 4]))
 def test_a_fit_stopped_in_any_epoch_goes_on_to_the_same_bits(three, tmp_path, epoch):
     whole, log = three
     first, second = Recorder(stop_at=epoch), Recorder()
@@ -424,6 +430,7 @@ class StopAt:
         return self.asked == self.question
 
 
+@pytest.mark.slow
 def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(monkeypatch, tmp_path):
     """Asked are all steps, and the validation before each of its batches: in each place a run stops and goes on."""
     monkeypatch.setattr(tlx.training.resident, "PIECE", 1)
@@ -452,6 +459,7 @@ def test_a_fit_without_checkpoints_stops_too():
         train(THREE, stop=lambda: True)
 
 
+@pytest.mark.slow
 def test_the_optimizers_arrays_are_saved_while_steps_go_on(three, tmp_path):
     """Every step is saved, and each such checkpoint, alone, leads to the same end."""
     whole, _ = three
@@ -492,6 +500,7 @@ def test_a_phase_that_is_no_more_is_refused(tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_changed_phase_begins_its_epoch_anew(tmp_path):
     checkpoints = stopped_at(7, tmp_path)  # three steps and two batches of validation, and two steps
     assert (checkpoints.latest().phase, checkpoints.latest().batch) == (1, 2)
@@ -533,7 +542,7 @@ def test_a_damaged_checkpoint_costs_a_step_and_no_more(three, tmp_path):
     assert_same_bits(done.variables, whole.variables)
 
 
-@pytest.mark.parametrize("epoch", [3, 4, 5])
+@pytest.mark.parametrize("epoch", slow_but("4", of=[3, 4, 5]))
 def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
     losses = [1.0, 0.8, 0.9, 0.95, 1.0, 0.5]  # best of the first phase: 2, stopped after 4
     recipe = (stopping(2, rules=HEAD), Phase("last", 2, ALL, {"all": FAST}))
@@ -670,6 +679,7 @@ def test_arrays_of_jax_and_of_numpy_train_alike():
 # Feeding
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
     options = {"augment": Augment(flip=True, rotate=30, erase=0.5), "mix": Mix(0.4, 1.0), "balanced": True}
     logs = [Recorder() for _ in range(3)]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits, begin, bits, loss_of, plant, step_of
+from marks import slow_but
 
 from tlx.images.mix import Mix
 from tlx.models import run_frozen
@@ -54,7 +55,7 @@ def planted(case, rules):
     return variables
 
 
-@pytest.mark.parametrize(("name", "way"), TRAINED)
+@pytest.mark.parametrize(("name", "way"), slow_but("mlp", "norm", "tokens", of=TRAINED))
 def test_frozen_leaves_keep_every_bit_and_the_others_train(name, way):
     case = CASE[name]
     rules = case.freezings()[way]
@@ -144,7 +145,7 @@ def test_the_work_of_a_step_by_hand(what):
     assert counts == {"conv": convolutions, "dot": products}
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", slow_but("mlp", "norm", "tokens", of=CASES), ids=str)
 def test_a_step_of_the_head_runs_the_base_forward_only(case):
     variables = case.variables()
     rules = case.freezings()["head"]
@@ -165,7 +166,7 @@ def test_a_step_of_the_head_runs_the_base_forward_only(case):
     assert heavy(graph(run, case)) == base + heavy(backward.jaxpr)
 
 
-@pytest.mark.parametrize(("case", "way"), FREEZINGS, ids=str)
+@pytest.mark.parametrize(("case", "way"), slow_but("mlp", "norm", "tokens", of=FREEZINGS), ids=str)
 def test_a_step_returns_trainable_leaves_only(case, way):
     run = begin(case, case.freezings()[way], OPTIMIZERS["adam"])
     after = jax.eval_shape(run.step, run.state, run.frozen, case.batch())
@@ -336,7 +337,7 @@ def padded(batch, size):
     return {"input": image, "target": label, "mask": np.arange(size) < real}
 
 
-@pytest.mark.parametrize("name", ["cnn", "norm", "bare", "nested"])
+@pytest.mark.parametrize("name", slow_but("norm", of=["cnn", "norm", "bare", "nested"]))
 @pytest.mark.parametrize("loss", [Classification(), Classification(0.1, (1.0, 2.0, 0.5))], ids=["plain", "weighted"])
 def test_padding_counts_nowhere(name, loss):
     case = CASE[name]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 import tlx
 from tlx.errors import ConfigError
@@ -98,11 +99,14 @@ def model_of(name, shape, stages, **how):
 
 @pytest.mark.parametrize(
     ("name", "shape", "stages", "how"),
-    [
-        ("cnn", (28, 28, 1), 2, {"pool": "flatten"}),
-        ("resnet18", (32, 32, 3), 3, {}),
-        ("mobilenet_v2_keras", (32, 32, 3), 4, {}),
-    ],
+    slow_but(
+        "cnn",
+        of=[
+            ("cnn", (28, 28, 1), 2, {"pool": "flatten"}),
+            ("resnet18", (32, 32, 3), 3, {}),
+            ("mobilenet_v2_keras", (32, 32, 3), 4, {}),
+        ],
+    ),
 )
 def test_networks_have_a_forward_mode_which_agrees_with_the_reverse_mode(name, shape, stages, how):
     model, variables = model_of(name, shape, stages, **how)
@@ -155,6 +159,7 @@ def test_a_program_of_pmap_is_traced_anew():
     assert not is_plain(pooled, x[None])
 
 
+@pytest.mark.slow
 def test_a_fit_under_the_switch_compiles_ahead_as_any_other():
     base, data = tlx.load("cnn-mnist"), tlx.load_data("digits", labels_per_class=2)
     recipe = tlx.recipes.scratch(base.stages, epochs=2)

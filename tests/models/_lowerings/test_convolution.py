@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from marks import slow_but
 
 import tlx.models._lowerings.convolution
 from tlx.models import Classifier, Head, cut, initialise
@@ -63,8 +64,11 @@ def check(ours, plain, *arguments):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_a_convolution_is_the_plain_one(case):
+@pytest.mark.parametrize(
+    "name", slow_but("XLA's, strided", "one product, padded", "gathered, strided", "depthwise", of=CONVOLUTIONS)
+)
+def test_a_convolution_is_the_plain_one(name):
+    case = CONVOLUTIONS[name]
     height, width, channels, features, kernel, stride, padding, groups = case
     strides, shared = (stride, stride), {"feature_group_count": groups}
     with jax.enable_x64(True):
@@ -84,8 +88,9 @@ def test_a_convolution_is_the_plain_one(case):
         )
 
 
-@pytest.mark.parametrize("case", IN_SQUARES.values(), ids=IN_SQUARES)
-def test_a_convolution_in_squares_is_the_plain_one(case):
+@pytest.mark.parametrize("name", slow_but("padded unevenly", of=IN_SQUARES))
+def test_a_convolution_in_squares_is_the_plain_one(name):
+    case = IN_SQUARES[name]
     height, width, channels, features, sides = case
     with jax.enable_x64(True):
         draw = np.random.default_rng(0)
@@ -111,6 +116,7 @@ def test_a_large_map_of_many_channels_is_convolved_in_squares_and_rounds_no_more
     np.testing.assert_allclose(found, exact, atol=3e-6 * np.abs(exact).max())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cpu")
 def test_a_network_of_large_maps_gives_the_same_features(monkeypatch):
     model = Classifier(cut(vgg("vgg11"), "block3_conv2"), Head(2))
@@ -233,6 +239,7 @@ def test_many_products_of_bfloat16_are_summed_in_float32():
     np.testing.assert_allclose(found.astype(np.float32), exact, atol=0.15)
 
 
+@pytest.mark.slow
 def test_a_wide_window_has_more_offsets_than_an_int8_counts():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 13, 13, 1)))
     gradients = [jax.grad(lambda x, pool=pool: pool(x).sum())(x) for pool in (lambda x: max_pool(x, 13, 1), jnp.max)]
