@@ -46,7 +46,7 @@ def by_tlx(network: str, shape: tuple[int, int, int], batch: int, steps: int) ->
     from tlx.models import ModelConfig, build_model
     from tlx.training.checkpoint import Checkpoints
 
-    source = ArraySource(*loops.pictures(shape, steps, batch))
+    source = ArraySource(*loops.images(shape, steps, batch))
     pool = "flatten" if network == "cnn" else "average"
     config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, shape, pool=pool)
     model, variables = build_model(config), networks.tlx_variables(config)

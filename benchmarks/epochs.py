@@ -4,7 +4,7 @@
 
 is one process of `benchmarks/frozen_epochs.py` and `benchmarks/last_block.py`, asked over standard input
 (`turns.serve`) to train. TASK is a `Task` as JSON, COUNT a number of epochs for which tlx fits. PROGRAM `accuracy of …`
-trains COUNT epochs and answers with the accuracy on the pictures held out; `weights` writes the file of weights that
+trains COUNT epochs and answers with the accuracy on the images held out; `weights` writes the file of weights that
 the task names, drawn by Keras.
 """
 
@@ -32,9 +32,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]
 
 @dataclass(frozen=True)
 class Task:
-    """A network, the pictures it is trained on, at what size and how many (None: all), and what trains (`networks`).
+    """A network, the images it is trained on, at what size and how many (None: all), and what trains (`networks`).
 
-    A third as many as `pictures` are validated on. tlx and Keras take the base's weights from the file `weights` of
+    A third as many as `images` are validated on. tlx and Keras take the base's weights from the file `weights` of
     Keras's, if there is one; else each draws its own, as PyTorch does.
     """
 
@@ -42,12 +42,12 @@ class Task:
     data: Literal["letters47", "flowers"]
     side: int
     what: Literal["head", "block"] = "head"
-    pictures: int | None = None
+    images: int | None = None
     weights: str | None = None
 
 
 def examples(task: Task) -> Arrays:
-    """Return pictures on 0..255 and labels to train on, the same to validate on, and the number of classes."""
+    """Return images on 0..255 and labels to train on, the same to validate on, and the number of classes."""
     from tlx.data import gather, load_data
     from tlx.images import Preprocess
 
@@ -60,7 +60,7 @@ def examples(task: Task) -> Arrays:
         zipfile.ZipFile(DATA / "flowers.zip").extractall(folder.name)
         data = load_data(str(next(Path(folder.name).rglob("train")).parent))
         train, held_out, preprocess = data.train, data.validation, Preprocess(task.side, task.side, 3, scale=1.0)
-    counts = (task.pictures or len(train), task.pictures // 3 if task.pictures else len(held_out))
+    counts = (task.images or len(train), task.images // 3 if task.images else len(held_out))
     parts = [
         gather(part, preprocess, np.linspace(0, len(part) - 1, count).round().astype(int))  # of all classes alike
         for part, count in zip((train, held_out), counts, strict=True)
@@ -129,7 +129,7 @@ def by_tlx(task: Task, cached: bool, counts: Sequence[int]) -> Callable[[], dict
 
 
 def keras_fit(backend: str, task: Task) -> tuple[Callable[[int], Any], Callable[[], float]]:
-    """Return what trains for so many epochs more, and what gives the accuracy on the pictures held out."""
+    """Return what trains for so many epochs more, and what gives the accuracy on the images held out."""
     keras = import_keras(backend)
     images, labels, others, answers, classes = examples(task)
     scaled, beside = (each.astype(np.float32) / 127.5 - 1 for each in (images, others))
@@ -189,7 +189,7 @@ def draw_weights(task: Task) -> None:
 
 
 def accuracy_after(name: str, task: Task, epochs: int) -> list[float]:
-    """Train a program of tlx, with each of five seeds, or of Keras, and return accuracies on the pictures held out."""
+    """Train a program of tlx, with each of five seeds, or of Keras, and return accuracies on the images held out."""
     if name == "tlx":
         run = tlx_fit(task)
         return [run(epochs, seed=seed)["accuracy"] for seed in range(5)]

@@ -4,7 +4,7 @@
 
 is one process of `benchmarks/startup.py`: it imports a program's libraries, builds the network with random weights
 (tlx's are drawn with NumPy, for in a transfer they come from a file: `networks.tlx_variables`), and trains for one
-epoch of one batch of 32 random pictures, the way that people begin: `tlx.fit`, Keras's `fit`, a step of PyTorch's. It
+epoch of one batch of 32 random images, the way that people begin: `tlx.fit`, Keras's `fit`, a step of PyTorch's. It
 then says so and ends at once.
 """
 

@@ -2,11 +2,11 @@
 
     python benchmarks/frozen_epochs.py [--tasks letters47 flowers] [--quick] [--json]
 
-`letters47`: ResNet50 on 4,960 pictures of handwriting at 32x32, validated on 1,240 after every epoch; `flowers`:
+`letters47`: ResNet50 on 4,960 images of handwriting at 32x32, validated on 1,240 after every epoch; `flowers`:
 MobileNet V2 on 600 photographs at 224x224, validated on 200. Batches of 32, Adam, a linear head on average-pooled
-features, float32. The pictures are decoded and scaled in memory before any clock runs. The base's weights are random,
+features, float32. The images are decoded and scaled in memory before any clock runs. The base's weights are random,
 for time does not depend on them; but where `--accuracy` asks how well the head of each of tlx and Keras does after ten
-epochs, on the pictures held out, both have the same: MobileNet V2's of ImageNet, ResNet50's drawn by Keras. tlx then
+epochs, on the images held out, both have the same: MobileNet V2's of ImageNet, ResNet50's drawn by Keras. tlx then
 trains with five seeds, Keras once.
 
 tlx runs `tlx.fit` with `recipes.probe`, whole, for each number of epochs. A fit of two epochs comes first, which

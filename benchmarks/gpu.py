@@ -5,7 +5,7 @@
 
 The second line only shows that it runs; without a GPU the first says so and exits with 2. For each network: `train`, a
 whole step of Adam on all parameters, batch norms on the batch's statistics; `head`, a step on the head alone, the base
-frozen and pushed through; `forward`, the features of a batch. Pictures of 224x224 are random and on the card already.
+frozen and pushed through; `forward`, the features of a batch. ImageFiles of 224x224 are random and on the card already.
 Parameters and optimizer are float32, the computation is bfloat16: in tlx by the model's type (`ModelConfig.dtype`), in
 PyTorch by `autocast`, with channels last, cuDNN's own choice of algorithms (`benchmark`) and the fused Adam; `torch`
 runs eagerly, `torch-compile` the model through `torch.compile`. tlx and torch are processes on the same card, asked in
@@ -109,7 +109,7 @@ def measure(network: str, what: str, options: Options, card: str) -> dict[str, A
     fastest, least = least_of(seconds)
     (ours, *_) = answers["tlx"]
     return {
-        "pictures_a_second": {name: round(options.batch / each, 1) for name, each in seconds.items()},
+        "images_a_second": {name: round(options.batch / each, 1) for name, each in seconds.items()},
         "milliseconds": {name: round(1000 * each, 3) for name, each in seconds.items()},
         "fastest_peer": fastest,
         "ratio": round(least / seconds["tlx"], 3) if least else None,
@@ -143,8 +143,8 @@ def main(options: Options) -> None:
             figures[f"{network}, {what}"] = found = measure(network, what, options, card)
             if options.json:
                 continue
-            speeds = ", ".join(f"{name} {each}" for name, each in found["pictures_a_second"].items())
-            print(f"{network}, {what}: pictures a second: {speeds}; over {found['fastest_peer']} {found['ratio']}")
+            speeds = ", ".join(f"{name} {each}" for name, each in found["images_a_second"].items())
+            print(f"{network}, {what}: images a second: {speeds}; over {found['fastest_peer']} {found['ratio']}")
             if "share" in found:
                 print(f"  {found['share']:.1%} of what {card} could do, bound by {found['bound']}")
             print(f"  frozen unchanged {found['frozen_unchanged']}, absent {found['absent']}", flush=True)

@@ -1,4 +1,4 @@
-"""Time the way from picture files to a network's batches, beside PyTorch's DataLoader and tf.data.
+"""Time the way from image files to a network's batches, beside PyTorch's DataLoader and tf.data.
 
     python benchmarks/input_pipeline.py [--runs 5] [--quick] [--tensorflow PYTHON] [--json]
 
@@ -9,19 +9,19 @@ centre; `augmented` resizes a random part, 8 to 100 % of the area, and mirrors e
 
 Each program is one process, asked for an epoch at a time, in turns so that a busy moment hits all alike. A figure is
 the median of its epochs after one that warms up. Beside it stands the work (user and system, workers' too): on a shared
-machine it says more than the time. The mean of the first epoch's numbers shows that all make the same of the pictures.
+machine it says more than the time. The mean of the first epoch's numbers shows that all make the same of the images.
 
 - tlx: `tlx.data.batches` with 2 worker threads; 0, 1 and 4 show how it scales.
 - PyTorch: `DataLoader` over torchvision's `ImageFolder` and transforms (v2 of these was slower), with 2 worker
-  processes, which outlive the epochs, and with none. One thread within PyTorch: with two, pictures this small took ten
+  processes, which outlive the epochs, and with none. One thread within PyTorch: with two, images this small took ten
   times as long on busy cores.
 - tf.data: parallel `map` and `prefetch`, both tuned by itself. `exact` decodes with the accurate transform and resizes
-  with antialiasing, as the others do, so that its pictures are theirs. `defaults` is what TensorFlow does unless told:
-  a fast transform, which makes pictures darker by 0.8 of 255 on average, and no antialiasing. So it is shown, and
+  with antialiasing, as the others do, so that its images are theirs. `defaults` is what TensorFlow does unless told:
+  a fast transform, which makes images darker by 0.8 of 255 on average, and no antialiasing. So it is shown, and
   `ratio` (the fastest peer's time over tlx's) leaves it out. When augmenting, both decode only the part that is kept.
 
 TensorFlow may need another Python than the rest: `--tensorflow` names it. Absent peers are left out: `pip install
-torch torchvision`, `pip install tensorflow-cpu`. The pictures are those of the tests (TLX_TEST_DATA). What was measured
+torch torchvision`, `pip install tensorflow-cpu`. The images are those of the tests (TLX_TEST_DATA). What was measured
 stands in benchmarks/README.md.
 """
 
@@ -48,7 +48,7 @@ BATCH, SIDE, SHORTER = 32, 224, 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 Epoch = Iterable[tuple[Any, int]]
-"""Batches of pictures, and how many there are in each."""
+"""Batches of images, and how many there are in each."""
 
 
 def read_by_tlx(folder: str, augmented: bool, workers: int) -> Callable[[int], Epoch]:
@@ -68,15 +68,15 @@ def read_by_torch(folder: str, augmented: bool, workers: int) -> Callable[[int],
     torchvision = import_torchvision()
     import torch
 
-    torch.set_num_threads(1)  # as in its workers; with two, pictures this small take ten times as long
+    torch.set_num_threads(1)  # as in its workers; with two, images this small take ten times as long
     transforms = torchvision.transforms
     cut = [transforms.Resize(SHORTER), transforms.CenterCrop(SIDE)]
     if augmented:
         cut = [transforms.RandomResizedCrop(SIDE, AREA, RATIO), transforms.RandomHorizontalFlip()]
     steps = transforms.Compose([*cut, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-    pictures = torchvision.datasets.ImageFolder(folder, steps)
+    folder_images = torchvision.datasets.ImageFolder(folder, steps)
     loader = torch.utils.data.DataLoader(
-        pictures, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        folder_images, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
     return lambda epoch: ((images, len(labels)) for images, labels in loader)
 
@@ -122,7 +122,7 @@ READERS: dict[str, tuple[Callable[..., Callable[[int], Epoch]], int | bool]] = {
     **{f"{TLX}, {workers} workers": (read_by_tlx, workers) for workers in (2, 0, 1, 4)},
     **{f"{TORCH}, {workers} workers": (read_by_torch, workers) for workers in (2, 0)},
     f"{TENSORFLOW}, exact": (read_by_tensorflow, True),
-    (DEFAULTS := f"{TENSORFLOW}, defaults"): (read_by_tensorflow, False),  # other pictures: shown, not compared with
+    (DEFAULTS := f"{TENSORFLOW}, defaults"): (read_by_tensorflow, False),  # other images: shown, not compared with
 }
 OURS = f"{TLX}, 2 workers"
 
@@ -138,11 +138,11 @@ def serve(name: str, folder: str, work: str) -> None:
         start, worked = time.perf_counter(), _worked()
         for images, size in epochs(int(line)):
             count += size
-            if mean is None:  # the first epoch warms up, and shows whether all make the same of the pictures
+            if mean is None:  # the first epoch warms up, and shows whether all make the same of the images
                 means.append(float(np.asarray(images).mean()) * size)
         took = {"seconds": time.perf_counter() - start, "cpu_seconds": _worked() - worked}
         mean = sum(means) / count if mean is None else mean
-        print(json.dumps({"pictures": count, "mean": mean, **took}), flush=True)
+        print(json.dumps({"images": count, "mean": mean, **took}), flush=True)
 
 
 def _worked() -> float:
@@ -162,7 +162,7 @@ class Options:
     runs: int = 5
     """Epochs a figure."""
     quick: bool = False
-    """Take a fifth of the pictures and 3 epochs."""
+    """Take a fifth of the images and 3 epochs."""
     tensorflow: str = sys.executable
     """The Python that has TensorFlow, if another."""
     json: bool = False
@@ -192,10 +192,10 @@ def main(options: Options) -> None:
     for name, comparison in comparisons.items():
         print(name)
         for reader, own in comparison["figures"].items():
-            each = f"{own['cpu_ms_per_picture']:.2f} ms of work each"
-            print(f"  {reader:<29} {own['pictures_per_second']:6.0f} pictures/s, {each}, mean {own['mean']:+.4f}")
+            each = f"{own['cpu_ms_per_image']:.2f} ms of work each"
+            print(f"  {reader:<29} {own['images_per_second']:6.0f} images/s, {each}, mean {own['mean']:+.4f}")
         print(
-            f"  fastest peer that makes the same pictures / tlx: {comparison['ratio'] or 'no peer is installed'}",
+            f"  fastest peer that makes the same images / tlx: {comparison['ratio'] or 'no peer is installed'}",
             end="",
         )
         print(f", by work {comparison['ratio_of_work']}; {DEFAULTS} / tlx: {comparison['ratio_of_defaults']}")
@@ -204,18 +204,18 @@ def main(options: Options) -> None:
 
 
 def _folders(place: Path, every: int) -> dict[str, str]:
-    """Lay out the pictures, one of so many, as folders with a folder for each class; return the folders by name."""
+    """Lay out the images, one of so many, as folders with a folder for each class; return the folders by name."""
     flowers, photographs = place / "flowers", place / "imagenet"
     with zipfile.ZipFile(DATA / "flowers.zip") as archive:
         for name in [name for name in archive.namelist() if name.endswith(".jpg")][::every]:
             path = flowers / Path(name).parent.name / Path(name).name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(archive.read(name))
-    for picture in sorted((DATA / "imagenet50").glob("*.JPEG")):
+    for file in sorted((DATA / "imagenet50").glob("*.JPEG")):
         for copy in range(10 // every):
-            path = photographs / picture.stem / f"{copy}.jpg"
+            path = photographs / file.stem / f"{copy}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, path)
+            shutil.copyfile(file, path)
     return {"flowers": str(flowers), "imagenet": str(photographs)}
 
 
@@ -249,19 +249,19 @@ def _ratios(figures: dict[str, dict[str, float]]) -> dict[str, float | None]:
 
     return {
         "ratio": ratio(alike, "seconds"),
-        "ratio_of_work": ratio(alike, "cpu_ms_per_picture"),
+        "ratio_of_work": ratio(alike, "cpu_ms_per_image"),
         "ratio_of_defaults": ratio([figures[DEFAULTS]] if DEFAULTS in figures else [], "seconds"),
     }
 
 
 def _figures(taken: list[dict[str, float]]) -> dict[str, float]:
     seconds, cpu = (statistics.median(run[key] for run in taken[1:]) for key in ("seconds", "cpu_seconds"))
-    pictures = taken[0]["pictures"]
+    images = taken[0]["images"]
     return {
-        "pictures": pictures,
+        "images": images,
         "seconds": round(seconds, 4),
-        "pictures_per_second": round(pictures / seconds, 1),
-        "cpu_ms_per_picture": round(1000 * cpu / pictures, 3),
+        "images_per_second": round(images / seconds, 1),
+        "cpu_ms_per_image": round(1000 * cpu / images, 3),
         "mean": round(taken[0]["mean"], 5),
     }
 

@@ -1,11 +1,11 @@
 """Time fine-tuning the last block of a base, with a new head, beside Keras and PyTorch.
 
-    python benchmarks/last_block.py [--networks vgg16 resnet50 xception] [--pictures 150] [--quick] [--json]
+    python benchmarks/last_block.py [--networks vgg16 resnet50 xception] [--images 150] [--quick] [--json]
 
 Ten epochs of VGG16 from `block5_conv1` up, of ResNet50's last residual block, `block4_3` (Keras's `conv5_block3`), and
-of Xception's `block14`, on photographs of flowers at 224x224: 150 of the 600 that there are, or as many as `--pictures`
+of Xception's `block14`, on photographs of flowers at 224x224: 150 of the 600 that there are, or as many as `--images`
 says (with `--quick` 60), and a third as many to validate on after every epoch. Batches of 32, Adam, a linear head on
-average-pooled features, float32, and in all programs batch norms on their stored statistics. The pictures are decoded
+average-pooled features, float32, and in all programs batch norms on their stored statistics. The images are decoded
 and scaled in memory before any clock runs; the weights are random, for time does not depend on them.
 
 tlx runs `tlx.fit` whole, with the second phase of `recipes.finetune(thaw_from=…)` and its activation cache in memory:
@@ -30,7 +30,7 @@ from networks import LAST_BLOCKS, PROGRAMS
 from turns import versions
 
 COUNTS = (10,)
-QUICK = 60  # pictures
+QUICK = 60  # images
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,26 @@ class Options:
     """Time epochs of a base's last block and a new head."""
 
     networks: tuple[str, ...] = tuple(LAST_BLOCKS)
-    pictures: int = 150
+    images: int = 150
     """How many photographs are trained on, of 600."""
     rounds: int = 3
     """How often each program is asked."""
     programs: tuple[str, ...] = PROGRAMS
     quick: bool = False
-    """One round, and at most 60 pictures."""
+    """One round, and at most 60 images."""
     json: bool = False
     """Print one JSON object."""
 
 
 def main(options: Options) -> None:
-    pictures = min(options.pictures, QUICK) if options.quick else options.pictures
+    images = min(options.images, QUICK) if options.quick else options.images
     figures: dict[str, Any] = {}
     for network in options.networks:
-        task = Task(network, "flowers", 224, "block", pictures)
+        task = Task(network, "flowers", 224, "block", images)
         found = measure(task, COUNTS, options.programs, 1 if options.quick else options.rounds)
-        figures[network] = {**found, "from": LAST_BLOCKS[network].tlx, "pictures": pictures}
+        figures[network] = {**found, "from": LAST_BLOCKS[network].tlx, "images": images}
         if not options.json:
-            say(f"{pictures} flowers", found, COUNTS)
+            say(f"{images} flowers", found, COUNTS)
     figures["versions"] = versions("tlx-jax", "jax", "keras", "tensorflow-cpu", "torch", "torchvision", "timm")
     if options.json:
         print(json.dumps(figures, indent=2))

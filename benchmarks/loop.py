@@ -2,12 +2,12 @@
 
     python benchmarks/loop.py [--cases cnn resnet50] [--quick] [--json]
 
-`cnn`: three convolutions and a linear head (`tlx.models`, `cnn`) on pictures of 28x28x1 in batches of 32, where a step
+`cnn`: three convolutions and a linear head (`tlx.models`, `cnn`) on images of 28x28x1 in batches of 32, where a step
 takes a few milliseconds and all else shows; `resnet50`: at 32x32x3 in batches of 32. All parameters train by Adam,
-float32, batch norms on the batch's statistics. The pictures are random bytes in memory, as many as fill whole batches.
+float32, batch norms on the batch's statistics. The images are random bytes in memory, as many as fill whole batches.
 
 `loop` is an epoch as people run it, from the end of the one before to its own end, shuffling and batching included,
-with no validation: `tlx.fit` with its threads, its checks that the loss is finite, and a `JsonLines` log, pictures
+with no validation: `tlx.fit` with its threads, its checks that the loss is finite, and a `JsonLines` log, images
 scaled on the way; Keras's `fit` on float32 arrays scaled beforehand; PyTorch's `DataLoader` over a `TensorDataset` of
 such, in its own process as it is by default. `bare` takes as many steps on one batch that is on the device already, and
 waits after the last: the same jitted step of tlx's; Keras's `train_on_batch`, which waits for each; PyTorch's step.
@@ -55,7 +55,7 @@ class Pauses:
         self.started = time.perf_counter()
 
 
-def pictures(shape: tuple[int, int, int], steps: int, size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
+def random_images(shape: tuple[int, int, int], steps: int, size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (steps * size, *shape), dtype=np.uint8)
     return images, random.integers(0, CLASSES, len(images)).astype(np.int32)
@@ -80,7 +80,7 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
     from tlx.training.step import make_train_step
     from tlx.tree import label_tree, partition, trainable_mask
 
-    images, targets = pictures(shape, steps)
+    images, targets = random_images(shape, steps)
     config = ModelConfig(TLX.get(case, case), CLASSES, shape, pool="flatten" if case == "cnn" else "average")
     model, variables = build_model(config), tlx_variables(config)
     preprocess = Preprocess(*shape, scale=1 / 127.5, mean=(1.0,) * shape[2])
@@ -122,7 +122,7 @@ def by_tlx(case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Cal
 
 def by_keras(backend: str, case: str, shape: tuple[int, int, int], steps: int) -> tuple[Run, Callable[[], None]]:
     keras = import_keras(backend)
-    images, targets = pictures(shape, steps)
+    images, targets = random_images(shape, steps)
 
     def build() -> Any:
         if case != "cnn":
@@ -174,7 +174,7 @@ def torch_loop(
     import torch
     from torch import nn
 
-    images, targets = pictures(shape, steps, size)
+    images, targets = random_images(shape, steps, size)
     if case == "cnn":
         layers = []
         for inputs, outputs in ((shape[2], 32), (32, 64), (64, 64)):

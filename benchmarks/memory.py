@@ -8,13 +8,13 @@ bytes stand the parameters that train; `beyond` is what is kept beside two float
 rates. `ratio` is the smallest peer's bytes a trained parameter over tlx's (torchvision's ResNet50 has no biases).
 
 **The peak of a step** of Adam on a new head, the base frozen, batch norms on their stored statistics, float32, on
-random pictures at 224x224, 16 at once: each program as `benchmarks/networks.py` builds it, in a fresh process. `tlx`
+random images at 224x224, 16 at once: each program as `benchmarks/networks.py` builds it, in a fresh process. `tlx`
 pushes every batch through its base, as the peers do; `tlx, cached` is a whole `tlx.fit` of two epochs on three such
-batches, with the activation cache in memory: the base is run once, ten pictures at a time.
+batches, with the activation cache in memory: the base is run once, ten images at a time.
 
 Two steps (or one fit) come first and compile. Then what is free goes back to the system (`malloc_trim`), the kernel's
 mark of the highest resident size is reset (`/proc/self/clear_refs`), and three steps (or a fit) are taken. In MiB:
-`added` is that mark less what was resident after the imports: parameters, pictures, compiled code and all that a step
+`added` is that mark less what was resident after the imports: parameters, images, compiled code and all that a step
 needs; `steps` is the mark itself; `process` is the highest of the whole process, its imports, the making of the network
 and compilation included. `ratio` is the smallest peer's `added` over tlx's, `ratio_process` so of `process`. Where the
 mark cannot be reset, `steps` is `process`. Figures are medians of processes started in turns. `frozen_unchanged`: tlx's

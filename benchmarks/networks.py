@@ -1,4 +1,4 @@
-"""The networks that are measured, in tlx and in its peers: a base with a linear head of 10 classes, on random pictures.
+"""The networks that are measured, in tlx and in its peers: a base with a linear head of 10 classes, on random images.
 
     python benchmarks/networks.py PROGRAM NETWORK WHAT BATCH SIZE
 
@@ -316,7 +316,7 @@ def torch_program(
 
     model.to(device)
     images, targets = batch(size, side)
-    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last).to(device)
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last).to(device)
     answers = torch.from_numpy(targets).long().to(device)
     cast = functools.partial(torch.autocast, device, torch.bfloat16, enabled=compute_dtype == "bfloat16")
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -326,7 +326,7 @@ def torch_program(
 
         def features() -> None:
             with torch.inference_mode(), cast():
-                run(pictures)
+                run(tensors)
 
         return Program(features, wait)
     run = torch.compile(model) if compiled else model
@@ -335,7 +335,7 @@ def torch_program(
     def step() -> None:
         adam.zero_grad()
         with cast():
-            loss = nn.functional.cross_entropy(run(pictures), answers)
+            loss = nn.functional.cross_entropy(run(tensors), answers)
         loss.backward()
         adam.step()
 
@@ -405,7 +405,7 @@ class Compared(Options):
 
 
 def compare(what: str, options: Compared) -> None:
-    """Time one kind of step of each network in each program, and print pictures a second and ratios."""
+    """Time one kind of step of each network in each program, and print images a second and ratios."""
     figures: dict[str, Any] = {}
     for name in options.networks:
         network, size, side = SIZES[name]
@@ -420,7 +420,7 @@ def compare(what: str, options: Compared) -> None:
         figures[name] = {
             "batch": size,
             "side": side,
-            "pictures_a_second": {program: round(size / each, 2) for program, each in seconds.items()},
+            "images_a_second": {program: round(size / each, 2) for program, each in seconds.items()},
             "fastest_peer": fastest,
             "ratio": round(least / seconds["tlx"], 3) if fastest else None,
             "over_keras_on_jax": round(seconds["keras-jax"] / seconds["tlx"], 3) if "keras-jax" in seconds else None,
@@ -430,8 +430,8 @@ def compare(what: str, options: Compared) -> None:
         }
         if not options.json:
             found = figures[name]
-            speeds = ", ".join(f"{program} {each}" for program, each in found["pictures_a_second"].items())
-            print(f"{name}, {size} x {side} x {side}: pictures a second: {speeds}", flush=True)
+            speeds = ", ".join(f"{program} {each}" for program, each in found["images_a_second"].items())
+            print(f"{name}, {size} x {side} x {side}: images a second: {speeds}", flush=True)
             print(f"  over {fastest} {found['ratio']}, over Keras on JAX {found['over_keras_on_jax']}, absent {absent}")
             print(f"  products of large matrices alone would allow {found['limit']}: tlx {found['share_of_limit']:.0%}")
     if options.json:

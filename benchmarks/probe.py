@@ -2,7 +2,7 @@
 
     python benchmarks/probe.py [--tasks letters47 flowers] [--quick] [--json]
 
-`letters47`: handwriting, 4,216 pictures to train on, on the packaged CNN of MNIST, 576 features; `flowers`: 600
+`letters47`: handwriting, 4,216 images to train on, on the packaged CNN of MNIST, 576 features; `flowers`: 600
 photographs on MobileNet V2 of ImageNet, 1,280 features. The features are computed before any clock runs. Each program
 then fits 7 values of l2 to each of 3 draws of 1, 5 and 10 examples a class and to all, 70 fits, takes of each the value
 that is best on validation examples, and tests it.

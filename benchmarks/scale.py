@@ -2,11 +2,11 @@
 
     python benchmarks/scale.py [--network resnet50]
 
-`memory`: what XLA says a device needs (`memory_analysis`) for a step of Adam on all parameters, 224x224, 32 pictures a
+`memory`: what XLA says a device needs (`memory_analysis`) for a step of Adam on all parameters, 224x224, 32 images a
 device, on one device and on eight of a CPU's, with all on each (`nothing`), and with the optimizer's state or the
 parameters, too, split among them. Compiled, not run.
 
-`efficiency`: a process that computes with one thread takes steps of 16 pictures of 64x64; then two such processes take
+`efficiency`: a process that computes with one thread takes steps of 16 images of 64x64; then two such processes take
 steps of 32 between them, by `tlx.join_hosts` over 127.0.0.1 and `tlx.fit`. The median step of the one over that of the
 two, in turns: 1 would be no cost at all. The peer is PyTorch's `DistributedDataParallel` over gloo with each process's
 own batch norm statistics; tlx's are those of all rows, and with `norms="each"` as PyTorch's.
@@ -92,8 +92,8 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
             tlx.join_hosts(address, processes, process)
         jax.devices()
     random, batch = np.random.default_rng(0), EACH * processes
-    pictures = random.integers(0, 256, (STEPS * batch, SIDE, SIDE, 3)).astype(np.uint8)
-    source = ArraySource(pictures, random.integers(0, len(NAMES), STEPS * batch), NAMES)
+    images = random.integers(0, 256, (STEPS * batch, SIDE, SIDE, 3)).astype(np.uint8)
+    source = ArraySource(images, random.integers(0, len(NAMES), STEPS * batch), NAMES)
     config = ModelConfig(networks.TLX.get(network, network), networks.CLASSES, (SIDE, SIDE, 3))
     model, variables = build_model(config), networks.tlx_variables(config)
     recipe = tlx.recipes.full(list(variables["params"]["base"]), epochs=1 + EPOCHS, norms="batch", patience=None)
@@ -121,14 +121,14 @@ def by_torch(network: str, processes: int, process: int, address: str) -> float:
         distributed.init_process_group("gloo", f"tcp://{address}", rank=process, world_size=processes)
         run = nn.parallel.DistributedDataParallel(model)
     images, targets = networks.batch(EACH, SIDE)
-    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     answers, adam = torch.from_numpy(targets).long(), torch.optim.Adam(model.parameters(), networks.RATE)
     seconds = []
     for _ in range(1 + EPOCHS):
         began = time.perf_counter()
         for _ in range(STEPS):
             adam.zero_grad()
-            nn.functional.cross_entropy(run(pictures), answers).backward()
+            nn.functional.cross_entropy(run(tensors), answers).backward()
             adam.step()
         seconds.append((time.perf_counter() - began) / STEPS)
     return median(seconds[1:])

@@ -2,7 +2,7 @@
 
     python benchmarks/train_step.py [--networks resnet50 vgg16] [--quick] [--json]
 
-Forward, backward and Adam on every parameter, batch norms on the batch's statistics, float32, random pictures that are
+Forward, backward and Adam on every parameter, batch norms on the batch's statistics, float32, random images that are
 in memory already (`benchmarks/networks.py` says how each program is built). Each program is a process, asked for a
 step in turns; a figure is the median of its steps, `ratio` the fastest peer's time over tlx's. `limit` is what the
 FLOPs of the network, as it is written, would allow at the speed of products of large matrices.

@@ -1,4 +1,4 @@
-"""What the experiments share: their options, a table of the phases, and a picture of the history."""
+"""What the experiments share: their options, a table of the phases, and an image of the history."""
 
 import sys
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def say(run: Run) -> None:
 
 
 def plot_history(run: Run) -> Path:
-    """Draw loss and accuracy by epoch, training and validation, transfer and scratch; return the picture's path."""
+    """Draw loss and accuracy by epoch, training and validation, transfer and scratch; return the image's path."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -4,7 +4,7 @@
     python experiments/inception_features.py --out RUN --data FOLDER --weights FILE.h5
 
 The data are tfds's `cifar10`, or any that `tlx finetune --data` takes; the weights Keras's Inception V3 without top.
-The features are the average over the last stage's places, 2,048 of them; pictures are resized whole.
+The features are the average over the last stage's places, 2,048 of them; images are resized whole.
 
 No weights of Inception V3 were at hand. With Keras's MobileNet V2 in its place (`--data digits --labels-per-class 50
 --base keras/mobilenet_v2 --weights FILE --input-size 96 96`; seed 0, 2 cores): 79.8% of scikit-learn's 539 test digits

@@ -5,7 +5,7 @@
 
 DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as TensorFlow Datasets prepared it.
 
-Measured on handwriting of the same 47 classes in EMNIST's format, not NIST's own pictures (4,960 training and 1,240
+Measured on handwriting of the same 47 classes in EMNIST's format, not NIST's own images (4,960 training and 1,240
 test images, 157 of the latter also among the former; `--data idx:DIR`, 10 epochs a phase, seed 0, 2 cores):
 
 | --labels-per-class | head | conv3 | all | test | from scratch, 30 epochs |

@@ -7,7 +7,7 @@ DIR holds EMNIST balanced as idx files; `tfds` reads `emnist/balanced` as Tensor
 784-8-4-10 was trained on MNIST, saved and packaged as `mlp-mnist` (`experiments/mnist_presets.py`); here it is loaded,
 its head is replaced, and the head alone is trained.
 
-Measured on handwriting of the same 47 classes in EMNIST's format, not NIST's own pictures (4,960 training and 1,240
+Measured on handwriting of the same 47 classes in EMNIST's format, not NIST's own images (4,960 training and 1,240
 test images; `--data idx:DIR --epochs 20`, seeds 0 to 4): 235 parameters trained and 6,316 frozen reach 22.7 to 24.1%
 on the test images; the same network trained from scratch, all of it, for 20 epochs reaches 23.8, 34.7, 36.7, 27.6 and
 34.6%. Four features that tell ten digits apart are too narrow a base for 47 letters: this is transfer that does harm,

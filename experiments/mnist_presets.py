@@ -45,7 +45,7 @@ class Options:
 def main(options: Options) -> None:
     data = tlx.load_data(options.data, validation=0.05, seed=options.seed)
     config = MODELS[options.name]
-    # MNIST's digits fill the middle 20x20 of 28x28; a picture of another size is fitted in likewise.
+    # MNIST's digits fill the middle 20x20 of 28x28; an image of another size is fitted in likewise.
     preprocess = tlx.Preprocess(28, 28, 1, margin=4, interpolation="bicubic")
     model = build_model(config)
     recipe = tlx.recipes.scratch((), epochs=options.epochs, group=Group(Cosine(options.rate)), patience=None)

@@ -14,13 +14,13 @@ class Options:
     out: str
     """A new directory for the run."""
     data: str
-    """What `tlx finetune --data` takes: a folder of pictures, idx:DIR, tfds:NAME …"""
+    """What `tlx finetune --data` takes: a folder of images, idx:DIR, tfds:NAME …"""
     base: str
     """A published base (see `tlx presets`)."""
     weights: str | None = None
     """The base's weight file, as its source publishes it; by default it is fetched."""
     input_size: tuple[int, int] | None = None
-    """Height and width at which the base sees pictures; by default its own."""
+    """Height and width at which the base sees images; by default its own."""
     train_split: str | None = None
     validation_split: str | None = None
     test_split: str | None = None
@@ -31,7 +31,7 @@ class Options:
     seed: int = 0
 
     def load_base(self) -> Pretrained:
-        """Load the base without its head, at the size of picture that is wanted."""
+        """Load the base without its head, at the size of image that is wanted."""
         base = tlx.load(self.base, self.weights).without_head()
         return base if self.input_size is None else base.with_input(self.input_size)
 
@@ -50,5 +50,5 @@ class Options:
 
 
 def squeezed(preprocess: Preprocess) -> Preprocess:
-    """Resize the whole picture instead of cutting its middle out: a letter's edges matter."""
+    """Resize the whole image instead of cutting its middle out: a letter's edges matter."""
     return replace(preprocess, resize=None, rounding="torchvision")

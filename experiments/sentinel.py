@@ -2,8 +2,8 @@
 
     python experiments/sentinel.py DIR --batches 1000
 
-DIR holds the weights and the pictures under the names that stand below. A batch is drawn at random with replacement
-from a pool (50 pictures of ImageNet, 100 of each flower, of MNIST and of two sets of letters, 1,000 of CIFAR-10 test).
+DIR holds the weights and the images under the names that stand below. A batch is drawn at random with replacement
+from a pool (50 images of ImageNet, 100 of each flower, of MNIST and of two sets of letters, 1,000 of CIFAR-10 test).
 
 Measured (seed 0, 1,000 batches of each of the sizes 8/16/32/50 in every cell, 2 cores, 21 minutes beside other work):
 how many of the right batches were told of, and how many of the wrong ones by the right name, in percent.
@@ -12,7 +12,7 @@ Keras's MobileNet V2, which wants -1..1. 0..255, and inputs preprocessed twice, 
 batches of photographs, whatever their size; being told of a preprocessing that is the wrong one ("standardised") gives
 the same as inputs made by it.
 
-| pictures | right | BGR | 0..1 | standardised |
+| images | right | BGR | 0..1 | standardised |
 | --- | --- | --- | --- | --- |
 | ImageNet | 0/0/0/0 | 0/77/92/96 | 100/100/100/100 | 93/99/100/100 |
 | flowers | 0/0/0/0 | 0/100/100/100 | 100/100/100/100 | 99/100/100/100 |
@@ -26,7 +26,7 @@ the same as inputs made by it.
 CIFAR's ResNet-20, which wants standardised. 0..255, 0..1, -1..1 and twice were named in 99.6% or more of the batches of
 photographs, but for ships, where BGR was added to the name as often as right ones were told of.
 
-| pictures | right | BGR | 0..1 | -1..1 |
+| images | right | BGR | 0..1 | -1..1 |
 | --- | --- | --- | --- | --- |
 | ImageNet | 0/0.1/0/0 | 0/64/81/88 | 100/100/100/100 | 100/100/100/100 |
 | CIFAR-10 | 0/0.1/0/0 | 0/46/57/63 | 100/100/100/100 | 100/100/100/100 |
@@ -45,7 +45,7 @@ on ResNet-20, and not always where all are of one colour; sky and sea, in which 
 nature. Drawings hardly ever alarm for their kind, nor are their faults sure to show: 0..255 was named for all of MNIST
 and letters47, for 27/52/80/92% (ResNet-20: 5/15/41/61%) of letters62, which is dim and does not fill the scale.
 
-How the thresholds were chosen, on the same pictures, by trials that are not part of this script:
+How the thresholds were chosen, on the same images, by trials that are not part of this script:
 
 - On right batches of 16 no other scale fitted more than 0.95 times as well as the right one (99% of batches); of the
   wrongly scaled photographs 95% fitted the right one 2.07 times as well or better. Hence 2.
@@ -53,10 +53,10 @@ How the thresholds were chosen, on the same pictures, by trials that are not par
   well, by Bhattacharyya's distance 1.4 to 1.5 times. Hence the latter.
 - Photographs at half their contrast fitted another scale 4 times as well or better by both, on MobileNet. Hence only
   scales that pixels fill are considered; 0.5 x + 127 still looks like 0..1 where -1..1 is wanted, as it equals it.
-- Reversed channels move the means: for 16 pictures of ImageNet on MobileNet their part grew 12 times and the whole 1.5
+- Reversed channels move the means: for 16 images of ImageNet on MobileNet their part grew 12 times and the whole 1.5
   times (medians); reversing right ships on ResNet-20 shrank them 1.7 and 1.25 times. Hence 2.5 and 1.25, together.
 - The first batch norm tells most: reversing grew the means' part in MobileNet's first three 16, 8 and 1.1 times, in
-  those tried after them 1.5 times at most (24 pictures of ImageNet, medians).
+  those tried after them 1.5 times at most (24 images of ImageNet, medians).
 """
 
 import functools
@@ -73,21 +73,21 @@ from common import start
 
 import tlx
 from tlx.data import read_idx
-from tlx.data.pictures import read_pictures
+from tlx.data.image_files import read_images
 from tlx.presets import sentinel
 from tlx.presets.sentinel import CODINGS, Gap, Hypothesis, Moments
 
 SIZES = (8, 16, 32, 50)
 MOBILENET = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
-PICTURES = 100  # of each pool that has more
+IMAGES = 100  # of each pool that has more
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the sentinel on real networks and pictures."""
+    """Measure the sentinel on real networks and images."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """Where the weights and the pictures are."""
+    """Where the weights and the images are."""
     batches: int = 500
     """Random batches of each size from each pool, drawn with replacement."""
     seed: int = 0
@@ -120,10 +120,10 @@ def faults_of(base: tlx.Pretrained, own: str) -> dict[str, Fault]:
 
 
 def pools_of(folder: Path, draw: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Read pictures of each kind, at most `PICTURES` of each: (H, W) or (H, W, C) on 0..255."""
+    """Read images of each kind, at most `IMAGES` of each: (H, W) or (H, W, C) on 0..255."""
 
     def some(paths: Iterator[Path]) -> list[np.ndarray]:
-        return [read_pictures(str(path))[0][1] for path in draw.permutation(sorted(paths))[:PICTURES]]
+        return [read_images(str(path))[0][1] for path in draw.permutation(sorted(paths))[:IMAGES]]
 
     pools = {"ImageNet": some((folder / "imagenet50").glob("*.JPEG"))}
     with tempfile.TemporaryDirectory() as temporary:
@@ -132,12 +132,12 @@ def pools_of(folder: Path, draw: np.random.Generator) -> dict[str, list[np.ndarr
         flowers = sorted((Path(temporary) / "flowers").rglob("*.jpg"))
         kinds = sorted({path.parent.name for path in flowers})
         each = {kind: some(path for path in flowers if path.parent.name == kind) for kind in kinds}
-        pools["flowers"] = [picture for kind in kinds for picture in each[kind]]
-        pools |= {f"only {kind}": pictures for kind, pictures in each.items()}
+        pools["flowers"] = [image for kind in kinds for image in each[kind]]
+        pools |= {f"only {kind}": members for kind, members in each.items()}
         pools["letters62"] = some((Path(temporary) / "letters62_sample").rglob("*.png"))
     for name, path in (("MNIST", "mnist/t10k"), ("letters47", "letters47/emnist-balanced-test")):
-        pools[name] = list(draw.permutation(read_idx(str(folder / f"{path}-images-idx3-ubyte.gz")))[:PICTURES])
-    pools["letters47, black on white"] = [255 - picture for picture in pools["letters47"]]
+        pools[name] = list(draw.permutation(read_idx(str(folder / f"{path}-images-idx3-ubyte.gz")))[:IMAGES])
+    pools["letters47, black on white"] = [255 - image for image in pools["letters47"]]
     with np.load(folder / "cifar10_jpeg_1000.npz") as cifar:
         images, labels, classes = cifar["input"], cifar["target"], [str(name) for name in cifar["classes"]]
     pools["CIFAR-10"] = list(images)
@@ -186,11 +186,11 @@ def main(options: Options) -> None:
         base = tlx.load(name, options.folder / weights)
         faults = faults_of(base, own)
         print(f"\n{name}: % told of (right), % told of by name (the rest), batches of {', '.join(map(str, SIZES))}")
-        print("|", " | ".join(["pictures", *faults]), "|")
-        for pool, pictures in pools.items():
+        print("|", " | ".join(["images", *faults]), "|")
+        for pool, images in pools.items():
             if pool in left_out:
                 continue
-            frames = np.concatenate([base.preprocess.frame(picture[None]) for picture in pictures])
+            frames = np.concatenate([base.preprocess.frame(image[None]) for image in images])
             cells = []
             for fault in faults.values():
                 found = rates(base, frames, fault, options)

@@ -2,13 +2,13 @@
 
     python experiments/vgg16_two_phase.py --out RUN --data FOLDER --weights FILE.h5
 
-FOLDER holds a folder of pictures for each class; the weights are Keras's VGG16 without top. Each phase trains at a
-lower rate than the one before, with pictures mirrored and cropped at random.
+FOLDER holds a folder of images for each class; the weights are Keras's VGG16 without top. Each phase trains at a
+lower rate than the one before, with images mirrored and cropped at random.
 
 Only the first three blocks of VGG16 were at hand. With Keras's MobileNet V2 in its place (`--base keras/mobilenet_v2
 --weights FILE --data FOLDER --input-size 96 96 --thaw-from block13`; five flowers, 600 training, 200 validation and 200
-test pictures; seed 0, 2 cores): 71.0%, 71.5% and 75.5% of the validation pictures after the three phases, 72.0% of the
-test pictures, 70 s.
+test images; seed 0, 2 cores): 71.0%, 71.5% and 75.5% of the validation images after the three phases, 72.0% of the
+test images, 70 s.
 """
 
 from dataclasses import dataclass

@@ -10,8 +10,8 @@ Hands-On Machine Learning with Scikit-Learn, Keras and TensorFlow, 2nd edition, 
 
 No weights of Xception were at hand. With Keras's MobileNet V2 in its place (`--base keras/mobilenet_v2 --weights FILE
 --data FOLDER --input-size 96 96 --head-rate 0.02 --base-rate 0.001`; five flowers, 600 training, 200 validation and 200
-test pictures; seed 0, 2 cores): 74.5% of the validation pictures after the first phase, 64.0% after the second, in
-which batch norms take each batch's statistics as Keras's do; 63.0% of the test pictures. The rates of the book, made
+test images; seed 0, 2 cores): 74.5% of the validation images after the first phase, 64.0% after the second, in
+which batch norms take each batch's statistics as Keras's do; 63.0% of the test images. The rates of the book, made
 for more data and another network, take MobileNet V2 to 20% in the second phase.
 """
 

@@ -34,7 +34,7 @@ TORCH_SUFFIXES = (".pth", ".legacy.pth", ".safetensors")
 
 
 def size_of(table: Table) -> tuple[int, int]:
-    """Return the size of the pictures on which a network is compared."""
+    """Return the size of the images on which a network is compared."""
     return next(size for family, size in SIZES.items() if table.architecture.startswith(family))
 
 

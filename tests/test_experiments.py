@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from picture_files import write_classes
+from image_files import write_classes
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 BASE, WEIGHTS = "cifar/resnet20", "weights/resnet20-12fca82f.th"  # trains whole in seconds

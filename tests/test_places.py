@@ -51,7 +51,7 @@ def test_data_and_files(source, expected):
         ("file:///var/lib/x.jpg", "x.jpg"),
         ("/home/ann smith/notes.txt", "~/notes.txt"),
         ("/home/ann smith", "~"),
-        ("~/pictures/a.jpg", "a.jpg"),
+        ("~/images/a.jpg", "a.jpg"),
         ("C:\\Users\\ann\\a.jpg: bad", "a.jpg: bad"),
         ("https://a.example/b/c", "https://a.example/b/c"),
         ("3/4 of base/conv1/kernel, 1 / 2", "3/4 of base/conv1/kernel, 1 / 2"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tlx
-from tlx.data import ArraySource, Pictures, Subset, picture_files
+from tlx.data import ArraySource, ImageFiles, Subset, encoded_images
 from tlx.optim import AdamW, Constant, Group, Phase
 from tlx.training import Evaluation
 
@@ -17,7 +17,7 @@ BASE = tlx.load("cnn-mnist")
     [
         (SOURCE, "ArraySource(3 examples, 3 classes: '0', '1', '2')"),
         (Subset(SOURCE, [0]), "Subset(1 examples, 3 classes: '0', '1', '2')"),
-        (picture_files(["a.png"], [0], ("cat",)), "EncodedSource(1 examples, 1 classes: 'cat')"),
+        (encoded_images(["a.png"], [0], ("cat",)), "EncodedSource(1 examples, 1 classes: 'cat')"),
         (
             tlx.Data(SOURCE, SOURCE, SOURCE, SOURCE.classes, notes=("odd",)),
             "Data(3 train, 3 validation, 3 test examples; 3 classes: '0', '1', '2'; 1 notes)",
@@ -46,9 +46,9 @@ def test_a_repr_is_a_line(value, expected):
     assert repr(value) == expected
 
 
-def test_pictures_are_counted_only(tmp_path):
+def test_images_are_counted_only(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 8), np.uint8))
-    assert repr(Pictures([str(tmp_path / "a.npy")])) == "Pictures(3 images)"
+    assert repr(ImageFiles([str(tmp_path / "a.npy")])) == "ImageFiles(3 images)"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Toys for whole fits: pictures whose class shows, a small model, and logs that remember and stop."""
+"""Toys for whole fits: images whose class shows, a small model, and logs that remember and stop."""
 
 import struct
 from dataclasses import dataclass, fields
@@ -48,7 +48,7 @@ PLAIN, RANDOM = _toy("plain", 0.0), _toy("random", 0.3)  # without dropout and w
 
 
 def toy_source(count: int = 14, classes: int = 3, seed: int = 0) -> ArraySource:
-    """Make grey pictures of 6x6 in which the class is a bright pair of rows, in noise."""
+    """Make grey images of 6x6 in which the class is a bright pair of rows, in noise."""
     draw = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     images = draw.integers(0, 120, (count, 6, 6))
@@ -117,7 +117,7 @@ def fit_sources(
 
 
 def fit_toy(recipe: Any, case: Case = RANDOM, **options: Any) -> tlx.Fit:
-    """Fit a toy to twelve pictures in batches of four, validated on eight others."""
+    """Fit a toy to twelve images in batches of four, validated on eight others."""
     given = {"train": toy_source(12), "validation": toy_source(8, seed=1), "batch_size": 4}
     return fit_sources(case.model, case.variables(), recipe, **{**given, **options})
 

@@ -7,8 +7,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from tlx.data.image_files import ImageFiles
 from tlx.data.inputs import Vectors
-from tlx.data.pictures import Pictures
 from tlx.data.source import Source, check_source
 from tlx.data.spec import Data
 from tlx.data.validate import as_array, on_scale
@@ -159,8 +159,8 @@ def predict(model: Any, *arguments: Any, **options: Any) -> Any:
 
     With a `Pretrained`, `predict(pretrained, images)` returns `Predictions`: labels and probabilities, or numbers where
     the model was trained for these. `images` are a path (an image file, a folder of them, a pattern such as `*.jpg`, an
-    array file: `tlx.data.Pictures`), an array of integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W, C),
-    a list of such paths or arrays, or a source; for a model of vectors they are an array (D,) or (N, D), files of
+    array file: `tlx.data.ImageFiles`), an array of integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W,
+    C), a list of such paths or arrays, or a source; for a model of vectors they are an array (D,) or (N, D), files of
     vectors (`tlx.data.vector_files`) or a source. All go through the model's input spec. The options are those of
     `tlx.evaluate`.
 
@@ -216,8 +216,8 @@ def _source_of(images: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:
             if isinstance(spec, Vectors):
                 vectors = vector_files(map(os.fspath, images), spec)
                 return vectors, vectors.names or ()
-            pictures = Pictures(map(os.fspath, images))
-            return pictures, pictures.names
+            files = ImageFiles(map(os.fspath, images))
+            return files, files.names
         if not images or any(isinstance(each, str | os.PathLike) for each in images):
             raise DataError("images: expected paths or arrays, all of one kind, and at least one")
         images = _Listed([_one(each, index) for index, each in enumerate(images)])

@@ -80,8 +80,8 @@ def _curve(run: str, phases: list[tuple[str, int]], low: float, high: float) -> 
     return rows
 
 
-def evaluation(classes: int, examples: int, accuracy: float, picture: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
-    """Make up labels, predictions wrong mostly towards a few neighbours, and pictures of the mistakes."""
+def evaluation(classes: int, examples: int, accuracy: float, image: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
+    """Make up labels, predictions wrong mostly towards a few neighbours, and images of the mistakes."""
     random = np.random.default_rng(seed)
     labels = np.arange(examples) % classes
     wrong = random.random(examples) > accuracy
@@ -89,7 +89,7 @@ def evaluation(classes: int, examples: int, accuracy: float, picture: tuple[int,
     confidence = random.uniform(0.4, 1.0, examples).astype(np.float32)
     mistakes = np.flatnonzero(labels != predicted)
     mistakes = mistakes[np.argsort(-confidence[mistakes])][:24]
-    pictures = random.integers(0, 256, (len(mistakes), *picture)).astype(np.uint8)
+    images = random.integers(0, 256, (len(mistakes), *image)).astype(np.uint8)
     rows = np.arange(0, examples, 3)
     return {
         "labels": labels.astype(np.int32),
@@ -97,9 +97,9 @@ def evaluation(classes: int, examples: int, accuracy: float, picture: tuple[int,
         "confidence": confidence,
         "loss": -np.log(confidence),
         "mistakes": mistakes.astype(np.int64),
-        "mistake_images": pictures,
-        "mistake_maps": random.integers(0, 256, pictures.shape[:3]).astype(np.uint8),
-        "mistake_names": np.array([f"pictures/{index}.png" for index in mistakes], np.str_),
+        "mistake_images": images,
+        "mistake_maps": random.integers(0, 256, images.shape[:3]).astype(np.uint8),
+        "mistake_names": np.array([f"images/{index}.png" for index in mistakes], np.str_),
         "map_rows": rows,
         "map_points": random.normal(size=(len(rows), 2)).astype(np.float32),
     }
@@ -117,7 +117,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         classes: tuple[str, ...] = tuple("0123456789"),
         accuracy: float = 0.965,
         examples: int = TEST_EXAMPLES,
-        picture: tuple[int, ...] = (28, 28, 1),
+        image: tuple[int, ...] = (28, 28, 1),
         run: dict[str, Any] | None = None,
         result: dict[str, Any] | None = None,
         metrics: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda rows: rows,
@@ -130,12 +130,12 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         path.mkdir()
         names = [(name, epochs) for name, epochs, _, _ in PLANS]
         sizes = {"train": 100, "validation": 100, "test": examples}
-        evaluated = evaluation(len(classes), examples, accuracy, picture)
+        evaluated = evaluation(len(classes), examples, accuracy, image)
         right = float(np.mean(evaluated["labels"] == evaluated["predicted"])) if examples else 0.0
         run_json = {
             "base": "cnn-mnist", "classes": list(classes),
             "data": {"source": "digits", "seed": 0, "labels_per_class": 10, "validation": 0.15, "test": 0.3},
-            "sizes": sizes, "notes": ["digits: 8x8 pictures resized to 28x28"], "batch_size": 32, "seed": 0,
+            "sizes": sizes, "notes": ["digits: 8x8 images resized to 28x28"], "batch_size": 32, "seed": 0,
             "preprocess": {"height": 28, "width": 28, "channels": 1, "interpolation": "bilinear", "margin": 4,
                            "invert": False, "scale": 0.00392156862745098, "mean": [], "std": []},
             "model": {"base": "cnn", "head": "mlp", "units": [64]},

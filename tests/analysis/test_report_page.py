@@ -162,7 +162,7 @@ def test_the_headline(make_page: MakePage) -> None:
     assert tiles["labels used"] == ["200", "100 to train on, 100 to validate; at most 10 a class"]
     assert tiles["time"] == ["48 s", "15 epochs in 3 phases"]
     assert tiles["parameters"] == ["93,322", "93,322 trained at most"]
-    assert [note.text for note in header.find("p", class_="note")] == ["digits: 8x8 pictures resized to 28x28"]
+    assert [note.text for note in header.find("p", class_="note")] == ["digits: 8x8 images resized to 28x28"]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_the_fingerprint_of_nothing_is_not_ticked(make_run: MakeRun) -> None:
     assert rows(table)[0][6] == "not recorded"
 
 
-def test_the_picture_of_the_stages(make_page: MakePage) -> None:
+def test_the_image_of_the_stages(make_page: MakePage) -> None:
     section = make_page().section("phases")
     (figure,) = section.find("figure", class_="stages")
     assert [head.text for head in figure.find("thead")[0].find("th")] == ["conv1", "conv2", "conv3", "head"]
@@ -243,11 +243,11 @@ def test_a_run_that_does_not_know_its_stages(make_page: MakePage) -> None:
 
 def test_curves_are_on_the_page_with_words_for_them(make_page: MakePage) -> None:
     section = make_page().section("curves")
-    pictures = section.find("svg")
-    assert [picture.find("title")[0].text for picture in pictures] == ["Loss by epoch", "Accuracy by epoch"]
-    assert "Transfer: 15 epochs, validation accuracy" in pictures[1].find("desc")[0].text
-    for picture in pictures:
-        said = [text.text for text in picture.find("text")]
+    images = section.find("svg")
+    assert [image.find("title")[0].text for image in images] == ["Loss by epoch", "Accuracy by epoch"]
+    assert "Transfer: 15 epochs, validation accuracy" in images[1].find("desc")[0].text
+    for image in images:
+        said = [text.text for text in image.find("text")]
         assert "1 head" in said
         assert "2 top" in said
         assert "3 all" in said
@@ -292,14 +292,14 @@ def test_many_classes_wait_behind_a_click(make_page: MakePage) -> None:
 
 
 def decoded(image: Element) -> tuple[str, np.ndarray]:
-    """Return the kind and the pixels of a picture of the page."""
+    """Return the kind and the pixels of an image of the page."""
     kind, _, code = image.attributes["src"].partition(";base64,")
     return kind.removeprefix("data:image/"), np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
 
 
-@pytest.mark.parametrize("picture", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4), (400, 300, 3)])
-def test_the_mistakes_as_pictures(make_run: MakeRun, picture: tuple[int, ...]) -> None:
-    run = make_run(picture=picture, arrays={"loss": np.linspace(0, 5, 540)})
+@pytest.mark.parametrize("image", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4), (400, 300, 3)])
+def test_the_mistakes_as_images(make_run: MakeRun, image: tuple[int, ...]) -> None:
+    run = make_run(image=image, arrays={"loss": np.linspace(0, 5, 540)})
     with np.load(run / "evaluation.npz") as archive:
         arrays = dict(archive)
     section = Page(write_report(run)).section("mistakes")
@@ -311,8 +311,8 @@ def test_the_mistakes_as_pictures(make_run: MakeRun, picture: tuple[int, ...]) -
         assert shown.attributes["alt"] == f"Test example {index}: {label}, taken for {predicted}"
         assert heat.attributes["alt"] == f"What spoke for {predicted}"
         sure, truth = arrays["confidence"][index], np.exp(-arrays["loss"][index])
-        assert figure.text == f"said {predicted}{sure:.0%} right: {label}{truth:.0%} pictures/{index}.png"
-        if picture[0] == 400:  # noise does not fit into a small PNG
+        assert figure.text == f"said {predicted}{sure:.0%} right: {label}{truth:.0%} images/{index}.png"
+        if image[0] == 400:  # noise does not fit into a small PNG
             assert [(kind, pixels.shape) for kind, pixels in map(decoded, (shown, heat))] == [
                 ("jpeg", (192, 144, 3))
             ] * 2
@@ -320,15 +320,15 @@ def test_the_mistakes_as_pictures(make_run: MakeRun, picture: tuple[int, ...]) -
         kind, pixels = decoded(shown)
         expected = arrays["mistake_images"][place]
         assert kind == "png"
-        np.testing.assert_array_equal(pixels, expected[..., 0] if picture[2:] == (1,) else expected)
-        grey = expected[..., :3].mean(-1) if len(picture) == 3 else expected
+        np.testing.assert_array_equal(pixels, expected[..., 0] if image[2:] == (1,) else expected)
+        grey = expected[..., :3].mean(-1) if len(image) == 3 else expected
         colours = matplotlib.colormaps["inferno"](arrays["mistake_maps"][place], bytes=True)[..., :3]
         assert np.abs(decoded(heat)[1] - (0.4 * grey[..., None] + 0.6 * colours)).max() < 2
 
 
 def test_24_photographs_make_no_large_page(make_run: MakeRun) -> None:
     """Noise is the worst of photographs (real ones come to half of it): as PNG these would be 7 MB."""
-    assert write_report(make_run(picture=(224, 224, 3))).stat().st_size < 1_600_000
+    assert write_report(make_run(image=(224, 224, 3))).stat().st_size < 1_600_000
 
 
 def test_mistakes_without_heat_and_names(make_page: MakePage) -> None:

@@ -26,7 +26,7 @@ def test_everything_written_is_read(make_run: MakeRun) -> None:
     assert (run.base, run.source, run.labels_per_class, run.batch_size, run.seed) == ("cnn-mnist", "digits", 10, 32, 0)
     assert run.classes == tuple("0123456789")
     assert run.sizes == {"train": 100, "validation": 100, "test": 540}
-    assert run.notes == ("digits: 8x8 pictures resized to 28x28",)
+    assert run.notes == ("digits: 8x8 images resized to 28x28",)
     assert run.versions["jax"] == "0.10.2"
     assert run.preprocess["margin"] == 4
     assert run.model["units"] == [64]
@@ -60,7 +60,7 @@ def test_everything_written_is_read(make_run: MakeRun) -> None:
     assert run.evaluation.labels.dtype == np.int64
     assert run.evaluation.mistake_images.dtype == np.uint8
     assert run.evaluation.mistake_maps.shape == (24, 28, 28)
-    assert run.evaluation.mistake_names[0] == f"pictures/{run.evaluation.mistakes[0]}.png"
+    assert run.evaluation.mistake_names[0] == f"images/{run.evaluation.mistakes[0]}.png"
     assert run.evaluation.map_rows.tolist() == list(range(0, 540, 3))
     assert run.evaluation.map_points.shape == (180, 2)
 
@@ -196,7 +196,7 @@ def test_line_separators_within_a_name_do_not_break_a_line(make_run: MakeRun) ->
         ({"predicted": np.full(540, 2**63 + 1, np.uint64)}, "'predicted' row 0 is 9223372036854775809"),
         ({"confidence": np.zeros(540, np.int32)}, "'confidence' has dtype int32, expected floats"),
         ({"mistakes": np.array([540]), "mistake_images": np.zeros((1, 2, 2), np.uint8)}, "'mistakes' row 0 is 540"),
-        ({"mistakes": np.arange(3)}, "pictures, 'mistakes' has 3"),
+        ({"mistakes": np.arange(3)}, "images, 'mistakes' has 3"),
         ({"mistakes": np.arange(1), "mistake_images": np.zeros((1, 2, 2, 2), np.uint8)}, "found (1, 2, 2, 2)"),
         ({"mistakes": np.arange(1), "mistake_images": np.zeros((1, 0, 2), np.uint8)}, "found (1, 0, 2)"),
         ({"mistake_images": np.zeros((3, 2, 2), np.uint16)}, "'mistake_images' has dtype uint16, expected uint8"),
@@ -296,7 +296,7 @@ def test_trailing_bytes_are_refused(make_run: MakeRun) -> None:
 
 def test_every_cut_and_flip_is_refused_or_harmless(make_run: MakeRun) -> None:
     """No damage to the archive ends in anything but one of our errors; damage to the numbers is always seen."""
-    path = make_run(picture=(2, 2))
+    path = make_run(image=(2, 2))
     file = path / "evaluation.npz"
     whole, before = file.read_bytes(), read_run(path).evaluation
     random = np.random.default_rng(0)

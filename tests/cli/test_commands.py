@@ -113,34 +113,34 @@ def test_evaluate_any_model_on_data(call):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     digits = tlx.load_data("digits")
     path = tmp_path / "seven.png"
     Image.fromarray(np.asarray(digits.test[0]["input"])).save(path)
     return path
 
 
-def test_predict_names_classes(call, run_dir, picture, tmp_path):
+def test_predict_names_classes(call, run_dir, image, tmp_path):
     array = tmp_path / "two.npy"
     np.save(array, np.zeros((2, 8, 8), np.uint8))
-    found = call("predict", run_dir, picture, array, "--top", 2, "--json").json["predictions"]
-    assert [prediction["path"] for prediction in found] == [str(picture), f"{array}#0", f"{array}#1"]
+    found = call("predict", run_dir, image, array, "--top", 2, "--json").json["predictions"]
+    assert [prediction["path"] for prediction in found] == [str(image), f"{array}#0", f"{array}#1"]
     for prediction in found:
         assert [set(top) for top in prediction["top"]] == [{"index", "label", "probability"}] * 2
         first, second = prediction["top"]
         assert 1 >= first["probability"] >= second["probability"] >= 0
         assert first["label"] == str(first["index"])
     trained = tlx.load(run_dir)
-    inputs = trained.preprocess(np.asarray(Image.open(picture))[None])
+    inputs = trained.preprocess(np.asarray(Image.open(image))[None])
     expected = tlx.predict(trained.model, trained.variables, inputs)[0]
     assert found[0]["top"][0]["probability"] == pytest.approx(float(expected.max()), rel=1e-6)
-    assert str(picture.name) in call("predict", run_dir, picture).out.replace("\n", "")
+    assert str(image.name) in call("predict", run_dir, image).out.replace("\n", "")
 
 
-def test_predict_inverted_sees_the_other_picture(call, run_dir, picture, tmp_path):
+def test_predict_inverted_sees_the_other_image(call, run_dir, image, tmp_path):
     dark = tmp_path / "dark.png"
-    Image.fromarray(255 - np.asarray(Image.open(picture))).save(dark)
-    plain = call("predict", run_dir, picture, "--json").json["predictions"][0]["top"]
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(dark)
+    plain = call("predict", run_dir, image, "--json").json["predictions"][0]["top"]
     assert call("predict", run_dir, dark, "--invert", "--json").json["predictions"][0]["top"] == plain
     assert call("predict", run_dir, dark, "--json").json["predictions"][0]["top"] != plain
 

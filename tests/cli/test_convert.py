@@ -181,9 +181,9 @@ def test_inspect_finds_a_changed_byte(call, refused, file, tmp_path):
 
 @pytest.mark.slow
 def test_predict_names_the_classes_of_a_published_model(call, refused, shared_data, tmp_path):
-    picture = next((shared_data / "imagenet50").glob("*zebra*"))
+    image = next((shared_data / "imagenet50").glob("*zebra*"))
     options = ["--base", "keras/mobilenet_v2", "--weights", shared_data / "weights" / MOBILENET]
-    found = call("predict", *options, picture, "--top", 2, "--json").json
+    found = call("predict", *options, image, "--top", 2, "--json").json
     assert found["predictions"][0]["top"][0]["label"] == "zebra"
     assert len(found["predictions"][0]["top"]) == 2
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")

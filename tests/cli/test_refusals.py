@@ -226,7 +226,7 @@ def test_arrays_that_are_something_else(refused, tmp_path):
     assert "floats" in refused(4, "predict", "mlp-mnist", tmp_path / "nan.npy")
 
 
-def test_pictures(refused, tmp_path):
+def test_images(refused, tmp_path):
     for name, content in (("empty.png", b""), ("text.jpg", b"not an image"), ("eps.jpg", b"%!PS-Adobe-3.0 EPSF-3.0")):
         (tmp_path / name).write_bytes(content)
         assert name in refused(4, "predict", "mlp-mnist", tmp_path / name)

@@ -43,7 +43,7 @@ def test_a_reader_that_goes_away_is_no_error():
     assert shell("{ tlx presets; echo $? >&2; } | head -c1")[::2] == (0, "141\n")
 
 
-def test_pictures_named_on_a_closed_standard_input_are_refused(refused, monkeypatch):
+def test_images_named_on_a_closed_standard_input_are_refused(refused, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert "standard input cannot be read (it is closed)" in refused(4, "predict", "mlp-mnist", "-")
 

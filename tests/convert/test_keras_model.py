@@ -37,7 +37,7 @@ POOL, DENSE = layer("GlobalAveragePooling2D"), layer("Dense", activation="softma
         (layer("Conv2D"), None),
     ],
 )
-def test_the_size_of_pictures_is_read(first, size):
+def test_the_size_of_images_is_read(first, size):
     assert read_graph(source(model(first, POOL, DENSE))).input_size == size
 
 

@@ -86,7 +86,7 @@ def with_layer(stage: str, **changes: Any) -> Callable[[Any, str], None]:
 
 
 def with_preprocess(**changes: Any) -> Callable[[Any, str], None]:
-    """Bring pictures to the network in another way."""
+    """Bring images to the network in another way."""
 
     def inject(patch, name):
         def describe(*arguments: Any) -> Any:

@@ -16,7 +16,7 @@ MOBILENET, INCEPTION = TABLES["keras/mobilenet_v2"], TABLES["keras/inception_v3"
 
 
 def within(keras, base, scale, activation="softmax"):
-    """Put a base into a model as the tutorial does, behind layers that scale its pictures."""
+    """Put a base into a model as the tutorial does, behind layers that scale its images."""
     top = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dropout(0.2), keras.layers.Dense(5, activation)]
     scaling = [keras.layers.RandomFlip(), keras.layers.Rescaling(*scale)]
     return keras.Sequential([keras.Input((32, 32, 3)), *scaling, base, *top])

@@ -126,7 +126,7 @@ def test_a_tar_file_is_refused(tmp_path, refuses):
 
 def test_a_zip_file_without_weights_is_refused(tmp_path, refuses):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("picture.png", b"")
+        archive.writestr("image.png", b"")
     with refuses(WeightsError, "zip file", "safetensors"):
         open_weights(tmp_path / "a.zip")
 

@@ -118,9 +118,9 @@ def test_pytorch_loads_what_it_wrote(tmp_path, name, source_suffix, suffix):
         assert bits(state[key].numpy()) == bits(value.numpy())
     again = cifar_network(20) if "cifar" in name else empty_torch_network(table).to_empty(device="cpu")
     again.load_state_dict(state, strict=True)
-    pictures = torch.rand(2, 3, *size)
+    images = torch.rand(2, 3, *size)
     with torch.no_grad():
-        assert torch.equal(again.eval()(pictures), network(pictures))
+        assert torch.equal(again.eval()(images), network(images))
     for file in (path, back):
         file.unlink()
 

@@ -2,14 +2,14 @@ import hashlib
 
 import numpy as np
 import pytest
-from picture_files import encoded, numbered_pictures
+from image_files import encoded, numbered_images
 
-from tlx.data import EncodedSource, Subset, gather, labels_of, names_of, picture_files
+from tlx.data import EncodedSource, Subset, encoded_images, gather, labels_of, names_of
 from tlx.data.source import digests_of, take
 from tlx.errors import DataError
 from tlx.images import Preprocess
 
-CONTENTS = [*numbered_pictures(2), encoded(np.zeros((3, 5, 3), np.uint8), "JPEG")]
+CONTENTS = [*numbered_images(2), encoded(np.zeros((3, 5, 3), np.uint8), "JPEG")]
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def paths(tmp_path):
 
 def test_a_source_of_files_is_one_of_their_bytes(paths):
     for source in (
-        picture_files(paths, [1, 0, 1], ["cat", "dog"]),
+        encoded_images(paths, [1, 0, 1], ["cat", "dog"]),
         EncodedSource(CONTENTS.__getitem__, paths, [1, 0, 1], ["cat", "dog"]),
     ):
         assert (len(source), source.classes, names_of(source)) == (3, ("cat", "dog"), tuple(paths))
@@ -40,7 +40,7 @@ def test_a_source_of_files_is_one_of_their_bytes(paths):
 
 
 def test_nothing_is_read_before_it_is_asked_for(paths, refuses, tmp_path):
-    source = picture_files([*paths, str(tmp_path / "no.png")], [0, 0, 0, 0], ("cat",))
+    source = encoded_images([*paths, str(tmp_path / "no.png")], [0, 0, 0, 0], ("cat",))
     assert len(source) == 4
     with refuses(DataError, "no.png: No such file"):
         source[3]

@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from picture_files import write_classes
+from image_files import write_classes
 
 from tlx.data import (
     ArraySource,
@@ -321,7 +321,7 @@ def test_sources_that_do_not_fit(part, source, words, refuses):
         data_from_sources(**{"train": Squares(), part: source})
 
 
-def test_pictures_in_two_parts_are_counted_and_too_few_are_refused(tmp_path, refuses):
+def test_images_in_two_parts_are_counted_and_too_few_are_refused(tmp_path, refuses):
     write_classes(tmp_path / "train", {"cat": 5, "dog": 5})
     write_classes(tmp_path / "val", {"cat": 3, "dog": 2})
     write_classes(tmp_path / "test", seed=1)

@@ -104,7 +104,7 @@ def test_importing_the_room_is_light_and_using_grain_warns_of_nothing():
 
 
 class Slow:
-    """Pictures of several sizes, decoded the slower the earlier they stand in a batch."""
+    """ImageFiles of several sizes, decoded the slower the earlier they stand in a batch."""
 
     classes = tuple(map(str, range(4)))
     targets = np.array([0] * 20 + [1] * 10 + [2] * 2 + [3])
@@ -200,7 +200,7 @@ def test_an_epoch_is_taken_up_where_it_was_left():
         assert same(epoch_of(augment=EVERYTHING, first=first), whole[first:])
 
 
-def test_a_picture_varies_with_the_epoch_and_not_with_its_place_or_batch():
+def test_a_image_varies_with_the_epoch_and_not_with_its_place_or_batch():
     feed = Feed(33, seed=3, augment=EVERYTHING, workers=0)
     [still] = batches(Slow(), SPEC, feed)
     seen = {image.tobytes() for image in still["input"]}
@@ -265,7 +265,7 @@ def test_balance_draws_every_class_equally_often():
 def test_a_fault_in_a_thread_comes_out_as_it_is(refuses):
     class Broken(Slow):
         def __getitem__(self, index):
-            raise DataError(f"picture {index}: gone; bring it back")
+            raise DataError(f"image {index}: gone; bring it back")
 
     for workers in (0, 2):
         with refuses(DataError, "gone; bring it back"):

@@ -1,10 +1,10 @@
-"""Bad pictures are found, listed, and left out as far as is allowed."""
+"""Bad images are found, listed, and left out as far as is allowed."""
 
 import hashlib
 
 import numpy as np
 import pytest
-from picture_files import encoded, numbered_pictures
+from image_files import encoded, numbered_images
 from PIL import Image
 
 from tlx.data import EncodedSource, labels_of
@@ -18,7 +18,7 @@ def source_of(contents, name="a"):
     return EncodedSource(contents.__getitem__, names, np.arange(len(contents)) % 2, ("cat", "dog"))
 
 
-GOOD = numbered_pictures(40)
+GOOD = numbered_images(40)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from picture_files import write_classes
+from image_files import write_classes
 
 from tlx.data import ArraySource, DataSpec, labels_of, load_data, split_rows
 from tlx.data.spec import Parts

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from picture_files import numbered_pictures
+from image_files import numbered_images
 
 from tlx.data import (
     ArraySource,
@@ -162,7 +162,7 @@ def test_of_floats_the_first_fraction_is_named(refuses):
 )
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_table_of_figures_is_no_table_of_classes(tmp_path, labels, fault, suffix, refuses):
-    for number, content in enumerate(numbered_pictures(3)):
+    for number, content in enumerate(numbered_images(3)):
         (tmp_path / f"{number}.png").write_bytes(content)
     rows = [{"path": f"{i}.png", "label": label} for i, label in enumerate(labels)]
     lines = ["path,label", *(f"{row['path']},{row['label']}" for row in rows)]

@@ -19,7 +19,7 @@ from tlx.images.randaugment import randaugment
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 GREY = RNG.integers(0, 256, (24, 32), dtype=np.uint8)
-SPEC = Preprocess(24, 32, 3)  # such pictures stay as they are
+SPEC = Preprocess(24, 32, 3)  # such images stay as they are
 EVERYTHING = Augment(
     flip=True,
     flip_vertical=True,
@@ -66,7 +66,7 @@ def test_nothing_is_on_by_default():
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_each_option_alone_is_on_and_changes_pictures(name):
+def test_each_option_alone_is_on_and_changes_images(name):
     alone = Augment(**{name: NAMED[name]})
     assert alone
     changed = [not np.array_equal(varied(alone, index=index), RGB) for index in range(40)]
@@ -128,7 +128,7 @@ def test_uncovered_corners_are_background_as_a_margin_is(image, options, expecte
     assert (got[0, 0] == framed[0, 0]).all()
 
 
-def test_a_crop_is_a_part_of_the_raw_picture_resized():
+def test_a_crop_is_a_part_of_the_raw_image_resized():
     image, spec = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), Preprocess(16, 16, 3)
     got = Augment(crop=(0.25, 0.25), crop_ratio=(1, 1))(image, spec, Drawn())
     side = round((60 * 90 / 4) ** 0.5)
@@ -184,7 +184,7 @@ def test_jitters_come_in_every_order(order):
     assert (got == expected).all()
 
 
-def test_grey_pictures_can_be_jittered():
+def test_grey_images_can_be_jittered():
     got = Augment(brightness=0.5)(GREY, Preprocess(24, 32, 1), Drawn(brightness=0.0))
     assert (got[..., 0] == (GREY * np.float32(0.5)).astype(np.uint8)).all()
 
@@ -270,7 +270,7 @@ def test_generators_differ_wherever_a_number_does():
     resize=st.sampled_from([None, 12]),
     index=st.integers(0, 1000),
 )
-def test_any_picture_gives_a_frame(height, width, channels, floating, network, resize, index):
+def test_any_image_gives_a_frame(height, width, channels, floating, network, resize, index):
     shape = (height, width) if channels is None else (height, width, channels)
     image = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
     spec = Preprocess(9, 12, network, resize=resize)
@@ -340,7 +340,7 @@ def test_what_a_number_of_channels_cannot_have_is_refused(augment, channels, nam
     GEOMETRY.check(spec)
 
 
-def test_bad_pictures_are_refused(refuses):
+def test_bad_images_are_refused(refuses):
     for augment in (Augment(), Augment(crop=(0.5, 1.0))):
         for image in (np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4), np.int32)):
             with refuses(DataError, "images: "):
@@ -359,9 +359,9 @@ def test_to_dict_is_json_and_from_dict_its_inverse(refuses):
         Augment.from_dict([1])
 
 
-@pytest.mark.parametrize("picture", [GREY, RGB, np.dstack([RGB, GREY])], ids=["L", "RGB", "RGBA"])
-def test_pillows_image_is_varied_as_its_pixels(picture):
-    spec = Preprocess(16, 20, 3, invert=picture.ndim == 2)
+@pytest.mark.parametrize("image", [GREY, RGB, np.dstack([RGB, GREY])], ids=["L", "RGB", "RGBA"])
+def test_pillows_image_is_varied_as_its_pixels(image):
+    spec = Preprocess(16, 20, 3, invert=image.ndim == 2)
     for index in range(8):
-        expected = varied(EVERYTHING, picture, spec, index=index)
-        assert (varied(EVERYTHING, Image.fromarray(picture), spec, index=index) == expected).all()
+        expected = varied(EVERYTHING, image, spec, index=index)
+        assert (varied(EVERYTHING, Image.fromarray(image), spec, index=index) == expected).all()

@@ -21,7 +21,7 @@ def place_and_shape(box):
     return (box[0].start, box[1].start, *shape_of(box))
 
 
-def test_a_thousand_boxes_are_within_the_picture_the_shares_and_the_ratios():
+def test_a_thousand_boxes_are_within_the_image_the_shares_and_the_ratios():
     size, shares, ratios = (480, 640), (0.08, 1.0), (3 / 4, 4 / 3)
     boxes = [random_box(draws, size, shares, ratios) for draws in np.random.default_rng(0).random((1000, DRAWS))]
     assert None not in boxes
@@ -75,7 +75,7 @@ def test_the_last_attempt_counts_and_none_is_said():
     assert random_box(draws.ravel(), (40, 40), (0.25, 1.0), (0.5, 2.0)) == (slice(0, 20), slice(20, 40))
 
 
-def test_the_whole_picture_or_all_but_a_pixel():
+def test_the_whole_image_or_all_but_a_pixel():
     draws = np.full(DRAWS, 0.5)
     assert random_box(draws, (9, 9), (1, 1), (1, 1)) == (slice(0, 9), slice(0, 9))
     assert random_box(draws, (9, 9), (1, 1), (1, 1), spare=1) is None

@@ -1,4 +1,4 @@
-"""Every kind of picture comes out upright, in 8 bits and in the right colours, or is refused in one line."""
+"""Every kind of image comes out upright, in 8 bits and in the right colours, or is refused in one line."""
 
 import contextlib
 import io
@@ -8,11 +8,11 @@ import types
 
 import numpy as np
 import pytest
-from picture_files import as_ycck, empty_png, encoded, shown
+from image_files import as_ycck, empty_png, encoded, shown
 from PIL import Image, ImageOps
 
 from tlx.errors import DataError
-from tlx.images.decode import decode_picture, read_content
+from tlx.images.decode import decode_image, read_content
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 SMOOTH = np.add.outer(np.arange(48), np.arange(64))[..., None] * np.array([1.0, 1.5, 2.0])
@@ -21,9 +21,9 @@ NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 def image_of(content):
-    picture = decode_picture(content, "a.jpg").image
-    assert picture.dtype == np.uint8
-    return picture
+    image = decode_image(content, "a.jpg").image
+    assert image.dtype == np.uint8
+    return image
 
 
 WHOLE = {
@@ -45,13 +45,13 @@ def test_what_is_whole_is_decoded_and_what_is_cut_is_not(name, refuses):
     assert image_of(content).shape == (48, 64, 3)
     for cut in (1, 2, 20, len(content) // 2, len(content) - 10):
         with refuses(DataError, "a.jpg: ", "again"):
-            decode_picture(content[:-cut], "a.jpg")
+            decode_image(content[:-cut], "a.jpg")
 
 
 def test_a_jpeg_of_which_only_a_part_was_ever_written(refuses):
     content = encoded(np.concatenate([NOISE, NOISE]), "JPEG")
     with refuses(DataError, "a.jpg: cut short, its end-of-image marker is missing"):
-        decode_picture(content[: len(content) // 2] + b"\0" * (len(content) // 2), "a.jpg")
+        decode_image(content[: len(content) // 2] + b"\0" * (len(content) // 2), "a.jpg")
 
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read", "ignore:Corrupt EXIF")
@@ -59,9 +59,9 @@ def test_a_jpeg_of_which_only_a_part_was_ever_written(refuses):
 @pytest.mark.parametrize(
     "content", [encoded(SMOOTH, "GIF"), encoded(SMOOTH, "TIFF", compression="tiff_lzw")], ids=["gif", "tiff"]
 )
-def test_an_animation_and_a_compressed_picture_that_are_cut(content, cut, refuses):
+def test_an_animation_and_a_compressed_image_that_are_cut(content, cut, refuses):
     with refuses(DataError, "a.jpg: ", "get or save it again"):
-        decode_picture(content[:-cut], "a.jpg")
+        decode_image(content[:-cut], "a.jpg")
 
 
 @pytest.mark.parametrize("behind", [b"\0" * 100, b"mp4 \xff\xda and on", encoded(GREY, "JPEG")[:-9]])
@@ -70,7 +70,7 @@ def test_what_a_camera_puts_behind_a_jpeg_does_not_matter(behind):
 
 
 def test_most_flipped_bits_of_a_jpeg_go_unnoticed():
-    """Which is why a manifest may have a SHA-256 of each picture."""
+    """Which is why a manifest may have a SHA-256 of each image."""
     draw, silent = random.Random(0), 0
     for _ in range(40):
         content = bytearray(WHOLE["noisy jpeg"])
@@ -99,7 +99,7 @@ def test_printers_colours_become_rgb(content):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_their_exif_says(kind, orientation):
+def test_images_are_turned_as_their_exif_says(kind, orientation):
     turned = shown(SMOOTH, orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -149,13 +149,13 @@ def test_a_palette_with_a_transparent_colour():
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_several_frames_the_first_is_taken(kind):
     options = {"save_all": True, "append_images": [SMOOTH // 2, SMOOTH // 3]}
-    found = decode_picture(encoded(SMOOTH, kind, **options, **({"lossless": True} if kind == "WEBP" else {})), "a")
+    found = decode_image(encoded(SMOOTH, kind, **options, **({"lossless": True} if kind == "WEBP" else {})), "a")
     assert found.frames == 3
     assert np.abs(found.image[..., :3].astype(int) - SMOOTH).mean() < (8 if kind == "GIF" else 0.1)
 
 
 def test_the_second_eye_of_a_camera_is_no_frame():
-    found = decode_picture(encoded(SMOOTH, "MPO", save_all=True, append_images=[SMOOTH // 2]), "a.jpg")
+    found = decode_image(encoded(SMOOTH, "MPO", save_all=True, append_images=[SMOOTH // 2]), "a.jpg")
     assert found.frames == 1
     assert np.abs(found.image.astype(int) - SMOOTH).mean() < 4
 
@@ -181,9 +181,9 @@ def test_the_second_eye_of_a_camera_is_no_frame():
         (empty_png(5, 5), "cannot be decoded"),
     ],
 )
-def test_what_is_no_picture_is_refused(content, words, refuses):
+def test_what_is_no_image_is_refused(content, words, refuses):
     with refuses(DataError, "a\\nb.jpg: ", words):
-        decode_picture(content, "a\nb.jpg")
+        decode_image(content, "a\nb.jpg")
 
 
 def test_one_pixel():
@@ -192,7 +192,7 @@ def test_one_pixel():
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("exif", [b"nonsense", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\0\x12\x01\x03\0"])
-def test_a_damaged_exif_does_not_spoil_the_picture(exif):
+def test_a_damaged_exif_does_not_spoil_the_image(exif):
     assert image_of(encoded(SMOOTH, "JPEG", exif=b"Exif\0\0" + exif)).shape == SMOOTH.shape
 
 
@@ -219,19 +219,19 @@ def test_heic_needs_its_library(content, kind, refuses, monkeypatch):
     with refuses(
         DataError, f"a.jpg: {kind}, which needs pillow-heif: pip install pillow-heif", "or convert it to JPEG"
     ):
-        decode_picture(content, "a.jpg")
+        decode_image(content, "a.jpg")
 
 
 def test_heic_goes_the_way_of_every_image_once_its_library_is_there(refuses, monkeypatch):
     opened = {"input": Image.fromarray(GREY).convert("RGBA")}
     library = types.SimpleNamespace(HeifImageFile=lambda file: opened["input"])
     monkeypatch.setitem(sys.modules, "pillow_heif", library)
-    picture = decode_picture(HEIC, "a.heic")
-    assert (picture.image[..., 0] == GREY).all()
-    assert picture.image.shape == (*GREY.shape, 3)
+    image = decode_image(HEIC, "a.heic")
+    assert (image.image[..., 0] == GREY).all()
+    assert image.image.shape == (*GREY.shape, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 11)
     with refuses(DataError, "a.heic: too large (Image size (24 pixels) exceeds limit)"):
-        decode_picture(HEIC, "a.heic")
+        decode_image(HEIC, "a.heic")
 
 
 def test_a_real_heic(refuses):
@@ -241,10 +241,10 @@ def test_a_real_heic(refuses):
     rgb = np.zeros((32, 48, 3), np.uint8)
     rgb[:16, :24] = 250, 20, 20
     heif.from_pillow(Image.fromarray(rgb)).save(content, exif=exif.tobytes(), quality=95)
-    picture = decode_picture(content.getvalue(), "a.heic")
-    assert np.abs(picture.image.astype(int) - np.rot90(rgb, -1)).mean() < 9
+    image = decode_image(content.getvalue(), "a.heic")
+    assert np.abs(image.image.astype(int) - np.rot90(rgb, -1)).mean() < 9
     with refuses(DataError, "a.heic: cannot be decoded"):
-        decode_picture(content.getvalue()[:-9], "a.heic")
+        decode_image(content.getvalue()[:-9], "a.heic")
 
 
 def test_avif_is_turned_and_refused_where_pillow_lacks_it(refuses, monkeypatch):
@@ -253,15 +253,15 @@ def test_avif_is_turned_and_refused_where_pillow_lacks_it(refuses, monkeypatch):
     rgb = np.zeros((32, 48, 3), np.uint8)
     rgb[:16, :24] = 250, 20, 20
     content = encoded(rgb, "AVIF", exif=exif, quality=95)
-    assert np.abs(decode_picture(content, "a.avif").image.astype(int) - np.rot90(rgb, -1)).mean() < 9
+    assert np.abs(decode_image(content, "a.avif").image.astype(int) - np.rot90(rgb, -1)).mean() < 9
     monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
     with refuses(DataError, "a.avif: an AVIF image, and this Pillow was built without AVIF: install Pillow from PyPI"):
-        decode_picture(content, "a.avif")
+        decode_image(content, "a.avif")
 
 
 def test_of_a_raw_file_pillow_would_take_the_thumbnail(refuses):
     content = encoded(SMOOTH, "TIFF")
-    assert (decode_picture(content, "a.tif").image == SMOOTH).all()
+    assert (decode_image(content, "a.tif").image == SMOOTH).all()
     for name in ("a.DNG", "a.nef"):
         with refuses(DataError, f"{name}: a camera's raw file; develop it"):
-            decode_picture(content, name)
+            decode_image(content, name)

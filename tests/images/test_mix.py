@@ -54,13 +54,13 @@ def test_partners_are_mutual_and_padding_stays(mix):
 
 
 @many
-def test_equal_pictures_stay_as_they_are(mix):
+def test_equal_images_stay_as_they_are(mix):
     equal = np.broadcast_to(IMAGES[:1], IMAGES.shape)
     for key in KEYS[:20]:
         assert (mix(equal, key).inputs == equal).all()
 
 
-def test_mixup_blends_a_picture_with_its_partner():
+def test_mixup_blends_a_image_with_its_partner():
     mixup = jax.jit(Mix(mixup=1.0))
     for key in KEYS[:20]:
         mixed = mixup(IMAGES, key)

@@ -203,7 +203,7 @@ def test_bgr_reverses_the_channels_before_the_mean():
     ).all()
 
 
-def test_reproduces_the_pictures_of_the_shared_reference(shared_data):
+def test_reproduces_the_images_of_the_shared_reference(shared_data):
     folder = shared_data / "imagenet50"
     with np.load(folder / "mobilenet_v2_reference.npz") as reference:
         names, expected = reference["names"].tolist(), reference["pixels_sha"].tobytes()

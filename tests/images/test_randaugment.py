@@ -44,7 +44,7 @@ def test_the_operations_are_torchvisions():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("image", [RGB, GREY], ids=lambda image: image.mode)
-def test_every_magnitude_gives_torchvisions_picture(name, image):
+def test_every_magnitude_gives_torchvisions_image(name, image):
     auto = import_peer("torchvision.transforms.autoaugment")
     fill = (7, 99, 200) if image.mode == "RGB" else 99
     values, signed = auto.RandAugment()._augmentation_space(31, (40, 56))[TORCHVISIONS[name]]

@@ -54,7 +54,7 @@ def shapes(name):
     return unflatten(leaves)
 
 
-def pictures(name, count=2, height=None, width=None):
+def images(name, count=2, height=None, width=None):
     height = height or side(name)
     return np.random.default_rng(1).normal(size=(count, height, width or height, 3)).astype(np.float32)
 
@@ -68,7 +68,7 @@ def test_stages_have_names_of_their_own_and_own_all_leaves(name):
     assert set(stages) - owners == {stage for stage in stages if "pool" in stage}
 
 
-SIZES = {  # features for pictures of a size, by hand
+SIZES = {  # features for images of a size, by hand
     "vgg11": ((65, 96), (2, 3, 512)),
     "resnet18": ((65, 96), (3, 3, 512)),
     "resnet50_keras": ((65, 96), (3, 3, 2048)),
@@ -86,7 +86,7 @@ def test_features_have_the_shape_that_the_size_gives(name):
     (height, width), shape = SIZES[name]
     model = build_model(config(name, height, width))
     apply = functools.partial(model.apply, method="features")
-    assert jax.eval_shape(apply, shapes(name), pictures(name, 1, height, width)).shape == (1, *shape)
+    assert jax.eval_shape(apply, shapes(name), images(name, 1, height, width)).shape == (1, *shape)
 
 
 @pytest.mark.parametrize("name", slow_but(*KINDS, of=FAMILIES))
@@ -94,11 +94,11 @@ def test_the_least_size_is_taken_and_less_refused(name):
     least = ARCHITECTURES[name].minimum
     model = build_model(config(name, least, least + 9))
     features = functools.partial(model.apply, method="features")
-    assert 0 not in jax.eval_shape(features, shapes(name), pictures(name, 1, least, least + 9)).shape
+    assert 0 not in jax.eval_shape(features, shapes(name), images(name, 1, least, least + 9)).shape
     if least > 1:
         for height, width in ((least - 1, least + 50), (least + 50, least - 1)):
             with pytest.raises(
-                ConfigError, match=f"{name} takes pictures from {least}x{least}, not .*: enlarge them, or cut"
+                ConfigError, match=f"{name} takes images from {least}x{least}, not .*: enlarge them, or cut"
             ):
                 config(name, height, width)
         replace(config(name), classes=0, until=build_model(config(name)).base.stage_names[0], input_shape=(8, 8, 3))
@@ -108,7 +108,7 @@ def test_the_least_size_is_taken_and_less_refused(name):
 def test_training_moves_every_statistic_and_inference_none(name):
     model, own = build_model(config(name)), variables(name)
     train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
-    _, changed = train(own, pictures(name))
+    _, changed = train(own, images(name))
     before = flatten(own["batch_stats"])
     after = flatten(changed["batch_stats"])
     assert after.keys() == before.keys()
@@ -135,7 +135,7 @@ def test_it_computes_in_bfloat16_with_parameters_of_float32(name):
     narrow = config(name, dtype="bfloat16")
     made = jax.eval_shape(functools.partial(init_variables, narrow))
     assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("float32")}
-    traced, logits = jax.make_jaxpr(build_model(narrow).apply, return_shape=True)(made, pictures(name))
+    traced, logits = jax.make_jaxpr(build_model(narrow).apply, return_shape=True)(made, images(name))
     assert logits.dtype == jnp.float32
     products = list(types_of_products(traced.jaxpr))
     kernels = [path for path in flatten(made) if path.endswith("kernel")]
@@ -145,7 +145,7 @@ def test_it_computes_in_bfloat16_with_parameters_of_float32(name):
 
 @pytest.mark.parametrize("name", slow_but("resnet20", of=ROUNDED))
 def test_bfloat16_gives_about_the_same(name):
-    narrow, x = config(name, dtype="bfloat16"), pictures(name)
+    narrow, x = config(name, dtype="bfloat16"), images(name)
     outputs = [jax.jit(build_model(each).apply)(variables(name), x) for each in (config(name), narrow)]
     assert {each.dtype for each in outputs} == {jnp.dtype("float32")}
     exact, rounded = map(np.asarray, outputs)
@@ -155,7 +155,7 @@ def test_bfloat16_gives_about_the_same(name):
 
 @pytest.mark.parametrize("name", slow_but("resnet20", of=["resnet20", "vgg11"]))
 def test_a_part_after_a_part_is_the_whole(name):
-    model, x = build_model(config(name)), pictures(name)
+    model, x = build_model(config(name)), images(name)
     stages = model.base.stage_names
     apply = jax.jit(functools.partial(model.apply, method="features"), static_argnames=("after", "until"))
     whole, middle = apply(variables(name), x), stages[len(stages) // 2]

@@ -1,4 +1,4 @@
-"""Grad-CAM is what the paper's formula says, picture by picture, and the class activation map where that exists."""
+"""Grad-CAM is what the paper's formula says, image by image, and the class activation map where that exists."""
 
 import dataclasses
 
@@ -15,14 +15,14 @@ from tlx.models.gradcam import gradcam, last_spatial_stage
 
 
 class Same(nn.Module):
-    """A stage that changes nothing: its activations are the picture."""
+    """A stage that changes nothing: its activations are the image."""
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return x
 
 
 def linear(kernel):
-    """Return a model that averages the channels of a picture and weighs them by `kernel`, and its variables."""
+    """Return a model that averages the channels of an image and weighs them by `kernel`, and its variables."""
     kernel = jnp.asarray(kernel, jnp.float32)
     variables = {"params": {"base": {}, "head": {"logits": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])}}}}
     return Classifier(Base((Stage("same", Same()),)), Head(kernel.shape[1])), variables
@@ -36,8 +36,8 @@ def largest_is_one(maps):
 def test_maps_made_by_hand():
     """Class 0 weighs the channels (1, -1), class 1 (0, 2): ReLU(A0 - A1) and ReLU(2 A1), divided by their largest."""
     model, variables = linear([[1, 0], [-1, 2]])
-    picture = np.array([[[4, 0], [1, 3]], [[2, 0], [5, 4]]], np.float32)
-    found = gradcam(model, variables, np.stack([picture, picture]), np.array([0, 1]))
+    image = np.array([[[4, 0], [1, 3]], [[2, 0], [5, 4]]], np.float32)
+    found = gradcam(model, variables, np.stack([image, image]), np.array([0, 1]))
     np.testing.assert_allclose(found, [[[1, 0], [0.5, 0.25]], [[0, 0.75], [0, 1]]], rtol=1e-6)
     assert found.dtype == np.float32
 
@@ -56,8 +56,8 @@ def test_a_linear_head_on_averages_gives_the_class_activation_map():
 
 
 @pytest.mark.parametrize("stage", [None, "stem", "pool"])
-def test_the_formula_picture_by_picture(stage):
-    """On a head that is not linear, at any stage, and on more pictures than go through at a time."""
+def test_the_formula_image_by_image(stage):
+    """On a head that is not linear, at any stage, and on more images than go through at a time."""
     case = CASE["norm"]
     variables, images = case.variables(), np.asarray(case.batch(size=11)["input"])
     classes = np.arange(11) % case.classes
@@ -81,9 +81,9 @@ def test_the_formula_picture_by_picture(stage):
 def test_what_speaks_for_nothing_is_zero():
     """A class whose weights are negative on features above zero; and what is not finite."""
     model, variables = linear([[-1, 1], [-2, 1]])
-    pictures = np.ones((2, 3, 3, 2), np.float32)
-    pictures[1, 0, 0, 0] = np.nan
-    found = gradcam(model, variables, pictures, np.array([0, 1]))
+    images = np.ones((2, 3, 3, 2), np.float32)
+    images[1, 0, 0, 0] = np.nan
+    found = gradcam(model, variables, images, np.array([0, 1]))
     assert not found.any()
 
 
@@ -118,5 +118,5 @@ def test_what_has_no_map_is_refused():
     with pytest.raises(ConfigError, match="unknown stage 'conv9'"):
         gradcam(model.model, model.variables(), model.batch()["input"], np.zeros(4, int), stage="conv9")
     for classes in (np.zeros(3, int), np.full(4, 3), np.full(4, -1), np.zeros((4, 1), int)):
-        with pytest.raises(DataError, match="each of the 4 pictures the index of a class, 0 to 2"):
+        with pytest.raises(DataError, match="each of the 4 images the index of a class, 0 to 2"):
             gradcam(model.model, model.variables(), model.batch()["input"], classes)

@@ -83,7 +83,7 @@ def test_without_dropout_training_needs_no_random_numbers():
 
 def test_features_without_a_value_are_refused():
     for pool in ("average", "flatten", "max"):
-        with pytest.raises(ConfigError, match=r"features of shape \(0, 0, 4\): use larger pictures"):
+        with pytest.raises(ConfigError, match=r"features of shape \(0, 0, 4\): use larger images"):
             Head(classes=2, pool=pool).init(jax.random.key(0), jnp.zeros((1, 0, 0, 4)))
 
 

@@ -31,9 +31,9 @@ class Blocks(nn.Module):
 @pytest.mark.usefixtures("cpu")
 def test_a_cpu_keeps_no_addends_from_block_to_block(monkeypatch):
     def temporary():
-        pictures = jax.ShapeDtypeStruct((8, 32, 32, 16), "float32")
-        variables = jax.eval_shape(Blocks().init, jax.random.key(0), pictures)
-        program = jax.jit(Blocks().apply, compiler_options=compiler_options()).lower(variables, pictures)
+        images = jax.ShapeDtypeStruct((8, 32, 32, 16), "float32")
+        variables = jax.eval_shape(Blocks().init, jax.random.key(0), images)
+        program = jax.jit(Blocks().apply, compiler_options=compiler_options()).lower(variables, images)
         return program.compile().memory_analysis().temp_size_in_bytes
 
     selected = temporary()
@@ -49,8 +49,8 @@ def test_no_pool_or_mean_takes_convolutions_with_it_on_a_cpu(pool):
         def __call__(self, x):
             return Conv(128, (3, 3), pool=pool)(Conv(128, (3, 3), pool=pool)(x)).mean((1, 2))
 
-    pictures = jax.ShapeDtypeStruct((8, 56, 56, 64), "float32")
-    variables = jax.eval_shape(Stack().init, jax.random.key(0), pictures)
-    program = jax.jit(Stack().apply, compiler_options=compiler_options()).lower(variables, pictures)
+    images = jax.ShapeDtypeStruct((8, 56, 56, 64), "float32")
+    variables = jax.eval_shape(Stack().init, jax.random.key(0), images)
+    program = jax.jit(Stack().apply, compiler_options=compiler_options()).lower(variables, images)
     outermost = program.compile().as_text().partition("ENTRY")[2]
     assert outermost.count(" convolution(") == 2

@@ -73,7 +73,7 @@ def test_the_head_is_what_the_configuration_says():
         ({"classes": 0}, r"no hidden layers: \(6, 7\)"),
         ({"classes": -1}, r"sizes must be positive \(0 classes: no head\): classes=-1"),
         ({"dtype": "float16"}, r"unknown dtype 'float16', did you mean 'bfloat16'\? Use one of 'float32', 'bfloat16'"),
-        ({"architecture": "vgg16", "input_shape": [224, 31, 3]}, "vgg16 takes pictures from 32x32"),
+        ({"architecture": "vgg16", "input_shape": [224, 31, 3]}, "vgg16 takes images from 32x32"),
         ({"hidden": [4, -1]}, r"hidden=\(4, -1\)"),
         ({"input_shape": [0, 28, 1]}, r"sizes must be whole numbers above 0, not \(0, 28, 1\)"),
         ({"input_shape": [28, 28]}, r"input_shape is \(height, width, channels\), not \(28, 28\)"),
@@ -96,9 +96,9 @@ def test_a_configuration_that_lacks_a_key_is_refused():
 
 
 @pytest.mark.parametrize("pool", ["average", "flatten"])
-def test_pictures_too_small_for_the_cnn_are_refused(pool):
+def test_images_too_small_for_the_cnn_are_refused(pool):
     config = ModelConfig("cnn", classes=10, input_shape=(8, 8, 1), pool=pool)
-    with pytest.raises(ConfigError, match="use larger pictures"):
+    with pytest.raises(ConfigError, match="use larger images"):
         init_variables(config)
 
 

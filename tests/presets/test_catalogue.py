@@ -28,7 +28,7 @@ ARCHITECTURES = {
     *("xception", "inception_v3", "inception_v3_keras", "mobilenet_v2", "mobilenet_v2_keras"),
 }
 RNG = np.random.default_rng(0)
-PICTURES = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((375, 500), (601, 333), (224, 224))]
+IMAGES = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((375, 500), (601, 333), (224, 224))]
 
 
 def names_of(source: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_the_catalogue_is_light():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_keras_mobilenet_sees_the_pictures_of_the_reference(shared_data):
+def test_keras_mobilenet_sees_the_images_of_the_reference(shared_data):
     folder = shared_data / "imagenet50"
     with np.load(folder / "mobilenet_v2_reference.npz") as reference:
         names, expected = reference["names"].tolist(), reference["pixels_sha"].tobytes()
@@ -134,8 +134,8 @@ def test_keras_files_hashes_and_scaling(name, monkeypatch):
         assert re.findall(r'file_hash="(\w+)"', source) == [entry.location.md5, entry.location_notop.md5]
     size = entry.preprocess.height
     assert f"default_size={size}" in source or (model, size) == ("mobilenet_v2", 224)
-    cropped = replace(entry.preprocess, scale=1.0, mean=(), channel_order="rgb")(PICTURES[0][None])
-    assert np.abs(entry.preprocess(PICTURES[0][None]) - module.preprocess_input(cropped.copy())).max() <= 1e-6
+    cropped = replace(entry.preprocess, scale=1.0, mean=(), channel_order="rgb")(IMAGES[0][None])
+    assert np.abs(entry.preprocess(IMAGES[0][None]) - module.preprocess_input(cropped.copy())).max() <= 1e-6
 
 
 @pytest.mark.parametrize("name", names_of("torchvision/"))
@@ -147,11 +147,11 @@ def test_torchvisions_weights(name):
     assert entry.top1 == weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     assert class_names(entry.classes) == tuple(weights.meta["categories"])
     transforms = weights.transforms()
-    for picture in PICTURES:
-        expected = transforms(Image.fromarray(picture))
+    for image in IMAGES:
+        expected = transforms(Image.fromarray(image))
         if entry.architecture == "inception_v3":
             expected = models.Inception3._transform_input(SimpleInception, expected[None])[0]
-        assert np.abs(entry.preprocess(picture[None])[0] - expected.numpy().transpose(1, 2, 0)).max() <= 1e-6
+        assert np.abs(entry.preprocess(image[None])[0] - expected.numpy().transpose(1, 2, 0)).max() <= 1e-6
 
 
 class SimpleInception:
@@ -179,9 +179,9 @@ def test_timms_configuration(name):
     assert difference(described_preprocess(hub).value, entry.preprocess) is None  # as timm writes it to hubs
     config = data.resolve_data_config(pretrained_cfg=cfg.to_dict())
     transform = data.create_transform(**config, is_training=False)
-    for picture in PICTURES:
-        expected = transform(Image.fromarray(picture)).numpy().transpose(1, 2, 0)
-        assert np.abs(entry.preprocess(picture[None])[0] - expected).max() <= 1e-6
+    for image in IMAGES:
+        expected = transform(Image.fromarray(image)).numpy().transpose(1, 2, 0)
+        assert np.abs(entry.preprocess(image[None])[0] - expected).max() <= 1e-6
 
 
 def convolutions(model) -> list[tuple]:

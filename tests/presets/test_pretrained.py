@@ -15,7 +15,7 @@ def mlp():
 @pytest.mark.parametrize("head", [True, False])
 def test_a_dense_base_keeps_its_size(mlp, head):
     model = mlp if head else mlp.without_head()
-    with pytest.raises(ConfigError, match=r"its base is made for pictures of .*dense1/kernel"):
+    with pytest.raises(ConfigError, match=r"its base is made for images of .*dense1/kernel"):
         model.with_input((14, 14))
 
 

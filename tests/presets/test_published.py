@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tlx
-from tlx.data.pictures import read_pictures
+from tlx.data.image_files import read_images
 from tlx.errors import ConfigError, WeightsError
 from tlx.models import ModelConfig, init_variables
 from tlx.tree import flatten, label_tree, summarize
@@ -32,11 +32,11 @@ def resnet20(shared_data):
 
 
 @pytest.mark.slow
-def test_mobilenet_names_the_pictures_as_the_reference_does(shared_data, mobilenet):
+def test_mobilenet_names_the_images_as_the_reference_does(shared_data, mobilenet):
     reference = np.load(shared_data / "imagenet50" / "mobilenet_v2_reference.npz")
     expected = next(reference[key] for key in reference if reference[key].shape == (50, 1000))
-    pictures = [read_pictures(str(shared_data / "imagenet50" / str(name)))[0][1] for name in reference["names"]]
-    inputs = np.concatenate([mobilenet.preprocess(picture[None]) for picture in pictures])
+    images = [read_images(str(shared_data / "imagenet50" / str(name)))[0][1] for name in reference["names"]]
+    inputs = np.concatenate([mobilenet.preprocess(image[None]) for image in images])
     probabilities = tlx.predict(mobilenet.model, mobilenet.variables, inputs)
     assert (probabilities.argmax(1) == expected.argmax(1)).sum() == 50
     assert np.abs(probabilities - expected).max() <= 1e-4
@@ -135,7 +135,7 @@ def test_surgery_on_a_published_model(resnet20):
 
 
 @pytest.mark.slow
-def test_grey_pictures_give_what_the_same_in_colour_gave(resnet20):
+def test_grey_images_give_what_the_same_in_colour_gave(resnet20):
     """The first kernel is averaged over its channels, so the statistics of colours must be, too."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1)).astype(np.uint8)
     statistics = {"mean": (0.4,) * 3, "std": (0.3,) * 3}  # equal, so that nothing is lost

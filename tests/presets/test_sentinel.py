@@ -12,7 +12,7 @@ import pytest
 from cases import OF_IMAGES, ConvNorm, assert_same_bits
 
 import tlx
-from tlx.data.pictures import read_pictures
+from tlx.data.image_files import read_images
 from tlx.errors import DataError
 from tlx.images import Preprocess
 from tlx.models import Base, Classifier, Head, Stage, layers
@@ -24,7 +24,7 @@ from tlx.tree import flatten
 SPECS = {name: Preprocess(8, 8, 3, **fields) for name, fields in CODINGS.items()}
 
 
-def pictures(count: int = 32, seed: int = 0) -> np.ndarray:
+def random_images(count: int = 32, seed: int = 0) -> np.ndarray:
     """Draw photographs of a kind: blotches from black to white, red above blue."""
     draw = np.random.default_rng(seed)
     light = draw.uniform(0, 1, (count, 4, 4, 1)) + draw.normal(0, 0.1, (count, 4, 4, 3)) + np.array([0.15, 0, -0.15])
@@ -36,8 +36,8 @@ MODEL = Classifier(Base((Stage("stem", ConvNorm(8)), Stage("next", ConvNorm(4)))
 
 @functools.cache
 def trained(name: str) -> tuple[Classifier, Any]:
-    """Return a model, and variables whose statistics are those of pictures made as the coding `name` says."""
-    inputs = SPECS[name].normalise(pictures(256, seed=1))
+    """Return a model, and variables whose statistics are those of images made as the coding `name` says."""
+    inputs = SPECS[name].normalise(random_images(256, seed=1))
     variables = initialise(MODEL, (8, 8, 3), 0)
     for _ in range(30):  # of momentum 0.5: nothing is left of the start
         variables = with_statistics(MODEL, variables, inputs)
@@ -55,7 +55,7 @@ def suspect(name: str, inputs: np.ndarray, told: Preprocess) -> str | None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_right_inputs_pass(name: str) -> None:
-    verdict = check_inputs(*trained(name), SPECS[name].normalise(pictures()), SPECS[name])
+    verdict = check_inputs(*trained(name), SPECS[name].normalise(random_images()), SPECS[name])
     assert verdict.divergence < 0.02
     assert (verdict.suspect, verdict.message) == (None, None)
 
@@ -64,7 +64,7 @@ def test_right_inputs_pass(name: str) -> None:
 @pytest.mark.parametrize("wanted", SPECS)
 def test_inputs_made_in_another_way_are_named(made: str, wanted: str) -> None:
     expected = None if made == wanted else f"{made} for {wanted}"
-    inputs = SPECS[made].normalise(pictures())
+    inputs = SPECS[made].normalise(random_images())
     assert suspect(wanted, inputs, SPECS[wanted]) == expected  # made by something else than the preprocessing
     assert suspect(wanted, inputs, SPECS[made]) == expected  # made by the preprocessing, which is not the base's
 
@@ -72,20 +72,20 @@ def test_inputs_made_in_another_way_are_named(made: str, wanted: str) -> None:
 @pytest.mark.parametrize("name", ["-1..1", "standardised"])
 def test_inputs_scaled_twice_are_named(name: str) -> None:
     spec = SPECS[name]
-    assert suspect(name, spec.normalise(spec.normalise(pictures())), spec) == f"{name} scaled again for {name}"
-    small = spec.normalise(pictures() / 255)
+    assert suspect(name, spec.normalise(spec.normalise(random_images())), spec) == f"{name} scaled again for {name}"
+    small = spec.normalise(random_images() / 255)
     assert suspect(name, small, spec) == f"0..1 scaled again for {name}"
 
 
 @pytest.mark.parametrize(("name", "order"), [("-1..1", "BGR for RGB"), ("BGR 0..255 less the mean", "RGB for BGR")])
 def test_channels_in_the_other_order_are_named(name: str, order: str) -> None:
-    turned = pictures()[..., ::-1]
+    turned = random_images()[..., ::-1]
     assert suspect(name, SPECS[name].normalise(turned), SPECS[name]) == order
     assert suspect(name, SPECS["0..1"].normalise(turned), SPECS[name]) == f"0..1 for {name}, {order}"
 
 
 def test_a_message_is_one_line_with_what_where_and_cure() -> None:
-    message = check_inputs(*trained("-1..1"), SPECS["0..255"].normalise(pictures()), SPECS["-1..1"]).message
+    message = check_inputs(*trained("-1..1"), SPECS["0..255"].normalise(random_images()), SPECS["-1..1"]).message
     assert message is not None
     assert "\n" not in message
     for part in ("look like 0..255 where -1..1 fits", "divergence", "preprocess them"):
@@ -96,19 +96,19 @@ def test_a_scale_of_ones_own_is_named_by_its_ends() -> None:
     own = Preprocess(8, 8, 3, scale=1 / 51, mean=(2.0, 2.0, 2.0))
     assert hypotheses(own)[0].looks == "-2..3"
     assert hypotheses(replace(own, channel_order="bgr"))[0].fits == "BGR -2..3"
-    assert suspect("-1..1", own.normalise(pictures()), own) == "-2..3 for -1..1"
+    assert suspect("-1..1", own.normalise(random_images()), own) == "-2..3 for -1..1"
 
 
 # What passes
 
 
-def test_grey_pictures_have_no_order_of_channels() -> None:
-    grey = pictures()[..., :1].repeat(3, -1)
+def test_grey_images_have_no_order_of_channels() -> None:
+    grey = random_images()[..., :1].repeat(3, -1)
     assert suspect("-1..1", SPECS["-1..1"].normalise(grey), SPECS["-1..1"]) is None
 
 
-def test_faded_pictures_are_not_taken_for_another_scale() -> None:
-    faded = (pictures() * 0.5 + 64).astype(np.uint8)
+def test_faded_images_are_not_taken_for_another_scale() -> None:
+    faded = (random_images() * 0.5 + 64).astype(np.uint8)
     inputs = SPECS["-1..1"].normalise(faded)
     assert suspect("-1..1", inputs, SPECS["-1..1"]) is None
     assert measure_of("-1..1", inputs) > 2 * measure_of("-1..1", inputs * 2)  # though they would fit better
@@ -129,15 +129,15 @@ def test_only_pixels_that_fill_the_scale_are_possible() -> None:
     assert looks(0.1, 0.2) == ["-1..1"]
 
 
-def test_how_many_pictures_tell() -> None:
-    wrong, turned = SPECS["0..255"].normalise(pictures()), SPECS["-1..1"].normalise(pictures()[..., ::-1])
+def test_how_many_images_tell() -> None:
+    wrong, turned = SPECS["0..255"].normalise(random_images()), SPECS["-1..1"].normalise(random_images()[..., ::-1])
     few = check_inputs(*trained("-1..1"), wrong[:7], SPECS["-1..1"])
     assert np.isnan(few.divergence)
     assert few.suspect is None
     assert suspect("-1..1", wrong[:8], SPECS["-1..1"]) == "0..255 for -1..1"
     assert suspect("-1..1", turned[:15], SPECS["-1..1"]) is None
     assert suspect("-1..1", turned[:16], SPECS["-1..1"]) == "BGR for RGB"
-    many = SPECS["-1..1"].normalise(pictures(65))
+    many = SPECS["-1..1"].normalise(random_images(65))
     whole, part = (check_inputs(*trained("-1..1"), images, SPECS["-1..1"]) for images in (many, many[:64]))
     assert whole == part  # more tell nothing new
 
@@ -174,7 +174,7 @@ class Norms(nn.Module):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_any_norm_may_come_first_and_channels_be_of_any_number(flat: bool, channels: int) -> None:
     model = Classifier(Base((Stage("norms", Norms(flat)),)), Head(2, pool="flatten"))
-    spec, images = Preprocess(8, 8, channels), pictures(64)[..., :channels]
+    spec, images = Preprocess(8, 8, channels), random_images(64)[..., :channels]
     right, wrong = spec.normalise(images), images.astype(np.float32)
     variables = with_statistics(model, initialise(model, (8, 8, channels), 0), right)
     assert check_inputs(model, variables, right, spec).suspect is None
@@ -187,7 +187,7 @@ def test_any_norm_may_come_first_and_channels_be_of_any_number(flat: bool, chann
 
 
 def test_bad_images_are_refused() -> None:
-    good = SPECS["0..1"].normalise(pictures())
+    good = SPECS["0..1"].normalise(random_images())
     with pytest.raises(DataError, match=r"shape \(32, 8, 8, 2\), expected \(B, H, W, 3\)"):
         check_inputs(*trained("0..1"), good[..., :2], SPECS["0..1"])
     with pytest.raises(DataError, match="not all finite"):
@@ -196,7 +196,7 @@ def test_bad_images_are_refused() -> None:
 
 def test_nothing_is_changed() -> None:
     model, variables = trained("-1..1")
-    inputs = SPECS["-1..1"].normalise(pictures())
+    inputs = SPECS["-1..1"].normalise(random_images())
     before, given = jax.tree.map(np.array, variables), inputs.copy()
     first = check_inputs(model, variables, inputs, SPECS["-1..1"])
     assert check_inputs(model, variables, inputs, SPECS["-1..1"]) == first
@@ -211,7 +211,7 @@ def test_nothing_is_changed() -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_correcting_undoes_what_was_done(wanted: str, reverse: bool) -> None:
     for guess in hypotheses(SPECS[wanted]):
-        frames = pictures(2).astype(np.float32)
+        frames = random_images(2).astype(np.float32)
         inputs = frames[..., ::-1] if reverse else frames
         for maker in guess.makers:
             inputs = maker.normalise(inputs)
@@ -222,7 +222,7 @@ def test_correcting_undoes_what_was_done(wanted: str, reverse: bool) -> None:
 
 def test_the_distance_is_bhattacharyyas_for_the_batch_as_a_whole() -> None:
     draw = np.random.default_rng(0)
-    x = draw.normal(1, 2, (6, 50, 3))  # six pictures of 50 pixels
+    x = draw.normal(1, 2, (6, 50, 3))  # six images of 50 pixels
     mean, variance = x.mean((0, 1)), x.var((0, 1))
     gap = measure(Moments(x.mean(1), x.var(1)), Moments(np.zeros(3), np.full(3, 9.0)))
     means = mean**2 / (variance + 9) / 4
@@ -233,7 +233,7 @@ def test_the_distance_is_bhattacharyyas_for_the_batch_as_a_whole() -> None:
 
 def test_what_enters_the_first_norm_is_measured() -> None:
     model, variables = trained("0..1")
-    inputs = SPECS["0..1"].normalise(pictures(4))
+    inputs = SPECS["0..1"].normalise(random_images(4))
     came, stored = sentinel.respond(model, variables, inputs)
     stem, leaves = variables["params"]["base"]["stem"]["conv"], flatten(variables["batch_stats"])
     entering = nn.Conv(8, (3, 3), use_bias=False).apply({"params": stem}, inputs)
@@ -251,7 +251,7 @@ def test_mobilenets_inputs_are_told(shared_data: Path) -> None:
     weights = shared_data / "weights" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
     base = tlx.load("keras/mobilenet_v2", weights)
     files = sorted((shared_data / "imagenet50").glob("*.JPEG"))[:32]
-    frames = np.concatenate([base.preprocess.frame(read_pictures(str(file))[0][1][None]) for file in files])
+    frames = np.concatenate([base.preprocess.frame(read_images(str(file))[0][1][None]) for file in files])
 
     def suspect_of(inputs: np.ndarray) -> str | None:
         return check_inputs(base.model, base.variables, inputs, base.preprocess).suspect
@@ -280,7 +280,7 @@ def test_resnets_inputs_are_told(shared_data: Path) -> None:
 
 def test_a_bias_that_the_first_norm_adds_is_part_of_what_enters_it() -> None:
     model = Classifier(Base((Stage("conv", layers.ConvNorm(4, 3, layers.TORCH, bias=True)),)), Head(2))
-    images = pictures(8).astype(np.float32)
+    images = random_images(8).astype(np.float32)
     variables = initialise(model, images.shape[1:], 0)
     variables["batch_stats"]["base"]["conv"]["conv_norm"]["mean"] += 1  # no longer those of a fresh base
     before, _ = sentinel.respond(model, variables, images)

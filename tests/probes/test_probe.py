@@ -138,7 +138,7 @@ def parts_of(data):
     return {name: getattr(data, name) for name in ("train", "validation", "test")}
 
 
-def test_pictures_are_asked_for_once_and_from_the_disk_never_again(base, data, probe, tmp_path):
+def test_images_are_asked_for_once_and_from_the_disk_never_again(base, data, probe, tmp_path):
     cache, first, second = Cache("disk", folder=str(tmp_path)), counted(data), counted(data)
     options = {"l2": PATH, "shots": (3, 1), "draws": 2, "cache": cache}
     one = tlx.linear_probe(base, first, tlx.ProbeOptions(**options))

@@ -22,7 +22,7 @@ CLASSES = ("a", "b", "c")
 
 
 class Files:
-    """Pictures of different sizes, with names."""
+    """ImageFiles of different sizes, with names."""
 
     classes = CLASSES
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from cases import assert_same_bits, plain
-from picture_files import encoded, write_classes
+from image_files import encoded, write_classes
 from toys import Recorder, everything_in, finetune_toy, finetune_with, scalars_in, timeless
 
 import tlx
@@ -250,18 +250,18 @@ def test_a_run_can_be_evaluated_on_other_data(finished):
 @pytest.mark.slow
 def test_the_export_gives_the_same_bits_in_another_process(finished, tmp_path):
     data, own = tlx.load_data("digits", **DATA), Run.open(finished).load()
-    pictures = np.stack([data.test[i]["input"] for i in range(40)])
-    np.save(tmp_path / "pictures.npy", pictures)
+    images = np.stack([data.test[i]["input"] for i in range(40)])
+    np.save(tmp_path / "images.npy", images)
     program = (
         "import sys, numpy, tlx; own = tlx.load(sys.argv[1]); "
         "inputs = own.preprocess(numpy.load(sys.argv[2])); "
         "numpy.save(sys.argv[3], tlx.predict(own.model, own.variables, inputs)); print(own.classes)"
     )
     found = tmp_path / "found.npy"
-    command = [sys.executable, "-c", program, finished / "export", tmp_path / "pictures.npy", found]
+    command = [sys.executable, "-c", program, finished / "export", tmp_path / "images.npy", found]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(own.classes)
-    expected = tlx.predict(own.model, own.variables, own.preprocess(pictures))
+    expected = tlx.predict(own.model, own.variables, own.preprocess(images))
     assert np.load(found).tobytes() == expected.tobytes()
 
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from picture_files import encoded
+from image_files import encoded
 from toys import finetune_with
 
 import tlx
@@ -71,8 +71,8 @@ def decodes(monkeypatch):
 
         return count
 
-    monkeypatch.setattr("tlx.data.screen.decode_picture", counted(tlx.data.screen.decode_picture))
-    monkeypatch.setattr("tlx.data.encoded.open_picture", counted(tlx.data.encoded.open_picture))
+    monkeypatch.setattr("tlx.data.screen.decode_image", counted(tlx.data.screen.decode_image))
+    monkeypatch.setattr("tlx.data.encoded.open_image", counted(tlx.data.encoded.open_image))
     return counts
 
 

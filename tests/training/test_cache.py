@@ -1,4 +1,4 @@
-"""What frozen stages make of pictures is computed once: the same training, from memory or disk, after any accident."""
+"""What frozen stages make of images is computed once: the same training, from memory or disk, after any accident."""
 
 import json
 import threading
@@ -116,7 +116,7 @@ def test_every_model_trains_alike_with_its_head_alone(case):
     assert kept[0].phases[0].frozen_sha256_after == plain[0].phases[0].frozen_sha256_after
 
 
-def test_pictures_are_asked_for_once_for_all_phases():
+def test_images_are_asked_for_once_for_all_phases():
     examples, held_out = Counted(TRAIN), Counted(VALIDATION)
     train((HEAD, BLOCK), cache=Cache("memory"), train=examples, validation=held_out)
     assert examples.asked[0] == 2  # once to see what a batch is
@@ -143,7 +143,7 @@ def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
     flat = replace(HEAD, epochs=2)
     options = {"train": TRAIN, "validation": VALIDATION, "preprocess": SPEC, "batch_size": 4}
     done = fit(model, variables, (flat,), cache=Cache("memory"), **options)
-    assert done.phases[0].activations == "704 B after conv, in memory"  # 22 pictures, 8 numbers of 4 bytes
+    assert done.phases[0].activations == "704 B after conv, in memory"  # 22 images, 8 numbers of 4 bytes
 
 
 # When there is none
@@ -438,7 +438,7 @@ def test_what_no_phase_needs_takes_no_room():
 
 @pytest.mark.slow
 def test_rows_are_rounded_once(tmp_path):
-    """What the last stage makes is kept from pictures, also where a lower stage's activations, rounded, are at hand."""
+    """What the last stage makes is kept from images, also where a lower stage's activations, rounded, are at hand."""
     cache, again = Cache("disk", dtype="bfloat16"), replace(HEAD, name="again")
     whole, alone, only = (replace(cache, folder=str(tmp_path / name)) for name in ("whole", "alone", "only"))
     train((BLOCK, again), cache=whole)

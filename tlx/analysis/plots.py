@@ -32,7 +32,7 @@ _THEME = {
     _SCRATCH: "var(--scratch, #b84a00)",
     _PAPER: "var(--paper, #ffffff)",
 }
-_RIGHT, _WRONG = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)  # in a picture, which no variable reaches, on any background
+_RIGHT, _WRONG = (0.0, 0.447, 0.698), (0.835, 0.369, 0.0)  # in an image, which no variable reaches, on any background
 _MOST_COUNTED, _MOST_NAMED, _MOST_CELLS = 20, 60, 125  # classes: with counts, with names, in a matrix not pooled
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "tlx", "font.size": 9.0, "axes.unicode_minus": False}
 _RUNS = (("scratch", _SCRATCH, "from scratch"), ("transfer", _TRANSFER, "transfer"))
@@ -167,7 +167,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str])
         _draw_cells(axes, strength)
         _name_classes(axes, classes)
     else:
-        _draw_picture(axes, strength)
+        _draw_image(axes, strength)
     if len(classes) <= _MOST_COUNTED:
         points = 9.0 if len(str(counts.max())) <= 4 else 6.5
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -270,12 +270,12 @@ def _draw_cells(axes: "Axes", strength: np.ndarray) -> None:
     axes.set(xlim=(-0.5, end), ylim=(end, -0.5), aspect="equal")
 
 
-def _draw_picture(axes: "Axes", strength: np.ndarray) -> None:
-    """Draw the cells as one picture, in a frame and without names."""
-    picture = np.empty((*strength.shape, 4))
-    picture[..., :3] = np.where(np.eye(len(strength), dtype=bool)[..., None], _RIGHT, _WRONG)
-    picture[..., 3] = strength
-    axes.imshow(picture, interpolation="none")
+def _draw_image(axes: "Axes", strength: np.ndarray) -> None:
+    """Draw the cells as one image, in a frame and without names."""
+    image = np.empty((*strength.shape, 4))
+    image[..., :3] = np.where(np.eye(len(strength), dtype=bool)[..., None], _RIGHT, _WRONG)
+    image[..., 3] = strength
+    axes.imshow(image, interpolation="none")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=_GRID)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlx.analysis.feature_map import MOST_COLOURED, class_mark, feature_map
+from tlx.analysis.image_data import data_uri, heat_over
 from tlx.analysis.metrics import accuracy_interval, class_figures, expected_calibration_error, most_confused
 from tlx.analysis.names import shown
-from tlx.analysis.pictures import data_uri, heat_over
 from tlx.analysis.plots import confusion, curves, reliability, scatter, words
 from tlx.analysis.run_record import PlannedPhase, RunRecord, read_run
 from tlx.analysis.sharing import shareable

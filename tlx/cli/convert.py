@@ -70,7 +70,7 @@ class Convert(Command):
     head: bool = True
     """Leave out the published head."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the pictures, where a head's size depends on them; by default as published."""
+    """Height and width of the images, where a head's size depends on them; by default as published."""
     prefix: str | None = None
     """Below which of PyTorch's names to look, where a file holds the network several times: 'model_ema', for one."""
     ignore: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tlx.cli.options import PictureOptions, percentage
+from tlx.cli.options import InputOptions, percentage
 from tlx.progress import doing
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ DATA_GROUP = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(PictureOptions):
+class DataOptions(InputOptions):
     """What every command understands that takes labelled data apart."""
 
     seed: int = 0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from tlx.cli.data_options import DATA_GROUP, DataOptions
+from tlx.cli.model_inputs import check_faults, find_images, open_model
 from tlx.cli.options import percentage
 from tlx.cli.output import print_json
-from tlx.cli.pictures import check_faults, find_images, open_model
 from tlx.errors import ConfigError
 from tlx.files import home
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from tlx.cli.options import PictureOptions, percentage
+from tlx.cli.options import InputOptions, percentage
 from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.errors import ConfigError
 from tlx.files import home
@@ -19,7 +19,7 @@ _SHOWN_CLASSES, _SHOWN_PAIRS = 30, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(PictureOptions):
+class Evaluate(InputOptions):
     """Test a finished run on its own test examples, or any model on --data."""
 
     model: Annotated[str, tyro.conf.Positional]

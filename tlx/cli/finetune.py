@@ -114,16 +114,16 @@ class Finetune(RecipeOptions):
     """Which of them this is, from 0."""
 
     cache_views: int = 0
-    """With augmentation: how many variations of each picture are kept and taken in turns; 0: none, no cache."""
+    """With augmentation: how many variations of each image are kept and taken in turns; 0: none, no cache."""
 
     flip: bool = False
-    """Mirror every second training picture."""
+    """Mirror every second training image."""
     flip_vertical: bool = False
-    """Turn every second training picture upside down."""
+    """Turn every second training image upside down."""
     crop: tuple[float, float] | None = None
-    """Cut a random part out of training pictures: the least and greatest share of the area, 0.08 1 for ImageNet."""
+    """Cut a random part out of training images: the least and greatest share of the area, 0.08 1 for ImageNet."""
     rotate: float = 0.0
-    """Turn training pictures up to so many degrees either way."""
+    """Turn training images up to so many degrees either way."""
     brightness: float = 0.0
     """Vary it by a factor within 1 +- this."""
     contrast: float = 0.0
@@ -135,11 +135,11 @@ class Finetune(RecipeOptions):
     randaugment: tuple[int, float] | None = None
     """Apply so many random operations of a magnitude from 0 to 30: 2 9, say."""
     erase: float = 0.0
-    """The probability that a part of a training picture becomes noise."""
+    """The probability that a part of a training image becomes noise."""
     mixup: float = 0.0
-    """Blend pictures in pairs; the alpha of the shares' Beta distribution, 0.2, say."""
+    """Blend images in pairs; the alpha of the shares' Beta distribution, 0.2, say."""
     cutmix: float = 0.0
-    """Put a part of one picture into another; alpha, 1, say."""
+    """Put a part of one image into another; alpha, 1, say."""
 
     @classmethod
     def expand(cls, arguments: list[str]) -> list[str]:
@@ -299,7 +299,7 @@ class Finetune(RecipeOptions):
                 [
                     (
                         phase.name,
-                        phase.activations.removeprefix("after ") if phase.after else "pictures",
+                        phase.activations.removeprefix("after ") if phase.after else "images",
                         phase.steps,
                         describe_size(phase.memory),
                         phase.seconds,

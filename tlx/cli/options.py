@@ -61,13 +61,13 @@ class Command:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PictureOptions(Command):
-    """What every command understands that reads pictures."""
+class InputOptions(Command):
+    """What every command understands that reads images."""
 
     skip_bad: str = "0%"
-    """How many of the pictures may be bad; they are left out and listed. By default any bad picture is an error."""
+    """How many of the images may be bad; they are left out and listed. By default any bad image is an error."""
     workers: int | None = None
-    """How many threads read pictures; by default one a core. The result does not depend on it."""
+    """How many threads read images; by default one a core. The result does not depend on it."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """What to compute on; auto: the best that JAX finds. One that is not there is an error."""
 

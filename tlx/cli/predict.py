@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tlx.cli.options import PictureOptions, percentage
+from tlx.cli.model_inputs import check_faults, find_inputs, open_model
+from tlx.cli.options import InputOptions, percentage
 from tlx.cli.output import percent, print_json, print_table
-from tlx.cli.pictures import check_faults, find_inputs, open_model
 from tlx.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(PictureOptions):
+class Predict(InputOptions):
     """Name the most probable classes of images or vectors, or what else a model was trained to predict of them.
 
     The model comes first, or is named by --base: then all are inputs.

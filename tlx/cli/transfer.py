@@ -44,7 +44,7 @@ class TransferOptions(DataOptions):
     until: str | None = None
     """Cut the base after this stage."""
     input_size: tuple[int, int] | None = None
-    """Height and width at which the base sees pictures; by default as the base says."""
+    """Height and width at which the base sees images; by default as the base says."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """What the model computes in; its parameters are float32 in either. By default as the base says."""
     config: str | None = None
@@ -52,9 +52,9 @@ class TransferOptions(DataOptions):
     invert: bool = False
     """Turn black into white: where the base knows light on dark and the data are dark on light."""
     margin: int | None = None
-    """Pixels of background put around the picture; by default what the base says."""
+    """Pixels of background put around the image; by default what the base says."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-    """How pictures are resized; by default as the base says."""
+    """How images are resized; by default as the base says."""
     grey_to_rgb: str | None = None
     """How grey becomes RGB: repeat, or the name of a matplotlib colour map."""
     pool: Literal["flatten", "average", "max"] | None = None

@@ -38,7 +38,7 @@ PLAIN = {  # classes of layers that the networks of the tables are made of, or t
 
 @dataclass(frozen=True)
 class Graph:
-    """The size of pictures that a model was made for (None: any), and its layers: (class, configuration)."""
+    """The size of images that a model was made for (None: any), and its layers: (class, configuration)."""
 
     input_size: tuple[int, int] | None
     layers: tuple[tuple[str, Mapping[str, Any]], ...]
@@ -111,7 +111,7 @@ def _layers(config: Any, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any
 
 
 def _input_scaling(config: Mapping[str, Any]) -> tuple[set[str], tuple[float, float] | None]:
-    """Read the layers before the base that scale pictures: their classes, and (a, b) where they compute a * x - b.
+    """Read the layers before the base that scale images: their classes, and (a, b) where they compute a * x - b.
 
     Without any it is (1, 0); None where a layer's numbers cannot be read.
     """

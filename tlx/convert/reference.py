@@ -24,7 +24,7 @@ class Reference(Protocol):
     """A network of another library, with weights that it read itself."""
 
     def preprocess(self, images: np.ndarray) -> np.ndarray:
-        """Turn pictures (N, H, W, 3), uint8 of the network's own size, into its inputs as its publisher does."""
+        """Turn images (N, H, W, 3), uint8 of the network's own size, into its inputs as its publisher does."""
         ...
 
     def outputs(self, inputs: np.ndarray, nodes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -115,7 +115,7 @@ class _Keras:
 
 
 def _torchvision(name: str, config: ModelConfig, tag: str) -> tuple[Any, Callable[[Any], Any]]:
-    """Build a network of torchvision, and its transforms for pictures that have its size already."""
+    """Build a network of torchvision, and its transforms for images that have its size already."""
     torchvision = import_torchvision()
     more = {"init_weights": False} if name == "inception_v3" else {}
     network = _unfilled(lambda: torchvision.models.get_model(name, num_classes=config.classes or 1000, **more))
@@ -134,7 +134,7 @@ def _torchvision(name: str, config: ModelConfig, tag: str) -> tuple[Any, Callabl
 
 
 def _timm(name: str, config: ModelConfig, tag: str) -> tuple[Any, Callable[[Any], Any]]:
-    """Build a network of timm, and its transforms for pictures that have its size already."""
+    """Build a network of timm, and its transforms for images that have its size already."""
     import_torchvision()
     import timm
 

@@ -31,7 +31,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verification:
-    """The differences from the preprocessed pictures ('input') through every stage to the logits."""
+    """The differences from the preprocessed images ('input') through every stage to the logits."""
 
     reference: str
     differences: tuple[Difference, ...]
@@ -49,7 +49,7 @@ class Verification:
 
 
 def fixed_images(size: tuple[int, int], count: int = 2) -> np.ndarray:
-    """Make pictures (count, *size, 3) of uint8, the same each time: smooth waves of each colour, and noise.
+    """Make images (count, *size, 3) of uint8, the same each time: smooth waves of each colour, and noise.
 
     >>> fixed_images((4, 5)).shape, fixed_images((4, 5)).dtype
     ((2, 4, 5, 3), dtype('uint8'))
@@ -71,7 +71,7 @@ def verify(
     reference: Reference,
     preprocess: Callable[[np.ndarray], np.ndarray],
 ) -> Verification:
-    """Compare a model with its reference on fixed pictures of the model's size.
+    """Compare a model with its reference on fixed images of the model's size.
 
     `preprocess` turns them into the model's inputs, and is compared too. Each stage runs on what the stage before it
     made, so the first one that differs is where the fault lies.

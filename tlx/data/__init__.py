@@ -1,10 +1,10 @@
 """Examples by number, their splits, and batches."""
 
 from tlx.data.arrays import ArraySource, ColumnSource
-from tlx.data.encoded import EncodedSource, picture_files
+from tlx.data.encoded import EncodedSource, encoded_images
+from tlx.data.image_files import ImageFiles
 from tlx.data.inputs import InputSpec, Vectors
 from tlx.data.load import check_data, check_shapes, data_from_arrays, data_from_sources, fingerprint, load_data
-from tlx.data.pictures import Pictures
 from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
 from tlx.data.readers.idx import read_idx
 from tlx.data.readers.npz import read_npz
@@ -22,8 +22,8 @@ __all__ = [
     "EncodedSource",
     "Example",
     "Feed",
+    "ImageFiles",
     "InputSpec",
-    "Pictures",
     "Relabelled",
     "Source",
     "Split",
@@ -34,12 +34,12 @@ __all__ = [
     "check_shapes",
     "data_from_arrays",
     "data_from_sources",
+    "encoded_images",
     "fingerprint",
     "gather",
     "labels_of",
     "load_data",
     "names_of",
-    "picture_files",
     "read_idx",
     "read_npz",
     "split_rows",

@@ -1,4 +1,4 @@
-"""Hold pictures as they lie on the disk, decoded when they are asked for."""
+"""Hold images as they lie on the disk, decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlx.data.source import Columns, Example, TargetKind, check_targets, describe
-from tlx.images.decode import open_picture, read_content
+from tlx.images.decode import open_image, read_content
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 class EncodedSource:
-    """Decode pictures by number.
+    """Decode images by number.
 
-    `read(i)` returns the bytes of picture i (`tlx.images.decode.read_content` reads a file's), `names` are what errors
+    `read(i)` returns the bytes of image i (`tlx.images.decode.read_content` reads a file's), `names` are what errors
     and predictions call them (paths, mostly), `labels` is (N,) of integers below `len(classes)`, or
     other targets (`target_kind`: `tlx.data.Source`). What cannot be read or
-    decoded is a `DataError` that names the picture, when it is asked for. Digests are of the bytes, so equal ones mean
+    decoded is a `DataError` that names the image, when it is asked for. Digests are of the bytes, so equal ones mean
     equal files.
 
     >>> source = EncodedSource(lambda i: b"text", ["a.gif"], [0], ("cat",))
@@ -60,7 +60,7 @@ class EncodedSource:
         return {"input": map(self._open, indices.tolist()), "target": self.targets[indices]}
 
     def _open(self, index: int) -> Image:
-        return open_picture(self.read(index), self.names[index]).image
+        return open_image(self.read(index), self.names[index]).image
 
     @cached_property
     def digests(self) -> tuple[bytes, ...]:
@@ -71,12 +71,12 @@ def _read_file(paths: Sequence[str], index: int) -> bytes:
     return read_content(paths[index])
 
 
-def picture_files(
+def encoded_images(
     paths: Sequence[str], labels: Any, classes: Sequence[str], target_kind: TargetKind = "class"
 ) -> EncodedSource:
-    """Build a source of picture files.
+    """Build a source of image files.
 
-    >>> len(picture_files(["a.jpg", "b.jpg"], [0, 1], ("cat", "dog")))
+    >>> len(encoded_images(["a.jpg", "b.jpg"], [0, 1], ("cat", "dog")))
     2
     """
     paths = tuple(paths)

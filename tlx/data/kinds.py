@@ -52,7 +52,7 @@ class Kind(NamedTuple):
 
 
 def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
-    """Make a reader of one place into one of requests that name neither splits nor bad pictures."""
+    """Make a reader of one place into one of requests that name neither splits nor bad images."""
 
     def of_request(request: Request) -> Parts:
         if request.spec.splits() or request.spec.skip_bad:

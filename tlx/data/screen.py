@@ -15,7 +15,7 @@ import numpy as np
 from tlx.data.encoded import EncodedSource
 from tlx.errors import DataError
 from tlx.files.opening import shown
-from tlx.images.decode import decode_picture
+from tlx.images.decode import decode_image
 from tlx.images.preprocess import Preprocess
 from tlx.progress import counted, lines
 
@@ -96,13 +96,13 @@ def _look_at(source: EncodedSource, preprocess: Preprocess | None, index: int, e
         digest.update(content)
         if expected and digest.hexdigest() != expected.lower():
             raise DataError(f"{shown(name)}: its SHA-256 is not the manifest's; get the file again")
-        picture = decode_picture(content, name)
-        height, width, channels = (*picture.image.shape, 1)[:3]
+        image = decode_image(content, name)
+        height, width, channels = (*image.image.shape, 1)[:3]
         if preprocess is not None:
             preprocess.check_shape((height, width, channels), name)
     except DataError as error:
         return _Seen(digest.digest(), str(error))
-    return _Seen(digest.digest(), None, picture.frames, (height, width, channels))
+    return _Seen(digest.digest(), None, image.frames, (height, width, channels))
 
 
 def _without_bad(source: EncodedSource, seen: Sequence[_Seen]) -> EncodedSource:

@@ -1,4 +1,4 @@
-"""Vary a training picture at random, as the network is shown it."""
+"""Vary a training image at random, as the network is shown it."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ CHANNELS = {"brightness": (1, 3), "contrast": (1, 3), "saturation": (3,), "hue":
 
 @dataclass(frozen=True)
 class Augment:
-    """Say how training pictures are varied at random; call it to vary one. All is off by default.
+    """Say how training images are varied at random; call it to vary one. All is off by default.
 
     In this order:
 
-    1. `crop`, (least, greatest) share of the picture's area: a random part of the picture, width over height within
+    1. `crop`, (least, greatest) share of the image's area: a random part of the image, width over height within
        `crop_ratio`, is resized to the network's input, in place of the resizing, cut and margin of `Preprocess`; where
        ten draws do not fit, the largest central part within the ratio. (C. Szegedy et al., Going Deeper with
        Convolutions, 2015; 0.08 to 1 there.)
-    2. `flip` and `flip_vertical`: left and right, top and bottom change places in every second picture.
+    2. `flip` and `flip_vertical`: left and right, top and bottom change places in every second image.
     3. `rotate`: up to so many degrees either way about the centre, uncovered corners filled with the background.
     4. `randaugment`, (operations, magnitude of 0..30). (E. D. Cubuk et al., RandAugment, 2019; 2 and 9 are usual.)
     5. `brightness`, `contrast`, `saturation`: a factor within 1 +- that, at least 0; `hue`, at most 0.5: so much of a
        turn of the colour circle either way. The four come in random order, as in torchvision's ColorJitter.
     6. `erase`, a probability: 2 to 33 % of the area becomes random pixels. (Z. Zhong et al., Random Erasing, 2017.)
 
-    Each option has random numbers of its own: switching one on or off does not change what another draws. Pictures are
-    interpolated bilinearly in 3 and 4. Raises `ConfigError` when built with anything else.
+    Each option has random numbers of its own: switching one on or off does not change what another draws. ImageFiles
+    are interpolated bilinearly in 3 and 4. Raises `ConfigError` when built with anything else.
 
     >>> augment, spec = Augment(flip=True, crop=(0.08, 1.0)), Preprocess(32, 32, 3)
     >>> augment(np.zeros((48, 64, 3), np.uint8), spec, generator_of(0, epoch=1, index=7)).shape
@@ -105,7 +105,7 @@ class Augment:
         return self != Augment()
 
     def check(self, preprocess: Any) -> None:
-        """Raise `ConfigError` for what is on and cannot be done to pictures of that many channels.
+        """Raise `ConfigError` for what is on and cannot be done to images of that many channels.
 
         Saturation and hue need 3 channels, brightness, contrast and RandAugment 1 or 3; the rest takes any number.
 
@@ -121,10 +121,10 @@ class Augment:
                 )
 
     def __call__(self, image: np.ndarray | Image, preprocess: Preprocess, generator: np.random.Generator) -> np.ndarray:
-        """Map a picture to a frame, uint8 (height, width, channels).
+        """Map an image to a frame, uint8 (height, width, channels).
 
         It is (H, W) or (H, W, C), uint8 or float on 0..255, or an image of Pillow's of mode L, RGB or RGBA.
-        The frame is what `preprocess.frame` makes of a picture, varied; `preprocess.normalise` takes it on. The draws
+        The frame is what `preprocess.frame` makes of an image, varied; `preprocess.normalise` takes it on. The draws
         come from `generator` alone (`generator_of`). Raises `ConfigError` as `check` and `DataError` as `preprocess`.
         """
         self.check(preprocess)
@@ -204,7 +204,7 @@ class Augment:
 
 
 def generator_of(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Return the generator of one picture of one epoch; all three are integers of 0 or more.
+    """Return the generator of one image of one epoch; all three are integers of 0 or more.
 
     It depends on them alone, so that threads, shards and resumed runs draw the same.
 
@@ -252,7 +252,7 @@ def _uncut(preprocess: Preprocess) -> Preprocess:
 
 @functools.cache
 def _background(preprocess: Preprocess, channels: int) -> Fill:
-    """Return the colour of the frames' background, for pictures of so many channels."""
+    """Return the colour of the frames' background, for images of so many channels."""
     paper = np.full((1, 1, 1, channels), 255 if preprocess.invert else 0, np.uint8)
     colour = dataclasses.replace(_uncut(preprocess), height=1, width=1).frame(paper)[0, 0, 0].tolist()
     return tuple(colour) if len(colour) == 3 else int(colour[0])

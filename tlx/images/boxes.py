@@ -1,4 +1,4 @@
-"""Boxes within a picture: random ones, by share of the area and proportions, and the central one."""
+"""Boxes within an image: random ones, by share of the area and proportions, and the central one."""
 
 import math
 
@@ -8,7 +8,7 @@ ATTEMPTS = 10
 DRAWS = 4 * ATTEMPTS
 
 Box = tuple[slice, slice]
-"""Rows and columns, so that `picture[box]` is what is within."""
+"""Rows and columns, so that `image[box]` is what is within."""
 
 
 def random_box(
@@ -18,11 +18,11 @@ def random_box(
     ratios: tuple[float, float],
     spare: int = 0,
 ) -> Box | None:
-    """Choose a box in a picture of `size` (height, width), or None where ten attempts do not fit.
+    """Choose a box in an image of `size` (height, width), or None where ten attempts do not fit.
 
     `draws`, (40,) in [0, 1), choose, four an attempt: the share of the area within `shares`, width over height on a
     logarithmic scale within `ratios`, the row and the column. All are uniform, as in torchvision's RandomResizedCrop
-    and RandomErasing. The box is at least `spare` pixels smaller than the picture both ways.
+    and RandomErasing. The box is at least `spare` pixels smaller than the image both ways.
 
     >>> random_box(np.full(DRAWS, 0.5), (8, 8), (0.2, 0.3), (0.5, 2.0))
     (slice(2, 6, None), slice(2, 6, None))
@@ -38,7 +38,7 @@ def random_box(
 
 
 def central_box(size: tuple[int, int], ratios: tuple[float, float]) -> Box:
-    """Return the largest box in the middle of a picture of `size` (height, width) with width over height in `ratios`.
+    """Return the largest box in the middle of an image of `size` (height, width) with width over height in `ratios`.
 
     >>> central_box((10, 40), (0.5, 2.0))
     (slice(0, 10, None), slice(10, 30, None))

@@ -40,7 +40,7 @@ class Opened(NamedTuple):
     frames: int
 
 
-class Picture(NamedTuple):
+class Decoded(NamedTuple):
     """`image` is (H, W), (H, W, 3) or, where something is transparent, (H, W, 4) uint8; `frames` are in the file."""
 
     image: np.ndarray
@@ -48,7 +48,7 @@ class Picture(NamedTuple):
 
 
 def read_content(path: str) -> bytes:
-    """Read a picture file's bytes; raise `DataError` for what is no regular file or larger than 1 GiB."""
+    """Read an image file's bytes; raise `DataError` for what is no regular file or larger than 1 GiB."""
     with open_regular(path) as file:
         try:
             if os.fstat(file.fileno()).st_size <= MAX_FILE:
@@ -58,7 +58,7 @@ def read_content(path: str) -> bytes:
     raise DataError(f"{shown(path)}: larger than {MAX_FILE >> 30} GiB; make it smaller")
 
 
-def decode_picture(content: bytes, name: str) -> Picture:
+def decode_image(content: bytes, name: str) -> Decoded:
     """Decode the bytes of a PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF or HEIC file, whichever its name says.
 
     It is turned as its EXIF says; 16 bits become 8; palettes, CMYK and YCCK become RGB; of several frames the first is
@@ -71,21 +71,21 @@ def decode_picture(content: bytes, name: str) -> Picture:
     >>> from PIL import Image
     >>> file = io.BytesIO()
     >>> Image.new("CMYK", (3, 2)).save(file, "JPEG")
-    >>> decode_picture(file.getvalue(), "white.jpg").image[0, 0].tolist()
+    >>> decode_image(file.getvalue(), "white.jpg").image[0, 0].tolist()
     [255, 255, 255]
     """
-    image, frames = open_picture(content, name)
-    return Picture(np.asarray(image), frames)
+    image, frames = open_image(content, name)
+    return Decoded(np.asarray(image), frames)
 
 
-def open_picture(content: bytes, name: str) -> Opened:
-    """Decode as `decode_picture` does, but leave the picture in Pillow's hands, which spares copies to resize it.
+def open_image(content: bytes, name: str) -> Opened:
+    """Decode as `decode_image` does, but leave the image in Pillow's hands, which spares copies to resize it.
 
     >>> import io
     >>> from PIL import Image
     >>> file = io.BytesIO()
     >>> Image.new("P", (3, 2)).save(file, "PNG")
-    >>> open_picture(file.getvalue(), "black.png").image.mode
+    >>> open_image(file.getvalue(), "black.png").image.mode
     'RGB'
     """
     from PIL import Image, ImageOps, UnidentifiedImageError, features
@@ -138,7 +138,7 @@ def _open_heif(content: bytes, name: str, kind: str) -> ImageFile:
 
 
 def is_image(head: bytes) -> bool:
-    """Tell by a file's first 64 bytes whether it is an image of a kind that `open_picture` knows.
+    """Tell by a file's first 64 bytes whether it is an image of a kind that `open_image` knows.
 
     >>> is_image(b"GIF89a"), is_image(b"BMW and other cars")
     (True, False)
@@ -168,7 +168,7 @@ def _jpeg_ends(content: bytes) -> bool:
 
 
 def _plain(image: Image, name: str) -> Image:
-    """Bring a picture to the mode L, RGB or RGBA."""
+    """Bring an image to the mode L, RGB or RGBA."""
     from PIL import Image as images
 
     mode = image.mode

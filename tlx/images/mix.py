@@ -81,7 +81,7 @@ class Mix:
 
     def _mixup(self, images: jax.Array, others: jax.Array, draws: jax.Array) -> tuple[jax.Array, jax.Array]:
         share = _beta(self.mixup, draws[1], draws[2])
-        # Written so that a picture mixed with itself is itself to the last bit.
+        # Written so that an image mixed with itself is itself to the last bit.
         return images + (1 - share).astype(images.dtype) * (others - images), share
 
     def _cutmix(self, images: jax.Array, others: jax.Array, draws: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -92,7 +92,7 @@ class Mix:
 
 
 def _inside(length: int, side: jax.Array, draw: jax.Array) -> jax.Array:
-    """Mark the pixels (length,) of a side of the box: centred on a random pixel, clipped at the picture's edge."""
+    """Mark the pixels (length,) of a side of the box: centred on a random pixel, clipped at the image's edge."""
     centre, half = (length * draw).astype(jnp.int32), (length * side).astype(jnp.int32) // 2
     pixels = jnp.arange(length)
     return (pixels >= centre - half) & (pixels < centre + half)

@@ -25,7 +25,7 @@ class Operation(NamedTuple):
 
 
 def randaugment(image: Image, count: int, magnitude: float, draws: np.ndarray, fill: Fill) -> Image:
-    """Apply `count` of the 14 `OPERATIONS` to a picture, "L" or "RGB", each drawn anew from all, at `magnitude` 0..30.
+    """Apply `count` of the 14 `OPERATIONS` to an image, "L" or "RGB", each drawn anew from all, at `magnitude` 0..30.
 
     `draws`, (at least 2 * count,) in [0, 1), choose: for each operation which, then its sign. Values are those of
     torchvision's RandAugment with 31 bins, fractions of a bin included; what is sheared, shifted or rotated is

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a picture a convolutional model saw a class."""
+"""Grad-CAM: where in an image a convolutional model saw a class."""
 
 import functools
 
@@ -11,18 +11,18 @@ from tlx.errors import ConfigError, DataError
 from tlx.models.staged import StagedModel
 from tlx.tree.paths import Tree
 
-_BATCH = 8  # pictures at a time, so that memory stays small
+_BATCH = 8  # images at a time, so that memory stays small
 
 
 def gradcam(
     model: StagedModel, variables: Tree, images: np.ndarray, classes: np.ndarray, *, stage: str | None = None
 ) -> np.ndarray:
-    """Map how much each place of a picture speaks for a class: (B, h, w) float32 in 0..1, h and w those of the stage.
+    """Map how much each place of an image speaks for a class: (B, h, w) float32 in 0..1, h and w those of the stage.
 
-    `model` is a `Classifier`, `images` are preprocessed pictures (B, H, W, C), B at least 1, `classes` (B,) the index
+    `model` is a `Classifier`, `images` are preprocessed images (B, H, W, C), B at least 1, `classes` (B,) the index
     of a class for each. The activations of `stage`, by default the last that still has a height and a width, are
     weighted by the spatial mean of the gradient of the class's logit, summed over the channels, cut off below zero and
-    divided by the largest; a picture in which nothing speaks for its class gets zeros. (R. Selvaraju et al., Grad-CAM,
+    divided by the largest; an image in which nothing speaks for its class gets zeros. (R. Selvaraju et al., Grad-CAM,
     2017, arXiv:1610.02391.)
 
     Raise `ConfigError` for a base or a stage without spatial axes, `DataError` for classes that the model has not.
@@ -35,7 +35,7 @@ def gradcam(
     images, classes = np.asarray(images), np.asarray(classes)
     known = jax.eval_shape(model.apply, variables, images[:1]).shape[-1]
     if classes.shape != images.shape[:1] or classes.min() < 0 or classes.max() >= known:
-        raise DataError(f"classes: give each of the {len(images)} pictures the index of a class, 0 to {known - 1}")
+        raise DataError(f"classes: give each of the {len(images)} images the index of a class, 0 to {known - 1}")
     stage = stage or last_spatial_stage(model, variables, images.shape[1:])
     if stage is None:
         raise ConfigError("no stage of the base has a height and a width: Grad-CAM needs a convolutional base")
@@ -49,7 +49,7 @@ def gradcam(
 
 
 def last_spatial_stage(model: StagedModel, variables: Tree, shape: tuple[int, ...]) -> str | None:
-    """Name the last stage whose output for pictures of a shape (H, W, C) is larger than 1x1; None if there is none.
+    """Name the last stage whose output for images of a shape (H, W, C) is larger than 1x1; None if there is none.
 
     >>> import tlx
     >>> [last_spatial_stage(tlx.load(name).model, tlx.load(name).variables, (28, 28, 1))
@@ -79,7 +79,7 @@ def _maps(model: StagedModel, variables: Tree, images: jax.Array, classes: jax.A
         raise ConfigError(f"stage {stage!r} has neither height nor width: use one whose output is larger than 1x1")
 
     def score(activations: jax.Array) -> jax.Array:
-        """Sum the logits of all pictures' classes: no picture's logit depends on another picture."""
+        """Sum the logits of all images' classes: no image's logit depends on another image."""
         features = model.apply(variables, activations, after=stage, method="features")
         logits = model.apply(variables, features, method="logits")
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum()

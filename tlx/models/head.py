@@ -24,7 +24,7 @@ class Head(nn.Module):
     rate at which each layer's inputs are dropped in training. There is no softmax: the loss and `predict` apply it.
     With 0 classes it is no head: it has no parameters and returns the pooled features (B, D). `dtype` is that of the
     computation; parameters and logits are float32. Raise `ConfigError` for features without any value, which a base
-    gives for pictures that are too small for it, or of a shape that `pool` cannot take.
+    gives for images that are too small for it, or of a shape that `pool` cannot take.
 
     >>> import jax.numpy as jnp
     >>> head = Head(classes=5, hidden=(16,), pool="average")
@@ -74,7 +74,7 @@ def pooled(features: Any, pool: Pool) -> jax.Array:
     if features.ndim < 2:
         raise ConfigError(f"features of shape {features.shape} cannot be pooled: give a batch of them, (B, …, C)")
     if 0 in features.shape[1:]:
-        raise ConfigError(f"the base leaves features of shape {features.shape[1:]}: use larger pictures")
+        raise ConfigError(f"the base leaves features of shape {features.shape[1:]}: use larger images")
     if features.ndim > 2 and pool == "average7x7":
         if features.ndim != 4:
             raise ConfigError(f"pool 'average7x7' takes features (B, H, W, C), not {features.shape}: use another pool")

@@ -154,7 +154,7 @@ MIXED: tuple[tuple[Branch, ...], ...] = (
 
 
 def inception_v3(arrangement: str = "torchvision", *, dtype: DType = jnp.float32) -> Base:
-    """Build the Inception V3 base: features (B, H', W', 2048), 8 by 8 for 299 by 299; pictures from 75 by 75.
+    """Build the Inception V3 base: features (B, H', W', 2048), 8 by 8 for 299 by 299; images from 75 by 75.
 
     Stages: `conv1` to `conv5` with `pool1` after the third and `pool2` at the end, then `mixed0` to `mixed10` (Keras's
     numbers; torchvision's Mixed_5b to Mixed_7c). Torchvision's auxiliary classifier, of use in its training only, is

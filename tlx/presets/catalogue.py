@@ -1,4 +1,4 @@
-"""The pretrained models that others publish: where they are, how they see pictures, whose they are."""
+"""The pretrained models that others publish: where they are, how they see images, whose they are."""
 
 import difflib
 import functools
@@ -50,7 +50,7 @@ PAPERS = {
 }
 
 # Keras 3.15, keras/src/applications/*.py: the files and their MD5, with and without the classifier (none are given for
-# MobileNetV2), and the mode of `preprocess_input`. How a picture comes to its size Keras leaves open; here it is by
+# MobileNetV2), and the mode of `preprocess_input`. How an image comes to its size Keras leaves open; here it is by
 # ImageNet's custom of 224 / 0.875, rounded as in the reference in the tests. The licences are those that
 # docs/templates/applications.md stated in keras-team/keras while that file existed.
 KERAS_FILES = "https://storage.googleapis.com/tensorflow/keras-applications/"

@@ -187,7 +187,7 @@ class Pretrained:
         return replace(alone, config=config, variables=_only(alone.variables, config))
 
     def with_input(self, size: tuple[int, int] | None = None, channels: int | None = None) -> "Pretrained":
-        """Return the model for pictures of another (height, width) or number of channels.
+        """Return the model for images of another (height, width) or number of channels.
 
         For other channels the first kernel is averaged over its own and repeated, scaled so that equal channels give
         the response that they gave before (`Resize` "input_channels"); the preprocessing's mean and deviation are
@@ -213,7 +213,7 @@ class Pretrained:
         if other:
             part, cure = ("head", " (without_head)") if all("/head/" in path for path in other) else ("base", "")
             raise ConfigError(
-                f"{self.name}: its {part} is made for pictures of {own}, not {shape}: {quote(other)} would have "
+                f"{self.name}: its {part} is made for images of {own}, not {shape}: {quote(other)} would have "
                 f"another shape{cure}"
             )
         template = jax.eval_shape(functools.partial(init_variables, config))
@@ -241,7 +241,7 @@ def _labels_of(params: Tree, recipe: Any) -> dict[str, Tree]:
 
 
 def fit_preprocess(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
-    """Return a preprocessing that makes pictures of another shape (height, width, channels)."""
+    """Return a preprocessing that makes images of another shape (height, width, channels)."""
     height, width, channels = shape
     changes: dict[str, Any] = {"height": height, "width": width, "channels": channels}
     if preprocess.resize is not None:

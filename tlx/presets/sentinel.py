@@ -30,8 +30,8 @@ CODINGS: dict[str, dict[str, Any]] = {  # how published networks want their pixe
 # Measured in experiments/sentinel.py
 SCALE_RATIO = 2.0  # of divergences, beyond which another scale explains the inputs
 ORDER_RATIO, ORDER_MEANS_RATIO = 1.25, 2.5  # the same for the other channel order, and of the means' part alone
-SCALE_PICTURES, ORDER_PICTURES = 8, 16  # the fewest that tell
-MOST_PICTURES = 64  # more tell nothing new
+SCALE_IMAGES, ORDER_IMAGES = 8, 16  # the fewest that tell
+MOST_EXAMPLES = 64  # more tell nothing new
 SLACK, SPREAD = 25, 190  # of 255: how far pixels may lie outside the scale, how much of it a batch has to fill
 
 
@@ -55,9 +55,9 @@ def check_inputs(model: Classifier, variables: Tree, images: np.ndarray, preproc
     `images` (B, H, W, C) float32 are a first batch as the base is given it, and `preprocess` is what should have made
     it. What enters the base's first batch norm is compared with the stored mean and variance, for the inputs as they
     are and for a table of guesses at what they are instead (`hypotheses`), each undone. Only a guess that fits much
-    better is told of, so that pictures of another kind (drawings, digits, all grey) pass. Faded pictures can still look
+    better is told of, so that images of another kind (drawings, digits, all grey) pass. Faded images can still look
     wrongly scaled, and those in which blue outweighs red (the sea) look as if their channels were reversed. Nothing is
-    compared where the base has no batch norms or fresh ones, nor for fewer than 8 pictures; the order of channels takes
+    compared where the base has no batch norms or fresh ones, nor for fewer than 8 images; the order of channels takes
     16, and some 50 to be told reliably. The variables are left alone. Raise `DataError` for images of another shape, or
     not finite.
 
@@ -68,10 +68,10 @@ def check_inputs(model: Classifier, variables: Tree, images: np.ndarray, preproc
     """
     if images.ndim != 4 or images.shape[3] != preprocess.channels:
         raise DataError(f"images: shape {images.shape}, expected (B, H, W, {preprocess.channels}): preprocess them")
-    images = np.asarray(images[:MOST_PICTURES], np.float32)
+    images = np.asarray(images[:MOST_EXAMPLES], np.float32)
     if not np.isfinite(images).all():
-        raise DataError("images: not all finite: look for NaN in the pictures, or in what was done to them")
-    if len(images) < SCALE_PICTURES or first_norm_stage(model, variables) is None:
+        raise DataError("images: not all finite: look for NaN in the images, or in what was done to them")
+    if len(images) < SCALE_IMAGES or first_norm_stage(model, variables) is None:
         return Verdict(math.nan)
 
     @functools.cache
@@ -133,7 +133,7 @@ def hypotheses(preprocess: Preprocess) -> tuple[Hypothesis, ...]:
     own = next((name for name, coding in codings.items() if _same(coding, preprocess)), _range_of(preprocess))
     others = {name: coding for name, coding in codings.items() if name != own}
     scaled = {name: coding for name, coding in {**codings, own: preprocess}.items() if name != "0..255"}
-    missed, again = "preprocess them as the base's own", "preprocess pictures on 0..255, once"
+    missed, again = "preprocess them as the base's own", "preprocess images on 0..255, once"
     wrong = "change the preprocessing's scale, mean and std"
     right = Hypothesis(own, own, "", (preprocess,), preprocess)
     return (
@@ -187,7 +187,7 @@ def _range_of(preprocess: Preprocess) -> str:
 
 
 class Moments(NamedTuple):
-    """A mean and a variance of each channel: (C,), or (B, C) for each picture apart."""
+    """A mean and a variance of each channel: (C,), or (B, C) for each image apart."""
 
     mean: np.ndarray
     variance: np.ndarray
@@ -211,9 +211,9 @@ def first_norm_stage(model: Classifier, variables: Tree) -> str | None:
 
 
 def respond(model: Classifier, variables: Tree, images: np.ndarray) -> tuple[Moments, Moments]:
-    """Return the moments of what enters the base's first batch norm, for each picture, and those that it has stored.
+    """Return the moments of what enters the base's first batch norm, for each image, and those that it has stored.
 
-    The norm's epsilon, below which no variance counts, is added to the stored variances and to each picture's.
+    The norm's epsilon, below which no variance counts, is added to the stored variances and to each image's.
     """
     stage = first_norm_stage(model, variables)
     came, stored = jax.device_get(_respond(model, stage, variables, images))
@@ -242,7 +242,7 @@ def _respond(model: Classifier, stage: str, variables: Tree, images: jax.Array) 
 
 
 def measure(came: Moments, stored: Moments) -> Gap:
-    """Measure how far what came, picture by picture, lies as a whole from what is stored.
+    """Measure how far what came, image by image, lies as a whole from what is stored.
 
     A. Bhattacharyya (1943): (m1 - m2)^2 / (v1 + v2) / 4 + log((v1 + v2)^2 / (4 v1 v2)) / 4. Unlike the divergence of
     Kullback and Leibler it stays small where a few channels see what training never showed them, as in drawings.
@@ -259,7 +259,7 @@ def measure(came: Moments, stored: Moments) -> Gap:
     return Gap(float((from_means + from_variances).mean()), float(from_means.mean()))
 
 
-def judge(guesses: Sequence[Hypothesis], gap: Callable[[Hypothesis], Gap], pictures: int) -> Verdict:
+def judge(guesses: Sequence[Hypothesis], gap: Callable[[Hypothesis], Gap], images: int) -> Verdict:
     """Pass the verdict on inputs from the gap under each hypothesis, the first of which is that all is well.
 
     First the scale is judged by the whole divergence; then, for colour, the order of channels, which moves the means of
@@ -269,7 +269,7 @@ def judge(guesses: Sequence[Hypothesis], gap: Callable[[Hypothesis], Gap], pictu
     nearest = min(guesses, key=lambda guess: gap(guess).divergence)
     if gap(right).divergence > SCALE_RATIO * gap(nearest).divergence:
         best = nearest
-    if right.wanted.channels == 3 and pictures >= ORDER_PICTURES:
+    if right.wanted.channels == 3 and images >= ORDER_IMAGES:
         turned = replace(best, reverse=True)
         before, after = gap(best), gap(turned)
         if before.divergence > ORDER_RATIO * after.divergence and before.means > ORDER_MEANS_RATIO * after.means:

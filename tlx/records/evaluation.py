@@ -46,7 +46,7 @@ _FURTHEST = 1e6  # of a point on the map; the points of a run lie within a few h
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the answers to N test examples, the pictures of K of the mistakes, and a map of M of the examples.
+    """Hold the answers to N test examples, the images of K of the mistakes, and a map of M of the examples.
 
     `labels` and `predicted` are (N,) int64, `confidence` and `loss` (N,) float, `mistakes` (K,) int64 (indices into the
     N), `mistake_images` (K, H, W) or (K, H, W, C) uint8 with C of 1, 3 or 4, `mistake_maps` their Grad-CAM (K, H, W)
@@ -125,11 +125,9 @@ def read_evaluation(path: Path, classes: int) -> Evaluation:
         if wrong.size:
             raise fault(path, f"{name!r} row {wrong[0]} is {arrays[name][wrong[0]]}, outside 0..{end - 1}")
     if images is not _EMPTY["mistake_images"] and len(images) != len(arrays["mistakes"]):
-        raise fault(path, f"'mistake_images' has {len(images)} pictures, 'mistakes' has {len(arrays['mistakes'])}")
-    picture = images.shape[1:]
-    if len(images) and (
-        len(picture) not in (2, 3) or 0 in picture or (len(picture) == 3 and picture[2] not in (1, 3, 4))
-    ):
+        raise fault(path, f"'mistake_images' has {len(images)} images, 'mistakes' has {len(arrays['mistakes'])}")
+    image = images.shape[1:]
+    if len(images) and (len(image) not in (2, 3) or 0 in image or (len(image) == 3 and image[2] not in (1, 3, 4))):
         raise fault(path, f"'mistake_images' must be (K, H, W) or (K, H, W, 1, 3 or 4), found {images.shape}")
     maps, points = arrays["mistake_maps"], arrays["map_points"]
     if len(maps) and maps.shape != images.shape[:3]:

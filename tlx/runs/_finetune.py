@@ -17,7 +17,7 @@ from tlx.optim.phases import Recipe
 from tlx.places import public_source
 from tlx.presets.bundle import save
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.sentinel import MOST_PICTURES, doubts
+from tlx.presets.sentinel import MOST_EXAMPLES, doubts
 from tlx.progress import doing, lines
 from tlx.records.description import RUN, Description
 from tlx.records.evaluation import EVALUATION
@@ -116,7 +116,7 @@ def finetune(
 
 def _first_batch(train: Source, start: Pretrained, options: RunOptions) -> Batch:
     """Return the first batch, of at most so many examples as the check of inputs wants."""
-    feed = Feed(min(MOST_PICTURES, len(train)), options.seed, shuffle=True)
+    feed = Feed(min(MOST_EXAMPLES, len(train)), options.seed, shuffle=True)
     return next(iter(batches(train, start.preprocess, feed)))
 
 

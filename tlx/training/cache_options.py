@@ -16,7 +16,7 @@ class Cache:
     `where` "memory" and "disk" insist; "auto" takes memory if they need at most a quarter of what is free, else the
     disk if at most half. Together they may take `limit` bytes; "off", and whatever does not fit, computes them anew in
     every epoch. `dtype` is the type they are kept in: half the size in "float16" or "bfloat16", which rounds them;
-    "computed" is that of the model. With augmentation, `views` says how many variations of each picture are kept, which
+    "computed" is that of the model. With augmentation, `views` says how many variations of each image are kept, which
     the epochs then take in turns; with 0 there is no cache, for every epoch has its own. On the disk they are under
     `folder` (by default `activations` in tlx's cache), by a hash of all that they depend on; the next run that needs
     the same finds them, also what one that was killed has left. Processes that train together (`tlx.join_hosts`) each

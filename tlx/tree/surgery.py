@@ -42,7 +42,7 @@ class Resize:
 
     Methods: 'interpolate' (linear along every axis that differs, corners not aligned, smoothed where it shrinks), 'pad'
     (cut off, or fill with zeros, at the end of every axis that differs) and 'input_channels' (the second last axis of a
-    kernel is averaged and repeated, scaled so that a picture with equal channels gives the same response as before).
+    kernel is averaged and repeated, scaled so that an image with equal channels gives the same response as before).
     """
 
     pattern: str

@@ -3,7 +3,7 @@
 import builtins
 
 import pytest
-from picture_files import numbered_pictures
+from image_files import numbered_images
 
 from tlx.data import labels_of, load_data
 from tlx.errors import ConfigError, DataError
@@ -11,16 +11,16 @@ from tlx.errors import ConfigError, DataError
 datasets = pytest.importorskip("datasets", reason="datasets is in the extra `hf`")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:datasets")
 
-CONTENTS = numbered_pictures(24)
+CONTENTS = numbered_images(24)
 CLASSES = datasets.ClassLabel(names=["dog", "cat"])
 
 
-def table(contents=CONTENTS, labels=None, kind=CLASSES, image="image", label="label", picture=None):
-    """Make a data set of pictures and labels, whose columns are called and typed as the arguments say."""
+def table(contents=CONTENTS, labels=None, kind=CLASSES, image="image", label="label", column_type=None):
+    """Make a data set of images and labels, whose columns are called and typed as the arguments say."""
     labels = [row % 2 for row in range(len(contents))] if labels is None else labels
-    pictures = [each if each is None else {"bytes": each, "path": None} for each in contents]
-    features = datasets.Features({image: picture or datasets.Image(), label: kind, "id": datasets.Value("int32")})
-    columns = {image: contents if picture else pictures, label: labels, "id": range(len(contents))}
+    images = [each if each is None else {"bytes": each, "path": None} for each in contents]
+    features = datasets.Features({image: column_type or datasets.Image(), label: kind, "id": datasets.Value("int32")})
+    columns = {image: contents if column_type else images, label: labels, "id": range(len(contents))}
     return datasets.Dataset.from_dict(columns, features=features)
 
 
@@ -88,10 +88,10 @@ LIST = datasets.List(datasets.Value("int32"))
             "the columns are image, kind, id",
         ),
         (
-            lambda: table(picture=datasets.Value("string"), image="file"),
+            lambda: table(column_type=datasets.Value("string"), image="file"),
             "the columns are file, label, id; expected one",
         ),
-        (lambda: table([3] * 4, picture=datasets.Value("int32")), "the column image holds no pictures ("),
+        (lambda: table([3] * 4, column_type=datasets.Value("int32")), "the column image holds no images ("),
         (lambda: table(CONTENTS[:3], [0, -1, 1]), "train: row 1: label -1 is negative"),
         (lambda: table(CONTENTS[:3], [0, None, 1]), "train: row 1: label None is missing, expected integers"),
         (lambda: table(CONTENTS[:3], ["a", "", "b"], datasets.Value("string")), "row 1: its label is ''"),
@@ -112,14 +112,14 @@ def test_other_tables_are_refused(saved, found, words, refuses):
         load_data(source)
 
 
-def test_bad_pictures_are_left_out_as_far_as_is_allowed(saved):
+def test_bad_images_are_left_out_as_far_as_is_allowed(saved):
     source = saved(table([*CONTENTS[:18], None, b"bad"]))
     data = load_data(source, skip_bad=0.1)
     assert [line.partition(": ")[0] for line in data.skipped] == [f"{source} train row 18", f"{source} train#19"]
     assert sum(len(part) for part in (data.train, data.validation, data.test)) == 18
 
 
-def test_pictures_beside_the_table_are_read_from_their_paths(tmp_path, monkeypatch, refuses):
+def test_images_beside_the_table_are_read_from_their_paths(tmp_path, monkeypatch, refuses):
     path = tmp_path / "a.png"
     path.write_bytes(CONTENTS[0])
     kept = datasets.Dataset.from_dict({"image": [str(path)] * 2, "label": ["a", "b"]})

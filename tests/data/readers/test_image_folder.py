@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from picture_files import encoded, numbered_pictures, write_classes
+from image_files import encoded, numbered_images, write_classes
 
 from tlx.data import check_shapes, labels_of, load_data
 from tlx.data.readers.image_folder import read_image_folder
@@ -12,7 +12,7 @@ from tlx.data.spec import DataSpec, Request
 from tlx.errors import ConfigError, DataError
 from tlx.images import Preprocess
 
-GOOD = numbered_pictures(1)[0]
+GOOD = numbered_images(1)[0]
 
 
 def read(root, **request):
@@ -156,7 +156,7 @@ BAD = {
 }
 
 
-def test_bad_pictures_are_listed_or_left_out_as_far_as_is_allowed(tmp_path, refuses):
+def test_bad_images_are_listed_or_left_out_as_far_as_is_allowed(tmp_path, refuses):
     write_classes(tmp_path, {"cat": 18, "dog": 18})
     for name, content in BAD.items():
         put(tmp_path / "cat" / name, content)
@@ -170,7 +170,7 @@ def test_bad_pictures_are_listed_or_left_out_as_far_as_is_allowed(tmp_path, refu
         load_data(str(tmp_path), skip_bad=0.09)
 
 
-def test_links_that_lead_nowhere_and_what_is_no_file_are_bad_pictures(tmp_path, refuses):
+def test_links_that_lead_nowhere_and_what_is_no_file_are_bad_images(tmp_path, refuses):
     write_classes(tmp_path)
     (tmp_path / "cat/gone.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(tmp_path / "cat/pipe.png")

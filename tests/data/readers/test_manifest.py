@@ -3,20 +3,20 @@ import json
 import os
 
 import pytest
-from picture_files import numbered_pictures
+from image_files import numbered_images
 
 from tlx.data import labels_of, load_data
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.spec import DataSpec, Request
 from tlx.errors import DataError
 
-CONTENTS = numbered_pictures(12)
+CONTENTS = numbered_images(12)
 SHA = [hashlib.sha256(content).hexdigest() for content in CONTENTS]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of 0.png to 11.png, as small as pictures get."""
+    """A folder of 0.png to 11.png, as small as images get."""
     for number, content in enumerate(CONTENTS):
         (tmp_path / f"{number}.png").write_bytes(content)
     return tmp_path
@@ -198,7 +198,7 @@ def test_ten_wrong_lines_are_listed(read, refuses):
         read("path,label\n" + "".join(f"{i}.png,\n" for i in range(12)))
 
 
-def test_bad_pictures_are_left_out_as_far_as_is_allowed(read):
+def test_bad_images_are_left_out_as_far_as_is_allowed(read):
     content = "path,label,sha256\n" + "".join(f"{i}.png,{'ab'[i % 2]},{SHA[i]}\n" for i in range(11)) + "no.png,a,\n"
     parts = read(content.replace(SHA[4], SHA[5]), skip_bad=0.2)
     assert len(parts.train) == 10

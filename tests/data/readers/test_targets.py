@@ -63,7 +63,7 @@ def test_texts_that_are_no_targets_are_named(columns, rows, kind, said):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Write pictures, and a table of what they are."""
+    """Write images, and a table of what they are."""
     draw = np.random.default_rng(0)
     lines = ["path,split,kind,height,tags,red,blue"]
     for number in range(12):
@@ -122,7 +122,7 @@ def test_options_that_make_no_sense_are_refused(manifest):
         tlx.load_data(manifest, target="height", labels_per_class=2)
 
 
-def test_equal_pictures_of_other_targets_are_two_lines_at_odds(manifest, tmp_path):
+def test_equal_images_of_other_targets_are_two_lines_at_odds(manifest, tmp_path):
     with open(manifest, "a") as file:
         file.write("0.png,train,dog,9,red,0,1\n")
     with pytest.raises(DataError, match=r"line 14: 0\.png is"):

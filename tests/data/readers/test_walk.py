@@ -5,12 +5,12 @@ import os
 import sys
 
 import numpy as np
-from picture_files import encoded, numbered_pictures
+from image_files import encoded, numbered_images
 
 from tlx.data.readers.walk import BROKEN, HIDDEN, HIDDEN_FOLDERS, MET, OTHERS, Walk
 from tlx.errors import DataError
 
-GOOD = numbered_pictures(1)[0]
+GOOD = numbered_images(1)[0]
 
 
 def put(path, content=GOOD):

@@ -120,15 +120,15 @@ def test_a_large_map_of_many_channels_is_convolved_in_squares_and_rounds_no_more
 @pytest.mark.usefixtures("cpu")
 def test_a_network_of_large_maps_gives_the_same_features(monkeypatch):
     model = Classifier(cut(vgg("vgg11"), "block3_conv2"), Head(2))
-    picture = np.random.default_rng(0).normal(size=(1, 192, 208, 3)).astype(np.float32)
-    variables = initialise(model, picture.shape[1:], 0)
+    image = np.random.default_rng(0).normal(size=(1, 192, 208, 3)).astype(np.float32)
+    variables = initialise(model, image.shape[1:], 0)
 
     def features():
-        def apply(variables, picture):
-            return model.apply(variables, picture, method="features")
+        def apply(variables, image):
+            return model.apply(variables, image, method="features")
 
-        lowered = jax.jit(apply).lower(variables, picture)
-        return lowered.as_text().count("stablehlo.convolution"), lowered.compile()(variables, picture)
+        lowered = jax.jit(apply).lower(variables, image)
+        return lowered.as_text().count("stablehlo.convolution"), lowered.compile()(variables, image)
 
     convolved, found = features()
     monkeypatch.setattr(tlx.models._lowerings.convolution, "pays", lambda *_: False)
@@ -207,11 +207,11 @@ def test_gradients_can_be_taken_one_example_at_a_time():
     draw = np.random.default_rng(0)
     x, kernel = draw.normal(size=(3, 32, 32, 2)), draw.normal(size=(3, 3, 2, 2))
 
-    def total(kernel, picture):
-        return (convolve(picture[None], kernel, (1, 1), "SAME") ** 2).sum()
+    def total(kernel, image):
+        return (convolve(image[None], kernel, (1, 1), "SAME") ** 2).sum()
 
     together = jax.jit(jax.vmap(jax.grad(total), (None, 0)))(kernel, x)
-    one_by_one = [jax.jit(jax.grad(total))(kernel, picture) for picture in x]
+    one_by_one = [jax.jit(jax.grad(total))(kernel, image) for image in x]
     np.testing.assert_allclose(together, np.stack(one_by_one), rtol=2e-4)
 
 

@@ -1,4 +1,4 @@
-"""Read Hugging Face data sets of pictures, from the hub or from a folder that `save_to_disk` wrote."""
+"""Read Hugging Face data sets of images, from the hub or from a folder that `save_to_disk` wrote."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tlx.images.decode import read_content
 def read_hub(request: Request) -> Parts:
     """Read `NAME`, `NAME@CONFIG` or a folder with Hugging Face's `datasets`; its splits train, validation and test.
 
-    The request may name the splits, with `datasets`' slices (`train[:10%]`). The pictures are in the only column of
-    pictures, or in that called image; the classes in the only column of class labels, or in that called label. No code
+    The request may name the splits, with `datasets`' slices (`train[:10%]`). The images are in the only column of
+    images, or in that called image; the classes in the only column of class labels, or in that called label. No code
     of a data set is run (`datasets` 4 and later have none). Raises `ConfigError` where `datasets` is not installed, and
-    `DataError` for a data set that cannot be had or has other columns, and for bad pictures beyond `skip_bad`.
+    `DataError` for a data set that cannot be had or has other columns, and for bad images beyond `skip_bad`.
     """
     try:
         import datasets
@@ -94,7 +94,7 @@ def _source(datasets: Any, table: Any, place: str, classes: tuple[str, ...] | No
     except MemoryError:  # says nothing about the file
         raise
     except Exception as error:  # datasets and pyarrow raise many kinds
-        raise DataError(f"{place}: the column {shown(image)} holds no pictures ({one_line(error)})") from error
+        raise DataError(f"{place}: the column {shown(image)} holds no images ({one_line(error)})") from error
     feature, values = table.features[label], table[label][:]
     if isinstance(feature, datasets.ClassLabel):
         own = check_classes(feature.names, np.empty(0, np.int64), place)
@@ -115,10 +115,10 @@ def _source(datasets: Any, table: Any, place: str, classes: tuple[str, ...] | No
     numbers = [index[text] for text in texts]
 
     def read(row: int) -> bytes:
-        picture = table[row][image]
-        if picture is None:
-            raise DataError(f"{place} row {row}: no picture; take the row out")
-        return picture["bytes"] if picture["bytes"] is not None else read_content(picture["path"])
+        cell = table[row][image]
+        if cell is None:
+            raise DataError(f"{place} row {row}: no image; take the row out")
+        return cell["bytes"] if cell["bytes"] is not None else read_content(cell["path"])
 
     return EncodedSource(read, [f"{place}#{row}" for row in range(len(table))], numbers, names)
 
@@ -131,7 +131,7 @@ def _column(table: Any, place: str, kind: type, names: tuple[str, ...]) -> str:
         return of_kind[0]
     if not usual:
         raise DataError(
-            f"{place}: the columns are {', '.join(table.features)}; expected one of pictures and one of class labels, "
+            f"{place}: the columns are {', '.join(table.features)}; expected one of images and one of class labels, "
             f"or one called {names[0]}"
         )
     return usual[0]

@@ -1,4 +1,4 @@
-"""What picture folders and manifests share: the names of splits, and the order of classes."""
+"""What image folders and manifests share: the names of splits, and the order of classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlx.data.encoded import picture_files
+from tlx.data.encoded import encoded_images
 from tlx.data.screen import screen
 from tlx.data.source import TargetKind
 from tlx.data.spec import PARTS, Parts, Request
@@ -26,7 +26,7 @@ _MISSING = {"nan", "none", "null", "na", "n/a", "?"}
 
 
 class Listed(NamedTuple):
-    """A picture that a folder or a manifest lists: its file, its class, where it was listed, its SHA-256 or "".
+    """An image that a folder or a manifest lists: its file, its class, where it was listed, its SHA-256 or "".
 
     Of another kind of target than classes, `target` holds the numbers, and `label` counts for nothing.
     """
@@ -62,10 +62,10 @@ def build_parts(
     kind: TargetKind = "class",
     names: Sequence[str] = (),
 ) -> Parts:
-    """Build the parts from the pictures listed for training, validation and testing, after a look at each.
+    """Build the parts from the images listed for training, validation and testing, after a look at each.
 
     The classes are those of training, or the `names` of what targets of another `kind` hold. Raise `DataError` for no
-    pictures and for a class that training does not have.
+    images and for a class that training does not have.
     """
     place = shown(request.where)
     if not listed.get("train"):
@@ -74,7 +74,7 @@ def build_parts(
     index = {name: number for number, name in enumerate(classes)}
     present = [part for part in PARTS if listed.get(part)]
     sources = {
-        part: picture_files(
+        part: encoded_images(
             [p.path for p in listed[part]],
             [index[p.label] if kind == "class" else p.target for p in listed[part]],
             classes,
@@ -82,7 +82,7 @@ def build_parts(
         )
         for part in present
     }
-    expected = {part: [picture.sha256 for picture in listed[part]] for part in present}
+    expected = {part: [image.sha256 for image in listed[part]] for part in present}
     screened = screen(
         sources, request.spec.skip_bad, expected=expected, preprocess=request.preprocess, progress=request.progress
     )
@@ -98,11 +98,11 @@ def build_parts(
 
 def classes_of(listed: dict[str, list[Listed]], place: str) -> tuple[str, ...]:
     """Return the classes of training; raise `DataError` where another part has one more."""
-    classes = order_classes((picture.label for picture in listed["train"]), place)
-    for part, pictures in listed.items():
-        extra = sorted({picture.label for picture in pictures} - set(classes))
+    classes = order_classes((image.label for image in listed["train"]), place)
+    for part, images in listed.items():
+        extra = sorted({image.label for image in images} - set(classes))
         if extra:
-            first = next(picture for picture in pictures if picture.label == extra[0])
+            first = next(image for image in images if image.label == extra[0])
             order_classes({extra[0], *classes}, place)  # where it only looks like one of training's
             raise DataError(
                 f"{shown(first.place)}: {part} has the class {shown(extra[0])!r}, which training has not"

@@ -8,7 +8,7 @@ from tlx.errors import ConfigError, DataError
 from tlx.progress import doing
 
 if TYPE_CHECKING:
-    from tlx.data import ColumnSource, Pictures
+    from tlx.data import ColumnSource, ImageFiles
     from tlx.presets import Pretrained
 
 _LISTED = 10
@@ -25,7 +25,7 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
     return name, tlx.load(name, weights), others
 
 
-def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "Pictures | ColumnSource":
+def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles | ColumnSource":
     """Find what a command's arguments stand for: images, or vectors where the model takes these."""
     from tlx.data import Vectors
     from tlx.data.vector_files import vector_files
@@ -37,14 +37,14 @@ def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "Pictures | Col
     return vector_files(_expanded(inputs), trained.preprocess)
 
 
-def find_images(inputs: Sequence[str], trained: "Pretrained") -> "Pictures":
+def find_images(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles":
     """Find the images that a command's arguments stand for."""
-    from tlx.data import Pictures
+    from tlx.data import ImageFiles
     from tlx.images.preprocess import of_images
 
     if not inputs:
         raise ConfigError("no images: name files or folders after the model")
-    images = Pictures(_expanded(inputs), of_images(trained.preprocess))
+    images = ImageFiles(_expanded(inputs), of_images(trained.preprocess))
     for note in images.notes:
         print(f"tlx: {note}", file=sys.stderr)
     return images

@@ -1,4 +1,4 @@
-"""Folders and lists of pictures, good and bad, through the commands that read them."""
+"""Folders and lists of images, good and bad, through the commands that read them."""
 
 import csv
 import io
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from picture_files import as_ycck, empty_png, encoded, numbered_pictures, shown, write_classes
+from image_files import as_ycck, empty_png, encoded, numbered_images, shown, write_classes
 from PIL import Image
 from sklearn import metrics
 
 import tlx
 from tlx.cli.main import main
-from tlx.data import Pictures, labels_of
+from tlx.data import ImageFiles, labels_of
 from tlx.training import features
 from tlx.training.checkpoint import Checkpoints
 
@@ -33,7 +33,7 @@ JPEG, PNG = encoded(RGB, "JPEG"), encoded(RGB)
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory):
     """A folder of three classes, with a training, a validation and a test set."""
-    root = tmp_path_factory.mktemp("pictures") / "pets"
+    root = tmp_path_factory.mktemp("images") / "pets"
     for seed, part in enumerate(("train", "val", "test")):
         write_classes(root / part, CLASSES, seed=seed)
     return root
@@ -91,7 +91,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_picture_ends_a_run_before_it_begins(refused, tmp_path, name):
+def test_a_bad_image_ends_a_run_before_it_begins(refused, tmp_path, name):
     path = write_classes(tmp_path / "data") / "cat" / name
     content, words = BAD[name]
     path.write_bytes(content)
@@ -106,7 +106,7 @@ def test_a_bad_picture_ends_a_run_before_it_begins(refused, tmp_path, name):
 
 
 def with_bad(root, good=36):
-    """Write pictures of two classes, all of `BAD` among them."""
+    """Write images of two classes, all of `BAD` among them."""
     write_classes(root, {"cat": good // 2, "dog": good // 2})
     for name, (content, _) in BAD.items():
         (root / "cat" / name).write_bytes(content)
@@ -114,7 +114,7 @@ def with_bad(root, good=36):
 
 
 @pytest.mark.slow
-def test_bad_pictures_may_be_left_out(finetune, refused, tmp_path):
+def test_bad_images_may_be_left_out(finetune, refused, tmp_path):
     data = with_bad(tmp_path / "data")
     line = refused(4, "finetune", *QUICK, "--data", data, "--out", tmp_path / "run", "--skip-bad", "24.9%")
     assert "12 of 48 images (25%) are bad, of which --skip-bad allows 24.9%: " in line
@@ -164,7 +164,7 @@ def test_a_manifest_s_hashes_find_a_flipped_bit(refused, finetune, tmp_path):
     assert finetune(tmp_path / "plain.jsonl", out=tmp_path / "unseen")[0].code == 0
 
 
-def test_every_kind_of_good_picture(finetune, call, tmp_path):
+def test_every_kind_of_good_image(finetune, call, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     animation = {"save_all": True, "append_images": [RGB // 2]}
@@ -197,29 +197,29 @@ def test_every_kind_of_good_picture(finetune, call, tmp_path):
     assert [found["path"] for found in called.json["predictions"]] == [f"{tmp_path}/data/dog/{name}" for name in good]
 
 
-PICTURE = np.add.outer(np.arange(28) * 6, np.arange(28) * 3).astype(np.uint8)[..., None].repeat(3, axis=2)
-PICTURE[:9, :9] = 255, 200, 0
+IMAGE = np.add.outer(np.arange(28) * 6, np.arange(28) * 3).astype(np.uint8)[..., None].repeat(3, axis=2)
+IMAGE[:9, :9] = 255, 200, 0
 
 
 def stored(orientation):
-    """Encode PICTURE turned as a camera may store it, with the EXIF orientation that turns it back."""
+    """Encode IMAGE turned as a camera may store it, with the EXIF orientation that turns it back."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(shown(PICTURE, {6: 8, 8: 6}.get(orientation, orientation)), exif=exif)
+    return encoded(shown(IMAGE, {6: 8, 8: 6}.get(orientation, orientation)), exif=exif)
 
 
-def test_pictures_are_predicted_as_they_look(call, tmp_path):
+def test_images_are_predicted_as_they_look(call, tmp_path):
     """Turned as their EXIF says, of several frames the first, and with a printer's colours."""
-    several = {"save_all": True, "append_images": [255 - PICTURE]}
+    several = {"save_all": True, "append_images": [255 - IMAGE]}
     exactly = {f"turned{orientation}.png": stored(orientation) for orientation in range(1, 9)}
-    exactly["animated.png"] = encoded(PICTURE, "PNG", **several)
-    exactly["animated.webp"] = encoded(PICTURE, "WEBP", lossless=True, **several)
+    exactly["animated.png"] = encoded(IMAGE, "PNG", **several)
+    exactly["animated.webp"] = encoded(IMAGE, "WEBP", lossless=True, **several)
     nearly = {
-        "animated.gif": encoded(PICTURE, "GIF", **several),
-        "cmyk.jpg": encoded(Image.fromarray(PICTURE).convert("CMYK"), "JPEG", quality=95, subsampling=0),
-        "ycck.jpg": as_ycck(PICTURE),
+        "animated.gif": encoded(IMAGE, "GIF", **several),
+        "cmyk.jpg": encoded(Image.fromarray(IMAGE).convert("CMYK"), "JPEG", quality=95, subsampling=0),
+        "ycck.jpg": as_ycck(IMAGE),
     }
-    for name, content in {**exactly, **nearly, "plain.png": encoded(PICTURE)}.items():
+    for name, content in {**exactly, **nearly, "plain.png": encoded(IMAGE)}.items():
         (tmp_path / name).write_bytes(content)
     called = call("predict", "mlp-mnist", tmp_path, "--top", 10, "--json")
     assert called.code == 0
@@ -245,7 +245,7 @@ def test_of_several_frames_only_the_first_is_predicted_and_said(tmp_path):
 
 @pytest.mark.slow
 def test_notes_of_a_run_on_a_folder(finetune, tmp_path):
-    """What systems leave behind, classes that are numbers, a part without a class, pictures in two parts."""
+    """What systems leave behind, classes that are numbers, a part without a class, images in two parts."""
     data = tmp_path / "data"
     write_classes(data / "train", [str(number) for number in range(1, 13)])
     write_classes(data / "val", {"12": 2, "1": 2}, seed=1)
@@ -359,7 +359,7 @@ ODD = ["sp ace", "new\nline", "日本", os.fsdecode(b"\xff\xc3\xa9")]
     ("name", "told"),
     [(ODD[0], "sp ace"), (ODD[1], "new\\nline"), (ODD[2], "日本"), (ODD[3], "\\udcff\\xe9"), ("\x1b[2J", "\\x1b[2J")],
 )
-def test_a_bad_picture_of_any_name_is_told_on_one_line(refused, tmp_path, name, told):
+def test_a_bad_image_of_any_name_is_told_on_one_line(refused, tmp_path, name, told):
     path = write_classes(tmp_path / "data") / "cat" / f"{name}.png"
     path.write_bytes(b"")
     told = f"{tmp_path}/data/cat/{told}.png: not an image"
@@ -397,7 +397,7 @@ def test_any_name_works_from_end_to_end(call, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_picture_that_goes_missing_ends_the_run_and_its_checkpoint_stays(call, tmp_path, monkeypatch):
+def test_a_image_that_goes_missing_ends_the_run_and_its_checkpoint_stays(call, tmp_path, monkeypatch):
     write_classes(tmp_path / "data")
     out, save = tmp_path / "run", Checkpoints.save
     path = Path(tlx.load_data(str(tmp_path / "data")).train.names[0])
@@ -442,9 +442,9 @@ def read_forms(called):
 
 
 @pytest.mark.slow
-def test_three_hundred_pictures_in_every_form_and_from_every_kind_of_input(call, tmp_path, monkeypatch, trained):
+def test_three_hundred_images_in_every_form_and_from_every_kind_of_input(call, tmp_path, monkeypatch, trained):
     monkeypatch.chdir(tmp_path)
-    for number, content in enumerate(numbered_pictures(300)):
+    for number, content in enumerate(numbered_images(300)):
         Path(f"{number:03}.png").write_bytes(content)
     names = [f"{number:03}.png" for number in range(300)]
     model, variables = (loaded := tlx.load(trained)).model, loaded.variables
@@ -478,7 +478,7 @@ def test_three_hundred_pictures_in_every_form_and_from_every_kind_of_input(call,
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_bad_pictures_among_good_ones(call, tmp_path, form):
+def test_bad_images_among_good_ones(call, tmp_path, form):
     folder = tmp_path / "data"
     with_bad(folder)
     called = call("predict", "mlp-mnist", folder, "--top", 1, *FORMS[form])
@@ -495,7 +495,7 @@ def test_bad_pictures_among_good_ones(call, tmp_path, form):
     assert allowed.err.startswith("tlx: 12 of 48 images are bad and left out: ")
 
 
-def test_bad_pictures_alone(refused, tmp_path):
+def test_bad_images_alone(refused, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"")
     for options in FORMS.values():
@@ -558,9 +558,9 @@ def test_embed_writes_the_features(call, tmp_path, pets, suffix, stage, pool):
         pytest.importorskip("pyarrow.parquet", reason="pyarrow is in the extra `parquet`")
     out, options = tmp_path / f"a.{suffix}", [*(["--stage", stage] if stage else []), "--pool", pool]
     called = call("embed", "cnn-mnist", pets / "test", "--out", out, *options, "--batch-size", 10, "--json")
-    base, pictures = tlx.load("cnn-mnist"), Pictures([str(pets / "test")])
+    base, images = tlx.load("cnn-mnist"), ImageFiles([str(pets / "test")])
     feeding = {"stage": stage, "pool": pool, "batch_size": 10}
-    expected = np.concatenate(list(features(base.model, base.variables, pictures, base.preprocess, **feeding)))
+    expected = np.concatenate(list(features(base.model, base.variables, images, base.preprocess, **feeding)))
     assert called.json == {
         "model": "cnn-mnist",
         "path": str(out),
@@ -572,7 +572,7 @@ def test_embed_writes_the_features(call, tmp_path, pets, suffix, stage, pool):
     }
     found, names = read_features(out)
     assert (found == expected).all()
-    assert names == [f"{pets}/test/{name}/{i}.png" for name in CLASSES for i in range(8)] == list(pictures.names)
+    assert names == [f"{pets}/test/{name}/{i}.png" for name in CLASSES for i in range(8)] == list(images.names)
 
 
 def read_features(path):
@@ -590,7 +590,7 @@ def read_features(path):
         return found.get_tensor("features"), json.loads(found.metadata()["paths"])
 
 
-def test_embed_leaves_out_bad_pictures_or_writes_nothing(call, refused, tmp_path):
+def test_embed_leaves_out_bad_images_or_writes_nothing(call, refused, tmp_path):
     folder, out = with_bad(tmp_path / "data"), tmp_path / "a.npz"
     assert "12 of 48 images are bad (--skip-bad allows 0%)" in refused(4, "embed", "mlp-mnist", folder, "--out", out)
     assert not out.exists()

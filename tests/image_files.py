@@ -1,4 +1,4 @@
-"""Picture files, good and bad, as tests want them."""
+"""Image files, good and bad, as tests want them."""
 
 import io
 import struct
@@ -41,8 +41,8 @@ def as_ycck(rgb: np.ndarray) -> bytes:
     return bytes(content)
 
 
-def numbered_pictures(count: int, bright: int = 0, seed: int = 0, size: int = 8) -> list[bytes]:
-    """Encode different grey pictures, whose pixels are `bright` to `bright` + 99."""
+def numbered_images(count: int, bright: int = 0, seed: int = 0, size: int = 8) -> list[bytes]:
+    """Encode different grey images, whose pixels are `bright` to `bright` + 99."""
     draw = np.random.default_rng((bright, seed))
     return [encoded(draw.integers(bright, bright + 100, (size, size), dtype=np.uint8)) for _ in range(count)]
 
@@ -53,7 +53,7 @@ def write_classes(root: Path, counts: Mapping[str, int] | Sequence[str] = ("cat"
     for place, (name, count) in enumerate(counts.items()):
         folder = root / name
         folder.mkdir(parents=True)
-        for number, content in enumerate(numbered_pictures(count, 150 * place // max(len(counts) - 1, 1), seed)):
+        for number, content in enumerate(numbered_images(count, 150 * place // max(len(counts) - 1, 1), seed)):
             (folder / f"{number}.png").write_bytes(content)
     return root
 

@@ -1,4 +1,4 @@
-"""Pictures to predict: of image files, of array files, of folders."""
+"""ImageFiles to predict: of image files, of array files, of folders."""
 
 import glob
 import logging
@@ -17,14 +17,14 @@ from tlx.errors import DataError, UnsafeFileError
 from tlx.files import home
 from tlx.files.opening import one_line, open_regular, shown
 from tlx.files.true_type import true_type
-from tlx.images.decode import LISTED, decode_picture, read_content
+from tlx.images.decode import LISTED, decode_image, read_content
 from tlx.images.preprocess import Preprocess
 
 
-class Pictures:
-    """Hold pictures by number, as a source without labels (each has label 0), for `predict` and `embed`.
+class ImageFiles:
+    """Hold images by number, as a source without labels (each has label 0), for `predict` and `embed`.
 
-    `inputs` are paths of image files, of array files (`read_pictures`) and of folders, whose image files are taken at
+    `inputs` are paths of image files, of array files (`read_images`) and of folders, whose image files are taken at
     any depth, and patterns such as `*.jpg`. What cannot be read or decoded, or has a shape that `preprocess` does not
     take, is noted in `faults`, a line by number, when it is asked for, and a black pixel stands for it; `notes` say
     what else folders hold. Raise `DataError` for an input that is missing or a damaged array file, and for no image at
@@ -34,9 +34,9 @@ class Pictures:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(folder + "/digits.npy", np.zeros((3, 8, 8), np.uint8))
     ...     open(folder + "/bad.png", "w").close()
-    ...     pictures = Pictures([folder + "/digits.npy", folder])
-    ...     shapes = [pictures[i]["input"].shape for i in range(len(pictures))]
-    >>> shapes, len(pictures.faults)
+    ...     images = ImageFiles([folder + "/digits.npy", folder])
+    ...     shapes = [images[i]["input"].shape for i in range(len(images))]
+    >>> shapes, len(images.faults)
     ([(8, 8), (8, 8), (8, 8), (1, 1)], 1)
     """
 
@@ -55,7 +55,7 @@ class Pictures:
         return len(self._items)
 
     def __repr__(self) -> str:
-        return f"Pictures({len(self):,} images)"
+        return f"ImageFiles({len(self):,} images)"
 
     def __getitem__(self, index: int) -> Example:
         try:
@@ -96,8 +96,8 @@ def _items(path: str, notes: list[str]) -> Iterator[_Item]:
         for file in found:
             yield from _items(file, notes)
     elif _holds_arrays(path):
-        for name, picture in read_pictures(path):
-            yield _Item(name, lambda picture=picture: picture)  # type: ignore[misc]
+        for name, image in read_images(path):
+            yield _Item(name, lambda image=image: image)  # type: ignore[misc]
     else:
         yield _image(path)
 
@@ -112,14 +112,14 @@ def _holds_arrays(path: str) -> bool:
 
 
 def _read_image(path: str) -> np.ndarray:
-    picture = decode_picture(read_content(path), path)
-    if picture.frames > 1:
-        logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), picture.frames)
-    return picture.image
+    image = decode_image(read_content(path), path)
+    if image.frames > 1:
+        logging.getLogger("tlx").warning("tlx: %s: only the first of %s frames", shown(path), image.frames)
+    return image.image
 
 
-def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
-    """Read the pictures of a file, each with a name: arrays (H, W) or (H, W, C) on the scale 0 to 255.
+def read_images(path: str) -> list[tuple[str, np.ndarray]]:
+    """Read the images of a file, each with a name: arrays (H, W) or (H, W, C) on the scale 0 to 255.
 
     An image file (by content: PNG, JPEG, BMP, GIF, TIFF, WebP) gives one, turned as its EXIF says; a `.npy` or idx file
     of whole numbers, of shape (N, H, W) or (N, H, W, C), gives N, named FILE#0 and on; one of shape (H, W) gives one.
@@ -128,7 +128,7 @@ def read_pictures(path: str) -> list[tuple[str, np.ndarray]]:
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile(suffix=".npy") as file:
     ...     np.save(file.name, np.zeros((2, 8, 8), np.uint8))
-    ...     [picture.shape for _, picture in read_pictures(file.name)]
+    ...     [image.shape for _, image in read_images(file.name)]
     [(8, 8), (8, 8)]
     """
     with open_regular(path) as file:
@@ -160,5 +160,5 @@ def _numbered(path: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
         array = array[None]
     if array.dtype.kind == "f":
         raise DataError(f"{shown(path)}: floats, of which nobody knows what is white: save whole numbers from 0 to 255")
-    pictures = on_scale(array, None, path)
-    return [(f"{path}#{number}", picture) for number, picture in enumerate(pictures)]
+    images = on_scale(array, None, path)
+    return [(f"{path}#{number}", image) for number, image in enumerate(images)]
