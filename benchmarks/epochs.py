@@ -87,7 +87,7 @@ def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
     import tlx
     from tlx.data import ArraySource
     from tlx.images import Preprocess
-    from tlx.training import Cache, TrainOptions, fit
+    from tlx.training import ActivationCache, TrainOptions, fit
 
     side = task.side
     images, labels, others, answers, classes = examples(task)
@@ -99,7 +99,7 @@ def tlx_fit(task: Task) -> Callable[..., dict[str, Any]]:
         recipe = (tlx_phase(task.network, model, variables, task.what, epochs),)
         heard = Losses()
         started = time.perf_counter()
-        cache = Cache("memory" if cached else "off")
+        cache = ActivationCache("memory" if cached else "off")
         options = TrainOptions(batch_size=BATCH, seed=seed, cache=cache, preprocess=preprocess)
         done = fit(model, variables, recipe, (train, held_out), options, callbacks=[heard])
         (phase,) = done.phases

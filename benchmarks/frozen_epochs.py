@@ -13,9 +13,9 @@ tlx runs `tlx.fit` with `recipes.probe`, whole, for each number of epochs. A fit
 compiles base and head as a peer's first epoch does; later ones trace the head's step, which counts, and find it
 compiled. The peers do it their usual way, the base in every epoch: Keras by `fit` with `trainable = False`, PyTorch by
 a loop, under `no_grad` for validation. Their epochs are all alike, so the time of n of them is n times the median of
-those measured. `uncached` is tlx with `Cache("off")`, measured likewise. All are asked in turns. `ratio` is the fastest
-peer's time over tlx's; `same_loss` says that tlx's training losses with the cache and without are the same to 1e-4, and
-`frozen_unchanged` that the frozen bytes were the same after as before. What was measured stands in
+those measured. `uncached` is tlx with `ActivationCache("off")`, measured likewise. All are asked in turns. `ratio` is
+the fastest peer's time over tlx's; `same_loss` says that tlx's training losses with the cache and without are the same
+to 1e-4, and `frozen_unchanged` that the frozen bytes were the same after as before. What was measured stands in
 benchmarks/README.md.
 """
 

@@ -14,8 +14,8 @@ first, which compiles all as a peer's first epoch does. The peers do it their us
 every epoch: Keras by `fit` with `trainable = False` on all layers but the block's, PyTorch by a loop with
 `requires_grad` on the block's and the head's parameters only, `eval()` on the base, and `no_grad` for validation. Their
 epochs are all alike, so the time of ten is ten times the median of those measured. `uncached` is tlx with
-`Cache("off")`, a fit of two epochs, measured likewise. All are asked in turns. `ratio` is the fastest peer's time over
-tlx's; `same_loss` says that tlx's training losses with the cache and without are the same to 1e-4, and
+`ActivationCache("off")`, a fit of two epochs, measured likewise. All are asked in turns. `ratio` is the fastest peer's
+time over tlx's; `same_loss` says that tlx's training losses with the cache and without are the same to 1e-4, and
 `frozen_unchanged` that the frozen bytes were the same after as before.
 """
 

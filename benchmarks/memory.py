@@ -121,7 +121,7 @@ def cached_fit(network: str) -> tuple[Any, Any]:
     from tlx.data import ArraySource
     from tlx.images import Preprocess
     from tlx.models import ModelConfig, build_model
-    from tlx.training import Cache, TrainOptions, fit
+    from tlx.training import ActivationCache, TrainOptions, fit
 
     config = ModelConfig(TLX.get(network, network), CLASSES, (SIDE, SIDE, 3))
     model, variables = build_model(config), tlx_variables(config)
@@ -129,7 +129,7 @@ def cached_fit(network: str) -> tuple[Any, Any]:
     train = ArraySource((images * 50 + 127).clip(0, 255).astype(np.uint8), targets)
     del images
     recipe = (tlx_phase(network, model, variables, "head", 2),)
-    preprocess, kept = Preprocess(SIDE, SIDE, 3, scale=1 / 127.5, mean=(1.0,) * 3), Cache("memory")
+    preprocess, kept = Preprocess(SIDE, SIDE, 3, scale=1 / 127.5, mean=(1.0,) * 3), ActivationCache("memory")
     phases: list[Any] = []
 
     def run() -> None:

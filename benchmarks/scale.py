@@ -7,9 +7,9 @@ device, on one device and on eight of a CPU's, with all on each (`nothing`), and
 parameters, too, split among them. Compiled, not run.
 
 `efficiency`: a process that computes with one thread takes steps of 16 images of 64x64; then two such processes take
-steps of 32 between them, by `tlx.join_hosts` over 127.0.0.1 and `tlx.fit`. The median step of the one over that of the
-two, in turns: 1 would be no cost at all. The peer is PyTorch's `DistributedDataParallel` over gloo with each process's
-own batch norm statistics; tlx's are those of all rows, and with `norms="each"` as PyTorch's.
+steps of 32 between them, by `tlx.initialize_distributed` over 127.0.0.1 and `tlx.fit`. The median step of the one over
+that of the two, in turns: 1 would be no cost at all. The peer is PyTorch's `DistributedDataParallel` over gloo with
+each process's own batch norm statistics; tlx's are those of all rows, and with `norms="each"` as PyTorch's.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from turns import median, versions
 
 EACH, SIDE, STEPS, EPOCHS, ROUNDS = 16, 64, 4, 4, 3
 SHARDS = ("nothing", "optimizer", "all")
-PROGRAMS: dict[str, dict[str, Any]] = {  # tlx's with what they give `tlx.Parallel`
+PROGRAMS: dict[str, dict[str, Any]] = {  # tlx's with what they give `tlx.Devices`
     "tlx": {},
     "tlx, norms of each": {"norms": "each"},
     "tlx, pmap": {"by": "pmap"},
@@ -55,8 +55,8 @@ def memory(network: str) -> dict[str, int]:
     for devices, shards in ((1, SHARDS[:1]), (8, SHARDS)):
         source = ArraySource(np.zeros((32 * devices, 224, 224, 3), np.uint8), np.zeros(32 * devices, np.int32), NAMES)
         for shard in shards:
-            parallel = tlx.Parallel(devices, shard=shard)
-            options = tlx.TrainOptions(32 * devices, preprocess=Preprocess(224, 224, 3), parallel=parallel)
+            parallel = tlx.Devices(devices, shard=shard)
+            options = tlx.TrainOptions(32 * devices, preprocess=Preprocess(224, 224, 3), devices=parallel)
             task = make_task(model, variables, recipe, source, options)
             shapes = predicted_shapes(task, 0, activation_cache(task), variables, {})
             found[f"{devices} x {shard}"] = memory_of(shapes)
@@ -89,7 +89,7 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
 
     with one_thread():
         if processes > 1:
-            tlx.join_hosts(address, processes, process)
+            tlx.initialize_distributed(address, processes, process)
         jax.devices()
     random, batch = np.random.default_rng(0), EACH * processes
     images = random.integers(0, 256, (STEPS * batch, SIDE, SIDE, 3)).astype(np.uint8)
@@ -103,8 +103,8 @@ def by_tlx(program: str, network: str, processes: int, process: int, address: st
         def epoch(self, record: dict[str, Any]) -> None:
             seconds.append(record["seconds"] / STEPS)
 
-    spec, parallel = Preprocess(SIDE, SIDE, 3, scale=1 / 255), tlx.Parallel(**PROGRAMS[program])
-    options = tlx.TrainOptions(batch, preprocess=spec, parallel=parallel)
+    spec, parallel = Preprocess(SIDE, SIDE, 3, scale=1 / 255), tlx.Devices(**PROGRAMS[program])
+    options = tlx.TrainOptions(batch, preprocess=spec, devices=parallel)
     tlx.fit(model, variables, recipe, source, options, callbacks=[Clock()])
     return median(seconds[1:])
 

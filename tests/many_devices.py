@@ -21,12 +21,12 @@ from toys import SPEC, Recorder, toy_source
 from toys import fit_sources as fit
 
 import tlx
-from tlx.devices import Parallel
+from tlx.devices import Devices
 from tlx.errors import StoppedError
 from tlx.models import Base, Classifier, Head, Stage, initialise
 from tlx.models.layers import ConvNorm, Norm
 from tlx.optim import Adam, Constant, Group, Phase, Sgd
-from tlx.training import Cache, Mix, evaluate
+from tlx.training import ActivationCache, Mixup, evaluate
 from tlx.training.checkpoint import Checkpoints
 from tlx.tree import flatten
 
@@ -47,7 +47,7 @@ ANY = (
 KINDS = {
     "two phases": {"recipe": TWO},
     "uneven": {"batch_size": 6},
-    "parts": {"accumulate": 2, "mix": Mix(1.0, 1.0)},
+    "parts": {"accumulate": 2, "mix": Mixup(1.0, 1.0)},
     "any optimizer": {"recipe": ANY},
     "tokens": {"inputs": "tokens"},
     "numbers": {"inputs": "numbers"},
@@ -116,7 +116,7 @@ def run(
     **how,
 ):
     """Fit; return the losses, what evaluation says, and how a large leaf lies at the end."""
-    log, parallel = Recorder(), Parallel(devices, by, shard, norms)
+    log, parallel = Recorder(), Devices(devices, by, shard, norms)
     given = INPUTS[inputs] if inputs else None  # no images
     model = given.case.model if given else MODEL
     variables = given.case.variables() if given else initialise(MODEL, (6, 6, 1), 0)
@@ -124,9 +124,9 @@ def run(
     spec = given.spec if given else SPEC
     options = {
         "batch_size": batch_size,
-        "cache": Cache("memory"),
+        "cache": ActivationCache("memory"),
         "ema": 0.9,
-        "parallel": parallel,
+        "devices": parallel,
         "callbacks": [log],
         **how,
     }
@@ -160,7 +160,7 @@ def run(
 
 def copied(origin, place):
     """Copy checkpoints, by one process of those that will read them."""
-    tlx.devices.hosts.of_first(lambda: shutil.copytree(origin, place) and None)
+    tlx.devices.hosts.broadcast_from_first(lambda: shutil.copytree(origin, place) and None)
     return place
 
 
@@ -169,7 +169,7 @@ def main(kind, folder, coordinator=None, processes=None, process=None):
     if kind == "few":
         fits = FEW
     elif kind == "processes":
-        tlx.join_hosts(coordinator, int(processes), int(process))
+        tlx.initialize_distributed(coordinator, int(processes), int(process))
         fits = PROCESSES if jax.device_count() == 4 else {name: PROCESSES[name] for name in ("jit", "pmap")}
     else:
         fits = {**ONE, **LATER} if (folder / "two phases, stopped processes").exists() else ONE

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tlx.presets import preset_names, published_names
+from tlx.presets import list_presets, list_published
 
-EVERY = [*preset_names(), *published_names()]
+EVERY = [*list_presets(), *list_published()]
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

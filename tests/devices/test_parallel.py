@@ -12,7 +12,7 @@ import pytest
 from many_devices import FEW, LATER, ONE, PROCESSES
 
 import tlx
-from tlx.devices.parallel import Parallel, Placement
+from tlx.devices.parallel import Devices, Placement
 from tlx.errors import ConfigError
 
 EACH = ("2 x 1", "2 x 2")  # processes x devices
@@ -133,23 +133,23 @@ def test_what_was_stopped_had_begun(fits, where, name):
     [
         ({"devices": 0}, "devices: 0 is not an integer of 1 or more"),
         ({"devices": True}, "devices: True is not"),
-        ({"by": "pmaps"}, "unknown Parallel.by 'pmaps', did you mean 'pmap'"),
-        ({"shard": "params"}, "unknown Parallel.shard 'params': use one of 'nothing', 'optimizer', 'all'"),
-        ({"norms": "none"}, "unknown Parallel.norms 'none': use one of 'all', 'each'"),
+        ({"by": "pmaps"}, "unknown Devices.by 'pmaps', did you mean 'pmap'"),
+        ({"shard": "params"}, "unknown Devices.shard 'params': use one of 'nothing', 'optimizer', 'all'"),
+        ({"norms": "none"}, "unknown Devices.norms 'none': use one of 'all', 'each'"),
         ({"by": "pmap", "shard": "all"}, "pmap gives each device all"),
     ],
 )
 def test_what_cannot_be_is_refused(given, fault):
     with pytest.raises(ConfigError, match=fault):
-        Parallel(**given)
+        Devices(**given)
 
 
 def test_more_devices_than_there_are_are_refused():
     with pytest.raises(ConfigError, match=r"devices: 1000, and JAX finds \d+ \(.*\): ask for fewer"):
-        tlx.Parallel(devices=1000).placement()
+        tlx.Devices(count=1000).placement()
 
 
 def test_one_device_needs_no_mesh():
-    assert not Parallel(devices=1).placement().meshed
-    assert Parallel(devices=1, by="pmap").placement().meshed
+    assert not Devices(count=1).placement().meshed
+    assert Devices(count=1, by="pmap").placement().meshed
     assert Placement().count == 1

@@ -5,10 +5,10 @@ import pytest
 from marks import slow_but
 
 from tlx.errors import ConfigError
-from tlx.images.mix import Mix
+from tlx.images.mix import Mixup
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 8, 10, 3)).astype(np.float32)
-MIXES = [Mix(mixup=0.4), Mix(cutmix=1.0), Mix(mixup=1.0, cutmix=1.0)]
+MIXES = [Mixup(mixup=0.4), Mixup(cutmix=1.0), Mixup(mixup=1.0, cutmix=1.0)]
 KEYS = jax.random.split(jax.random.key(7), 4000)
 
 many = pytest.mark.parametrize("mix", [jax.jit(mix) for mix in MIXES], ids=["mixup", "cutmix", "both"])
@@ -24,9 +24,9 @@ def is_blend(mixed):
 
 
 def test_off_unless_told():
-    assert not Mix()
+    assert not Mixup()
     assert all(MIXES)
-    images, partner, share = Mix()(IMAGES, KEYS[0])
+    images, partner, share = Mixup()(IMAGES, KEYS[0])
     assert (images == IMAGES).all()
     assert partner.tolist() == [5, 4, 3, 2, 1, 0]
     assert share == 1
@@ -61,7 +61,7 @@ def test_equal_images_stay_as_they_are(mix):
 
 
 def test_mixup_blends_a_image_with_its_partner():
-    mixup = jax.jit(Mix(mixup=1.0))
+    mixup = jax.jit(Mixup(mixup=1.0))
     for key in KEYS[:20]:
         mixed = mixup(IMAGES, key)
         assert is_blend(mixed)
@@ -70,7 +70,7 @@ def test_mixup_blends_a_image_with_its_partner():
 
 
 def test_cutmix_takes_each_pixel_from_one_of_the_two_and_the_share_is_the_area():
-    sizes, covered, cutmix = set(), np.zeros((8, 10)), jax.jit(Mix(cutmix=1.0))
+    sizes, covered, cutmix = set(), np.zeros((8, 10)), jax.jit(Mixup(cutmix=1.0))
     for key in KEYS[:200]:
         images, _, share = cutmix(IMAGES, key)
         own, others = (np.asarray(images) == IMAGES).all(-1), (np.asarray(images) == IMAGES[::-1]).all(-1)
@@ -100,20 +100,20 @@ def by_definition(alpha, height, width, draws=20000):
 
 @pytest.mark.parametrize("alpha", slow_but("0.2", of=[0.2, 1.0, 5.0]))
 def test_the_shares_are_distributed_as_published(alpha):
-    shares = shares_of(Mix(mixup=alpha))
+    shares = shares_of(Mixup(mixup=alpha))
     assert shares.mean() == pytest.approx(0.5, abs=0.03)
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
-    cut, expected = shares_of(Mix(cutmix=alpha), 32, 48), by_definition(alpha, 32, 48)
+    cut, expected = shares_of(Mixup(cutmix=alpha), 32, 48), by_definition(alpha, 32, 48)
     for level in (0.1, 0.25, 0.5, 0.75, 0.9):
         assert (cut <= level).mean() == pytest.approx((expected <= level).mean(), abs=0.03)
 
 
 def test_with_both_on_each_has_an_equal_chance():
-    both = jax.jit(Mix(mixup=1.0, cutmix=1.0))
+    both = jax.jit(Mixup(mixup=1.0, cutmix=1.0))
     blends = [is_blend(both(IMAGES, key)) for key in KEYS[:300]]
     assert 0.4 < np.mean(blends) < 0.6
     np.testing.assert_allclose(
-        np.quantile(shares_of(Mix(1.0, 1.0), 32, 48), [0.25, 0.5, 0.75]),
+        np.quantile(shares_of(Mixup(1.0, 1.0), 32, 48), [0.25, 0.5, 0.75]),
         np.quantile(np.concatenate([by_definition(1, 32, 48), np.linspace(0, 1, 20000)]), [0.25, 0.5, 0.75]),
         atol=0.04,
     )
@@ -136,5 +136,5 @@ def test_a_key_decides_and_jit_changes_nothing(mix):
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_bad_parameters_are_refused(name, value):
-    with pytest.raises(ConfigError, match=f"Mix: {name} must be a finite number of at least 0, not {value}"):
-        Mix(**{name: value})
+    with pytest.raises(ConfigError, match=f"Mixup: {name} must be a finite number of at least 0, not {value}"):
+        Mixup(**{name: value})

@@ -16,7 +16,7 @@ from peers import import_peer
 from PIL import Image
 
 from tlx.errors import ConfigError
-from tlx.presets.catalogue import CIFAR, KERAS, TIMM, TORCHVISION, class_names, published, published_names
+from tlx.presets.catalogue import CIFAR, KERAS, TIMM, TORCHVISION, class_names, list_published, published
 from tlx.presets.hub import HubFile, Url
 from tlx.presets.hub_json import JsonFile
 from tlx.presets.hub_preprocess import described_preprocess, difference
@@ -32,20 +32,20 @@ IMAGES = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((375, 50
 
 
 def names_of(source: str) -> list[str]:
-    return [name for name in published_names() if name.startswith(source)]
+    return [name for name in list_published() if name.startswith(source)]
 
 
 def test_every_architecture_has_an_entry_and_every_entry_an_architecture():
-    assert {published(name).architecture for name in published_names()} == ARCHITECTURES
+    assert {published(name).architecture for name in list_published()} == ARCHITECTURES
 
 
 def test_no_two_entries_share_a_name_or_a_file():
-    names = published_names()
+    names = list_published()
     assert len(names) == len(KERAS) + len(TORCHVISION) + len(CIFAR) + sum(map(len, TIMM.values()))
     assert len({published(name).location for name in names}) == len(names)
 
 
-@pytest.mark.parametrize("name", published_names())
+@pytest.mark.parametrize("name", list_published())
 def test_an_entry_is_whole(name):
     entry = published(name)
     assert entry.name == name

@@ -17,7 +17,7 @@ STAGES = {"cnn-mnist": ("conv1", "conv2", "conv3"), "mlp-mnist": ("dense1", "den
 
 
 def test_the_presets_are_these():
-    assert tlx.preset_names() == tuple(sorted(TOTALS))
+    assert tlx.list_presets() == tuple(sorted(TOTALS))
 
 
 @pytest.mark.parametrize("name", TOTALS)

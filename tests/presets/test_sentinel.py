@@ -18,7 +18,7 @@ from tlx.images import Preprocess
 from tlx.models import Base, Classifier, Head, Stage, layers
 from tlx.models.registry import initialise
 from tlx.presets import sentinel
-from tlx.presets.sentinel import CODINGS, Moments, check_inputs, hypotheses, measure, possible
+from tlx.presets.sentinel import CODINGS, Moments, check_preprocessing, hypotheses, measure, possible
 from tlx.tree import flatten
 
 SPECS = {name: Preprocess(8, 8, 3, **fields) for name, fields in CODINGS.items()}
@@ -50,12 +50,12 @@ def with_statistics(model: Classifier, variables: Any, inputs: np.ndarray) -> An
 
 
 def suspect(name: str, inputs: np.ndarray, told: Preprocess) -> str | None:
-    return check_inputs(*trained(name), inputs, told).suspect
+    return check_preprocessing(*trained(name), inputs, told).suspect
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_right_inputs_pass(name: str) -> None:
-    verdict = check_inputs(*trained(name), SPECS[name].normalise(random_images()), SPECS[name])
+    verdict = check_preprocessing(*trained(name), SPECS[name].normalise(random_images()), SPECS[name])
     assert verdict.divergence < 0.02
     assert (verdict.suspect, verdict.message) == (None, None)
 
@@ -85,7 +85,7 @@ def test_channels_in_the_other_order_are_named(name: str, order: str) -> None:
 
 
 def test_a_message_is_one_line_with_what_where_and_cure() -> None:
-    message = check_inputs(*trained("-1..1"), SPECS["0..255"].normalise(random_images()), SPECS["-1..1"]).message
+    message = check_preprocessing(*trained("-1..1"), SPECS["0..255"].normalise(random_images()), SPECS["-1..1"]).message
     assert message is not None
     assert "\n" not in message
     for part in ("look like 0..255 where -1..1 fits", "divergence", "preprocess them"):
@@ -131,14 +131,14 @@ def test_only_pixels_that_fill_the_scale_are_possible() -> None:
 
 def test_how_many_images_tell() -> None:
     wrong, turned = SPECS["0..255"].normalise(random_images()), SPECS["-1..1"].normalise(random_images()[..., ::-1])
-    few = check_inputs(*trained("-1..1"), wrong[:7], SPECS["-1..1"])
+    few = check_preprocessing(*trained("-1..1"), wrong[:7], SPECS["-1..1"])
     assert np.isnan(few.divergence)
     assert few.suspect is None
     assert suspect("-1..1", wrong[:8], SPECS["-1..1"]) == "0..255 for -1..1"
     assert suspect("-1..1", turned[:15], SPECS["-1..1"]) is None
     assert suspect("-1..1", turned[:16], SPECS["-1..1"]) == "BGR for RGB"
     many = SPECS["-1..1"].normalise(random_images(65))
-    whole, part = (check_inputs(*trained("-1..1"), images, SPECS["-1..1"]) for images in (many, many[:64]))
+    whole, part = (check_preprocessing(*trained("-1..1"), images, SPECS["-1..1"]) for images in (many, many[:64]))
     assert whole == part  # more tell nothing new
 
 
@@ -149,7 +149,7 @@ def test_how_many_images_tell() -> None:
 def test_a_base_without_statistics_of_its_own_is_not_judged(case: Any) -> None:
     height, width, channels = case.shape
     inputs = np.random.default_rng(0).uniform(0, 255, (8, *case.shape)).astype(np.float32)
-    verdict = check_inputs(case.model, case.variables(), inputs, Preprocess(height, width, channels))
+    verdict = check_preprocessing(case.model, case.variables(), inputs, Preprocess(height, width, channels))
     assert np.isnan(verdict.divergence)  # no batch norms, or fresh ones
 
 
@@ -177,29 +177,31 @@ def test_any_norm_may_come_first_and_channels_be_of_any_number(flat: bool, chann
     spec, images = Preprocess(8, 8, channels), random_images(64)[..., :channels]
     right, wrong = spec.normalise(images), images.astype(np.float32)
     variables = with_statistics(model, initialise(model, (8, 8, channels), 0), right)
-    assert check_inputs(model, variables, right, spec).suspect is None
-    assert check_inputs(model, variables, right[..., ::-1], spec).suspect is None  # two channels have no known order
+    assert check_preprocessing(model, variables, right, spec).suspect is None
+    assert (
+        check_preprocessing(model, variables, right[..., ::-1], spec).suspect is None
+    )  # two channels have no known order
     stored = variables["batch_stats"]["base"]["norms"]["norm"]["mean"]
     np.testing.assert_array_equal(sentinel.respond(model, variables, right)[1].mean, stored)
     TRACED.clear()
-    assert check_inputs(model, variables, wrong, spec).suspect == "0..255 for 0..1"
+    assert check_preprocessing(model, variables, wrong, spec).suspect == "0..255 for 0..1"
     assert TRACED == []  # compiled once for any number of guesses
 
 
 def test_bad_images_are_refused() -> None:
     good = SPECS["0..1"].normalise(random_images())
     with pytest.raises(DataError, match=r"shape \(32, 8, 8, 2\), expected \(B, H, W, 3\)"):
-        check_inputs(*trained("0..1"), good[..., :2], SPECS["0..1"])
+        check_preprocessing(*trained("0..1"), good[..., :2], SPECS["0..1"])
     with pytest.raises(DataError, match="not all finite"):
-        check_inputs(*trained("0..1"), np.where(good > 0.9, np.nan, good), SPECS["0..1"])
+        check_preprocessing(*trained("0..1"), np.where(good > 0.9, np.nan, good), SPECS["0..1"])
 
 
 def test_nothing_is_changed() -> None:
     model, variables = trained("-1..1")
     inputs = SPECS["-1..1"].normalise(random_images())
     before, given = jax.tree.map(np.array, variables), inputs.copy()
-    first = check_inputs(model, variables, inputs, SPECS["-1..1"])
-    assert check_inputs(model, variables, inputs, SPECS["-1..1"]) == first
+    first = check_preprocessing(model, variables, inputs, SPECS["-1..1"])
+    assert check_preprocessing(model, variables, inputs, SPECS["-1..1"]) == first
     assert_same_bits(before, variables)
     assert_same_bits(given, inputs)
 
@@ -254,7 +256,7 @@ def test_mobilenets_inputs_are_told(shared_data: Path) -> None:
     frames = np.concatenate([base.preprocess.frame(read_images(str(file))[0][1][None]) for file in files])
 
     def suspect_of(inputs: np.ndarray) -> str | None:
-        return check_inputs(base.model, base.variables, inputs, base.preprocess).suspect
+        return check_preprocessing(base.model, base.variables, inputs, base.preprocess).suspect
 
     assert suspect_of(base.preprocess.normalise(frames)) is None
     assert suspect_of(base.preprocess.normalise(frames[..., ::-1])) == "BGR for RGB"
@@ -271,7 +273,7 @@ def test_resnets_inputs_are_told(shared_data: Path) -> None:
         images = cifar["image"][:32]
 
     def suspect_of(inputs: np.ndarray) -> str | None:
-        return check_inputs(base.model, base.variables, inputs, base.preprocess).suspect
+        return check_preprocessing(base.model, base.variables, inputs, base.preprocess).suspect
 
     assert suspect_of(base.preprocess(images)) is None
     for name in ("0..255", "0..1", "-1..1"):

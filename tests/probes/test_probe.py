@@ -14,7 +14,7 @@ from tlx.errors import ConfigError, DataError
 from tlx.probes import softmax_regression
 from tlx.probes.problem import Examples, Problem
 from tlx.probes.sweep import few_shot, sweep
-from tlx.training import Cache, features
+from tlx.training import ActivationCache, features
 
 PATH = (1.0, 0.1, 0.01)
 
@@ -139,7 +139,7 @@ def parts_of(data):
 
 
 def test_images_are_asked_for_once_and_from_the_disk_never_again(base, data, probe, tmp_path):
-    cache, first, second = Cache("disk", folder=str(tmp_path)), counted(data), counted(data)
+    cache, first, second = ActivationCache("disk", folder=str(tmp_path)), counted(data), counted(data)
     options = {"l2": PATH, "shots": (3, 1), "draws": 2, "cache": cache}
     one = tlx.linear_probe(base, first, tlx.ProbeOptions(**options))
     assert one.activations == "11.2 kB after dense2, on disk"  # 699 examples of four float32
@@ -150,7 +150,7 @@ def test_images_are_asked_for_once_and_from_the_disk_never_again(base, data, pro
     assert list(map(asdict, one.fits)) == list(map(asdict, probe.fits))
 
 
-@pytest.mark.parametrize("cache", [Cache("off"), Cache(limit=100)])
+@pytest.mark.parametrize("cache", [ActivationCache("off"), ActivationCache(limit=100)])
 def test_without_room_they_are_computed_all_the_same(base, data, probe, cache):
     found = tlx.linear_probe(base, data, tlx.ProbeOptions(l2=PATH, cache=cache))
     assert found.activations.startswith(("off", "11.2 kB are more than"))

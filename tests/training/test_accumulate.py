@@ -15,7 +15,7 @@ from tlx.models import Classifier, Head
 from tlx.models.base import rematerialised
 from tlx.objectives import Classification
 from tlx.optim import Adam, Constant, Group, Phase, Sgd
-from tlx.training import Cache, Mix, evaluate
+from tlx.training import ActivationCache, Mixup, evaluate
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.state import NEVER
 from tlx.tree import flatten
@@ -96,7 +96,7 @@ def test_a_part_that_is_all_padding_leaves_no_trace():
 def test_mixed_parts_are_mixed_within():
     case = CASE["mlp"]
     batch = case.batch(size=4)
-    mix = Mix(mixup=1.0)
+    mix = Mixup(mixup=1.0)
     run = steps(case, [batch], mix=mix, accumulate=2)
     start = begin(case, ALL, PLAIN)
 
@@ -126,7 +126,17 @@ def test_parts_must_divide_the_batch(accumulate):
 def test_a_head_that_drops_does_so_for_each_part_wherever_its_activations_are():
     dropping = Classifier(TOY.model.base, Head(3, dropout=0.5))
     one, other = (
-        fit(dropping, TOY.variables(), TWO[:1], TRAIN, VALIDATION, SPEC, batch_size=4, accumulate=2, cache=Cache(cache))
+        fit(
+            dropping,
+            TOY.variables(),
+            TWO[:1],
+            TRAIN,
+            VALIDATION,
+            SPEC,
+            batch_size=4,
+            accumulate=2,
+            cache=ActivationCache(cache),
+        )
         for cache in ("memory", "off")
     )
     assert_close(flatten(one.variables["params"]), flatten(other.variables["params"]))
@@ -164,7 +174,10 @@ TWO = (
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", slow_but("memory", of=["memory", "off"]))
 def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
-    plain, averaged = train(TWO[:1], cache=Cache(cache)), train(TWO[:1], cache=Cache(cache), ema=0.9)
+    plain, averaged = (
+        train(TWO[:1], cache=ActivationCache(cache)),
+        train(TWO[:1], cache=ActivationCache(cache), ema=0.9),
+    )
     scores = evaluate(TOY.model, averaged.variables, VALIDATION, SPEC, batch_size=4)
     assert averaged.phases[0].val_loss == pytest.approx(scores.loss, rel=1e-6)
     assert averaged.phases[0].val_loss != plain.phases[0].val_loss

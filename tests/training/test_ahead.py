@@ -14,7 +14,7 @@ import tlx.training.kept
 import tlx.training.shapes
 from tlx.devices.compilations import compilations
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
-from tlx.training import Cache, Mix, StepOptions
+from tlx.training import ActivationCache, Mixup, StepOptions
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.programs import Program, forget_programs
 
@@ -73,9 +73,9 @@ def train(phases, case=RANDOM, **options):
     slow_but(
         "0.011",
         of=[
-            (0.011, {"cache": Cache("memory")}, ["jit(_scores)"] * 2 + ["jit(epoch)"] + ["jit(step)"] * 2),
-            (0.012, {"cache": Cache("off")}, ["jit(_scores)"] + ["jit(step)"] * 3),
-            (0.013, {"mix": Mix(mixup=0.2)}, ["jit(_scores)"] + ["jit(step)"] * 3),
+            (0.011, {"cache": ActivationCache("memory")}, ["jit(_scores)"] * 2 + ["jit(epoch)"] + ["jit(step)"] * 2),
+            (0.012, {"cache": ActivationCache("off")}, ["jit(_scores)"] + ["jit(step)"] * 3),
+            (0.013, {"mix": Mixup(mixup=0.2)}, ["jit(_scores)"] + ["jit(step)"] * 3),
         ],
     ),
 )
@@ -122,7 +122,7 @@ def test_what_a_program_depends_on_makes_another():
         {"ranks": {"head/w": 1}},
         {"steps": 5},
         {"objective": tlx.Classification(0.1)},
-        {"step": {"mix": Mix(mixup=0.1)}},
+        {"step": {"mix": Mixup(mixup=0.1)}},
         {"step": {"stored_norms": True}},
         {"step": {"after": "stem"}},
         {"step": {"accumulate": 2}},
@@ -137,7 +137,7 @@ def test_what_a_program_depends_on_makes_another():
 def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
     """The plan says memory, and then there is no room: the phase begins with raw inputs."""
     phases = recipe(0.015)[:2]
-    expected, _ = train(phases, cache=Cache("off"))
+    expected, _ = train(phases, cache=ActivationCache("off"))
     forget_programs()
     heard.programs.clear()
 
@@ -145,7 +145,7 @@ def test_a_wrong_forecast_costs_a_compilation_and_no_more(heard, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tlx.training.kept, "MemoryRows", refuse)
-    done, _ = train(phases, cache=Cache("memory"))
+    done, _ = train(phases, cache=ActivationCache("memory"))
     assert done.phases[0].activations.startswith("cannot be kept (No space left")
     assert ("MainThread", "jit(step)") in heard.programs
     assert_same_bits(done.variables, expected.variables)
@@ -162,12 +162,12 @@ def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
     first = Checkpoints(tmp_path, steps=1)
     given = (RANDOM.model, RANDOM.variables(), phases, TRAIN, VALIDATION, SPEC)
     with pytest.raises(Stopped):
-        fit(*given, batch_size=4, cache=Cache("off"), callbacks=[StopAfter()], checkpoints=first)
+        fit(*given, batch_size=4, cache=ActivationCache("off"), callbacks=[StopAfter()], checkpoints=first)
     first.close()
     jax.clear_caches()
     forget_programs()
     heard.programs.clear()
-    fit(*given, batch_size=4, cache=Cache("off"), checkpoints=Checkpoints(tmp_path, steps=1))
+    fit(*given, batch_size=4, cache=ActivationCache("off"), checkpoints=Checkpoints(tmp_path, steps=1))
     assert heard.names == ["jit(_scores)", "jit(step)"]
     assert heard.threads == {"tlx-compile"}
 

@@ -17,7 +17,7 @@ from tlx.data import ArraySource
 from tlx.errors import CheckpointError, ConfigError
 from tlx.images import Preprocess
 from tlx.optim import Constant, Group, Phase
-from tlx.training import Cache, phase, shapes
+from tlx.training import ActivationCache, phase, shapes
 from tlx.training.snapshot import pack, unpack
 from tlx.tree import flatten
 
@@ -60,7 +60,7 @@ def noise():
 def train(recipe, **options):
     """Fit the MLP to eight images of noise: the head, then all but the first stage."""
     train, held = noise()
-    given = {"train": train, "validation": held, "preprocess": Preprocess(28, 28, 1), "cache": Cache("off")}
+    given = {"train": train, "validation": held, "preprocess": Preprocess(28, 28, 1), "cache": ActivationCache("off")}
     return fit_toy(recipe, CASE["mlp"], **{**given, **options})
 
 
@@ -118,7 +118,7 @@ def test_a_fit_thaws_and_is_resumed_at_each_step_to_the_same_bits(name):
 def test_a_fit_that_goes_on_with_any_optimizer_is_one_of_both_recipes():
     recipe = recipe_of(ANY_OPTIMIZER["muon"])
     whole, half = train(recipe), train(recipe[:1])
-    on = tlx.fit(half, recipe[1:], noise(), tlx.TrainOptions(batch_size=4, cache=Cache("off")))
+    on = tlx.fit(half, recipe[1:], noise(), tlx.TrainOptions(batch_size=4, cache=ActivationCache("off")))
     assert_same_bits(on.variables, whole.variables)
     assert_same_memory(on.memory, whole.memory)
 

@@ -21,7 +21,7 @@ from tlx.images import Augment, Preprocess
 from tlx.models import Base, Classifier, Head, Stage
 from tlx.models.small import Conv
 from tlx.optim import Adam, Constant, Group, Phase
-from tlx.training import Cache, Mix, store
+from tlx.training import ActivationCache, Mixup, store
 from tlx.training.activations import frozen_until
 from tlx.tree import map_with_path
 
@@ -80,14 +80,14 @@ def alike(one, other):
         )  # Adam's first steps are as long for any gradient
 
 
-OFF = Cache("off")
+OFF = ActivationCache("off")
 
 
 @pytest.mark.parametrize("case", slow_but("random", of=[PLAIN, RANDOM]), ids=str)
 def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without(case, tmp_path):
     recipe = (HEAD, BLOCK, ALL, HEAD)
-    plain, memory = train(recipe, case, OFF), train(recipe, case, Cache("memory"))
-    disk = train(recipe, case, Cache("disk", folder=str(tmp_path)))
+    plain, memory = train(recipe, case, OFF), train(recipe, case, ActivationCache("memory"))
+    disk = train(recipe, case, ActivationCache("disk", folder=str(tmp_path)))
     alike(plain, memory)
     alike(memory, disk)  # from the disk the head trains step by step, in memory in one loop
     assert [phase.activations for phase in plain[0].phases] == ["off"] * 4
@@ -109,7 +109,7 @@ def test_every_model_trains_alike_with_its_head_alone(case):
     source = ArraySource(draw.integers(0, 256, shape).astype(np.uint8), np.arange(10) % classes)
     options = {"train": source, "validation": source, "preprocess": Preprocess(height, width, channels)}
     phase = replace(HEAD, rules=(("base", "frozen"), ("**", "head")))
-    plain, kept = train((phase,), case, OFF, **options), train((phase,), case, Cache("memory"), **options)
+    plain, kept = train((phase,), case, OFF, **options), train((phase,), case, ActivationCache("memory"), **options)
     for one, other in zip(plain[1], kept[1], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
         assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4)
@@ -118,7 +118,7 @@ def test_every_model_trains_alike_with_its_head_alone(case):
 
 def test_images_are_asked_for_once_for_all_phases():
     examples, held_out = Counted(TRAIN), Counted(VALIDATION)
-    train((HEAD, BLOCK), cache=Cache("memory"), train=examples, validation=held_out)
+    train((HEAD, BLOCK), cache=ActivationCache("memory"), train=examples, validation=held_out)
     assert examples.asked[0] == 2  # once to see what a batch is
     assert set(examples.asked[1:]) == set(held_out.asked) == {1}
 
@@ -129,7 +129,7 @@ def test_a_higher_stage_is_computed_from_a_lower_one_that_is_kept():
     examples = Counted(TRAIN)
     frozen_stem = replace(BLOCK, rules=(("base/stem", "frozen"), ("**", "all")))
     plain = train((frozen_stem, again), cache=OFF)
-    kept = train((frozen_stem, again), cache=Cache("memory"), train=examples)
+    kept = train((frozen_stem, again), cache=ActivationCache("memory"), train=examples)
     alike(plain, kept)
     assert examples.asked[0] == 2  # once to see what a batch is
     assert set(examples.asked[1:]) == {1}
@@ -142,7 +142,7 @@ def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
     assert tlx.training.cache.shapes_after(model, variables, SPEC, COLLATED, "conv").shape == (8,)
     flat = replace(HEAD, epochs=2)
     options = {"train": TRAIN, "validation": VALIDATION, "preprocess": SPEC, "batch_size": 4}
-    done = fit(model, variables, (flat,), cache=Cache("memory"), **options)
+    done = fit(model, variables, (flat,), cache=ActivationCache("memory"), **options)
     assert done.phases[0].activations == "704 B after conv, in memory"  # 22 images, 8 numbers of 4 bytes
 
 
@@ -155,9 +155,9 @@ def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
         ("off", {"cache": OFF}),
         ("no stage is frozen from the first one on", {"recipe": (ALL,)}),
         ("one epoch only", {"recipe": (replace(HEAD, epochs=1),)}),
-        ("examples are mixed", {"mix": Mix(mixup=0.2)}),
+        ("examples are mixed", {"mix": Mixup(mixup=0.2)}),
         ("augmentation varies the examples in every epoch: keep some views of each", {"augment": Augment(flip=True)}),
-        ("440 B are more than there is room for, or than the limit, 439 B", {"cache": Cache(limit=439)}),
+        ("440 B are more than there is room for, or than the limit, 439 B", {"cache": ActivationCache(limit=439)}),
     ],
 )  # fmt: skip
 def test_it_says_why_it_stands_aside(reason, options):
@@ -180,7 +180,7 @@ def test_a_model_that_is_no_classifier_trains_as_ever():
 
 
 def test_another_process_that_computes_the_same_is_waited_for(tmp_path, caplog):
-    cache = Cache("disk", folder=str(tmp_path))
+    cache = ActivationCache("disk", folder=str(tmp_path))
     first = train(cache=cache)
     (folder, _) = [each for each in tmp_path.iterdir() if each.is_dir()]
     taken, asked = threading.Event(), threading.Event()
@@ -200,12 +200,12 @@ def test_another_process_that_computes_the_same_is_waited_for(tmp_path, caplog):
 
 
 def test_the_least_limit_is_enough():
-    assert train(cache=Cache(limit=440))[0].phases[0].activations == "440 B after block, in memory"
+    assert train(cache=ActivationCache(limit=440))[0].phases[0].activations == "440 B after block, in memory"
 
 
 def test_a_large_one_goes_to_the_disk_and_one_too_large_for_it_nowhere(monkeypatch, tmp_path):
     monkeypatch.setattr(tlx.training.cache, "free_memory", lambda: 4 * 439)
-    cache = Cache(folder=str(tmp_path))
+    cache = ActivationCache(folder=str(tmp_path))
     assert train(cache=cache)[0].phases[0].activations == "440 B after block, on disk"
     monkeypatch.setattr(tlx.training.cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 2 * 439}))
     cache = replace(cache, folder=str(tmp_path / "empty"))
@@ -217,7 +217,7 @@ def test_a_full_disk_is_told_and_training_goes_on(monkeypatch, tmp_path, caplog)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.DiskRows, "put", full)
-    done = train(cache=Cache("disk", folder=str(tmp_path)))
+    done = train(cache=ActivationCache("disk", folder=str(tmp_path)))
     alike(done, train(cache=OFF))
     assert done[0].phases[0].activations.startswith("cannot be kept (No space left on device)")
     assert "No space left on device" in caplog.text
@@ -225,7 +225,7 @@ def test_a_full_disk_is_told_and_training_goes_on(monkeypatch, tmp_path, caplog)
 
 def test_a_folder_that_cannot_be_made_is_told_and_training_goes_on(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
-    done = train(cache=Cache("disk", folder=str(tmp_path / "file" / "activations")))
+    done = train(cache=ActivationCache("disk", folder=str(tmp_path / "file" / "activations")))
     assert done[0].phases[0].activations.startswith("cannot be kept (Not a directory)")
     assert "Not a directory" in caplog.text
 
@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_made_is_told_and_training_goes_on(tmp_path, cap
 @pytest.mark.parametrize("wrong", [{"where": "ram"}, {"dtype": "int8"}, {"limit": -1}, {"views": -1}], ids=str)
 def test_a_cache_that_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError, match=r"[Cc]ache"):
-        Cache(**wrong)
+        ActivationCache(**wrong)
 
 
 # Views, types
@@ -243,9 +243,9 @@ def test_a_cache_that_cannot_be_is_refused(wrong):
 def test_views_are_those_of_the_first_epochs_and_taken_in_turns():
     augment = Augment(flip=True, crop=(0.5, 1.0))
     plain = train((replace(HEAD, epochs=2),), cache=OFF, augment=augment)
-    kept = train((replace(HEAD, epochs=2),), cache=Cache("memory", views=2), augment=augment)
+    kept = train((replace(HEAD, epochs=2),), cache=ActivationCache("memory", views=2), augment=augment)
     alike(plain, kept)
-    longer = train((replace(HEAD, epochs=4),), cache=Cache("memory", views=2), augment=augment)
+    longer = train((replace(HEAD, epochs=4),), cache=ActivationCache("memory", views=2), augment=augment)
     every = train((replace(HEAD, epochs=4),), cache=OFF, augment=augment)
     losses = [[record["loss"] for record in done[1]] for done in (longer, every)]
     assert losses[0][:2] == pytest.approx(losses[1][:2], rel=1e-4)
@@ -255,7 +255,7 @@ def test_views_are_those_of_the_first_epochs_and_taken_in_turns():
 @pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_a_narrower_type_takes_less_room_and_rounds(dtype, size, where, tmp_path):
-    cache = Cache(where, folder=str(tmp_path))
+    cache = ActivationCache(where, folder=str(tmp_path))
     exact, kept = train(cache=cache), train(cache=replace(cache, dtype=dtype))
     assert kept[0].phases[0].activations.startswith(f"{22 * 5 * size} B after block")
     for one, other in zip(exact[1], kept[1], strict=True):
@@ -269,7 +269,7 @@ def test_activations_that_a_type_cannot_hold_are_refused():
     )
     variables = {**PLAIN.variables(), "params": large}
     with pytest.raises(ConfigError, match="activations of stage 'block' overflow float16: keep them in bfloat16"):
-        train(case=PLAIN, variables=variables, cache=Cache("memory", dtype="float16"))
+        train(case=PLAIN, variables=variables, cache=ActivationCache("memory", dtype="float16"))
 
 
 # On disk
@@ -282,7 +282,7 @@ def folders(path):
 
 
 def test_the_next_run_finds_it(tmp_path):
-    cache = Cache("disk", folder=str(tmp_path))
+    cache = ActivationCache("disk", folder=str(tmp_path))
     first = train(cache=cache)
     before, examples = folders(tmp_path), Counted(TRAIN)
     assert len(before) == 2  # of training and of validation
@@ -312,9 +312,9 @@ CHANGES = {
     "a bit of a frozen leaf": (4, lambda: {"variables": flipped(RANDOM.variables())}),
     "a pixel": (3, lambda: {"train": changed_pixel()}),
     "the preprocessing": (4, lambda: {"preprocess": replace(SPEC, invert=True)}),
-    "the type": (4, lambda: {"cache": Cache("disk", dtype="float16")}),
+    "the type": (4, lambda: {"cache": ActivationCache("disk", dtype="float16")}),
     "the stage": (4, lambda: {"recipe": (BLOCK,)}),
-    "views": (3, lambda: {"augment": Augment(flip=True), "cache": Cache("disk", views=2)}),
+    "views": (3, lambda: {"augment": Augment(flip=True), "cache": ActivationCache("disk", views=2)}),
     "a class's name": (2, lambda: {"train": ArraySource(TRAIN.images, TRAIN.targets, ("x", "y", "z"))}),
     "the seed": (2, lambda: {"seed": 1}),
     "the batch": (2, lambda: {"batch_size": 7}),
@@ -332,9 +332,9 @@ def map_head(variables):
 @pytest.mark.parametrize("what", CHANGES)
 def test_only_what_it_depends_on_makes_a_new_one(what, tmp_path):
     count, change = CHANGES[what]
-    train(cache=Cache("disk", folder=str(tmp_path)))
+    train(cache=ActivationCache("disk", folder=str(tmp_path)))
     options = change()
-    cache = replace(options.pop("cache", Cache("disk")), folder=str(tmp_path))
+    cache = replace(options.pop("cache", ActivationCache("disk")), folder=str(tmp_path))
     train(cache=cache, **options)
     assert len(folders(tmp_path)) == count
 
@@ -342,7 +342,7 @@ def test_only_what_it_depends_on_makes_a_new_one(what, tmp_path):
 @pytest.mark.parametrize("fault", ["killed", "cut", "bit", "parts cut", "parts bit", "no parts", "no rows"])
 def test_what_is_whole_is_taken_and_the_rest_computed_again(fault, tmp_path, monkeypatch):
     monkeypatch.setattr(tlx.training.cache, "batch_of", lambda _: 4)
-    cache = Cache("disk", folder=str(tmp_path))
+    cache = ActivationCache("disk", folder=str(tmp_path))
     whole, examples = train(cache=cache), Counted(TRAIN)
     before = folders(tmp_path)
     (folder,) = [each for each in tmp_path.iterdir() if each.is_dir() and (each / "rows").stat().st_size == 14 * 20]
@@ -373,7 +373,7 @@ def test_what_is_whole_is_taken_and_the_rest_computed_again(fault, tmp_path, mon
 
 def test_a_run_that_is_stopped_while_it_fills_leaves_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(tlx.training.cache, "batch_of", lambda _: 4)
-    cache, put = Cache("disk", folder=str(tmp_path)), store.DiskRows.put
+    cache, put = ActivationCache("disk", folder=str(tmp_path)), store.DiskRows.put
 
     def stop(self, first, rows):
         if first == 8:
@@ -390,7 +390,7 @@ def test_a_run_that_is_stopped_while_it_fills_leaves_what_it_has(tmp_path, monke
 
 
 def test_room_is_made_by_removing_what_was_used_longest_ago(tmp_path):
-    small = Cache("disk", folder=str(tmp_path), limit=800)
+    small = ActivationCache("disk", folder=str(tmp_path), limit=800)
     train(cache=small)
     first = set(folders(tmp_path))
     train(cache=replace(small, dtype="float16"))
@@ -414,14 +414,14 @@ def test_nothing_is_removed_that_is_not_a_cache_s(tmp_path):
     for file in (thesis, named):
         file.parent.mkdir()
         file.write_bytes(bytes(5000))
-    train(cache=Cache("disk", folder=str(tmp_path), limit=1000))
-    train(cache=Cache("disk", folder=str(tmp_path), limit=1000, dtype="float16"))
+    train(cache=ActivationCache("disk", folder=str(tmp_path), limit=1000))
+    train(cache=ActivationCache("disk", folder=str(tmp_path), limit=1000, dtype="float16"))
     assert thesis.exists()
     assert named.exists()
 
 
 def test_what_is_on_the_disk_already_needs_no_room(tmp_path, monkeypatch):
-    cache, asked = Cache("disk", folder=str(tmp_path)), Counted(TRAIN)
+    cache, asked = ActivationCache("disk", folder=str(tmp_path)), Counted(TRAIN)
     first = train(cache=cache)
     monkeypatch.setattr(tlx.training.cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 30}))
     same(first, train(cache=cache, train=asked))
@@ -429,7 +429,7 @@ def test_what_is_on_the_disk_already_needs_no_room(tmp_path, monkeypatch):
 
 
 def test_what_no_phase_needs_takes_no_room():
-    done, _ = train((HEAD, BLOCK), cache=Cache("memory", limit=530))
+    done, _ = train((HEAD, BLOCK), cache=ActivationCache("memory", limit=530))
     assert [phase.activations for phase in done.phases] == [
         "440 B after block, in memory",
         "528 B after stem, in memory",
@@ -439,7 +439,7 @@ def test_what_no_phase_needs_takes_no_room():
 @pytest.mark.slow
 def test_rows_are_rounded_once(tmp_path):
     """What the last stage makes is kept from images, also where a lower stage's activations, rounded, are at hand."""
-    cache, again = Cache("disk", dtype="bfloat16"), replace(HEAD, name="again")
+    cache, again = ActivationCache("disk", dtype="bfloat16"), replace(HEAD, name="again")
     whole, alone, only = (replace(cache, folder=str(tmp_path / name)) for name in ("whole", "alone", "only"))
     train((BLOCK, again), cache=whole)
     between, _ = train((BLOCK,), cache=alone)
@@ -472,7 +472,7 @@ class Scaled(nn.Module):
 
 @pytest.mark.parametrize("rows", [10**14, 4 * 10**18, -1, 0, True, "4", None])
 def test_a_part_that_claims_too_much_is_not_believed(rows, tmp_path):
-    cache = Cache("disk", folder=str(tmp_path))
+    cache = ActivationCache("disk", folder=str(tmp_path))
     first = train(cache=cache)
     for parts in tmp_path.glob("*/parts.jsonl"):
         parts.write_text(json.dumps({"rows": rows, "sha256": "0" * 64}) + "\n")

@@ -310,7 +310,7 @@ import jax
 import tlx
 
 address, process = sys.argv[1], int(sys.argv[2])
-tlx.join_hosts(address, 2, process)
+tlx.initialize_distributed(address, 2, process)
 from test_callback import TWO
 from toys import RANDOM, fit_toy
 
@@ -324,10 +324,10 @@ class Ours(tlx.Callback):
         return total > 0 and state.epoch == 2 - process
 
 
-ours, parallel = Ours(), tlx.Parallel(shard="all")
-done = fit_toy(TWO, RANDOM, callbacks=[ours], parallel=parallel)
+ours, parallel = Ours(), tlx.Devices(shard="all")
+done = fit_toy(TWO, RANDOM, callbacks=[ours], devices=parallel)
 try:
-    fit_toy(TWO, RANDOM, callbacks=[ours][process:], parallel=parallel)
+    fit_toy(TWO, RANDOM, callbacks=[ours][process:], devices=parallel)
 except tlx.errors.ConfigError as error:
     refused = str(error)
 
@@ -338,7 +338,7 @@ class Failing(Ours):
 
 
 try:
-    fit_toy(TWO, RANDOM, callbacks=[Failing()], parallel=parallel)
+    fit_toy(TWO, RANDOM, callbacks=[Failing()], devices=parallel)
 except Exception as error:
     failed = str(error)
 print()

@@ -3,12 +3,12 @@
 import pytest
 
 import tlx
-from tlx.devices import Parallel
+from tlx.devices import Devices
 from tlx.errors import ConfigError
 from tlx.models.small import mlp
 from tlx.optim import Constant, Group, Phase
 from tlx.runs import evaluate_run
-from tlx.training import Cache, features
+from tlx.training import ActivationCache, features
 from tlx.tree import Resize
 
 GROUP = Group(Constant(0.1))
@@ -22,11 +22,11 @@ def phase(**options):
     ("build", "fault"),
     [
         (lambda: phase(norms="store"), "unknown norms 'store', did you mean 'stored'"),
-        (lambda: Cache("dsk"), "unknown Cache.where 'dsk', did you mean 'disk'"),
-        (lambda: Cache(dtype="float46"), "unknown Cache.dtype 'float46', did you mean 'float16'"),
-        (lambda: Parallel(by="jits"), "unknown Parallel.by 'jits', did you mean 'jit'"),
-        (lambda: Parallel(shard="optimiser"), "unknown Parallel.shard 'optimiser', did you mean 'optimizer'"),
-        (lambda: Parallel(norms="eech"), "unknown Parallel.norms 'eech', did you mean 'each'"),
+        (lambda: ActivationCache("dsk"), "unknown ActivationCache.where 'dsk', did you mean 'disk'"),
+        (lambda: ActivationCache(dtype="float46"), "unknown ActivationCache.dtype 'float46', did you mean 'float16'"),
+        (lambda: Devices(by="jits"), "unknown Devices.by 'jits', did you mean 'jit'"),
+        (lambda: Devices(shard="optimiser"), "unknown Devices.shard 'optimiser', did you mean 'optimizer'"),
+        (lambda: Devices(norms="eech"), "unknown Devices.norms 'eech', did you mean 'each'"),
         (lambda: Resize("w", "interpolated"), "unknown resize method 'interpolated', did you mean 'interpolate'"),
         (lambda: Group("constant"), "the schedule must be one of tlx.optim's, such as Constant.*, not 'constant'"),
         (lambda: Group(Constant(0.1), "adam"), "Sgd, Adam or AdamW or an optax.GradientTransformation, not 'adam'"),

@@ -13,7 +13,7 @@ from tlx.data import gather
 from tlx.errors import ConfigError, DataError
 from tlx.objectives import Classification, MultiLabel, Regression
 from tlx.optim import Adam, Constant, Cosine, Group, Phase, Sgd
-from tlx.training import Cache, Mix
+from tlx.training import ActivationCache, Mixup
 from tlx.training.checkpoint import Checkpoints
 from tlx.tree import flatten
 
@@ -66,10 +66,10 @@ def test_what_is_frozen_keeps_its_bytes(kind, fitted):
     assert_same_bits(one, other)
 
 
-@pytest.mark.parametrize("cache", [Cache("memory"), Cache("disk")], ids=["memory", "disk"])
+@pytest.mark.parametrize("cache", [ActivationCache("memory"), ActivationCache("disk")], ids=["memory", "disk"])
 def test_kept_activations_change_nothing(kind, cache, tmp_path):
     cache = replace(cache, folder=str(tmp_path))
-    kept, plain = (KINDS[kind].fit(phases(kind), cache=each) for each in (cache, Cache("off")))
+    kept, plain = (KINDS[kind].fit(phases(kind), cache=each) for each in (cache, ActivationCache("off")))
     assert "after" in kept.phases[0].activations
     assert plain.phases[0].activations == "off"
     one, other = flatten(kept.variables), flatten(plain.variables)
@@ -81,7 +81,7 @@ def test_kept_activations_change_nothing(kind, cache, tmp_path):
 
 @pytest.mark.slow
 def test_a_fit_goes_on_from_any_step_to_the_same_bits(kind, tmp_path):
-    off = Cache("off")  # with it, steps of a head alone are taken many at a time
+    off = ActivationCache("off")  # with it, steps of a head alone are taken many at a time
     whole = KINDS[kind].fit(phases(kind), cache=off)
     for stop in (2, 6, 7, 13):  # within an epoch, at the end of a phase and after it; any step: test_loop
         checkpoints = Checkpoints(tmp_path / str(stop), steps=1)
@@ -106,7 +106,7 @@ def test_a_fit_that_goes_on_is_one_of_both_recipes(kind, fitted):
     "options",
     slow_but(
         "{'accumulate': 5}",
-        of=[{"accumulate": 5}, {"ema": 0.9}, {"parallel": tlx.Parallel(by="pmap")}, {"remat": True}],
+        of=[{"accumulate": 5}, {"ema": 0.9}, {"devices": tlx.Devices(by="pmap")}, {"remat": True}],
     ),
     ids=str,
 )
@@ -153,7 +153,7 @@ def test_an_example_of_no_weight_does_not_train():
     texts = np.concatenate([source.columns["input"][:6]] * 2)
     twice = {"input": texts, "target": np.concatenate([source.targets[:6], 2 - source.targets[:6]])}
     doubled = tlx.data.ColumnSource({**twice, "weight": np.repeat([1.0, 0.0], 6).astype(np.float32)}, source.classes)
-    both = tokens.fit((head,), parts=(doubled, None), batch_size=12, cache=Cache("off"))
+    both = tokens.fit((head,), parts=(doubled, None), batch_size=12, cache=ActivationCache("off"))
     for path, leaf in flatten(unweighted.variables["params"]["head"]).items():
         np.testing.assert_allclose(flatten(both.variables["params"]["head"])[path], leaf, atol=2e-2)
     assert both.history[0]["loss"] == pytest.approx(unweighted.history[0]["loss"], rel=0.2)
@@ -176,8 +176,8 @@ def test_further_columns_reach_the_objective():
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        ("tokens", {"mix": Mix(mixup=0.2)}, "mixup and CutMix take images .* not several arrays"),
-        ("numbers", {"mix": Mix(mixup=0.2)}, r"mixup and CutMix take images .* not float32 \(1, 7\)"),
+        ("tokens", {"mix": Mixup(mixup=0.2)}, "mixup and CutMix take images .* not several arrays"),
+        ("numbers", {"mix": Mixup(mixup=0.2)}, r"mixup and CutMix take images .* not float32 \(1, 7\)"),
         ("tokens", {"augment": tlx.Augment(flip=True)}, "the model takes no images, but what Letters makes"),
         ("tokens", {"objective": Regression()}, "its targets are of the kind 'class', and Regression takes"),
         ("numbers", {"objective": MultiLabel()}, "its targets are of the kind 'regression', and MultiLabel takes"),

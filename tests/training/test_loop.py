@@ -23,7 +23,7 @@ from tlx.models import initialise
 from tlx.objectives import Classification
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, Phase, Sgd
 from tlx.recipes import finetune, full, gradual, probe, scratch
-from tlx.training import Cache, Mix
+from tlx.training import ActivationCache, Mixup
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.method import StepOptions
 from tlx.training.snapshot import Snapshot
@@ -435,7 +435,7 @@ def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(monkeypatch, tmp_
     """Asked are all steps, and the validation before each of its batches: in each place a run stops and goes on."""
     monkeypatch.setattr(tlx.training.resident, "PIECE", 1)
     log, questions = Recorder(), StopAt(0)
-    options = {"augment": Augment(flip=True), "cache": Cache(views=2), "ema": 0.9}
+    options = {"augment": Augment(flip=True), "cache": ActivationCache(views=2), "ema": 0.9}
     whole = train(RICH, callbacks=[log], stop=questions, **options)
     assert questions.asked > 15 + 10  # steps, batches
     for question in range(1, questions.asked + 1):
@@ -489,7 +489,7 @@ def test_the_optimizers_arrays_are_saved_while_steps_go_on(three, tmp_path):
 def stopped_at(question, tmp_path, recipe=THREE, **options):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     with pytest.raises(StoppedError):
-        train(recipe, checkpoints=checkpoints, stop=StopAt(question), cache=Cache("off"), **options)
+        train(recipe, checkpoints=checkpoints, stop=StopAt(question), cache=ActivationCache("off"), **options)
     return checkpoints
 
 
@@ -681,7 +681,7 @@ def test_arrays_of_jax_and_of_numpy_train_alike():
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads():
-    options = {"augment": Augment(flip=True, rotate=30, erase=0.5), "mix": Mix(0.4, 1.0), "balanced": True}
+    options = {"augment": Augment(flip=True, rotate=30, erase=0.5), "mix": Mixup(0.4, 1.0), "balanced": True}
     logs = [Recorder() for _ in range(3)]
     runs = [
         train(THREE, train=UNEVEN, callbacks=[log], workers=workers, **options)

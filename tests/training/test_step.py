@@ -9,7 +9,7 @@ import pytest
 from cases import CASE, CASES, FREEZINGS, ODD_NAN, OPTIMIZERS, assert_same_bits, begin, bits, loss_of, plant, step_of
 from marks import slow_but
 
-from tlx.images.mix import Mix
+from tlx.images.mix import Mixup
 from tlx.models import run_frozen
 from tlx.objectives import Classification
 from tlx.optim import Constant, Group, Sgd
@@ -360,7 +360,7 @@ def test_padding_counts_nowhere(name, loss):
     np.testing.assert_allclose(theirs["loss"], mine["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("mix", [Mix(mixup=1.0), Mix(cutmix=1.0)], ids=["mixup", "cutmix"])
+@pytest.mark.parametrize("mix", [Mixup(mixup=1.0), Mixup(cutmix=1.0)], ids=["mixup", "cutmix"])
 def test_a_mixed_batch_is_a_step_on_both_labels_by_their_shares(mix):
     case = CASE["mlp"]
     batch = padded({key: np.asarray(value) for key, value in case.batch().items()}, len(case.batch()["target"]) + 1)

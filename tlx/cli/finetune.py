@@ -168,10 +168,12 @@ class Finetune(RecipeOptions):
 
     def context(self) -> AbstractContextManager[Any]:
         if self.coordinator is not None:
-            from tlx.devices.hosts import join_hosts
+            from tlx.devices.hosts import initialize_distributed
 
             doing("waiting for the other processes")
-            join_hosts(None if self.coordinator == "auto" else self.coordinator, self.processes, self.process)
+            initialize_distributed(
+                None if self.coordinator == "auto" else self.coordinator, self.processes, self.process
+            )
         elif self.processes is not None or self.process is not None:
             raise ConfigError("--processes and --process go with --coordinator, the address of the first of them")
         return super().context()
@@ -189,13 +191,13 @@ class Finetune(RecipeOptions):
     def _run(self) -> None:
         import tlx
         from tlx.cli.logs import check_installed, logs_of
-        from tlx.devices.hosts import is_first, of_first
+        from tlx.devices.hosts import broadcast_from_first, is_first
         from tlx.files.lock import check_unlocked
 
         self.check_options(self.out)
         check_installed(self.log)
         if self.out is not None:
-            of_first(lambda: check_unlocked(home(self.out or "")))
+            broadcast_from_first(lambda: check_unlocked(home(self.out or "")))
         if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
             raise ConfigError(
                 f"--checkpoint-every: {self.checkpoint_every} is no number of seconds; say 10, for example"
@@ -220,14 +222,14 @@ class Finetune(RecipeOptions):
             objective=self._objective(data.target_kind),
             preprocess=preprocess,
             augment=augment,
-            mix=tlx.Mix(self.mixup, self.cutmix),
+            mix=tlx.Mixup(self.mixup, self.cutmix),
             balanced=self.sampling == "balanced",
             workers=self.workers,
             cache=self.kept(self.cache_views),
             accumulate=self.accumulate,
             remat=self.remat,
             ema=self.ema,
-            parallel=tlx.Parallel(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
+            devices=tlx.Devices(self.devices, self.parallel, self.shard, "all" if self.sync_norms else "each"),
             hidden=self.hidden,
             pool=self.pool,
             dropout=self.dropout,
@@ -243,7 +245,7 @@ class Finetune(RecipeOptions):
             return self._estimate(tlx.estimate(base, data, recipe, options), base.name)
         with tlx.StopOnSignals() as stop:
             name = f"{base.name if self.base is None else Path(self.base).name}-{_data_name(self.data)}"
-            out = self.out or of_first(lambda: _free_directory(name))
+            out = self.out or broadcast_from_first(lambda: _free_directory(name))
             how: dict[str, Any] = {"out": out, "resume": self.resume, "progress": True, "stop": stop}
             with ExitStack() as stack:
                 logs = [stack.enter_context(log) for log in logs_of(self.log, home(out))]
@@ -325,10 +327,10 @@ class Finetune(RecipeOptions):
             source: the data, as they were loaded.
             base: the name of the base where it is another than --base says.
         """
-        from tlx.presets.load import is_published, preset_names
+        from tlx.presets.load import is_published, list_presets
 
         base = base or self.base_name
-        if base not in (*preset_names(), VECTORS) and not is_published(base):
+        if base not in (*list_presets(), VECTORS) and not is_published(base):
             base = str(home(base).absolute())
         weights = None if self.weights is None else str(home(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)

@@ -24,11 +24,11 @@ class Presets(Command):
     """Only those whose names hold this, or match it: mobilenet, 'keras/*', '*50*'."""
 
     def run(self) -> None:
-        from tlx.presets.catalogue import published, published_names
-        from tlx.presets.load import preset_names
+        from tlx.presets.catalogue import list_published, published
+        from tlx.presets.load import list_presets
 
-        names = _matching(self.pattern, [*preset_names(), *published_names()])
-        packaged = set(preset_names())
+        names = _matching(self.pattern, [*list_presets(), *list_published()])
+        packaged = set(list_presets())
         rows = [_packaged(name) if name in packaged else _published(published(name)) for name in names]
         if self.json:
             print_json({"presets": rows})

@@ -12,7 +12,7 @@ from tlx.progress import doing
 if TYPE_CHECKING:
     from tlx.data import Data, InputSpec
     from tlx.presets import Pretrained
-    from tlx.training import Cache
+    from tlx.training import ActivationCache
 
 DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
 VECTORS = "vectors"  # what --base calls none at all, of data that are vectors
@@ -164,11 +164,11 @@ class TransferOptions(DataOptions):
         own = spec
         return replace(own, invert=own.invert != self.invert, **changed)
 
-    def kept(self, views: int = 0) -> "Cache":
+    def kept(self, views: int = 0) -> "ActivationCache":
         """Return where activations are kept."""
-        from tlx.training.cache import Cache
+        from tlx.training.cache import ActivationCache
 
-        return Cache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, views)
+        return ActivationCache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, views)
 
     def given(self, kind: Any, *but: str) -> dict[str, Any]:
         """Return the options that are fields of `kind`, by name."""

@@ -22,7 +22,7 @@ HEARTBEAT = 60  # seconds without a word after which a process is taken for dead
 LOST = ("Gloo", "Connection closed by peer", "coordination service", "heartbeat", "UNAVAILABLE", "NCCL", "Barrier")
 
 
-def join_hosts(
+def initialize_distributed(
     coordinator: str | None = None, processes: int | None = None, process: int | None = None, *, timeout: int = 300
 ) -> None:
     """Join the processes that train together, before anything is computed; all call it, on each host.
@@ -67,10 +67,10 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def of_first(make: Callable[[], T]) -> T:
+def broadcast_from_first(make: Callable[[], T]) -> T:
     """Do something in the first process alone; return in all what it returned, as JSON knows it, or raise as it did.
 
-    >>> of_first(lambda: [1, "two"])
+    >>> broadcast_from_first(lambda: [1, "two"])
     [1, 'two']
     """
     if count() == 1:

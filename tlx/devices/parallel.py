@@ -24,10 +24,10 @@ Norms = Literal["all", "each"]
 
 
 @dataclass(frozen=True)
-class Parallel:
+class Devices:
     """Say on which devices to train, and how (`tlx.fit`).
 
-    The rows of each batch go to the first `devices` that JAX has (None: all, those of other hosts included), in equal
+    The rows of each batch go to the first `count` that JAX has (None: all, those of other hosts included), in equal
     numbers, filled up with rows that do not count. Loss, gradient, statistics of batch norms, dropout and mixing are
     those of the whole batch, whatever the number of devices. With `norms` "each", batch norms take the statistics of
     each device's rows by themselves, and keep their average.
@@ -35,37 +35,36 @@ class Parallel:
     `shard` "optimizer" splits moving averages of gradients and what else optimizers remember among the devices, "all"
     the parameters, too, which are gathered as they are needed (ZeRO: S. Rajbhandari et al., 2020); by default each
     device has all. `by` "pmap" runs the same step through `jax.pmap`, which JAX maintains for old programs' sake; it
-    does not shard. In several processes (`tlx.join_hosts`) the devices are those of all, and none can be left out.
+    does not shard. In several processes (`tlx.initialize_distributed`) the devices are those of all, and none can be
+    left out.
 
     Raise `ConfigError` for what none of it can be.
 
-    >>> Parallel(devices=1).placement().count
+    >>> Devices(1).placement().count
     1
     """
 
-    devices: int | None = None
+    count: int | None = None
     by: By = "jit"
     shard: Shard = "nothing"
     norms: Norms = "all"
 
     def __post_init__(self) -> None:
         for name, options in (("by", By), ("shard", Shard), ("norms", Norms)):
-            check_choice(f"Parallel.{name}", getattr(self, name), get_args(options))
-        if self.devices is not None and (isinstance(self.devices, bool) or self.devices < 1):
-            raise ConfigError(f"devices: {self.devices!r} is not an integer of 1 or more, nor None")
+            check_choice(f"Devices.{name}", getattr(self, name), get_args(options))
+        if self.count is not None and (isinstance(self.count, bool) or self.count < 1):
+            raise ConfigError(f"Devices.count: {self.count!r} is not an integer of 1 or more, nor None")
         if self.by == "pmap" and self.shard != "nothing":
-            raise ConfigError(f"parallel: pmap gives each device all; shard={self.shard!r} goes with by='jit'")
+            raise ConfigError(f"devices: pmap gives each device all; shard={self.shard!r} goes with by='jit'")
 
     def placement(self) -> "Placement":
         """Find the devices; raise `ConfigError` where there are too few."""
         found = _devices()
-        if self.devices is not None and self.devices > len(found):
-            raise ConfigError(
-                f"devices: {self.devices}, and JAX finds {len(found)} ({found[0].platform}): ask for fewer"
-            )
-        if hosts.count() > 1 and self.devices not in (None, len(found)):
-            raise ConfigError(f"devices: {self.devices}, and the processes have {len(found)}: leave it out, all train")
-        return Placement(tuple(found[: self.devices]), self.by, self.shard, self.norms)
+        if self.count is not None and self.count > len(found):
+            raise ConfigError(f"devices: {self.count}, and JAX finds {len(found)} ({found[0].platform}): ask for fewer")
+        if hosts.count() > 1 and self.count not in (None, len(found)):
+            raise ConfigError(f"devices: {self.count}, and the processes have {len(found)}: leave it out, all train")
+        return Placement(tuple(found[: self.count]), self.by, self.shard, self.norms)
 
 
 def _devices() -> list[jax.Device]:

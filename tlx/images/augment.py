@@ -48,7 +48,7 @@ class Augment:
        turn of the colour circle either way. The four come in random order, as in torchvision's ColorJitter.
     6. `erase`, a probability: 2 to 33 % of the area becomes random pixels. (Z. Zhong et al., Random Erasing, 2017.)
 
-    Each option has random numbers of its own: switching one on or off does not change what another draws. ImageFiles
+    Each option has random numbers of its own: switching one on or off does not change what another draws. Images
     are interpolated bilinearly in 3 and 4. Raises `ConfigError` when built with anything else.
 
     >>> augment, spec = Augment(flip=True, crop=(0.08, 1.0)), Preprocess(32, 32, 3)

@@ -1,4 +1,4 @@
-"""Mix the images of a batch in pairs: mixup and CutMix."""
+"""Mixup the images of a batch in pairs: mixup and CutMix."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ class Mixed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mix:
+class Mixup:
     """Choose mixup and CutMix by the parameter alpha of their Beta(alpha, alpha); 0 is off, 0.2 and 1 are usual.
 
     Mixup blends two images, share and 1 - share (H. Zhang et al., mixup, 2018). CutMix replaces a random box of an
@@ -38,7 +38,7 @@ class Mix:
     def __bool__(self) -> bool:
         """Tell whether either is on.
 
-        >>> bool(Mix()), bool(Mix(mixup=0.2))
+        >>> bool(Mixup()), bool(Mixup(mixup=0.2))
         (False, True)
         """
         return bool(self.mixup or self.cutmix)
@@ -46,7 +46,7 @@ class Mix:
     def check(self, inputs: Any) -> None:
         """Raise `ConfigError` where inputs, as shapes, cannot be mixed: they are no images (B, H, W, C) of floats.
 
-        >>> Mix(mixup=0.2).check(jax.ShapeDtypeStruct((8, 3), jnp.int32))
+        >>> Mixup(mixup=0.2).check(jax.ShapeDtypeStruct((8, 3), jnp.int32))
         Traceback (most recent call last):
             ...
         tlx.errors.ConfigError: mix: mixup and CutMix take images (B, H, W, C) of floats, not int32 (8, 3): leave it out
@@ -57,12 +57,12 @@ class Mix:
             raise ConfigError(f"mix: mixup and CutMix take images (B, H, W, C) of floats, not {what}: leave it out")
 
     def __call__(self, images: jax.Array, key: jax.Array, count: jax.Array | int | None = None) -> Mixed:
-        """Mix float images (B, H, W, C), row i of the first `count` (default: all) with row count - 1 - i.
+        """Mixup float images (B, H, W, C), row i of the first `count` (default: all) with row count - 1 - i.
 
         The rows from `count` on, and the middle one of an odd number, are their own partners and stay as they are. One
         share holds for the whole batch. Pure; can be jitted, with `count` traced too.
 
-        >>> mixed = Mix(mixup=1.0)(jnp.zeros((4, 2, 2, 1)), jax.random.key(0), count=3)
+        >>> mixed = Mixup(mixup=1.0)(jnp.zeros((4, 2, 2, 1)), jax.random.key(0), count=3)
         >>> mixed.partner.tolist()
         [2, 1, 0, 3]
         """

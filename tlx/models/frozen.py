@@ -142,7 +142,7 @@ def run_frozen(
         if "groups" in fields and not isinstance(module, BatchNorm):
             raise ConfigError(
                 f"{path}: Flax's own BatchNorm takes its statistics of all rows: use tlx.models.BatchNorm, or "
-                "Parallel(norms='all')"
+                "Devices(norms='all')"
             )
         if changed := _with_fields(module, fields):
             return changed(*args, **kwargs)

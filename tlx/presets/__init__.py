@@ -1,14 +1,14 @@
 """Presets: weights, preprocessing, classes, licence and proof together, loaded, converted and saved as one."""
 
 from tlx.presets.bundle import load_bundle, save
-from tlx.presets.catalogue import Published, class_names, published, published_names
+from tlx.presets.catalogue import Published, class_names, list_published, published
 from tlx.presets.conversion import Converted, convert_weights, export_weights
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub import fetch
-from tlx.presets.load import PRESETS, load, preset_names
+from tlx.presets.load import PRESETS, list_presets, load
 from tlx.presets.own import register_architecture
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.sentinel import Verdict, check_inputs
+from tlx.presets.sentinel import Verdict, check_preprocessing
 from tlx.presets.specs import register_input_spec
 from tlx.presets.vector_base import vector_base
 
@@ -19,16 +19,16 @@ __all__ = [
     "Pretrained",
     "Published",
     "Verdict",
-    "check_inputs",
+    "check_preprocessing",
     "class_names",
     "convert_weights",
     "export_weights",
     "fetch",
+    "list_presets",
+    "list_published",
     "load",
     "load_bundle",
-    "preset_names",
     "published",
-    "published_names",
     "register_architecture",
     "register_input_spec",
     "save",

@@ -12,7 +12,7 @@ from tlx.errors import ConfigError, suggestion
 from tlx.images.preprocess import Preprocess
 from tlx.models.installed import load_installed
 from tlx.models.registry import ModelConfig, architecture_named
-from tlx.presets.catalogue import Published, class_names, published, published_names
+from tlx.presets.catalogue import Published, class_names, list_published, published
 from tlx.presets.hub import Url
 from tlx.presets.own import OWN, Own
 
@@ -86,7 +86,7 @@ def arch_named(name: str) -> Arch:
     try:
         return _arch_of(published(name), exact=True)
     except ConfigError:
-        near = suggestion(name, (*TABLES, *published_names()))
+        near = suggestion(name, (*TABLES, *list_published()))
         raise ConfigError(
             f"unknown architecture {name!r}{near or ':'} tlx presets lists them; one of your own is there when the "
             "file that registers it is named (--import FILE.py) or imported first"
@@ -114,7 +114,7 @@ def arch_of_file(tables: Sequence[Table], path: Path) -> Arch:
 
 
 def _entries_of(table: Table) -> list[Published]:
-    return [entry for entry in map(published, published_names()) if entry_table(entry) is table]
+    return [entry for entry in map(published, list_published()) if entry_table(entry) is table]
 
 
 def _file_hash(path: Path, kind: str) -> str:

@@ -152,10 +152,10 @@ def published(name: str) -> Published:
     raise ConfigError(f"no published model is called {name!r}: {hint}")
 
 
-def published_names() -> tuple[str, ...]:
+def list_published() -> tuple[str, ...]:
     """Name the published models, each once, by source.
 
-    >>> published_names()[:2]
+    >>> list_published()[:2]
     ('keras/vgg16', 'keras/vgg19')
     """
     return tuple(PUBLISHED)

@@ -151,8 +151,8 @@ def convert_weights(
         if compare:
             verification.append(_compare(known, plan, opened, folder, described, outputs))
         kept = [opened.tensors[tensor.source] for tensor in plan.ignored if tensor.kept]
-        own_names = [replace(tensor, name=tensor.name.removeprefix(plan.prefix)) for tensor in kept]
-        digest = write_tensors(folder / KEPT, own_names, METADATA) if kept else None
+        list_own = [replace(tensor, name=tensor.name.removeprefix(plan.prefix)) for tensor in kept]
+        digest = write_tensors(folder / KEPT, list_own, METADATA) if kept else None
         certificate = write_certificate(opened, conversion, verification[0] if compare else None, digest)
         write_json(folder / CERTIFICATE, certificate)
 

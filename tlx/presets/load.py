@@ -9,18 +9,18 @@ from tlx.errors import ConfigError, check_flags
 from tlx.files import home
 from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
-from tlx.presets.catalogue import published_names
-from tlx.presets.own import own_names
+from tlx.presets.catalogue import list_published
+from tlx.presets.own import list_own
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import load_published
 
 PRESETS = Path(__file__).parent / "packaged"
 
 
-def preset_names() -> tuple[str, ...]:
+def list_presets() -> tuple[str, ...]:
     """Name the presets.
 
-    >>> preset_names()
+    >>> list_presets()
     ('cnn-mnist', 'mlp-mnist')
     """
     return tuple(sorted(entry.name for entry in PRESETS.iterdir() if (entry / CONFIG).is_file()))
@@ -28,7 +28,7 @@ def preset_names() -> tuple[str, ...]:
 
 def find(name: str | Path) -> Path:
     """Return the folder of a preset, a run or an export; raise `ConfigError` with the nearest name otherwise."""
-    if str(name) in preset_names():
+    if str(name) in list_presets():
         return PRESETS / str(name)
     path = home(name)
     for folder in (path, path / "export"):
@@ -44,12 +44,12 @@ def find(name: str | Path) -> Path:
             f"{path}: a file, and a model is the folder of a run or an export: convert a file of weights first (tlx "
             f"convert {path} FOLDER)"
         )
-    if str(name) in published_names():
+    if str(name) in list_published():
         raise ConfigError(
             f"{name} names published weights, of which this needs a folder: convert their file first (tlx convert FILE "
             f"FOLDER --arch {name})"
         )
-    near = difflib.get_close_matches(str(name), [*preset_names(), *published_names()], n=1)
+    near = difflib.get_close_matches(str(name), [*list_presets(), *list_published()], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"no preset and no folder is called {str(name)!r}: {hint}tlx presets lists the presets")
 
@@ -64,7 +64,7 @@ def load(
 ) -> Pretrained:
     """Load a pretrained model: a preset by name, a published one by name, or a finished run or an export by folder.
 
-    The weights of a published model ('keras/vgg16', `published_names`) come from the file `weights`, or else from the
+    The weights of a published model ('keras/vgg16', `list_published`) come from the file `weights`, or else from the
     cache or the network. With `until` the base ends after that stage and has no head; the file may end there, too.
     Without `head` the base is alone. `dtype` is the type that the model computes in, 'float32' or 'bfloat16' (None: as
     saved); its parameters are float32. Raise `ConfigError` (with the nearest name) for what does not exist,
@@ -81,7 +81,7 @@ def load(
     if is_published(name):
         found = load_published(str(name), weights, until=until, head=head)
     elif weights is not None:
-        raise ConfigError(f"{name}: only published models take a file of weights, such as {published_names()[0]!r}")
+        raise ConfigError(f"{name}: only published models take a file of weights, such as {list_published()[0]!r}")
     else:
         found = load_bundle(find(name))
         if until is not None:
@@ -96,5 +96,5 @@ def is_published(name: str | Path) -> bool:
 
     So is the name of a registered table (`register_architecture`), whose weights are a file's.
     """
-    sources = {known.partition("/")[0] for known in (*published_names(), *own_names())}
+    sources = {known.partition("/")[0] for known in (*list_published(), *list_own())}
     return "/" in str(name) and str(name).partition("/")[0] in sources and not os.path.isdir(name)

@@ -27,7 +27,7 @@ OWN: dict[str, Own] = {}
 """What was registered with a table, by the table's name."""
 
 
-def own_names() -> tuple[str, ...]:
+def list_own() -> tuple[str, ...]:
     """Name the registered tables, those of installed packages included."""
     load_installed()
     return tuple(OWN)

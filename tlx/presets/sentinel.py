@@ -49,7 +49,7 @@ class Verdict:
     message: str | None = None
 
 
-def check_inputs(model: Classifier, variables: Tree, images: np.ndarray, preprocess: Preprocess) -> Verdict:
+def check_preprocessing(model: Classifier, variables: Tree, images: np.ndarray, preprocess: Preprocess) -> Verdict:
     """Tell whether a base's inputs look wrongly scaled or have their channels in the wrong order.
 
     `images` (B, H, W, C) float32 are a first batch as the base is given it, and `preprocess` is what should have made
@@ -63,7 +63,8 @@ def check_inputs(model: Classifier, variables: Tree, images: np.ndarray, preproc
 
     >>> import tlx
     >>> cnn = tlx.load("cnn-mnist")
-    >>> check_inputs(cnn.model, cnn.variables, np.zeros((8, 28, 28, 1), np.float32), cnn.preprocess)  # no batch norms
+    >>> inputs = np.zeros((8, 28, 28, 1), np.float32)
+    >>> check_preprocessing(cnn.model, cnn.variables, inputs, cnn.preprocess)  # no batch norms
     Verdict(divergence=nan, suspect=None, message=None)
     """
     if images.ndim != 4 or images.shape[3] != preprocess.channels:
@@ -87,7 +88,7 @@ def doubts(pretrained: Pretrained, collated: Any) -> list[str]:
     if not isinstance(pretrained.preprocess, Preprocess):
         return []
     images = np.asarray(pretrained.preprocess.on_device(collated))
-    verdict = check_inputs(pretrained.model, pretrained.variables, images, pretrained.preprocess)
+    verdict = check_preprocessing(pretrained.model, pretrained.variables, images, pretrained.preprocess)
     return [verdict.message] if verdict.message else []
 
 

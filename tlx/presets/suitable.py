@@ -8,7 +8,7 @@ from tlx.data import Source
 from tlx.images import Preprocess
 from tlx.presets.bundle import read_config
 from tlx.presets.catalogue import published
-from tlx.presets.load import PRESETS, preset_names
+from tlx.presets.load import PRESETS, list_presets
 
 SAMPLE = 16  # images that are looked at
 COLOURED = 8.0  # mean distance of an image's brightest and darkest channel, on 0..255: less is the tint of a scan
@@ -69,7 +69,7 @@ def suitable_bases(images: Images) -> tuple[str, ...]:
 
 
 def _preprocess_of(name: str) -> Preprocess:
-    if name in preset_names():
+    if name in list_presets():
         return Preprocess.from_dict(read_config(PRESETS / name)["preprocess"])
     return published(name).preprocess
 

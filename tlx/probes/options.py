@@ -9,7 +9,7 @@ from tlx.errors import ConfigError, check_choice
 from tlx.models.head import Pool
 from tlx.probes.problem import Method
 from tlx.probes.standard import Scale, check_path
-from tlx.training.cache_options import Cache
+from tlx.training.cache_options import ActivationCache
 
 L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
@@ -32,7 +32,7 @@ class ProbeOptions:
         pool: how the head takes features; None as suits the base.
         preprocess: the input spec; None takes the base's own.
         workers: threads that prepare batches; None takes as many as suit.
-        cache: where the features are kept (`tlx.Cache`).
+        cache: where the features are kept (`tlx.ActivationCache`).
 
     Raises:
         ConfigError: for what none of it can be.
@@ -50,7 +50,7 @@ class ProbeOptions:
     pool: Pool | None = None
     preprocess: InputSpec | None = None
     workers: int | None = None
-    cache: Cache = field(default_factory=Cache)
+    cache: ActivationCache = field(default_factory=ActivationCache)
 
     def __post_init__(self) -> None:
         if self.method is not None:

@@ -18,7 +18,7 @@ from tlx.probes.options import ProbeOptions, as_probe_options
 from tlx.probes.problem import METHODS, Examples, Method, Problem
 from tlx.probes.sweep import Draw, ProbeFit, few_shot, sweep
 from tlx.training.activations import batch_of, compute
-from tlx.training.cache import ActivationCache, Cache, Part
+from tlx.training.cache import ActivationCache, Part, StageActivations
 from tlx.tree.surgery import join, split
 
 
@@ -127,8 +127,8 @@ def linear_probe(base: Pretrained, data: Data, options: ProbeOptions | None = No
     fitted to that many examples of each class, drawn `draws` times, each draw with mean, scale and `l2` of its own, and
     tested (`Probe.curve`); their `l2` is chosen on all the validation examples, which few-shot studies should tell.
 
-    The features are computed once, and kept as `cache` says: with `Cache("disk")` the next probe of the same base and
-    data, and `tlx.finetune` after it, find them there.
+    The features are computed once, and kept as `cache` says: with `ActivationCache("disk")` the next probe of the same
+    base and data, and `tlx.finetune` after it, find them there.
 
     Use it to measure features and to begin from: the model can be saved, tested, and trained on (`tlx.fit`, or
     `tlx.finetune` with `keep_head`), which distorts pretrained features less than a fresh head does (A. Kumar et al.,
@@ -206,12 +206,12 @@ def check_solvable(data: Data, options: ProbeOptions) -> None:
 
 
 def _features(
-    start: Pretrained, parts: dict[str, Source], cache: Cache, workers: int | None
+    start: Pretrained, parts: dict[str, Source], cache: ActivationCache, workers: int | None
 ) -> tuple[dict[str, Examples], str]:
     """Return the pooled features of each part, kept where the cache keeps them, and a line about that."""
     model, last = start.model, start.model.base.stage_names[-1]
     held = {name: Part(part, start.preprocess) for name, part in parts.items()}
-    keeper = ActivationCache(model, (), cache, held["train"], held.get("validation"), held["test"])
+    keeper = StageActivations(model, (), cache, held["train"], held.get("validation"), held["test"])
     kept = keeper.of_stage(last, start.variables, workers)
     if kept.train is not None:
         activations = {"train": kept.train, "validation": kept.validation, "test": kept.test}

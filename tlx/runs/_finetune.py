@@ -54,8 +54,8 @@ def finetune(
 ) -> Run:
     """Give a base a new head for the data's classes, train it by a recipe, and test it.
 
-    Processes that train together (`tlx.join_hosts`) all call it, with the same arguments and an `out` that all of them
-    see; the first one writes what is written once. While it runs, no other process can write to `out`.
+    Processes that train together (`tlx.initialize_distributed`) all call it, with the same arguments and an `out` that
+    all of them see; the first one writes what is written once. While it runs, no other process can write to `out`.
 
     Args:
         base: what to start from (`tlx.load`).
@@ -98,7 +98,7 @@ def finetune(
     batch = _first_batch(data.train, start, options)
     how: dict[str, Any] = {"stop": stop, "example": example_of(batch)}
     task = make_task(start.model, start.variables, recipe, data, options, **how)
-    notes = [*data.notes, *(doubts(start, batch["input"]) if options.check_inputs else ())]
+    notes = [*data.notes, *(doubts(start, batch["input"]) if options.check_preprocessing else ())]
     doing("fingerprinting the base and the data")
     description = replace(
         describe(base, start, data, recipe, options, out, task.labels, notes), callbacks=tuple(names_of(callbacks))
@@ -109,7 +109,7 @@ def finetune(
         if progress and hosts.is_first():
             stack.enter_context(lines())
         entering = (out, description, options.config, resume, options.allow)
-        finished = hosts.of_first(lambda: stack.enter_context(entered(*entering)))
+        finished = hosts.broadcast_from_first(lambda: stack.enter_context(entered(*entering)))
         _check_shared(out)
         return Run.open(out) if finished else _run(trainer, base, recipe, task, description)
 
@@ -174,7 +174,7 @@ def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, task: Task, descrip
     }
     trained = replace(trained, name=name, card=card, objective=scores.objective)
     plain = result.to_dict()
-    hosts.of_first(lambda: _write(trainer, trained, scores, seen, plain))
+    hosts.broadcast_from_first(lambda: _write(trainer, trained, scores, seen, plain))
     return Run(out, plain)
 
 

@@ -31,7 +31,7 @@ def describe(
 ) -> Description:
     """Describe a run that trains `start`, made from `base`, with options that leave nothing open (`begin`)."""
     planned = zip(recipe, labels, strict=True)
-    groups = options.parallel.placement().groups
+    groups = options.devices.placement().groups
     augment = options.feed(1).augment
     command = f"tlx finetune --config {shlex.quote(str(out / CONFIG))}" if options.config is not None else None
     return Description(

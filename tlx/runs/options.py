@@ -27,7 +27,7 @@ class RunOptions(TrainOptions):
             fiftieth of the time (`tlx.Checkpoints`).
         allow: what may differ when a run is resumed, by its name in `run.json`: "data_sha256", or "phases" for all
             about them.
-        check_inputs: whether the first batch is compared with the statistics of the base's first batch norm.
+        check_preprocessing: whether the first batch is compared with the statistics of the base's first batch norm.
         interpret: whether the run keeps where the model looked in its mistakes (Grad-CAM) and a map of the features.
         config: what the run was asked for in other words, kept as `config.yaml`.
 
@@ -42,13 +42,13 @@ class RunOptions(TrainOptions):
     compare_scratch: bool | None = None
     checkpoint_every: float | None = None
     allow: tuple[str, ...] = ()
-    check_inputs: bool = True
+    check_preprocessing: bool = True
     interpret: bool = True
     config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_flags(keep_head=self.keep_head, check_inputs=self.check_inputs, interpret=self.interpret)
+        check_flags(keep_head=self.keep_head, check_preprocessing=self.check_preprocessing, interpret=self.interpret)
         if self.compare_scratch is not None:
             check_flags(compare_scratch=self.compare_scratch)
         if isinstance(self.allow, str):

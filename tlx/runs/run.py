@@ -9,7 +9,7 @@ from urllib.parse import quote as quote_url
 
 from tlx.data import Data, DataSpec, load_data
 from tlx.data import fingerprint as data_fingerprint
-from tlx.devices import Parallel
+from tlx.devices import Devices
 from tlx.errors import CheckpointError, ConfigError, check_choice
 from tlx.files import home
 from tlx.presets.bundle import load_bundle
@@ -136,7 +136,7 @@ def evaluate_run(
         if data_fingerprint(data) != description.data_sha256:
             raise CheckpointError(f"{path}: the data are not those of the run any more: name data to evaluate on")
     size, source = description.batch_size, getattr(data, part)
-    how: dict[str, Any] = {"workers": workers, "placement": Parallel().placement(), "batch_size": size}
+    how: dict[str, Any] = {"workers": workers, "placement": Devices().placement(), "batch_size": size}
     return evaluate(trained, source, **how)
 
 

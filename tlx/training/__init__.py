@@ -1,8 +1,8 @@
 """Training: the step, the loop over phases, evaluation, callbacks and checkpoints."""
 
-from tlx.images.mix import Mix
+from tlx.images.mix import Mixup
 from tlx.records.phase import PhaseRecord
-from tlx.training.cache_options import Cache
+from tlx.training.cache_options import ActivationCache
 from tlx.training.callback import Callback, EpochState
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.evaluate import Evaluation, evaluate
@@ -17,14 +17,14 @@ from tlx.training.state import TrainState
 from tlx.training.step import make_train_step
 
 __all__ = [
-    "Cache",
+    "ActivationCache",
     "Callback",
     "Checkpoints",
     "EpochState",
     "Evaluation",
     "Fit",
     "History",
-    "Mix",
+    "Mixup",
     "PhaseRecord",
     "StepOptions",
     "TrainOptions",

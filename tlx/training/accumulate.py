@@ -59,7 +59,7 @@ def key_of(state: TrainState, part: Any) -> jax.Array:
 def make_accumulated_step(method: Method) -> StepFunction:
     """Build the step of `make_train_step` that takes a batch in equal parts, and so needs memory for one.
 
-    The gradient is that of the whole batch's loss. Batch norms, dropout and `Mix` see a part at a time, and so differ
+    The gradient is that of the whole batch's loss. Batch norms, dropout and `Mixup` see a part at a time, and so differ
     from those of the whole.
     """
     placement = method.options.placement

@@ -7,7 +7,7 @@ from typing import Any
 from tlx.devices import hosts
 from tlx.optim.memory import Memory
 from tlx.progress import doing
-from tlx.training.cache import ActivationCache
+from tlx.training.cache import StageActivations
 from tlx.training.programs import Program
 from tlx.training.shapes import predicted_shapes
 from tlx.training.task import Task
@@ -24,7 +24,7 @@ class Ahead:
     the cache's plan; where that was wrong, the phase compiles as it begins.
     """
 
-    def __init__(self, task: Task, cache: ActivationCache) -> None:
+    def __init__(self, task: Task, cache: StageActivations) -> None:
         self.task, self.cache = task, cache
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-compile")
         self._prepared: dict[int, Program] = {}

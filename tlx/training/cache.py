@@ -37,7 +37,7 @@ from tlx.training.activations import (
     program_sha256,
     shapes_after,
 )
-from tlx.training.cache_options import Cache, Where
+from tlx.training.cache_options import ActivationCache, Where
 from tlx.training.kept import Kept, kept_type
 from tlx.training.store import free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
@@ -100,13 +100,13 @@ class Plan:
         return self.reason or f"after {self.stage}, {'on disk' if self.place == 'disk' else 'in memory'}"
 
 
-def check_place(cache: Cache) -> None:
+def check_place(cache: ActivationCache) -> None:
     """Raise `ConfigError` where several processes train together and a cache is to be on the disk."""
     if cache.where == "disk" and hosts.count() > 1:
         raise ConfigError("cache: several processes keep activations in memory: say auto, memory or off, not disk")
 
 
-class ActivationCache:
+class StageActivations:
     """What a fit keeps of its frozen stages, from phase to phase.
 
     A phase's activations are computed from the highest ones that are kept and still hold, or from raw inputs. In the
@@ -117,7 +117,7 @@ class ActivationCache:
         self,
         model: StagedModel,
         recipe: Sequence[Phase],
-        cache: Cache,
+        cache: ActivationCache,
         train: Part,
         validation: Part | None,
         test: Part | None = None,
@@ -248,7 +248,7 @@ class ActivationCache:
 
     def _agreed(self, wanted: str, stages: Sequence[str], variables: Tree) -> tuple[dict[str, Where], dict[str, int]]:
         """Decide as `_places` does, in the first process for all."""
-        places, sizes = hosts.of_first(lambda: self._places(wanted, stages, variables))
+        places, sizes = hosts.broadcast_from_first(lambda: self._places(wanted, stages, variables))
         return places, sizes
 
     def _places(self, wanted: str, stages: Iterable[str], variables: Tree) -> tuple[dict[str, Where], dict[str, int]]:

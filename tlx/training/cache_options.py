@@ -10,7 +10,7 @@ Kept = Literal["computed", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Cache:
+class ActivationCache:
     """Say whether and where the activations of frozen stages are kept (`tlx.fit`).
 
     `where` "memory" and "disk" insist; "auto" takes memory if they need at most a quarter of what is free, else the
@@ -19,10 +19,10 @@ class Cache:
     "computed" is that of the model. With augmentation, `views` says how many variations of each image are kept, which
     the epochs then take in turns; with 0 there is no cache, for every epoch has its own. On the disk they are under
     `folder` (by default `activations` in tlx's cache), by a hash of all that they depend on; the next run that needs
-    the same finds them, also what one that was killed has left. Processes that train together (`tlx.join_hosts`) each
-    keep all, in memory. Raise `ConfigError` for what none of it can be.
+    the same finds them, also what one that was killed has left. Processes that train together
+    (`tlx.initialize_distributed`) each keep all, in memory. Raise `ConfigError` for what none of it can be.
 
-    >>> Cache("disk", limit=1 << 30, dtype="bfloat16").views
+    >>> ActivationCache("disk", limit=1 << 30, dtype="bfloat16").views
     0
     """
 
@@ -34,6 +34,6 @@ class Cache:
 
     def __post_init__(self) -> None:
         for name, options in (("where", Where), ("dtype", Kept)):
-            check_choice(f"Cache.{name}", getattr(self, name), get_args(options))
+            check_choice(f"ActivationCache.{name}", getattr(self, name), get_args(options))
         if self.limit < 0 or self.views < 0:
             raise ConfigError(f"cache: limit={self.limit}, views={self.views}: neither can be negative")

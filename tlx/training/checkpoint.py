@@ -49,8 +49,8 @@ class Checkpoints:
     `run` names the run that they are of, and is saved with them: those of another run are refused, as are those of a
     format that is newer than this version's (`tlx.training.snapshot.FORMAT`).
 
-    Processes that train together (`tlx.join_hosts`) write one checkpoint in one directory that all of them see; any
-    number of them, on any devices, can read it.
+    Processes that train together (`tlx.initialize_distributed`) write one checkpoint in one directory that all of them
+    see; any number of them, on any devices, can read it.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Checkpoints:
         """
         self.wait()
         found: dict[int, Snapshot] = {}
-        number = hosts.of_first(lambda: self._find(found))
+        number = hosts.broadcast_from_first(lambda: self._find(found))
         if number is None:
             return None
         return found[number] if number in found else self._read(self.directory / str(number))

@@ -28,7 +28,7 @@ from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.activations import input_shapes
 from tlx.training.ahead import Ahead
-from tlx.training.cache import ActivationCache, Frozen
+from tlx.training.cache import Frozen, StageActivations
 from tlx.training.callback import Callback, EpochState, any_stops, names_of
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.fitted import Fit, check_continues
@@ -65,7 +65,7 @@ def fit(
     A `tlx.Pretrained` can take the place of `model` and `variables`: `fit(pretrained, recipe, data)`. So can what `fit`
     returned: training then goes on with its weights, its optimizer's state and its count of epochs, as if the phases of
     both recipes had been those of one; only early stopping forgets what was best. What stages that are frozen make of
-    the inputs is computed once for all epochs and kept (`tlx.Cache`).
+    the inputs is computed once for all epochs and kept (`tlx.ActivationCache`).
 
     Args:
         model: a Linen module of a staged base and a head (`tlx.models.Classifier`).
@@ -181,7 +181,7 @@ def _run_phase(
     snapshot: Snapshot,
     epochs_before: int,
     checkpoints: Checkpoints | None,
-    cache: ActivationCache,
+    cache: StageActivations,
     ahead: Ahead,
 ) -> Snapshot:
     """Run a phase, or what is left of it, and return the snapshot with which the next one begins."""
@@ -249,7 +249,7 @@ def _is_stopped(task: Task, run: PhaseRun, state: TrainState, snapshot: Snapshot
     reads: list[Callable[[], Tree]] = [read]
     seen = EpochState(phase.name, snapshot.epoch, phase.epochs, snapshot.step, snapshot.history, reads)
     try:
-        return hosts.of_first(lambda: any_stops(task.callbacks, record, seen))
+        return hosts.broadcast_from_first(lambda: any_stops(task.callbacks, record, seen))
     finally:
         reads.clear()  # the next step takes the arrays
 

@@ -11,7 +11,7 @@ import optax
 
 from tlx.data.inputs import InputSpec
 from tlx.devices.parallel import ONE, Placement
-from tlx.images.mix import Mix
+from tlx.images.mix import Mixup
 from tlx.models.frozen import run_frozen
 from tlx.models.staged import StagedModel
 from tlx.objectives.objective import Objective, Sums, mean_of, sums_of
@@ -38,7 +38,7 @@ class StepOptions:
     """
 
     spec: InputSpec | None = None
-    mix: Mix = field(default_factory=Mix)
+    mix: Mixup = field(default_factory=Mixup)
     stored_norms: bool = False
     after: str | None = None
     accumulate: int = 1

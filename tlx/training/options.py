@@ -6,11 +6,11 @@ from typing import Any
 
 from tlx.data.inputs import InputSpec, check_inputs_spec
 from tlx.data.pipeline import Feed, Varies
-from tlx.devices.parallel import Parallel
+from tlx.devices.parallel import Devices
 from tlx.errors import ConfigError, check_flags
-from tlx.images.mix import Mix
+from tlx.images.mix import Mixup
 from tlx.objectives import Objective
-from tlx.training.cache_options import Cache
+from tlx.training.cache_options import ActivationCache
 
 LARGEST_BATCH = 128
 
@@ -27,15 +27,15 @@ class TrainOptions:
             data's targets are: classes, several labels, numbers.
         preprocess: the input spec (`tlx.data.InputSpec`); None takes the model's own.
         augment: how training inputs vary (`tlx.Augment`, or a function of an input and a numpy Generator).
-        mix: mixes training inputs in pairs (`tlx.Mix`).
+        mix: mixes training inputs in pairs (`tlx.Mixup`).
         balanced: draw from every class equally often.
         workers: threads that prepare batches; None takes as many as suit (`tlx.data.Feed`). Neither their number nor a
             resume changes any input.
-        cache: whether and where the activations of frozen stages are kept (`tlx.Cache`).
+        cache: whether and where the activations of frozen stages are kept (`tlx.ActivationCache`).
         accumulate: take a batch in so many parts, one after the other, to spare memory; it must divide the batch.
         remat: keep only what goes from stage to stage for the gradient, and compute the rest again.
         ema: the decay, 0.999 say, of a moving average of what each phase trains, which is validated and kept.
-        parallel: on which devices, and how (`tlx.Parallel`); None takes all that JAX has.
+        devices: on which to train, and how (`tlx.Devices`); None takes all that JAX has.
 
     Raises:
         ConfigError: for what none of it can be.
@@ -49,20 +49,20 @@ class TrainOptions:
     objective: Objective | Callable[..., Any] | None = None
     preprocess: InputSpec | None = None
     augment: Varies | Callable[..., Any] | None = None
-    mix: Mix = field(default_factory=Mix)
+    mix: Mixup = field(default_factory=Mixup)
     balanced: bool = False
     workers: int | None = None
-    cache: Cache = field(default_factory=Cache)
+    cache: ActivationCache = field(default_factory=ActivationCache)
     accumulate: int = 1
     remat: bool = False
     ema: float | None = None
-    parallel: Parallel = field(default_factory=Parallel)
+    devices: Devices = field(default_factory=Devices)
 
     def __post_init__(self) -> None:
         check_flags(balanced=self.balanced, remat=self.remat)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"seed must be at least 0 and under 2**32, not {self.seed!r}")
-        for name, kind in (("mix", Mix), ("cache", Cache), ("parallel", Parallel)):
+        for name, kind in (("mix", Mixup), ("cache", ActivationCache), ("devices", Devices)):
             value = getattr(self, name)
             if value is None:
                 object.__setattr__(self, name, kind())

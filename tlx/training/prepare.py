@@ -22,7 +22,7 @@ from tlx.optim.groups import optimizer
 from tlx.optim.phases import Recipe, check_phases
 from tlx.stop import Stop, never
 from tlx.training.activations import batch_shapes, input_shapes
-from tlx.training.cache import ActivationCache, Part, check_place
+from tlx.training.cache import Part, StageActivations, check_place
 from tlx.training.callback import Callback, asks, check_callbacks
 from tlx.training.method import training_sums
 from tlx.training.options import TrainOptions, as_options
@@ -82,7 +82,7 @@ def make_task(
         objective=objective,
         options=replace(options, batch_size=size),
         feed=feed,
-        placement=options.parallel.placement(),
+        placement=options.devices.placement(),
         example=example,
         sums=sums,
         logs=[each for each in callbacks if is_log(each)],
@@ -177,7 +177,7 @@ def suited(
     return objective, sums
 
 
-def activation_cache(task: Task) -> ActivationCache:
+def activation_cache(task: Task) -> StageActivations:
     """Return the cache of a fit's activations, empty."""
     augment: Any = task.feed.augment
     cache = task.options.cache
@@ -185,4 +185,4 @@ def activation_cache(task: Task) -> ActivationCache:
     train = Part(task.train, task.spec, augment, task.seed, cache.views if augment else 1, example)
     validation = None if task.validation is None else Part(task.validation, task.spec, example=example)
     more: dict[str, Any] = {"stop": task.stop, "placement": task.placement, "labels": task.labels}
-    return ActivationCache(task.model, task.recipe, cache, train, validation, **more)
+    return StageActivations(task.model, task.recipe, cache, train, validation, **more)

@@ -10,7 +10,7 @@ import numpy as np
 from tlx.data.share import Share
 from tlx.optim.memory import Memory
 from tlx.training.activations import Stored, shapes_after
-from tlx.training.cache import ActivationCache, Plan
+from tlx.training.cache import Plan, StageActivations
 from tlx.training.evaluate import lower_scores
 from tlx.training.kept import kept_type
 from tlx.training.programs import Program
@@ -46,11 +46,11 @@ class PhaseShapes:
         task: Task,
         index: int,
         plan: Plan,
-        cache: ActivationCache,
+        cache: StageActivations,
         variables: Tree,
         memory: Memory,
     ) -> "PhaseShapes":
-        """Predict phase `index` where it begins with these variables; `plan` as `ActivationCache.plan` returns it."""
+        """Predict phase `index` where it begins with these variables; `plan` as `StageActivations.plan` returns it."""
         after = plan.stage
         example, spec = dict(task.example), task.spec
         if after is not None:
@@ -87,7 +87,7 @@ class PhaseShapes:
         return lower_scores(task.model, *how, self.variables, self.validated)  # type: ignore[arg-type]
 
 
-def predicted_shapes(task: Task, index: int, cache: ActivationCache, variables: Tree, memory: Memory) -> PhaseShapes:
+def predicted_shapes(task: Task, index: int, cache: StageActivations, variables: Tree, memory: Memory) -> PhaseShapes:
     """Predict phase `index` of a recipe, with what the cache would hold."""
     plan = Plan(MIXING) if task.options.mix else cache.plan(index, variables)
     return PhaseShapes.of(task, index, plan, cache, variables, memory)
@@ -96,7 +96,7 @@ def predicted_shapes(task: Task, index: int, cache: ActivationCache, variables: 
 MIXING = "examples are mixed"
 
 
-def _activations(task: Task, cache: ActivationCache, variables: Tree, after: str) -> tuple[Tree, Stored]:
+def _activations(task: Task, cache: StageActivations, variables: Tree, after: str) -> tuple[Tree, Stored]:
     """Return what batches hold of a stage's activations, (1, …), as shapes, and the spec that casts them."""
     train = cache.parts["train"]
     leaves, structure = jax.tree.flatten(shapes_after(task.model, variables, train.spec, train.collated, after))
