@@ -144,6 +144,7 @@ def test_another_file_is_refused(tmp_path):
         read_known_outputs(path, CONFIG)
 
 
+@pytest.mark.slow
 def test_real_logits_verify_a_network_that_no_library_has(shared_data, tmp_path):
     """The logits that the author's network makes of CIFAR-10's images."""
     file = shared_data / "weights" / "resnet20-12fca82f.th"

@@ -86,18 +86,16 @@ def test_keras_loads_what_it_wrote(tmp_path, name, suffix):
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source_suffix", "suffix"),
-    slow_but(
-        "cifar/resnet20",
-        of=[
-            ("torchvision/resnet18", ".pth", ".pth"),
-            ("torchvision/mobilenet_v2", ".legacy.pth", ".pt"),
-            ("torchvision/inception_v3", ".pth", ".safetensors"),
-            ("timm/mobilenet_v2", ".safetensors", ".safetensors"),
-            ("cifar/resnet20", ".legacy.pth", ".pth"),
-        ],
-    ),
+    [
+        ("torchvision/resnet18", ".pth", ".pth"),
+        ("torchvision/mobilenet_v2", ".legacy.pth", ".pt"),
+        ("torchvision/inception_v3", ".pth", ".safetensors"),
+        ("timm/mobilenet_v2", ".safetensors", ".safetensors"),
+        ("cifar/resnet20", ".legacy.pth", ".pth"),
+    ],
 )
 def test_pytorch_loads_what_it_wrote(tmp_path, name, source_suffix, suffix):
     torch = import_peer("torch")

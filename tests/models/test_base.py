@@ -40,7 +40,7 @@ def test_a_base_runs_from_any_stage_to_any_other(name):
         assert_same_bits(case.model.apply(variables, at[stage], after=stage, until=stage, method="features"), at[stage])
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", slow_but("cnn", "norm", "tokens", of=CASES), ids=str)
 def test_the_classifier_is_its_head_on_its_features(case):
     variables, images = case.variables(), case.batch()["input"]
     features = case.model.apply(variables, images, method="features")

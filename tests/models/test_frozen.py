@@ -340,7 +340,7 @@ def test_a_frozen_stage_that_nothing_tells_is_refused(layer):
         run_stage(layer, lambda layer, x: layer(x), F)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", slow_but("norm", "dropouts", "tokens", of=CASES), ids=str)
 def test_a_model_frozen_from_end_to_end_runs_as_in_inference(case):
     variables, images = case.variables(), case.batch()["input"]
     labels = label_tree(variables["params"], [("**", F)])

@@ -139,6 +139,7 @@ def test_a_new_head_leaves_the_base_and_the_preset_alone():
     assert preset.with_head(("a", "b")).config.pool == "flatten"
 
 
+@pytest.mark.slow
 def test_a_linear_head_begins_at_zero_and_one_with_hidden_layers_as_the_seed_says():
     preset = tlx.load("mlp-mnist")
     one, same, other = (

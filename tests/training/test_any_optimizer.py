@@ -154,6 +154,7 @@ def test_an_epochs_record_has_the_rates_that_are_known():
     assert rates[-1] == {}
 
 
+@pytest.mark.slow
 def test_a_transformation_may_read_the_loss():
     group = Group(optax.polyak_sgd(max_learning_rate=0.01))
     done = train((replace(recipe_of(group)[0], patience=None),))

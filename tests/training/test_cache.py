@@ -83,7 +83,8 @@ def alike(one, other):
 OFF = ActivationCache("off")
 
 
-@pytest.mark.parametrize("case", slow_but("random", of=[PLAIN, RANDOM]), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [PLAIN, RANDOM], ids=str)
 def test_training_is_the_same_in_memory_and_on_disk_and_but_for_rounding_without(case, tmp_path):
     recipe = (HEAD, BLOCK, ALL, HEAD)
     plain, memory = train(recipe, case, OFF), train(recipe, case, ActivationCache("memory"))

@@ -232,9 +232,8 @@ def test_the_fingerprint_is_taken_after_the_phase_and_not_before(monkeypatch):
 # Memory across phases
 
 
-@pytest.mark.parametrize(
-    "group", [pytest.param(FAST, marks=pytest.mark.slow), Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [FAST, Group(Constant(0.02), Sgd(0.9))], ids=["adam", "momentum"])
 def test_two_phases_of_one_kind_are_one_long_phase(group):
     def halves(*epochs):
         return tuple(Phase(f"part {index}", count, ALL, {"all": group}) for index, count in enumerate(epochs))
@@ -325,6 +324,7 @@ def steps_by_path(memory):
     return {path: int(memory.shared[name]["ScaleByAdamState.count"]) for path, name in memory.cohorts.items()}
 
 
+@pytest.mark.slow
 def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     script = Script([1.0, 0.8, 0.9, 0.95, 1.0])
     handed = []
@@ -493,6 +493,7 @@ def stopped_at(question, tmp_path, recipe=THREE, **options):
     return checkpoints
 
 
+@pytest.mark.slow
 def test_a_phase_that_is_no_more_is_refused(tmp_path):
     checkpoints = stopped_at(7, tmp_path)
     with pytest.raises(CheckpointError, match="of phase 2 and the recipe has 1"):
@@ -595,6 +596,7 @@ def test_divergence_names_phase_and_step_and_the_last_good_checkpoint_stays(tmp_
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(good.variables))
 
 
+@pytest.mark.slow
 def test_a_parameter_that_overflows_is_divergence_though_the_loss_was_finite():
     wild = Phase("wild", 1, ALL, {"all": Group(Constant(3e38), Sgd(0.0))})
     start = jax.tree.map(lambda leaf: leaf * 100, PLAIN.variables())
@@ -608,6 +610,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(monkeypatch):
         train((Phase("all", 3, ALL, {"all": FAST}),), PLAIN)
 
 
+@pytest.mark.slow
 def test_divergence_is_seen_before_the_epoch_ends(monkeypatch):
     monkeypatch.setattr(tlx.training.phase, "CHECK_EVERY", 3)
     log = Recorder()
@@ -668,6 +671,7 @@ def test_nothing_to_train_on_is_refused():
         train((GOOD,), train=Subset(TRAIN, []))
 
 
+@pytest.mark.slow
 def test_arrays_of_jax_and_of_numpy_train_alike():
     recipe = (Phase("all", 1, ALL, {"all": FAST}),)
     plain = jax.tree.map(np.asarray, PLAIN.variables())

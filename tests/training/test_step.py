@@ -55,7 +55,7 @@ def planted(case, rules):
     return variables
 
 
-@pytest.mark.parametrize(("name", "way"), slow_but("mlp", "norm", "tokens", of=TRAINED))
+@pytest.mark.parametrize(("name", "way"), slow_but("mlp", "tokens", of=TRAINED))
 def test_frozen_leaves_keep_every_bit_and_the_others_train(name, way):
     case = CASE[name]
     rules = case.freezings()[way]
@@ -337,7 +337,8 @@ def padded(batch, size):
     return {"input": image, "target": label, "mask": np.arange(size) < real}
 
 
-@pytest.mark.parametrize("name", slow_but("norm", of=["cnn", "norm", "bare", "nested"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cnn", "norm", "bare", "nested"])
 @pytest.mark.parametrize("loss", [Classification(), Classification(0.1, (1.0, 2.0, 0.5))], ids=["plain", "weighted"])
 def test_padding_counts_nowhere(name, loss):
     case = CASE[name]
@@ -360,7 +361,9 @@ def test_padding_counts_nowhere(name, loss):
     np.testing.assert_allclose(theirs["loss"], mine["loss"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("mix", [Mixup(mixup=1.0), Mixup(cutmix=1.0)], ids=["mixup", "cutmix"])
+@pytest.mark.parametrize(
+    "mix", [Mixup(mixup=1.0), pytest.param(Mixup(cutmix=1.0), marks=pytest.mark.slow)], ids=["mixup", "cutmix"]
+)
 def test_a_mixed_batch_is_a_step_on_both_labels_by_their_shares(mix):
     case = CASE["mlp"]
     batch = padded({key: np.asarray(value) for key, value in case.batch().items()}, len(case.batch()["target"]) + 1)

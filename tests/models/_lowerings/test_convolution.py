@@ -88,7 +88,8 @@ def test_a_convolution_is_the_plain_one(name):
         )
 
 
-@pytest.mark.parametrize("name", slow_but("padded unevenly", of=IN_SQUARES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_SQUARES)
 def test_a_convolution_in_squares_is_the_plain_one(name):
     case = IN_SQUARES[name]
     height, width, channels, features, sides = case
@@ -172,6 +173,7 @@ def test_an_average_of_bfloat16_is_rounded_once():
     np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 4])
 def test_a_batch_of_bfloat16_keeps_its_type_and_sums_the_kernels_gradient_in_float32(groups):
     draw = np.random.default_rng(0)
