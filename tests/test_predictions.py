@@ -103,7 +103,7 @@ def test_what_is_no_image_is_refused(digits, images, said):
 
 
 def test_pixels_are_not_taken_for_preprocessed_images(digits, pixels):
-    with pytest.raises(DataError, match=r"type uint8, expected preprocessed ones .*predict\(pretrained, images\)"):
+    with pytest.raises(DataError, match=r"type uint8, expected preprocessed ones .*predict\(pretrained, inputs\)"):
         tlx.predict(digits.model, digits.variables, pixels[..., None])
 
 

@@ -135,8 +135,12 @@ def test_a_column_that_is_not_there_is_named(refused, table, tmp_path):
     assert "names no column height" in line
 
 
-def test_probes_are_of_classes(refused, table, tmp_path):
-    assert "class" in refused(2, "probe", "--base", "mlp-mnist", "--data", table / "turned.csv", "--target", "angle")
+def test_numbers_and_labels_are_probed(call, table):
+    given = ("--base", "mlp-mnist", "--data", table / "turned.csv", "--l2", 0.1, "--json")
+    numbers = call("probe", *given, "--target", "angle").json
+    assert (numbers["method"], "test_rmse" in numbers, numbers["fits"][0]["l2"]) == ("ridge", True, 0.1)
+    labels = call("probe", *given, "--target", "even", "small").json
+    assert (labels["method"], "test_mean_average_precision" in labels) == ("lbfgs", True)
 
 
 def test_a_run_goes_on_with_its_targets(call, table, tmp_path, monkeypatch):

@@ -131,8 +131,8 @@ def test_what_was_stopped_had_begun(fits, where, name):
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"devices": 0}, "devices: 0 is not an integer of 1 or more"),
-        ({"devices": True}, "devices: True is not"),
+        ({"count": 0}, "Devices.count: 0 is not an integer of 1 or more"),
+        ({"count": True}, "Devices.count: True is not"),
         ({"by": "pmaps"}, "unknown Devices.by 'pmaps', did you mean 'pmap'"),
         ({"shard": "params"}, "unknown Devices.shard 'params': use one of 'nothing', 'optimizer', 'all'"),
         ({"norms": "none"}, "unknown Devices.norms 'none': use one of 'all', 'each'"),

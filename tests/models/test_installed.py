@@ -16,7 +16,7 @@ def test_an_entry_point_neither_ends_the_process_nor_prints_on_standard_output(
     monkeypatch.delitem(sys.modules, "lab_point", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     points = [metadata.EntryPoint("own", value, installed.GROUP) for value in ("lab_point", "tlx.recipes")]
-    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+    monkeypatch.setattr(installed, "_points", lambda path: points)
     monkeypatch.setattr(installed, "_loaded", set())
     installed.load_installed()
     assert installed._loaded == {"lab_point", "tlx.recipes"}

@@ -1,6 +1,5 @@
 """Architectures of one's own: registered in one call, refused where that could not work, known after it."""
 
-import importlib.metadata
 import json
 import logging
 from types import SimpleNamespace
@@ -154,9 +153,7 @@ def entry_points(monkeypatch):
 
     def install(*points):
         monkeypatch.setattr(installed, "_loaded", set())
-        monkeypatch.setattr(
-            importlib.metadata, "entry_points", lambda group: points if group == "tlx.architectures" else ()
-        )
+        monkeypatch.setattr(installed, "_points", lambda path: points)
 
     return install
 

@@ -178,7 +178,7 @@ def test_further_columns_reach_the_objective():
     [
         ("tokens", {"mix": Mixup(mixup=0.2)}, "mixup and CutMix take images .* not several arrays"),
         ("numbers", {"mix": Mixup(mixup=0.2)}, r"mixup and CutMix take images .* not float32 \(1, 7\)"),
-        ("tokens", {"augment": tlx.Augment(flip=True)}, "the model takes no images, but what Letters makes"),
+        ("tokens", {"augment": tlx.Augment(flip=True)}, "augment: varies images, and the model takes none"),
         ("tokens", {"objective": Regression()}, "its targets are of the kind 'class', and Regression takes"),
         ("numbers", {"objective": MultiLabel()}, "its targets are of the kind 'regression', and MultiLabel takes"),
         ("numbers", {"balanced": True}, "the targets are of the kind 'regression', and classes are needed"),

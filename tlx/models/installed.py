@@ -1,6 +1,7 @@
 """Installed packages that register architectures: the entry points of the group `tlx.architectures`."""
 
 import contextlib
+import functools
 import logging
 import sys
 from importlib import metadata
@@ -9,12 +10,17 @@ GROUP = "tlx.architectures"
 _loaded: set[str] = set()
 
 
+@functools.lru_cache(maxsize=8)  # by where packages lie: reading their metadata takes milliseconds
+def _points(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=GROUP))
+
+
 def load_installed() -> None:
     """Load every entry point of the group once: a module that registers as it is imported, or a function that does.
 
     One that cannot be loaded is reported (logger "tlx") and keeps nobody from the others.
     """
-    for point in metadata.entry_points(group=GROUP):
+    for point in _points(tuple(sys.path)):
         if point.value in _loaded:
             continue
         _loaded.add(point.value)  # first, since what it loads may look up an architecture

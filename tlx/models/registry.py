@@ -78,7 +78,6 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "vectors": Architecture(vectors, (1,), "flatten"),
     "mlp": Architecture(mlp, (28, 28, 1), "flatten"),
     "cnn": Architecture(cnn, (28, 28, 1), "flatten"),
     **{name: Architecture(functools.partial(vgg, name), (224, 224, 3), "average", minimum=32) for name in VGG_BLOCKS},
@@ -99,6 +98,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "inception_v3_keras": Architecture(functools.partial(inception_v3, "keras"), (299, 299, 3), "average", minimum=75),
     "mobilenet_v2": Architecture(mobilenet_v2, (224, 224, 3), "average"),
     "mobilenet_v2_keras": Architecture(functools.partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
+    "vectors": Architecture(vectors, (1,), "flatten"),
 }
 
 BUILT_IN = frozenset(ARCHITECTURES)
