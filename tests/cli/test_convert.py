@@ -47,6 +47,7 @@ def test_convert_says_what_it_did(call, file, tmp_path):
     assert "a counter of batches" in done.out
 
 
+@pytest.mark.slow
 def test_convert_says_it_in_json(call, tmp_path):
     source = renamed(source_of(CIFAR), lambda name: f"state_dict.{name}")
     source = changed(source, lambda tensors: tensors.update({"optimizer.x": lazy("optimizer.x", (2,))}))

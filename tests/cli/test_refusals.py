@@ -264,6 +264,7 @@ def test_resuming_what_was_never_begun(refused, tmp_path):
     assert "config.yaml" in refused(5, "finetune", "--resume", "--out", tmp_path)
 
 
+@pytest.mark.slow
 def test_resuming_with_another_option(refused, run_dir):
     assert "seed: 0 -> 7" in refused(5, "finetune", "--resume", "--out", run_dir, "--seed", 7)
 

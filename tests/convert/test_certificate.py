@@ -132,6 +132,7 @@ CHANGES: dict[str, tuple[dict[str, Callable[..., None]], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_change_is_found_and_the_leaf_named(made, what):
     change, words = CHANGES[what]

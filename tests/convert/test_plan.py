@@ -55,6 +55,7 @@ def test_nothing_is_read_for_a_plan():
     assert make_plan(replace(source, tensors=unreadable), CIFAR).coverage == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["keras/mobilenet_v2", "torchvision/resnet18", "cifar/resnet20"])
 @pytest.mark.parametrize("channels", [1, 5])
 def test_the_inputs_channels_are_the_files(name, channels):

@@ -206,6 +206,7 @@ def test_chosen_keys_cost_nothing():
     assert time.process_time() - start < 20
 
 
+@pytest.mark.slow
 def test_deep_nesting_does_not_overflow_the_stack(run_child):
     program = """if True:
         import io

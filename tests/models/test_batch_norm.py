@@ -174,6 +174,7 @@ def in_groups(params, stats, x, masks, groups):
     return jnp.concatenate([y for y, _ in found]), jax.tree.map(lambda *each: sum(each) / len(each), *counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [0, 1, 3], ids="{} rows of padding".format)
 def test_groups_of_rows_have_their_own_statistics(doubles, padded):
     params, stats = parts()

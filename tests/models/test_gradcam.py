@@ -55,6 +55,7 @@ def test_a_linear_head_on_averages_gives_the_class_activation_map():
     np.testing.assert_allclose(gradcam(model, variables, images, classes), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [None, "stem", "pool"])
 def test_the_formula_image_by_image(stage):
     """On a head that is not linear, at any stage, and on more images than go through at a time."""
@@ -87,6 +88,7 @@ def test_what_speaks_for_nothing_is_zero():
     assert not found.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "pools", "stage", "left"),
     [((8, 4), 2, "pool2", (2, 1)), ((4, 4), 2, "pool1", (2, 2)), ((2, 2), 1, "stem", (2, 2))],

@@ -167,6 +167,7 @@ def test_torchvisions_classifiers_are_all_in():
     assert len([weights for weights in offered if weights.meta["categories"]]) == len(TORCHVISION)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names_of("timm/"))
 def test_timms_configuration(name):
     timm, data = import_peer("timm"), import_peer("timm.data")

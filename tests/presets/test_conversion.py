@@ -319,6 +319,7 @@ def test_what_was_kept_is_certified(tmp_path, file):
         export_weights(tmp_path / "made", tmp_path / "back.pth", "cifar")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -85,6 +85,7 @@ def hub(tmp_path, weights):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "processor"),
     [(TIMM_CONFIG, None), (FLAT, None), (TRANSFORMERS, PROCESSOR), (TIMM_CONFIG, PROCESSOR)],

@@ -49,6 +49,7 @@ def test_a_card_says_where_the_weights_come_from(name):
     assert json.loads((PRESETS / name / "config.json").read_text())["weights"]["sha256"] in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "at_least"), [("cnn-mnist", 0.99), ("mlp-mnist", 0.85)])
 def test_the_card_tells_the_truth(name, at_least, shared_data):
     preset, data = tlx.load(name), tlx.load_data(f"idx:{shared_data}/mnist")

@@ -14,6 +14,7 @@ SHAPES = [(), (4,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (1, 2, 3, 4, 5), (0,), (0, 
 NAMES = {"conv1.weight": "f4", "fc.weight": "i8", "0.weight": "f4", "params/base/..é": "?", "x" * 900: "f4"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_tensors_of_any_shape_and_type_are_tabulated(tmp_path, shape):
     for name, dtype in NAMES.items():
@@ -34,6 +35,7 @@ def test_a_head_of_any_shape_beside_a_first_layer(tmp_path, head, shape):
     assert len(summarize_file(tmp_path / "a.safetensors")[0].rows) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_layers_of_keras_with_any_weights_are_tabulated(tmp_path, shape):
     for layer, weight in (("scale", "gamma"), ("conv2d", "kernel"), ("predictions", "x"), ("block1_conv1", "kernel")):

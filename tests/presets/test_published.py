@@ -63,6 +63,7 @@ print(len(logits), np.abs(logits - data["resnet20_logits"]).max())
 """
 
 
+@pytest.mark.slow
 def test_resnet20_gives_the_authors_logits_where_no_other_library_can_be_imported(shared_data):
     done = subprocess.run(
         [sys.executable, "-c", RESNET_PROGRAM, str(shared_data)], capture_output=True, text=True, check=True

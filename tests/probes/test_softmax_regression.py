@@ -13,6 +13,7 @@ L2 = (1.0, 0.01, 0.1)  # in no order
 EXACT = {"tolerance": 1e-7, "max_iterations": 3000}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(60, 8), (20, 40)], ids=["many", "few"])
 @pytest.mark.parametrize("scale", ["common", "each"])
 def test_it_finds_what_scikit_learn_finds(shape, scale):
@@ -86,6 +87,7 @@ def test_the_bias_is_not_regularised(shape):
     np.testing.assert_allclose(np.exp(bare.bias[0] - bare.bias[0][2]), [3, 2, 1], rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "labels"),
     [

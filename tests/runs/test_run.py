@@ -548,6 +548,7 @@ def test_a_run_killed_before_its_checkpoint_begins_again(finished, tmp_path, mon
     assert timeless(metrics(path)) == timeless(metrics(finished)[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [("result.json",), ("result.json", "export"), ("result.json", "evaluation.npz")])
 def test_a_run_killed_as_it_ended_is_brought_to_its_end(finished, tmp_path, lost):
     copy = shutil.copytree(finished, tmp_path / "digits")

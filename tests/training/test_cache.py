@@ -253,6 +253,7 @@ def test_views_are_those_of_the_first_epochs_and_taken_in_turns():
     assert losses[0][2] != pytest.approx(losses[1][2], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_a_narrower_type_takes_less_room_and_rounds(dtype, size, where, tmp_path):

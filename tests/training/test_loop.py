@@ -177,6 +177,7 @@ FREEZING["probe", "batch"] = probe((), epochs=1, head=FAST)
 FREEZING["scratch", "batch"] = scratch((), epochs=1, group=FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", FREEZING, ids=" ".join)
 def test_what_counts_as_frozen_is_what_does_not_move_and_what_is_fingerprinted(way):
     variables = RANDOM.variables()

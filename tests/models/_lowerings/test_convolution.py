@@ -138,6 +138,7 @@ def test_a_network_of_large_maps_gives_the_same_features(monkeypatch):
     np.testing.assert_allclose(found, plain, atol=1e-5 * plain.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", POOLS.values(), ids=POOLS)
 def test_a_maximum_is_the_plain_one_and_the_first_of_equals_has_the_gradient(case):
     height, width, window, stride, padding = case
