@@ -2,6 +2,7 @@
 
 from tlx.models._lowerings import lowerings
 from tlx.models.base import Base, Stage, cut
+from tlx.models.batch_norm import BatchNorm
 from tlx.models.classifier import Classifier
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
@@ -23,6 +24,7 @@ __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "Base",
+    "BatchNorm",
     "Classifier",
     "Head",
     "Layer",
