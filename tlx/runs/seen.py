@@ -24,7 +24,7 @@ _TOGETHER = 64  # inputs that go through the base at once
 class Seen:
     """Keep the most confident mistakes, and the features of evenly spread examples, of batches tested.
 
-    It is called with each batch (`tlx.training.evaluate.Watch`). `mistakes` has frames (height, width, channels) uint8
+    It is called with each batch (`Watch`). `mistakes` has frames (height, width, channels) uint8
     by row, `features` (M, D) float32 those of the `rows` that the map shows.
     """
 
