@@ -333,7 +333,7 @@ def test_the_smallest_folders_train_with_the_default_batch(call, tmp_path, monke
 def test_a_folder_of_one_image_a_class_names_the_options(refused, tmp_path):
     write_classes(tmp_path / "data", {"cat": 1, "dog": 1})
     line = refused(4, "finetune", *QUICK[:-2], "--data", tmp_path / "data", "--out", tmp_path / "run")
-    assert "no test images, of 2 in all; a class gives one to testing where it has two or more" in line
+    assert "no test examples, of 2 in all; a class gives one to testing where it has two or more" in line
     assert "(--train-split, --test-split)" in line
 
 

@@ -34,6 +34,8 @@ def test_it_prints_one_json_object_and_saves_the_model(call, probed):
 
 @pytest.mark.slow
 def test_training_begins_with_the_head_that_it_left(call, refused, probed, tmp_path):
+    if not probed.exists():
+        assert call("probe", *FEW, "--out", probed).code == 0
     options = ["--base", probed, "--labels-per-class", 4, "--recipe", "full", "--head-epochs", 1, "--base-epochs", 1]
     options += ["--base-rate", 1e-7, "--head-rate", 1e-7, "--compare-scratch", "never"]
     found = call("finetune", *options, "--keep-head", "--out", tmp_path / "run", "--json").json

@@ -180,7 +180,7 @@ def test_the_folder_that_the_faults_are_put_in_is_good(call, folder, tmp_path):
 
 def test_fewer_images_than_a_batch(refused, folder, tmp_path):
     line = refused(4, "finetune", *QUICK, "--data", folder(), "--batch-size", 64, "--out", tmp_path / "run")
-    assert "32 training images are fewer than a batch of 64; lower batch_size" in line
+    assert "32 training examples are fewer than a batch of 64; lower batch_size" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -192,7 +192,7 @@ def test_data_that_are_not_there(refused, tmp_path):
     ("images", "labels", "words"),
     [
         (np.where(np.arange(40)[:, None, None] == 3, np.nan, IMAGES), LABELS, "[images]: image 3 has pixels"),
-        (IMAGES, LABELS * 0, "only one class, '0', has training images"),
+        (IMAGES, LABELS * 0, "only one class, '0', has training examples"),
         (IMAGES, LABELS - 1, "data.npz[labels]: row 0: label -1 is negative"),
         (IMAGES[:0], LABELS[:0], "data.npz[images]: shape (0, 28, 28) holds no images"),
     ],

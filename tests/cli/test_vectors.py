@@ -91,7 +91,7 @@ def test_an_estimate_trains_nothing(call, table):
     [
         (["--flip"], "augment: varies images, and the model takes none: leave it out"),
         (["--invert"], "--invert: is for images"),
-        (["--base", "cnn-mnist"], "--base cnn-mnist: takes none, and the data are vectors"),
+        (["--base", "cnn-mnist"], "--base cnn-mnist: takes images, and the data are vectors: leave --base out"),
         (["--recipe", "gradual"], "vectors: its base has no parameters to train: say --recipe probe"),
         (["--inputs", "x"], "has no column 'x'; its columns are id, a, b, c, d, class, height"),
         (["--data", "digits", "--base", "vectors"], "--base vectors: the data are no vectors of numbers"),

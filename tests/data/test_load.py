@@ -174,9 +174,9 @@ def arrays(labels, classes=("a", "b"), **options):
         (arrays([0] * 9, ("a",)), 1, "only one class, 'a'"),
         (arrays([1] * 9), 1, "only one class, 'b'"),
         (arrays([0, 2] * 9, ("a", "b", "c")), 1, "no training image: 'b'"),
-        (arrays([0, 1] * 9), 13, "12 training images are fewer than a batch of 13; lower batch_size (--batch-size)"),
-        (arrays([0, 1] * 9, test=0.0), 4, "no test images, of 18 in all"),
-        (arrays([0, 1]), 1, "no test images, of 2 in all; a class gives one to testing where it has two or more"),
+        (arrays([0, 1] * 9), 13, "12 training examples are fewer than a batch of 13; lower batch_size (--batch-size)"),
+        (arrays([0, 1] * 9, test=0.0), 4, "no test examples, of 18 in all"),
+        (arrays([0, 1]), 1, "no test examples, of 2 in all; a class gives one to testing where it has two or more"),
     ],
 )
 def test_data_that_cannot_be_trained_on(data, batch_size, words, refuses):
@@ -186,7 +186,7 @@ def test_data_that_cannot_be_trained_on(data, batch_size, words, refuses):
 
 def test_empty_training_data(refuses):
     source = ArraySource(IMAGES, LABELS)
-    with refuses(DataError, "no training images"):
+    with refuses(DataError, "no training examples"):
         check_data(Data(Subset(source, []), source, source, source.classes), 1)
 
 
@@ -327,5 +327,5 @@ def test_images_in_two_parts_are_counted_and_too_few_are_refused(tmp_path, refus
     write_classes(tmp_path / "test", seed=1)
     data = load_data(str(tmp_path))
     assert "5 of 5 validation images are also in training, pixel for pixel" in data.notes
-    with refuses(DataError, "10 training images are fewer than a batch of 20"):
+    with refuses(DataError, "10 training examples are fewer than a batch of 20"):
         check_data(data, 20)

@@ -172,7 +172,7 @@ def test_a_table_of_figures_is_no_table_of_classes(tmp_path, labels, fault, suff
     if fault is None:
         assert len(load_data(str(tmp_path / f"a.{suffix}")).classes) == 3
         return
-    with refuses(DataError, f"a.{suffix} {fault}", "number the classes from 0, or give them names"):
+    with refuses(DataError, f"a.{suffix} {fault}", "number the classes from 0, give them names"):
         load_data(str(tmp_path / f"a.{suffix}"))
 
 

@@ -34,7 +34,8 @@ NOTHING = hashlib.sha256().hexdigest()  # what older runs recorded where nothing
 USAGE = """\
 import tlx
 
-print(tlx.predict(tlx.load({run}), "photos/"))"""
+print(tlx.predict(tlx.load({run}), {inputs}))"""
+_INPUTS: dict[Any, str] = {None: "photos/", "vectors": "new.csv"}  # what is predicted, by the kind of input spec
 _QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
 
 
@@ -74,6 +75,7 @@ def render(run: RunRecord) -> str:
     evaluation, classes = run.evaluation, run.classes
     labels, predicted = evaluation.labels, evaluation.predicted
     contestants = _contestants(run)
+    inputs = _INPUTS.get(run.preprocess.get("kind"), _INPUTS[None])
     return (
         _environment()
         .get_template("report.html.j2")
@@ -103,9 +105,9 @@ def render(run: RunRecord) -> str:
             map=_feature_map(run),
             mistakes=_mistakes(run),
             most_skipped=_MOST_SKIPPED,
-            predict=f"tlx predict {shlex.quote(run.path.name)} photos/",
+            predict=f"tlx predict {shlex.quote(run.path.name)} {inputs}",
             unbettered=_unbettered(run.phases),
-            usage=USAGE.format(run=json.dumps(run.path.name)),
+            usage=USAGE.format(run=json.dumps(run.path.name), inputs=json.dumps(inputs)),
             nothing=NOTHING,
             nan=math.nan,
             plan=json.dumps([dict(phase.plan) for phase in run.phases], indent=2, ensure_ascii=False),

@@ -212,7 +212,7 @@ class Finetune(RecipeOptions):
         base, preprocess, data = self.base_and_data(check)
         recipe = self.build_recipe(base)
         if self.patience is not None and not len(data.validation) and data.spec and data.spec.validation:
-            unstopped = "no class has three images, so none is kept for validation, and no phase stops early"
+            unstopped = "no class has three examples, so none is kept for validation, and no phase stops early"
             data = replace(data, notes=(*data.notes, unstopped))
         for note in self.check_suits(data, preprocess) if is_first() else ():
             print(f"tlx: {note}", file=sys.stderr)
@@ -301,7 +301,7 @@ class Finetune(RecipeOptions):
                 [
                     (
                         phase.name,
-                        phase.activations.removeprefix("after ") if phase.after else "images",
+                        phase.activations.removeprefix("after ") if phase.after else "inputs",
                         phase.steps,
                         describe_size(phase.memory),
                         phase.seconds,
@@ -368,7 +368,7 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
     metric = "accuracy" if "accuracy" in measured else measured[0]
     print_table(
         f"{result['base']} to {data['source']}: {data['train']} training labels{few}, {data['validation']} for "
-        f"validation, {data['test']} test images",
+        f"validation, {data['test']} test examples",
         ("phase", "trainable", "frozen", "epochs", f"validation {metric.replace('_', ' ')}", "seconds"),
         [
             (name, phase["trainable"], phase["frozen"], phase["epochs"], phase[f"val_{metric}"], phase["seconds"])
@@ -379,6 +379,9 @@ def _show(result: Mapping[str, Any], report: Path) -> None:
     for phase in result["phases"][1:]:
         if phase.get("best_epoch") == 0:
             print(f"phase {phase['name']} bettered validation in no epoch: the weights are those it began with")
+    last = result["phases"][-1]
+    if last.get("best_epoch") and last["best_epoch"] == last["epochs"]:
+        print(f"phase {last['name']} was best in its last epoch: more epochs or a higher learning rate may serve it")
     if metric == "accuracy":
         scratch = [f"from scratch {percent(result['scratch_accuracy'])}"] if result["scratch"] else []
         print_facts(["test accuracy", f"transferred {percent(result['test_accuracy'])}", *scratch])

@@ -124,8 +124,9 @@ class TransferOptions(DataOptions):
             spec = self.preprocess(base.preprocess)
             check(base, spec)
         elif of_vectors != isinstance(spec, Vectors):
-            data_are, takes = ("vectors", "none") if of_vectors else ("no vectors", "vectors")
-            raise ConfigError(f"--base {self.base}: takes {takes}, and the data are {data_are}: name another base")
+            cure = "leave --base out, for vectors need none" if of_vectors else "name a base for images"
+            takes, data_are = ("images", "vectors") if of_vectors else ("vectors", "images")
+            raise ConfigError(f"--base {self.base}: takes {takes}, and the data are {data_are}: {cure}")
         return base, spec, data
 
     def check_suits(self, data: "Data", spec: "InputSpec") -> list[str]:

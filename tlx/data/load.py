@@ -207,15 +207,15 @@ def check_data(data: Data, batch_size: int) -> None:
     for name, part in (("training", data.train), ("test", data.test)):
         if not len(part):
             raise DataError(
-                f"data: no {name} images, of {sum(map(len, (data.train, data.validation, data.test)))} in all; a class "
-                "gives one to testing where it has two or more and the share (--test, --validation) is above 0: add "
-                "images, change the shares, or name a set (--train-split, --test-split)"
+                f"data: no {name} examples, of {sum(map(len, (data.train, data.validation, data.test)))} in all; a "
+                "class gives one to testing where it has two or more and the share (--test, --validation) is above 0: "
+                "add examples, change the shares, or name a set (--train-split, --test-split)"
             )
     if data.target_kind == "class":
         _check_classes(data)
     if len(data.train) < batch_size:
         raise DataError(
-            f"data: {len(data.train)} training images are fewer than a batch of {batch_size}; lower batch_size "
+            f"data: {len(data.train)} training examples are fewer than a batch of {batch_size}; lower batch_size "
             "(--batch-size)"
         )
 
@@ -225,7 +225,7 @@ def _check_classes(data: Data) -> None:
     absent = [data.classes[i] for i in np.flatnonzero(counts == 0)]
     if len(absent) == len(data.classes) - 1:
         raise DataError(
-            f"data: only one class, {data.classes[counts.argmax()]!r}, has training images; give two or more"
+            f"data: only one class, {data.classes[counts.argmax()]!r}, has training examples; give two or more"
         )
     if absent:
         listed = ", ".join(map(repr, absent[:10])) + (", ..." if len(absent) > 10 else "")

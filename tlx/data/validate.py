@@ -175,12 +175,15 @@ def check_label_texts(labels: Sequence[str], place: Callable[[int], str]) -> Non
     distinct = dict.fromkeys(labels)
     if not distinct or not all(map(_is_number, distinct)):
         return
-    for text in distinct:
-        if not (text.isascii() and text.isdigit()):
-            raise DataError(
-                f"{place(list(labels).index(text))}: label {text!r} is not a whole number of 0 or more, though all "
-                "labels are numbers; number the classes from 0, or give them names"
-            )
+    figures = [text for text in distinct if not (text.isascii() and text.isdigit())]
+    if figures:
+        missing = [text for text in figures if not math.isfinite(float(text))]
+        text = (missing or figures)[0]
+        raise DataError(
+            f"{place(list(labels).index(text))}: label {text!r} is not a whole number of 0 or more, though all labels "
+            "are numbers; number the classes from 0, give them names, or say that they are figures to predict "
+            "(--target COLUMN --objective regression)"
+        )
 
 
 def _is_number(text: str) -> bool:

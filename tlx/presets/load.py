@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from tlx.errors import ConfigError, check_flags
+from tlx.errors import CheckpointError, ConfigError, check_flags
 from tlx.files import home
 from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
@@ -34,6 +34,10 @@ def find(name: str | Path) -> Path:
     for folder in (path, path / "export"):
         if os.path.isfile(folder / CONFIG):  # unlike Path.is_file, never raises
             return folder
+    if os.path.isfile(path / "run.json"):
+        raise CheckpointError(
+            f"{path}: a run that has not finished: go on with it (tlx finetune --resume --out {path})"
+        )
     if os.path.isdir(path):
         raise ConfigError(
             f"{path}: neither a finished run nor an export ({CONFIG} is missing): name another folder, or convert the "

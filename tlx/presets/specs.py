@@ -13,10 +13,18 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], InputSpec]] = {"vectors": Vectors
 def register_input_spec(kind: str, from_dict: Callable[[Mapping[str, Any]], InputSpec]) -> None:
     """Let saved models be loaded whose input spec's `to_dict` says this "kind".
 
+    `from_dict` makes a spec of what `to_dict` returned; of a class without a method of that name, its fields are given
+    to it by name.
+
     Raise `ConfigError` for a kind that is taken.
     """
     if not isinstance(kind, str) or not kind or kind in KINDS:
         raise ConfigError(f"kind: {kind!r} is no new name of an input spec; {', '.join(KINDS)} are taken")
+    if isinstance(from_dict, type):
+        made: Any = from_dict
+        from_dict = getattr(made, "from_dict", None) or (
+            lambda plain: made(**{name: value for name, value in plain.items() if name != "kind"})
+        )
     KINDS[kind] = from_dict
 
 

@@ -56,7 +56,8 @@ class ProbeOptions:
         if self.method is not None:
             check_choice("method", self.method, get_args(Method))
         check_choice("scale", self.scale, get_args(Scale))
-        object.__setattr__(self, "l2", tuple(map(float, self.l2)))
+        given = (self.l2,) if isinstance(self.l2, int | float) else self.l2
+        object.__setattr__(self, "l2", tuple(map(float, given)))
         check_path(tuple(self.l2))
         object.__setattr__(self, "shots", tuple(self.shots))
         if any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in (*self.shots, self.draws)):

@@ -191,3 +191,9 @@ def test_another_array_can_be_the_target(tmp_path, refuses):
     assert (data.target_kind, len(data.classes)) == ("regression", 1)
     with refuses(DataError, "target: name one of its arrays, beside images or features"):
         load_data(tmp_path / "a.npz", target="widths")
+
+
+def test_an_empty_value_in_the_first_row_does_not_hide_a_column(tmp_path, refuses):
+    (tmp_path / "bad.csv").write_text("a,b,label\n,2,x\n3,4,y\n5,6,x\n")
+    with refuses(DataError, "bad.csv: line 2: the column 'a' is empty; mend it"):
+        load_data(tmp_path / "bad.csv")

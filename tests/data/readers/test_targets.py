@@ -127,3 +127,22 @@ def test_equal_images_of_other_targets_are_two_lines_at_odds(manifest, tmp_path)
         file.write("0.png,train,dog,9,red,0,1\n")
     with pytest.raises(DataError, match=r"line 14: 0\.png is"):
         tlx.load_data(manifest, target="height")
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["149.5", "151.5", "abc", "150"], "line 4: height is 'abc'; the others are figures"),
+        (["149.5", "", "151.5", "150"], "line 3: height is ''; the others are figures"),
+        (["149,93", "151,2", "150"], "line 2: height is '149,93': write figures with a point"),
+        (["1.5", "1e39", "2"], "line 3: height is '1e39'"),
+    ],
+)
+def test_figures_with_odd_ones_among_them_are_refused_by_their_line(texts, words, refuses):
+    with refuses(DataError, words):
+        read_targets("a.csv", ["height"], [[text] for text in texts], range(2, 2 + len(texts)))
+
+
+def test_names_and_numbers_of_classes_may_stand_together():
+    found = read_targets("a.csv", ["digit"], [["1"], ["2"], ["none"], ["3"]], range(2, 6))
+    assert (found.kind, found.note) == ("class", "targets: 4 classes: 1, 2, 3, none")

@@ -12,7 +12,7 @@ from tlx.data.readers.table import Table, read_table
 from tlx.data.readers.targets import Targets, read_targets
 from tlx.data.spec import Parts, Request
 from tlx.data.validate import check_label_texts
-from tlx.errors import DataError
+from tlx.errors import ConfigError, DataError
 from tlx.files import home
 from tlx.files.opening import shown
 
@@ -47,6 +47,10 @@ def read_manifest(request: Request) -> Parts:
     path = str(home(request.where))
     if names_vectors(path):
         return read_numbers(request)
+    if request.spec.inputs:
+        raise ConfigError(
+            f"{shown(path)}: inputs: columns are for a table of numbers, and this lists images; leave it out"
+        )
     folder = os.path.dirname(os.path.abspath(path))
     target = request.spec.target or ("label",)
     table = read_table(path, _columns(request), required=("path", *target))

@@ -31,7 +31,7 @@ _LISTED = 10
 
 def names_vectors(path: str) -> bool:
     """Tell whether a table's rows are vectors themselves: it names no files of images, and has a column of numbers."""
-    first = next(iter(read_blocks(path, 1)), None)
+    first = next(iter(read_blocks(path)), None)
     if first is None or {plain_name(name) for name in first.columns} & set(PATHS):
         return False
     return bool(_numeric(first, ()))
@@ -41,9 +41,9 @@ def read_numbers(request: Request) -> Parts:
     """Read a table whose rows are vectors: each row's numbers are the input, and a column or several the target.
 
     The inputs are the columns that the request's `inputs` name or match ("f*"), or else all that hold a number (or a
-    list of numbers, in JSON lines and Parquet) in the first row, but for the targets, splits, paths and indices. The
-    target is what the request names, or else the first of class, label and target. `split` (or `part`) is train,
-    validation or test, or as the request names them; where there is none, `load_data` splits.
+    list of numbers, in JSON lines and Parquet) in most of the first rows, but for the targets, splits, paths and
+    indices. The target is what the request names, or else the first of class, label and target. `split` (or `part`) is
+    train, validation or test, or as the request names them; where there is none, `load_data` splits.
 
     Args:
         request: the file and what of it is wanted.
@@ -95,7 +95,7 @@ def read_numbers(request: Request) -> Parts:
         )
         for part, held in rows.items()
     }
-    notes = [roles.note(vectors.shape[1]), *notes]
+    notes = [roles.note(vectors.shape[1]), *(note for note in notes if note)]
     return Parts(
         sources["train"], sources.get("test"), tuple(notes), sources.get("validation"), inputs=tuple(roles.inputs)
     )
@@ -147,8 +147,9 @@ class _Roles:
 
     def note(self, width: int) -> str:
         listed = ", ".join(map(shown, self.inputs[:3])) + (", ..." if len(self.inputs) > 3 else "")
-        unused = f"; columns not used: {', '.join(map(shown, self.unused[:_LISTED]))}" if self.unused else ""
-        return f"{self.place}: inputs are vectors of {width} numbers ({listed}){unused}"
+        unused = f"; columns not used: {_listed(self.unused)}" if self.unused else ""
+        numbers = "1 number" if width == 1 else f"{width} numbers"
+        return f"{self.place}: inputs are vectors of {numbers} ({listed}){unused}"
 
 
 def _roles(block: Block, spec: DataSpec, place: str, targets: bool = True) -> _Roles:
@@ -168,7 +169,7 @@ def _roles(block: Block, spec: DataSpec, place: str, targets: bool = True) -> _R
     target = tuple(map(named, spec.target)) or ((default,) if default else ())
     if targets and not target:
         raise DataError(
-            f"{place}: names no column class, label or target: say which one is to be predicted (--target); its "
+            f"{place}: names no column class, label or target: say which one is to be predicted (target); its "
             f"columns are {_listed(names)}"
         )
     inputs: list[str] = []
@@ -189,10 +190,14 @@ def _roles(block: Block, spec: DataSpec, place: str, targets: bool = True) -> _R
 
 
 def _numeric(block: Block, target: Sequence[str]) -> list[str]:
-    """Name the columns that hold numbers in the first row and mean nothing else."""
+    """Name the columns that hold numbers, in most of the first rows, and mean nothing else."""
     meant = (*TARGETS, *SPLITS, *PATHS, *INDICES)
     others = {name for name in block.columns if plain_name(name) in meant} | set(target)
-    return [name for name, values in block.columns.items() if name not in others and _is_numeric(values[0])]
+    return [name for name, values in block.columns.items() if name not in others and _are_numeric(values)]
+
+
+def _are_numeric(values: Sequence[Any]) -> bool:
+    return 2 * sum(map(_is_numeric, values)) >= len(values) > 0
 
 
 def _is_numeric(value: Any) -> bool:
@@ -237,8 +242,8 @@ def _refuse(block: Block, name: str, place: str) -> None:
         if not good:
             what = "empty" if empty else f"{value!r:.40}, no finite number of float32"
             raise DataError(
-                f"{place}: line {line}: the column {shown(name)!r} is {what}; mend it, or choose other columns "
-                "(--inputs)"
+                f"{place}: line {line}: the column {shown(name)!r} is {what}; mend it, or choose other columns as "
+                "inputs"
             )
 
 
@@ -288,8 +293,9 @@ def _targets(
         for part, held in rows.items()
     }
     classes = classes_of(listed, place)
+    told = [targets.note] if targets.note else []
     index = {label: number for number, label in enumerate(classes)}
-    return np.array([index.get(label, -1) for label in labels]), classes, list(notes_on(classes))
+    return np.array([index.get(label, -1) for label in labels]), classes, [*told, *notes_on(classes)]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from tlx.files.opening import shown
 SEPARATORS = ("|", ";", ",")
 _MOST_CLASSES = 20  # whole numbers of more values than these, and than a tenth of the rows, are numbers to predict
 _LISTED = 10  # wrong lines named in an error
+_LARGEST = float(np.finfo(np.float32).max)
+_COMMA = re.compile(r"[+-]?\d+,\d+")
 _FLAGS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 
 
@@ -54,6 +57,8 @@ def read_targets(
     >>> read_targets("a.csv", ["height"], [["1.5"], ["2"]], [2, 3]).rows.tolist()
     [[1.5], [2.0]]
     """
+    if kind == "auto":
+        _check_alike(path, columns, rows, lines)
     found = _kind_of(columns, rows) if kind == "auto" else kind
     if found == "class":
         if len(columns) > 1:
@@ -61,7 +66,8 @@ def read_targets(
                 f"{shown(path)}: {len(columns)} columns are to be the target ({_listed(columns)}), and they hold "
                 "neither zeros and ones nor figures only: name one, or mend them"
             )
-        return Targets("class")
+        classes = sorted({row[0] for row in rows})
+        return Targets("class", note=f"targets: {len(classes)} classes: {_listed(classes)}" if kind == "auto" else "")
     if found == "regression":
         values = [[_number(text) for text in row] for row in rows]
         _check(path, columns, rows, lines, values, "a figure")
@@ -79,6 +85,30 @@ def read_targets(
     for row, each in enumerate(parts):
         table[row, [numbers[name] for name in each]] = 1
     return _told("multi-label", names, table)
+
+
+def _check_alike(path: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence[int]) -> None:
+    """Raise `DataError` where most texts of a column are figures and some are not, or have commas for points."""
+    for at, column in enumerate(columns):
+        texts = [row[at].strip() for row in rows]
+        commas = [row for row, text in enumerate(texts) if _COMMA.fullmatch(text)]
+        if commas and all(_COMMA.fullmatch(text) or _is_figure(text) for text in texts):
+            raise DataError(
+                f"{shown(path)}: line {lines[commas[0]]}: {column} is {shown(texts[commas[0]])!r}: write figures with "
+                "a point, or say that these are several labels (--objective multi-label)"
+            )
+        odd = [row for row, text in enumerate(texts) if not _is_figure(text)]
+        if odd and len(odd) < len(texts) / 2 and not all(text.isdigit() for text in texts if _is_figure(text)):
+            faults = [f"line {lines[row]}: {column} is {shown(texts[row])!r}" for row in odd[:_LISTED]]
+            more = f"; and {len(odd) - _LISTED} more" if len(odd) > _LISTED else ""
+            raise DataError(
+                f"{shown(path)}: {'; '.join(faults)}{more}; the others are figures: mend these lines, or say that all "
+                "are names of classes (--objective classification)"
+            )
+
+
+def _is_figure(text: str) -> bool:
+    return abs(_number(text)) <= _LARGEST
 
 
 def _kind_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
