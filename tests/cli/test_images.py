@@ -318,7 +318,7 @@ def test_folders_that_cannot_be_trained_on(refused, tmp_path, classes, words):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("count", "told"), [(2, "no class has three examples, so none is kept for validation"), (3, "")])
+@pytest.mark.parametrize(("count", "told"), [(2, "no class has three examples, so none is kept"), (3, "")])
 def test_the_smallest_folders_train_with_the_default_batch(call, tmp_path, monkeypatch, count, told):
     monkeypatch.setattr(tlx, "write_report", lambda path: None)
     write_classes(tmp_path / "data", {"cat": count, "dog": count})
