@@ -193,6 +193,7 @@ def test_the_page_on_objectives_does_what_it_says(capsys: pytest.CaptureFixture[
         "['loss', 'mae', 'r2', 'rmse']",
         "['val_within_one', 'within_one']",
         "(2, 12) [5 8]",
+        "1.0",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tlx
 
@@ -55,6 +56,13 @@ def test_new_rows_are_predicted_by_the_names_of_their_columns(call, table, run, 
     np.savez(tmp_path / "new.npz", features=wanted.repeat(4, 1))
     assert len(call("predict", table.parent / "run", tmp_path / "new.npz", "--json").json["predictions"]) == 2
     assert call("predict", table.parent / "run", tmp_path / "new.csv").out.count("new.csv line") == 2
+
+
+def test_an_image_is_no_table_of_vectors(table, run, refused, tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    assert "a.png: a PNG image, and the model takes vectors" in refused(
+        4, "predict", table.parent / "run", tmp_path / "a.png"
+    )
 
 
 def test_classes_by_default_and_a_finished_run_is_resumed_to_the_same(call, table):

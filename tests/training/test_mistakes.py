@@ -57,6 +57,20 @@ FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preproc
         (lambda: BASE.with_input(32), r"size: 32 is no \(height, width\): write \(32, 32\)"),
         (lambda: BASE.summary("probe"), "recipe: 'probe' is none"),
         (lambda: BASE.summary(3), "recipe: 3 is none"),
+        (lambda: tlx.load_data(123), "source: 123 is neither a path or name nor a tlx.data.DataSpec"),
+        (lambda: tlx.load_data("digits", preprocess="x"), "preprocess: str is no input spec"),
+        (
+            lambda: tlx.load_data("digits", label_per_class=2),
+            "unknown option 'label_per_class', did you mean 'labels_per_",
+        ),
+        (lambda: tlx.Devices("2"), "Devices.count: '2' is not an integer of 1 or more"),
+        (
+            lambda: tlx.fit(
+                START, PROBE, DATA, tlx.TrainOptions(objective=lambda outputs, batch, key: outputs.mean(-1))
+            ),
+            r"objective: it returned .*, expected terms by name: \{'loss': \.\.\.\}",
+        ),
+        (lambda: tlx.ConvertOptions(classes="ab"), "classes: 'ab' is one string; give a tuple of names"),
     ],
 )
 def test_a_mistake_is_answered_in_a_line(call, said):

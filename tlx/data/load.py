@@ -11,7 +11,7 @@ from typing import Any, Unpack, cast, get_type_hints
 import numpy as np
 
 from tlx.data.arrays import ArraySource, vectors
-from tlx.data.inputs import InputSpec
+from tlx.data.inputs import InputSpec, check_inputs_spec
 from tlx.data.kinds import KINDS, check_place, kind_of
 from tlx.data.source import Source, TargetKind, digests_of, labels_of, names_of, shapes_of, target_kind, targets_of
 from tlx.data.spec import TEST, VALIDATION, Data, DataFields, DataSpec, Parts, Request, SplitFields
@@ -52,6 +52,10 @@ def load_data(
     >>> len(data.train), len(data.validation), len(data.test)
     (50, 50, 539)
     """
+    if not isinstance(source, str | os.PathLike | DataSpec):
+        raise ConfigError(f"source: {source!r:.60} is neither a path or name nor a tlx.data.DataSpec")
+    if preprocess is not None:
+        check_inputs_spec(preprocess)
     spec = source if isinstance(source, DataSpec) else DataSpec(os.fspath(source))
     spec = _with_fields(spec, fields, DataFields, "load_data")
     name, where = kind_of(spec.source)

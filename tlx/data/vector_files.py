@@ -13,7 +13,8 @@ from tlx.data.readers.npz import read_npz
 from tlx.data.readers.numbers import read_vectors
 from tlx.errors import DataError
 from tlx.files import home
-from tlx.files.opening import shown
+from tlx.files.opening import open_regular, shown
+from tlx.files.true_type import true_type
 
 
 def vector_files(paths: Iterable[str], spec: Vectors) -> ColumnSource:
@@ -40,6 +41,10 @@ def vector_files(paths: Iterable[str], spec: Vectors) -> ColumnSource:
     parts: list[np.ndarray] = []
     names: list[str] = []
     for path in map(str, map(home, paths)):
+        with open_regular(path) as file:
+            kind = true_type(file.read(132))
+        if kind.endswith(" image"):
+            raise DataError(f"{shown(path)}: {kind}, and the model takes vectors: name a table or an .npz file")
         vectors, own = _of_npz(path) if path.lower().endswith(".npz") else read_vectors(path, spec.columns)
         if vectors.shape[1] != spec.size:
             raise DataError(f"{shown(path)}: vectors of {vectors.shape[1]} numbers, and the model takes {spec.size}")

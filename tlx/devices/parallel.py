@@ -52,7 +52,9 @@ class Devices:
     def __post_init__(self) -> None:
         for name, options in (("by", By), ("shard", Shard), ("norms", Norms)):
             check_choice(f"Devices.{name}", getattr(self, name), get_args(options))
-        if self.count is not None and (isinstance(self.count, bool) or self.count < 1):
+        if self.count is not None and (
+            isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1
+        ):
             raise ConfigError(f"Devices.count: {self.count!r} is not an integer of 1 or more, nor None")
         if self.by == "pmap" and self.shard != "nothing":
             raise ConfigError(f"devices: pmap gives each device all; shard={self.shard!r} goes with by='jit'")

@@ -118,6 +118,21 @@ def check_target_kind(objective: Objective, source: Source, name: str) -> None:
         )
 
 
+def checked_terms(terms: Any) -> dict[str, Any]:
+    """Return what an objective returned as a dict; raise `ConfigError` for something else.
+
+    >>> checked_terms(0.5)
+    Traceback (most recent call last):
+        ...
+    tlx.errors.ConfigError: objective: it returned float, expected terms by name: {'loss': ...}, values (B,) each
+    """
+    if not isinstance(terms, Mapping):
+        raise ConfigError(
+            f"objective: it returned {type(terms).__name__}, expected terms by name: {{'loss': ...}}, values (B,) each"
+        )
+    return dict(terms)
+
+
 def sums_of(terms: Mapping[str, Any], mask: jax.Array | None = None, size: Any = None) -> Sums:
     """Add up the terms that an objective returns over a batch's rows.
 

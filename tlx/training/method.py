@@ -14,7 +14,7 @@ from tlx.devices.parallel import ONE, Placement
 from tlx.images.mix import Mixup
 from tlx.models.frozen import run_frozen
 from tlx.models.staged import StagedModel
-from tlx.objectives.objective import Objective, Sums, mean_of, sums_of
+from tlx.objectives.objective import Objective, Sums, checked_terms, mean_of, sums_of
 from tlx.training.evaluate import start_after
 from tlx.training.state import TrainState
 from tlx.tree.partition import combine
@@ -109,7 +109,7 @@ class Method:
 
 def training_sums(objective: Objective, outputs: Tree, batch: Mapping[str, Any], key: jax.Array, size: Any) -> Sums:
     """Return the sums of an objective's terms in training, the loss's as float32 whatever weighs it."""
-    terms = dict(objective(outputs, batch, key))
+    terms = checked_terms(objective(outputs, batch, key))
     if "weight" in batch:
         terms["loss"] = _weighted(terms["loss"], batch["weight"])
     sums = sums_of(terms, batch.get("mask"), size)
