@@ -61,13 +61,11 @@ FIT = tlx.Fit(START.variables, (), tlx.History(), {}, START.model, START.preproc
         (lambda: tlx.load_data("digits", preprocess="x"), "preprocess: str is no input spec"),
         (
             lambda: tlx.load_data("digits", label_per_class=2),
-            "unknown option 'label_per_class', did you mean 'labels_per_",
+            "unknown option 'label_per_class', did you mean",
         ),
         (lambda: tlx.Devices("2"), "Devices.count: '2' is not an integer of 1 or more"),
         (
-            lambda: tlx.fit(
-                START, PROBE, DATA, tlx.TrainOptions(objective=lambda outputs, batch, key: outputs.mean(-1))
-            ),
+            lambda: tlx.fit(START, PROBE, DATA, tlx.TrainOptions(objective=lambda outputs, *others: outputs.mean(-1))),
             r"objective: it returned .*, expected terms by name: \{'loss': \.\.\.\}",
         ),
         (lambda: tlx.ConvertOptions(classes="ab"), "classes: 'ab' is one string; give a tuple of names"),
