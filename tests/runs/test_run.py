@@ -335,7 +335,7 @@ WARM = Phase("warm", 1, (("**", "all"),), {"all": Group(Cosine(0.1, warmup=50))}
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"batch_size": 51}, DataError, "50 training images are fewer than a batch of 51"),
+        ({"batch_size": 51}, DataError, "50 training examples are fewer than a batch of 51"),
         ({"batch_size": 0}, ConfigError, "batch_size: 0"),
         ({"seed": -1}, ConfigError, "seed must be at least 0"),
         ({"seed": 1.5}, ConfigError, r"seed must be .*, not 1\.5"),
