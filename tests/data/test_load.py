@@ -1,5 +1,7 @@
+import dataclasses
 import os
 import pickle
+import typing
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from tlx.data import (
 )
 from tlx.data.load import KINDS
 from tlx.data.source import digests_of
-from tlx.data.spec import Parts, Request
+from tlx.data.spec import DataFields, Parts, Request
 from tlx.errors import ConfigError, DataError
 
 IMAGES = np.arange(40, dtype=np.uint8).reshape(40, 1, 1) * 6
@@ -329,3 +331,7 @@ def test_images_in_two_parts_are_counted_and_too_few_are_refused(tmp_path, refus
     assert "5 of 5 validation images are also in training, pixel for pixel" in data.notes
     with refuses(DataError, "10 training examples are fewer than a batch of 20"):
         check_data(data, 20)
+
+
+def test_the_keyword_arguments_are_the_fields_of_the_spec():
+    assert typing.get_type_hints(DataFields).keys() | {"source"} == {each.name for each in dataclasses.fields(DataSpec)}
