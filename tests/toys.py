@@ -245,3 +245,14 @@ KINDS = {
     "tokens": Kind(CASE["tokens"], Letters(), toy_texts),
     "numbers": Kind(CASE["numbers"], tlx.data.Vectors(7), toy_numbers),
 }
+
+
+class StopAt:
+    """Ask for a stop at the given question."""
+
+    def __init__(self, question):
+        self.question, self.asked = question, 0
+
+    def __call__(self):
+        self.asked += 1
+        return self.asked == self.question

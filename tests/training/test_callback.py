@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import assert_same_bits
-from toys import RANDOM, Recorder, Stopped, fit_toy, timeless, toy_source
+from toys import RANDOM, Recorder, StopAt, Stopped, fit_toy, timeless, toy_source
 
 import tlx
 from tlx.errors import ConfigError, StoppedError
@@ -200,17 +200,6 @@ def test_what_a_callback_raises_ends_a_fit():
 
 
 # Resume
-
-
-class StopAt:
-    """Ask for a stop at the given question."""
-
-    def __init__(self, question):
-        self.question, self.asked = question, 0
-
-    def __call__(self):
-        self.asked += 1
-        return self.asked == self.question
 
 
 def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(stopped, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cases import assert_same_bits, begin, bits, plain
 from marks import slow_but
-from toys import PLAIN, RANDOM, SPEC, Recorder, Stopped, timeless, toy_source
+from toys import PLAIN, RANDOM, SPEC, Recorder, StopAt, Stopped, timeless, toy_source
 from toys import fit_sources as fit
 
 import tlx.training.phase
@@ -418,17 +418,6 @@ RICH = (
     Phase("block", 2, BLOCK, {"head": FAST, "base": Group(Cosine(0.01, warmup=3), AdamW(), 0.01, 1.0)}, patience=2),
     Phase("last", 1, ALL, {"all": FAST}, fresh=("head/logits",)),
 )
-
-
-class StopAt:
-    """Ask for a stop at the given question."""
-
-    def __init__(self, question):
-        self.question, self.asked = question, 0
-
-    def __call__(self):
-        self.asked += 1
-        return self.asked == self.question
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlx.devices.compiler import jit
 from tlx.devices.parallel import ONE
-from tlx.training.method import ALL, Devices, Method, Part, part_of
+from tlx.training.method import ALL, Method, Part, Reductions, part_of
 from tlx.training.state import StepFunction, TrainState
 from tlx.tree.paths import Tree
 
@@ -28,7 +28,7 @@ def add_part(
     frozen: Tree,
     batch: dict[str, Any],
     key: jax.Array,
-    devices: Devices = ALL,
+    devices: Reductions = ALL,
 ) -> Part:
     """Add what the rows of a part come to."""
     part = part_of(method, state, frozen, so_far.stats, batch, key, devices)

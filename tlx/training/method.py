@@ -122,7 +122,7 @@ def _weighted(term: Any, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     return value * weight, own * weight
 
 
-class Devices:
+class Reductions:
     """What a program sees of a batch: all of it, though it lie on many devices."""
 
     norms: Mapping[str, Any] = {}
@@ -145,7 +145,7 @@ class Devices:
         return mask
 
 
-ALL = Devices()
+ALL = Reductions()
 
 
 class Part(flax.struct.PyTreeNode):
@@ -163,7 +163,7 @@ def part_of(
     stats: Tree,
     batch: Mapping[str, Any],
     key: jax.Array,
-    devices: Devices = ALL,
+    devices: Reductions = ALL,
     *,
     mean: bool = False,
 ) -> Part:

@@ -10,12 +10,12 @@ from jax.flatten_util import ravel_pytree
 
 from tlx.devices.parallel import AXIS, Placement
 from tlx.training.accumulate import add_part, apply_parts, key_of, no_parts
-from tlx.training.method import Devices, Method, Part
+from tlx.training.method import Method, Part, Reductions
 from tlx.training.state import StepFunction, TrainState
 from tlx.tree.paths import Tree
 
 
-class OfAxis(Devices):
+class OfAxis(Reductions):
     """What a program on one of pmap's devices sees: its own rows, and by name those of the others."""
 
     def __init__(self, placement: Placement) -> None:
