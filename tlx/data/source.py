@@ -179,6 +179,17 @@ def shapes_of(source: Source) -> np.ndarray | None:
     return shapes
 
 
+def sizes_of(source: Source) -> np.ndarray | None:
+    """Return to which length each input is padded, (N,) int64, or None where all have one shape.
+
+    >>> from tlx.data import ArraySource
+    >>> sizes_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0])) is None
+    True
+    """
+    sizes: np.ndarray | None = getattr(source, "sizes", None)
+    return sizes
+
+
 def take(source: Source, indices: np.ndarray) -> Columns:
     """Gather examples: each column as one array (B, …) where its values agree in shape and type, and else as a list.
 

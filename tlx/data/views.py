@@ -20,6 +20,7 @@ from tlx.data.source import (
     digests_of,
     names_of,
     shapes_of,
+    sizes_of,
     take,
     target_kind,
     targets_of,
@@ -77,6 +78,11 @@ class Subset:
     @property
     def shapes(self) -> np.ndarray | None:
         every = shapes_of(self.source)
+        return every if every is None else every[self.indices]
+
+    @property
+    def sizes(self) -> np.ndarray | None:
+        every = sizes_of(self.source)
         return every if every is None else every[self.indices]
 
     def take(self, indices: np.ndarray) -> Columns:
@@ -137,6 +143,10 @@ class Relabelled:
     @property
     def names(self) -> tuple[str, ...] | None:
         return names_of(self.source)
+
+    @property
+    def sizes(self) -> np.ndarray | None:
+        return sizes_of(self.source)
 
     def take(self, indices: np.ndarray) -> Columns:
         """Gather columns as the source does, with the targets renamed."""

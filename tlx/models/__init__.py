@@ -3,6 +3,7 @@
 from tlx.models._lowerings import lowerings
 from tlx.models.base import Base, Stage, cut
 from tlx.models.batch_norm import BatchNorm
+from tlx.models.bert import BertConfig
 from tlx.models.classifier import Classifier
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
@@ -25,6 +26,7 @@ __all__ = [
     "Architecture",
     "Base",
     "BatchNorm",
+    "BertConfig",
     "Classifier",
     "Head",
     "Layer",

@@ -9,7 +9,9 @@ import numpy as np
 
 from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Feed, batches
-from tlx.data.source import Source, check_source
+from tlx.data.source import Source, check_source, sizes_of
+from tlx.data.tokenized import by_length, tokenized
+from tlx.data.views import Subset
 from tlx.devices.compiler import forward_options, jit
 from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
@@ -17,6 +19,8 @@ from tlx.models.head import POOLS, Pool, pooled
 from tlx.objectives import Objective
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.tree.paths import Tree
+
+SORTED = 64  # batches whose texts are sorted by length together
 
 
 @accepts_pretrained
@@ -79,9 +83,23 @@ def _over(
 ) -> Iterator[np.ndarray]:
     """Apply a jitted function to batches; while one is computed, the next is on its way."""
     check_source(source, "source")
-    variables, left = jax.device_put(variables), len(source)
-    feed = Feed(min(batch_size, max(left, 1)), pad=True, workers=workers)
-    waiting = None
+    variables, source = jax.device_put(variables), tokenized(source, spec)
+    feed = Feed(min(batch_size, max(len(source), 1)), pad=True, workers=workers)
+    if sizes_of(source) is None:
+        yield from _in_order(function, static, variables, source, spec, feed)
+        return
+    for first in range(0, len(source), SORTED * feed.batch_size):
+        rows = np.arange(first, min(first + SORTED * feed.batch_size, len(source)))
+        view = by_length(Subset(source, rows))
+        found = np.concatenate(list(_in_order(function, static, variables, view.source, spec, feed)))
+        ordered = view.restored(found)
+        yield from (ordered[at : at + feed.batch_size] for at in range(0, len(rows), feed.batch_size))
+
+
+def _in_order(
+    function: Any, static: tuple[Any, ...], variables: Tree, source: Source, spec: InputSpec, feed: Feed
+) -> Iterator[np.ndarray]:
+    waiting, left = None, len(source)
     for batch in batches(source, spec, feed):
         ready, waiting = waiting, function(*static, variables, batch["input"])
         if ready is not None:

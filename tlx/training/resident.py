@@ -53,7 +53,8 @@ class Resident:
         given = (program.model, train.after, train.views * len(train), example, options.accumulate)
         if on_disk(train) or not fits(*given):
             return None
-        flat = jax.tree.map(lambda rows: rows.reshape(-1, *rows.shape[2:]), train.rows)
+        order = slice(None) if train.places is None else train.places.of_example
+        flat = jax.tree.map(lambda rows: rows[:, order].reshape(-1, *rows.shape[2:]), train.rows)
         columns = {name: np.concatenate([column] * train.views) for name, column in train.columns.items()}
         return cls(train, options.placement.replicated({"input": flat, **columns}), program.epoch)
 
