@@ -167,7 +167,7 @@ def survey(
             continue
         match = Match(path, shapes[path], tensors[name], rule.transform)
         filled.append(match)
-        faults += _faults(match)
+        faults += faults_of(match)
     taken = {match.tensor.name for match in filled}
     names = {tensor.name: name for name, tensor in tensors.items()}
     paths = {name: path for path, (name, _) in expected.items()}
@@ -217,7 +217,7 @@ def _fit_config(
     return replace(config, classes=logits.shape[0])
 
 
-def _faults(match: Match) -> list[str]:
+def faults_of(match: Match) -> list[str]:
     """Say why a tensor cannot fill its leaf."""
     tensor, name = match.tensor, match.tensor.name
     if tensor.dtype not in FLOATS:
