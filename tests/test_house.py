@@ -25,17 +25,29 @@ BELOW = {
     "text": {"tree", "files", "errors", "progress"},
     "data": {"images", "text", "tree", "files", "progress", "errors"},
     "logs": {"records", "files", "progress", "errors"},
-    "convert": {"models", "devices", "tree", "files", "version", "errors"},
+    "convert": {"models", "text", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "objectives": {"data", "optim", "tree", "errors"},
-    "presets": {"objectives", "convert", "data", "images", "text", "models", "devices", "tree", "files", "progress", "errors"},
+    "presets": {
+        "objectives",
+        "convert",
+        "data",
+        "images",
+        "text",
+        "models",
+        "devices",
+        "tree",
+        "files",
+        "progress",
+        "errors",
+    },
 }
 BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", "records", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
 BELOW["runs"] = BELOW["training"] | {"training", "recipes"}
 BELOW["analysis"] = {"records", "files", "places", "errors"}
-BELOW["predictions"] = BELOW["training"] | {"training"}
+BELOW["predictions"] = BELOW["training"] | {"training", "text"}
 BELOW["cli"] = BELOW["runs"] | {"runs", "predictions", "probes", "analysis", "convert"}
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tlx.training import ActivationCache
 
 DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
+TEXT_BASES = "such as hf/all-MiniLM-L6-v2 or hf/bert-base-uncased (tlx presets 'hf/*')"
 VECTORS = "vectors"  # what --base calls none at all, of data that are vectors
 
 
@@ -25,6 +26,7 @@ class TransferOptions(DataOptions):
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "data": (*DATA_GROUP, "inputs", "skip_bad", "workers"),
         "how the base sees images": ("input_size", "invert", "margin", "interpolation", "grey_to_rgb"),
+        "how the base reads texts": ("max_length", "long"),
         "model": ("until", "pool", "dtype"),
         "cache of frozen stages": ("cache", "cache_limit", "cache_dtype"),
         "machine and output": ("device", "config", "json", "debug"),
@@ -57,8 +59,13 @@ class TransferOptions(DataOptions):
     """How images are resized; by default as the base says."""
     grey_to_rgb: str | None = None
     """How grey becomes RGB: repeat, or the name of a matplotlib colour map."""
-    pool: Literal["flatten", "average", "max"] | None = None
-    """How the head takes features; by default as suits the base."""
+    max_length: int | None = None
+    """Of texts: the most pieces of one, special ones included; by default as the base says."""
+    long: Literal["error", "head", "head+tail", "windows"] | None = None
+    """What becomes of longer texts: refused, or their head, or head and tail, or windows of them all; by default head.
+    How much is left out is said."""
+    pool: Literal["flatten", "average", "max", "cls", "pooler"] | None = None
+    """How the head takes features; by default as suits the base. cls, pooler: a text's first piece."""
 
     cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the activations of frozen stages are kept, so that they are computed once."""
@@ -109,6 +116,7 @@ class TransferOptions(DataOptions):
             ConfigError: where the base takes images and the data are vectors, or the other way round.
         """
         from tlx.data import Vectors
+        from tlx.data.tokenized import is_of_texts
         from tlx.presets.vector_base import is_of_vectors, vector_base
 
         base = None if self.base == VECTORS else self.load_base()
@@ -116,6 +124,17 @@ class TransferOptions(DataOptions):
         if base is not None and spec is not None:
             check(base, spec)
         data = self.load_data(spec)
+        of_texts, takes_texts = is_of_texts(data.train), hasattr(spec, "takes_text")
+        if of_texts and self.base is None:
+            raise ConfigError(f"--base: the data are texts: name a base for these, {TEXT_BASES}")
+        if of_texts != takes_texts:
+            takes, data_are = ("texts", "no texts") if takes_texts else ("no texts", "texts")
+            others = "images or vectors" if takes_texts else f"texts, {TEXT_BASES}"
+            raise ConfigError(
+                f"--base {self.base}: takes {takes}, and the data are {data_are}: name a base for {others}"
+            )
+        if of_texts and base is not None and spec is not None:
+            return base, spec, data
         of_vectors = is_of_vectors(data.train)
         if base is None or spec is None or (of_vectors and self.base is None):
             if not of_vectors:
@@ -158,6 +177,15 @@ class TransferOptions(DataOptions):
 
         names = ("margin", "interpolation", "grey_to_rgb")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if hasattr(spec, "takes_text"):
+            read = {name: getattr(self, name) for name in ("max_length", "long") if getattr(self, name) is not None}
+            spec = replace(spec, **read)  # type: ignore[type-var]
+        else:
+            for name in ("max_length", "long"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"--{name.replace('_', '-')}: is for texts, and the base takes none: leave it out"
+                    )
         if not isinstance(spec, Preprocess):
             for name in (*changed, *["invert"] * self.invert):
                 raise ConfigError(f"--{name.replace('_', '-')}: is for images, and the base takes none: leave it out")

@@ -100,6 +100,15 @@ class TokenSource:
 _known: weakref.WeakKeyDictionary[Any, TokenSource] = weakref.WeakKeyDictionary()  # a text's source, and its rows
 
 
+def tokenized_for_use(source: Source, spec: InputSpec) -> Source:
+    """Do as `tokenized`, and warn (logger "tlx") of texts that are new here and cut, or unknown as a whole."""
+    found = tokenized(source, spec)
+    if isinstance(found, TokenSource) and found is not source and not isinstance(source, TokenSource):
+        for note in faults_of(found.rows, spec):
+            logging.getLogger("tlx").warning("tlx: %s", note)
+    return found
+
+
 def tokenized(source: Source, spec: InputSpec) -> Source:
     """Return a source of texts as one of rows of pieces; another source, or for another spec, as it is."""
     if not hasattr(spec, "encode") or not len(source):
@@ -120,6 +129,17 @@ def tokenized(source: Source, spec: InputSpec) -> Source:
     if known is None or known.spec.identity != spec.identity:
         known = _known[view] = TokenSource(view, spec)
     return known if known.spec == spec else known.fitted(spec)
+
+
+def is_of_texts(source: Source) -> bool:
+    """Tell whether a source's inputs are texts, or pairs of them, by its first example.
+
+    >>> from tlx.data import ColumnSource
+    >>> is_of_texts(ColumnSource({"input": ["a text"]}))
+    True
+    """
+    first = source[0]["input"] if len(source) else None
+    return isinstance(first, str) or (isinstance(first, dict) and ("text" in first or "ids" in first))
 
 
 def _first(source: Source) -> Any:
@@ -161,28 +181,29 @@ def notes_on(rows: dict[str, Rows], spec: Any) -> Iterator[str]:
     waste = sum(int(spec.padded(each.lengths).sum()) for each in rows.values()) / max(int(lengths.sum()), 1)
     to = quote(map(str, spec.lengths), 10).replace("'", "")
     yield (
-        f"texts of {mean:.1f} {spec.unit} on average, {most} at most; padded to {to}: {waste:.2f} positions are computed "
-        f"for each of the {spec.unit}"
+        f"texts of {mean:.1f} {spec.unit} on average, {most} at most; padded to {to}: {waste:.2f} positions are "
+        f"computed for each of the {spec.unit}"
     )
-    lost = np.concatenate([each.lost for each in rows.values()])
-    if cut := int((lost > 0).sum()):
-        share = lost.sum() / (lost.sum() + lengths.sum())
-        yield (
-            f"{cut} of {len(lost)} texts ({cut / len(lost):.1%}) are longer than {spec.max_length} {spec.unit}: "
-            f"{int(lost.sum()):,} of them ({share:.1%} of all) are left out ({spec.long})"
-        )
-    several = [each.windows.max() for each in rows.values() if each.windows is not None]
-    if several:
-        yield f"long texts are cut into windows of {spec.max_length} {spec.unit}, at most {int(max(several))} each"
     unknown = sum(int(each.unknown.sum()) for each in rows.values())
     if unknown:
         total = unknown + int(lengths.sum()) if spec.drops_unknown else int(lengths.sum())
         yield f"{unknown:,} of {total:,} {spec.unit} ({unknown / total:.1%}) are unknown to the vocabulary"
-    empty = sum(int((each.lengths == 0).sum()) for each in rows.values())
-    if empty:
+    yield from faults_of(joined(list(rows.values())), spec)
+
+
+def faults_of(rows: Rows, spec: Any) -> Iterator[str]:
+    """Say how many texts are cut, are unknown as a whole, or hold special pieces."""
+    if cut := int((rows.lost > 0).sum()):
+        lost, kept = int(rows.lost.sum()), int(rows.starts[-1])
+        yield (
+            f"{cut} of {len(rows)} texts ({cut / len(rows):.1%}) are longer than {spec.max_length} {spec.unit}: "
+            f"{lost:,} of their {spec.unit} ({lost / (lost + kept):.1%} of all) are left out ({spec.long})"
+        )
+    if rows.windows is not None and len(rows.windows) and (most := int(rows.windows.max())) > 1:
+        yield f"long texts are cut into windows of {spec.max_length} {spec.unit}, at most {most} each"
+    if empty := int((rows.lengths == 0).sum()):
         yield f"{empty} texts have no known {spec.unit}: they are all alike to the model"
-    special = sum(int((each.special > 0).sum()) for each in rows.values())
-    if special:
+    if special := int((rows.special > 0).sum()):
         read = "read as those pieces" if spec.parse_special else "read as text"
         yield f"{special} texts hold names of special pieces, such as [MASK], which are {read}"
 
@@ -258,7 +279,7 @@ def _part(path: Path, count: int) -> Rows | None:
     """Read a part that is whole; None for one that is not there, or damaged."""
     try:
         with np.load(path, allow_pickle=False) as held:  # its checksums are looked at as it is read
-            arrays = {name: held[name] if name in held else None for name in ARRAYS}
+            arrays = {name: held.get(name) for name in ARRAYS}
     except Exception:  # whatever NumPy and zipfile make of a damaged file
         return None
     good = all(arrays[name] is not None for name in ARRAYS if name != "windows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,9 +23,11 @@ from tlx.models.head import Pool
 from tlx.models.registry import ModelConfig
 from tlx.objectives import Classification, MultiLabel, Objective, Regression
 from tlx.presets.convert_options import ConvertOptions
+from tlx.presets.hub import fetch_folder
 from tlx.presets.hub_config import class_names_of
 from tlx.presets.hub_json import JsonFile, read_json_file
 from tlx.presets.pretrained import Pretrained
+from tlx.presets.text_catalogue import FILES, OPTIONAL, PREFIX, PUBLISHED_TEXTS, published_text
 from tlx.text.tokenizer import read_tokenizer
 from tlx.text.tokens import Tokens
 
@@ -64,13 +67,13 @@ class TextModel:
 
 
 def is_text_folder(path: str | Path) -> bool:
-    """Tell whether a path is a folder, or a file in one, that holds a text model of a family that tlx knows."""
-    return text_family(home(path)) is not None
+    """Tell whether a path is a folder that holds a text model of a family that tlx knows."""
+    return os.path.isdir(home(path)) and text_family(home(path)) is not None
 
 
 def text_family(path: Path) -> str | None:
     """Return the family that the configuration beside a weight file, or in a folder, names; None where it is none."""
-    model = _config_of(path if path.is_dir() else path.parent)
+    model = _config_of(path if os.path.isdir(path) else path.parent)
     if model is None:
         return None
     kind = model.content.get("model_type")
@@ -80,7 +83,7 @@ def text_family(path: Path) -> str | None:
 
 
 def _config_of(folder: Path) -> JsonFile | None:
-    found = [folder / name for name in CONFIGS if (folder / name).is_file()]
+    found = [folder / name for name in CONFIGS if os.path.isfile(folder / name)]
     return read_json_file(found[0]) if found else None
 
 
@@ -113,8 +116,8 @@ def read_text_model(
     model = _config_of(folder)
     if model is None:
         raise WeightsError(
-            f"{shown(folder)}: no {' or '.join(CONFIGS)} beside the weights: the number of heads, activation and epsilon "
-            "of a text model stand there"
+            f"{shown(folder)}: no {' or '.join(CONFIGS)} beside the weights: the number of heads, activation and "
+            "epsilon of a text model stand there"
         )
     family, found = _family(model, table, opened)
     settings = _settings(model, family)
@@ -156,6 +159,22 @@ def load_text_folder(path: str | Path, options: ConvertOptions, tokenizer: str |
     read = read_text_model(path, options, tokenizer=tokenizer)
     conversion = Conversion(read.plan, str(read.source.path), options.allow_nonfinite, seed=options.seed)
     return replace(read.described, variables=conversion.variables())
+
+
+def load_text(name: str, weights: str | Path | None, options: ConvertOptions) -> Pretrained:
+    """Load a published text model, 'hf/NAME' or 'hf:ORG/NAME[@REVISION]', from a folder or file, or from the hub."""
+    entry = published_text(name)
+    folder: str | Path = home(weights) if weights is not None else _fetched(entry.repo, name)
+    found = load_text_folder(folder, options)
+    if name not in PUBLISHED_TEXTS:
+        return replace(found, name=entry.repo.partition("/")[2])
+    own = {"licence": entry.licence, "paper": entry.paper, "page": entry.page}
+    return replace(found, name=entry.name, card={**found.card, "source": entry.repo, **own})
+
+
+def _fetched(repo: str, name: str) -> Path:
+    revision = name.partition("@")[2] if name.startswith(PREFIX) else ""
+    return fetch_folder(repo, FILES, OPTIONAL, revision or "main")
 
 
 # What a folder says

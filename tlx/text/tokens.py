@@ -170,9 +170,9 @@ class Tokens:
         if faults:
             row = faults[0]
             raise DataError(
-                f"{len(faults)} of {len(texts)} texts are longer than {self.max_length} pieces, the first of them with "
-                f"{len(whole[row]) + self.tokenizer.single.size} ({texts[row]!r:.60}): raise max_length, or say what is "
-                "left out with long (--long head, head+tail or windows)"
+                f"{len(faults)} of {len(texts)} texts are longer than {self.max_length} pieces, the first one with "
+                f"{len(whole[row]) + self.tokenizer.single.size} ({texts[row]!r:.60}): raise max_length, or say what "
+                "is left out with long (--long head, head+tail or windows)"
             )
         windowed = any(each.windows is not None for each in made)
         marks = [
@@ -310,8 +310,8 @@ def check_same(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
     for name, what in (("vocabulary_sha256", "vocabulary"), ("probe_sha256", "rules")):
         if now[name] != then.get(name):
             raise ConfigError(
-                f"preprocess: the tokenizer has another {what} ({name} {now[name][:12]}…) than the model was saved with "
-                f"({str(then.get(name))[:12]}…): its file has been changed"
+                f"preprocess: the tokenizer has another {what} ({name} {now[name][:12]}…) than the model was saved "
+                f"with ({str(then.get(name))[:12]}…): its file has been changed"
             )
 
 

@@ -13,7 +13,7 @@ from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Batch, Feed, batches, steps_per_epoch
 from tlx.data.share import Share
 from tlx.data.source import Source, check_source, targets_of
-from tlx.data.tokenized import ByLength, by_length, tokenized
+from tlx.data.tokenized import ByLength, by_length, tokenized_for_use
 from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DataError
@@ -186,7 +186,7 @@ def evaluated_together(
     placement, size = placement.jitted, min(batch_size, count)
     placed = [(placement.parameters(variables), objective) for variables, objective in trained]
     feed = Feed(size, pad=True, workers=workers, share=Share.of(placement))
-    view = by_length(tokenized(source, spec))
+    view = by_length(tokenized_for_use(source, spec))
     scored: list[list[Any]] = []
     waiting: tuple[np.ndarray, Batch, Any] | None = None
     for number, batch in enumerate(batches(view.source, spec, feed)):
