@@ -29,20 +29,9 @@ BELOW = {
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "objectives": {"data", "optim", "tree", "errors"},
-    "presets": {
-        "objectives",
-        "convert",
-        "data",
-        "images",
-        "text",
-        "models",
-        "devices",
-        "tree",
-        "files",
-        "progress",
-        "errors",
-    },
+    "presets": {"objectives", "convert", "data", "images", "text", "models", "devices", "tree", "files", "errors"},
 }
+BELOW["presets"] |= {"progress"}
 BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", "records", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
 BELOW["runs"] = BELOW["training"] | {"training", "recipes"}

@@ -49,8 +49,8 @@ class Embed(DataOptions):
     stage: str | None = None
     """The stage of the base whose output is written; by default the last."""
     pool: Literal["average", "max", "flatten", "cls"] | None = None
-    """What becomes of height and width, or of a text's pieces; by default average, and of texts as the model says, which
-    may normalise, too."""
+    """What becomes of height and width, or of a text's pieces; by default average, and of texts as the model says,
+    which may normalise, too."""
     batch_size: int = 64
     """How many images are computed at once."""
 

@@ -58,7 +58,7 @@ def write_certificate(
             "files": {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files},
         },
         "prefix": plan.prefix,
-        "head": [asdict(row) for row in plan.head_rows],
+        "head": [{"kind": row.kind, "source": row.source, "target": row.target} for row in plan.head_rows],
         "matched_by": plan.matched_by,
         "coverage": plan.coverage,
         "leaves": {path: asdict(proof) for path, proof in conversion.proofs.items()},
