@@ -116,7 +116,7 @@ class TransferOptions(DataOptions):
             ConfigError: where the base takes images and the data are vectors, or the other way round.
         """
         from tlx.data import Vectors
-        from tlx.data.tokenized import is_of_texts
+        from tlx.data.source import is_of_texts
         from tlx.presets.vector_base import is_of_vectors, vector_base
 
         base = None if self.base == VECTORS else self.load_base()

@@ -131,17 +131,6 @@ def tokenized(source: Source, spec: InputSpec) -> Source:
     return known if known.spec == spec else known.fitted(spec)
 
 
-def is_of_texts(source: Source) -> bool:
-    """Tell whether a source's inputs are texts, or pairs of them, by its first example.
-
-    >>> from tlx.data import ColumnSource
-    >>> is_of_texts(ColumnSource({"input": ["a text"]}))
-    True
-    """
-    first = source[0]["input"] if len(source) else None
-    return isinstance(first, str) or (isinstance(first, dict) and ("text" in first or "ids" in first))
-
-
 def _first(source: Source) -> Any:
     first = source[0]["input"]
     return first if isinstance(first, dict) else ()

@@ -165,6 +165,7 @@ class Scanned:
 
     def __init__(self, source: Source) -> None:
         self.source, self.classes = source, tuple(source.classes)
+        self.first_input: Any = None  # of the first example, once it was looked at
 
     @property
     def target_kind(self) -> TargetKind:
@@ -191,6 +192,8 @@ class Scanned:
         targets, digests = [], []
         for index in range(len(self.source)):
             example = self.source[index]
+            if not index:
+                self.first_input = example["input"]
             targets.append(example.get("target"))
             digests.append(digest(example["input"]))
         return targets, tuple(digests)
