@@ -32,8 +32,8 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017), (B, T, C) to (B, T, C).
 
     `__call__` takes hidden states and `mask`, bool, (B, 1, 1, T) or (B, 1, T, T), true where a position may be looked
-    at. Scores and softmax are float32 whatever the `dtype` of the products. A row that may look at nothing attends
-    everywhere alike, and stays finite.
+    at. Scores and softmax are float32 at least, whatever the `dtype` of the products. A row that may look at nothing
+    attends everywhere alike, and stays finite.
     """
 
     heads: int
@@ -50,9 +50,11 @@ class SelfAttention(nn.Module):
             .transpose(0, 2, 1, 3)
             for name in ("query", "key", "value")
         )
-        scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
+        scores = jnp.einsum(
+            "bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.promote_types(self.dtype, "float32")
+        )
         scores = scores * (query.shape[-1] ** -0.5)
-        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min)).astype(self.dtype)
+        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min)).astype(self.dtype)
         weights = nn.Dropout(self.dropout, name="dropout")(weights, deterministic=deterministic)
         mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value).transpose(0, 2, 1, 3).reshape(hidden.shape)
         return nn.Dense(width, dtype=self.dtype, name="output")(mixed)

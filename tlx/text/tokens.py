@@ -407,15 +407,14 @@ def _with_tail(ids: np.ndarray, room: int) -> np.ndarray:
 
 
 def _shares(first: int, second: int, room: int) -> tuple[int, int]:
-    """Return how many pieces each text of a pair keeps: pieces go from the longer one, the second where both are even.
+    """Return how many pieces each text of a pair keeps: pieces go from the longer one, as in Hugging Face's tokenizers.
 
-    >>> _shares(10, 3, 8), _shares(10, 9, 8)
-    ((5, 3), (4, 4))
+    >>> _shares(10, 3, 8), _shares(10, 9, 7), _shares(9, 9, 7)
+    ((5, 3), (4, 3), (3, 4))
     """
-    shorter = min(first, second)
-    if 2 * shorter <= room:
-        return (first, room - first) if first <= second else (room - second, second)
-    return room - room // 2, room // 2
+    shorter = min(first, second, room // 2)
+    longer = room - shorter
+    return (longer, shorter) if first > second else (shorter, longer)
 
 
 def _filled(rows: Sequence[np.ndarray], width: int, value: int, dtype: Any) -> np.ndarray:
