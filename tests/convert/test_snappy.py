@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tf_files import literal, varint
 
 from tlx.convert.snappy import unpack_snappy
-from tlx.convert.wire import WireError
+from tlx.convert.wire import WireError, read_varint
 from tlx.errors import UnsafeFileError
 
 LITERALS = st.binary(min_size=1, max_size=300)
@@ -25,6 +25,17 @@ def encode_copy(offset, size):
     if offset < 1 << 16:
         return bytes([size - 1 << 2 | 2]) + offset.to_bytes(2, "little")
     return bytes([size - 1 << 2 | 3]) + offset.to_bytes(4, "little")
+
+
+@given(st.integers(0, (1 << 64) - 1))
+def test_a_number_goes_through_a_varint(value):
+    assert read_varint(b"x" + varint(value), 1, 11) == (value, 1 + len(varint(value)))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\xff" * 9 + b"\x02", b"\x80" * 10 + b"\x01"])
+def test_what_is_no_number_of_64_bits_is_refused(content):
+    with pytest.raises(WireError):
+        read_varint(content, 0, len(content))
 
 
 @given(st.binary(min_size=1, max_size=100_000), st.lists(st.one_of(LITERALS, COPIES), max_size=40))

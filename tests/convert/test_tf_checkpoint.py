@@ -6,11 +6,13 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from sources import source_of
 from tf_files import (
     GRAPH,
     NUMBERS,
     ROW,
     TENSORS,
+    VALUE,
     Checkpoint,
     entry,
     extents,
@@ -23,8 +25,9 @@ from tf_files import (
 )
 
 from tlx.convert.identify import identify
-from tlx.convert.plan import beside
+from tlx.convert.plan import beside, make_plan
 from tlx.convert.read import open_weights
+from tlx.convert.tables import TABLES
 from tlx.convert.tf_entries import slice_key
 from tlx.errors import WeightsError
 
@@ -169,6 +172,18 @@ def test_slices_are_joined_along_their_axis(written, axis, places):
     assert np.array_equal(open_weights(index).tensors["odd\0\xff name"].read(), array)
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers", "key"),
+    [
+        (b"w", [(0, -1)], "00 77 0001 01 01 80 7f"),
+        (b"a\0b\xff", [(63, 64)], "00 61 00ff 62 ff00 0001 01 01 bf c040"),
+        (b"", [(300, 8192), (-65, 1 << 40)], "00 0001 01 02 c12c e02000 3fbf fd0000000000"),
+    ],
+)
+def test_keys_of_slices_are_as_the_code_of_tensorflow_orders_them(name, numbers, key):
+    assert slice_key(name, numbers) == bytes.fromhex(key)
+
+
 def test_shards_are_read_each_for_its_own_tensors(tmp_path, refuses):
     made = Checkpoint()
     made.add(b"a", ROW)
@@ -234,6 +249,12 @@ def sliced(*places, shape=(8,), dtype=1, leave=()):
     return change
 
 
+def resliced(made, first):
+    """Put 'w' into two slices, the first of which is another."""
+    sliced((0, 4), (4, 4))(made)
+    made.entries[slice_key(b"w", [(0, 4)])] = first
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -262,6 +283,8 @@ def sliced(*places, shape=(8,), dtype=1, leave=()):
         (sliced((0, 4), (4, 4), leave=(4,)), ["tensor 'w'", "the slice at 4", "missing"]),
         (sliced((0, 4), (4, 4), dtype=2), ["the slice at 0", "another"]),
         (sliced((0, 4), (4, 4), shape=(8, 1)), ["other axes"]),
+        (lambda made: resliced(made, entry(1, [2, 2], 0, 16)), ["the slice at 0", "another"]),
+        (lambda made: resliced(made, entry(1, [4], 0, 8)), ["the slice at 0", "does not fill"]),
         (replace(slice_key(b"v", [(0, 4)]), entry(1, [0])), ["1 slices belong to no tensor"]),
     ],
 )
@@ -343,6 +366,21 @@ def test_a_table_of_another_name_says_what_it_may_be(tmp_path, refuses):
 
 def test_names_of_tensorflow_are_identified_as_nothing_else(shared_data):
     assert identify(open_weights(shared_data / "weights/mlperf_tiny_kws_savedmodel")) == ()
+
+
+def test_the_plan_ignores_the_state_of_training_and_says_why(tmp_path):
+    made = Checkpoint()
+    for name, tensor in source_of(table := TABLES["cifar/resnet20"]).tensors.items():
+        made.add(name.encode(), np.zeros(tensor.shape, tensor.dtype))
+    for name in ("conv1.weight/adam_m", "conv1.weight/Adam_1", f"conv1.weight/.OPTIMIZER_SLOT/sgd/momentum{VALUE}"):
+        made.add(name.encode(), ROW)
+    made.add(b"global_step", np.asarray(np.int64(3)))
+    plan = make_plan(open_weights(made.write(tmp_path)), table)
+    assert plan.coverage == 1
+    found = {unused.source: unused.reason for unused in plan.ignored if not unused.kept}
+    assert found.pop("global_step") == "a counter of steps"
+    assert len(found) == 3
+    assert set(found.values()) == {"the state of an optimizer"}
 
 
 def test_reading_needs_no_tensorflow(tmp_path, run_child):
