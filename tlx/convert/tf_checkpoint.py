@@ -55,8 +55,8 @@ def find_index(path: Path) -> Path:
     Raises:
         WeightsError: for a data shard without its index.
 
-    >>> find_index(Path("model.pth"))
-    PosixPath('model.pth')
+    >>> find_index(Path("model.pth")).name
+    'model.pth'
     """
     shard = _SHARD.fullmatch(path.name)
     if not shard and (not path.name or os.path.exists(path)):
