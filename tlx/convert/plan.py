@@ -34,6 +34,14 @@ BESIDE = (  # what stands beside a model's weights
         r"((\w+_)?rng(_states?)?(_all)?|(\w+_)?random_states?)(\.\w+)*", "the state of a random generator", kept=False
     ),
     Ignored(r"(criterion|loss|loss_fn)\..*", "the state of a loss", kept=False),
+    Ignored(  # TensorFlow: the slots of a variable by its name and the optimizer's, and the objects of TensorFlow 2
+        r"(.*/)?(adam_[mv]|(Adam|Adadelta|RMSProp|Ftrl)(_1)?|Adagrad|Momentum|beta[12]_power)"
+        r"|(.*/)?(\.OPTIMIZER_SLOT|_?optimizer)/.*",
+        "the state of an optimizer",
+        kept=False,
+    ),
+    Ignored(r"(.*/)?keras_api/metrics/.*", "the state of a metric", kept=False),
+    Ignored(r"(.*/)?(global_step|save_counter)(/\.ATTRIBUTES/VARIABLE_VALUE)?", "a counter of steps", kept=False),
 )
 
 
