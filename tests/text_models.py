@@ -8,25 +8,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 SPECIAL = ("[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = (
-    "the",
-    "a",
-    "good",
-    "bad",
-    "film",
-    "play",
-    "very",
-    "not",
-    "dull",
-    "fine",
-    "cafe",
-    "car",
-    "##s",
-    "##ing",
-    "##ly",
-)
+WORDS = ("the", "a", "good", "bad", "film", "play", "very", "not", "dull", "fine", "cafe", "car")
+ENDS = ("##s", "##ing", "##ly")
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz0123456789.,!?'")
-VOCABULARY = tuple(dict.fromkeys((*SPECIAL, *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS))))
+VOCABULARY = tuple(dict.fromkeys((*SPECIAL, *WORDS, *ENDS, *LETTERS, *(f"##{letter}" for letter in LETTERS))))
 TEXTS = ("A good film.", "bad", "The play is very dull, not fine at all!", "Café films", "x" * 120)
 
 TINY: dict[str, Any] = {

@@ -285,3 +285,29 @@ def test_a_published_text_model_is_loaded_from_a_folder(tmp_path):
     base = tlx.load("hf/bert-tiny", folder)
     assert (base.name, base.card["licence"]) == ("hf/bert-tiny", "apache-2.0")
     shutil.rmtree(folder)
+
+
+def test_a_checkpoint_of_googles_is_read(shared_data, tmp_path, refuses):
+    """Kernels as they are, embeddings without a name of their own, heads of pretraining and slots left out."""
+    given = shared_data / "text" / "checkpoints"
+    folder = tmp_path / "google"
+    shutil.copytree(given / "bert_tiny_tf1", folder)
+    config = TINY | {"vocab_size": 96, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    del config["model_type"]
+    (folder / "bert_config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY[:96]) + "\n", encoding="utf-8")
+    done = convert_weights(folder, tmp_path / "converted")
+    assert (done.arch, done.prefix, done.coverage) == ("google/bert", "bert/", 1.0)
+    reasons = dict(done.ignored)
+    assert "pretraining" in reasons["cls/predictions/output_bias"]
+    assert "optimizer" in reasons["bert/pooler/dense/kernel/adam_m"]
+    arrays = np.load(given / "bert_tiny_tf1.npz")
+    params = tlx.load(done.path).variables["params"]
+    kernel = arrays["bert/encoder/layer_1/attention/self/query/kernel"]
+    np.testing.assert_array_equal(params["base"]["layer1"]["attention"]["query"]["kernel"], kernel)
+    np.testing.assert_array_equal(
+        params["base"]["embeddings"]["word"]["embedding"], arrays["bert/embeddings/word_embeddings"]
+    )
+    check = check_folder(done.path)
+    assert check is not None
+    assert check.proven == check.leaves

@@ -1,5 +1,6 @@
 """What `predict` and `embed` share: which model, which inputs, and what becomes of bad images."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -22,7 +23,26 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
         raise ConfigError("no model: name a run, an export or a preset, then images")
     name, *others = inputs if base is None else (base, *inputs)
     doing(f"loading {name}")
+    if weights is not None and os.path.isdir(name):
+        return name, _with_words(tlx.load(name), weights, others), others
     return name, tlx.load(name, weights), others
+
+
+def _with_words(trained: "Pretrained", weights: str, inputs: Sequence[str]) -> "Pretrained":
+    """Give a model of word vectors those of the words that it lacks and texts hold, from a file."""
+    import numpy as np
+
+    from tlx.data.source import take
+    from tlx.presets.word_base import extended
+    from tlx.text.tokens import as_texts
+
+    if trained.config.architecture != "words":
+        raise ConfigError(f"{trained.name}: only published models, and those of word vectors, take a file of weights")
+    if "-" in inputs:
+        raise ConfigError("--weights with -: words are looked up before texts are read: name files")
+    texts = find_texts(inputs)
+    first, second = as_texts(take(texts, np.arange(len(texts)))["input"])
+    return extended(trained, weights, [*first, *(second or ())])
 
 
 def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles | ColumnSource":

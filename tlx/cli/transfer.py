@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
 TEXT_BASES = "such as hf/all-MiniLM-L6-v2 or hf/bert-base-uncased (tlx presets 'hf/*')"
+WORD_BASES = ("glove", "word2vec", "fasttext")  # a file of word vectors, named by --weights
 VECTORS = "vectors"  # what --base calls none at all, of data that are vectors
 
 
@@ -64,8 +65,9 @@ class TransferOptions(DataOptions):
     long: Literal["error", "head", "head+tail", "windows"] | None = None
     """What becomes of longer texts: refused, or their head, or head and tail, or windows of them all; by default head.
     How much is left out is said."""
-    pool: Literal["flatten", "average", "max", "cls", "pooler"] | None = None
-    """How the head takes features; by default as suits the base. cls, pooler: a text's first piece."""
+    pool: Literal["flatten", "average", "max", "cls", "pooler", "cnn", "lstm"] | None = None
+    """How the head takes features; by default as suits the base. cls, pooler: a text's first piece; cnn, lstm: a small
+    network over all its words."""
 
     cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the activations of frozen stages are kept, so that they are computed once."""
@@ -119,6 +121,8 @@ class TransferOptions(DataOptions):
         from tlx.data.source import is_of_texts
         from tlx.presets.vector_base import is_of_vectors, vector_base
 
+        if self.base in WORD_BASES:
+            return self._words_and_data(check)
         base = None if self.base == VECTORS else self.load_base()
         spec = None if base is None else self.preprocess(base.preprocess)
         if base is not None and spec is not None:
@@ -134,7 +138,7 @@ class TransferOptions(DataOptions):
                 f"--base {self.base}: takes {takes}, and the data are {data_are}: name a base for {others}"
             )
         if of_texts and base is not None and spec is not None:
-            return base, spec, data
+            return (base, *_tokenised(data, spec))
         of_vectors = is_of_vectors(data.train)
         if base is None or spec is None or (of_vectors and self.base is None):
             if not of_vectors:
@@ -147,6 +151,23 @@ class TransferOptions(DataOptions):
             takes, data_are = ("images", "vectors") if of_vectors else ("vectors", "images")
             raise ConfigError(f"--base {self.base}: takes {takes}, and the data are {data_are}: {cure}")
         return base, spec, data
+
+    def _words_and_data(self, check: "Callable[[Pretrained, InputSpec], None]") -> "tuple[Pretrained, InputSpec, Data]":
+        """Load the data, and a base of the vectors of their words."""
+        from tlx.data.source import is_of_texts
+        from tlx.presets.word_base import load_words, placeholder, unknown_note, word_base
+
+        name = self.base or ""
+        if self.weights is None:
+            load_words(name, None)  # which says what is missing
+        data = self.load_data(placeholder())
+        if not is_of_texts(data.train):
+            raise ConfigError(f"--base {name}: takes texts, and the data are none: name a base for images or vectors")
+        doing(f"reading {self.weights}")
+        base = word_base(self.weights or "", data, name=name)
+        spec = self.preprocess(base.preprocess)
+        check(base, spec)
+        return (base, *_tokenised(replace(data, notes=(*data.notes, unknown_note(self.weights or "", base))), spec))
 
     def check_suits(self, data: "Data", spec: "InputSpec") -> list[str]:
         """Say which base was taken where none was named, and what the base's input loses of the images.
@@ -202,3 +223,11 @@ class TransferOptions(DataOptions):
     def given(self, kind: Any, *but: str) -> dict[str, Any]:
         """Return the options that are fields of `kind`, by name."""
         return {f.name: getattr(self, f.name) for f in fields(kind) if f.name not in but and hasattr(self, f.name)}
+
+
+def _tokenised(data: "Data", spec: "InputSpec") -> "tuple[InputSpec, Data]":
+    """Tokenise texts; return the spec that pads to their lengths, and the data with notes on what is left out."""
+    from tlx.data.tokenized import tokenized_data
+
+    found, chosen = tokenized_data(data, spec)
+    return chosen, found

@@ -20,6 +20,7 @@ from tlx.models.registry import (
 )
 from tlx.models.staged import Model, StagedModel
 from tlx.models.tabulate import Layer, ModelTable, tabulate
+from tlx.models.words import WordsConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -35,6 +36,7 @@ __all__ = [
     "ModelTable",
     "Stage",
     "StagedModel",
+    "WordsConfig",
     "architecture_named",
     "build_model",
     "cut",

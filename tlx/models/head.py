@@ -9,11 +9,13 @@ import jax.numpy as jnp
 
 from tlx.errors import ConfigError, check_choice
 from tlx.models.layers import adaptive_avg_pool
+from tlx.models.sequence import WordCnn, WordLstm
 from tlx.tree.paths import quote
 
-Pool = Literal["flatten", "average", "max", "average7x7", "cls", "pooler"]
+Pool = Literal["flatten", "average", "max", "average7x7", "cls", "pooler", "cnn", "lstm"]
 POOLS: tuple[str, ...] = get_args(Pool)
-OF_TOKENS = ("average", "max", "cls", "pooler")
+OF_TOKENS = ("average", "max", "cls", "pooler", "cnn", "lstm")
+WHOLE = ("cnn", "lstm")  # which look at all tokens of a text, by weights of their own
 
 
 class Head(nn.Module):
@@ -23,12 +25,13 @@ class Head(nn.Module):
     axes between the first and the last, 'average7x7' averages over a grid of 7 by 7 cells (torchvision's VGG) and keeps
     every cell. Features may also be a mapping of `hidden` (B, T, C) and `mask` (B, T), true where a token counts: the
     mean and the maximum are then of these; 'cls' takes the first token, and 'pooler' that one through a dense layer of
-    its own and a tanh, as BERT was pretrained. `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout`
-    the rate at which each layer's inputs are dropped in training. There is no softmax: the loss and `predict` apply it.
-    With 0 classes it is no head: it returns the pooled features (B, D) and has no parameters but the pooler's.
-    `normalize` divides the pooled features by their length. `dtype` is that of the computation; parameters and logits
-    are float32. Raise `ConfigError` for features without any value, which a base gives for images that are too small
-    for it, or of a shape that `pool` cannot take.
+    its own and a tanh, as BERT was pretrained; 'cnn' and 'lstm' are small networks over all tokens (`WordCnn`,
+    `WordLstm`). `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the rate at which each layer's
+    inputs are dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head:
+    it returns the pooled features (B, D) and has no parameters but the pooler's. `normalize` divides the pooled
+    features by their length. `dtype` is that of the computation; parameters and logits are float32. Raise `ConfigError`
+    for features without any value, which a base gives for images that are too small for it, or of a shape that `pool`
+    cannot take.
 
     >>> import jax.numpy as jnp
     >>> head = Head(classes=5, hidden=(16,), pool="average")
@@ -55,6 +58,9 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, features: Any, train: bool = False) -> jax.Array:
         x = pooled(features, self.pool)
+        if self.pool in WHOLE:
+            kind = WordCnn if self.pool == "cnn" else WordLstm
+            x = kind(self.dtype, name=self.pool)(x)
         if self.pool == "pooler":
             x = nn.tanh(nn.Dense(x.shape[-1], dtype=self.dtype, name="pooler")(x))
         if self.normalize:
@@ -68,8 +74,8 @@ class Head(nn.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
 
 
-def pooled(features: Any, pool: Pool) -> jax.Array:
-    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`.
+def pooled(features: Any, pool: Pool) -> Any:
+    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`; of 'cnn' and 'lstm' they stay as they are.
 
     Features (B, C) have nothing to pool and come back as they are. Raise `ConfigError` for another pool, for features
     without any value or without a batch axis, and for 'average7x7' of others than (B, H, W, C).
@@ -80,6 +86,8 @@ def pooled(features: Any, pool: Pool) -> jax.Array:
     check_choice("pool", pool, POOLS)
     if isinstance(features, Mapping):
         return _pooled_hidden(features, pool)
+    if pool in WHOLE:
+        raise ConfigError(f"pool {pool!r} takes the tokens of a text, and the features are {features.shape}")
     if pool in ("cls", "pooler") and features.ndim != 2:
         raise ConfigError(f"pool {pool!r} takes the first token of a text, and the features are {features.shape}")
     if features.ndim < 2:
@@ -106,7 +114,7 @@ def normalized(x: jax.Array) -> jax.Array:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
-def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> jax.Array:
+def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> Any:
     """Pool hidden states (B, T, C) over the tokens that a mask (B, T) does not leave out."""
     if "hidden" not in features or "mask" not in features or pool not in OF_TOKENS:
         raise ConfigError(
@@ -114,6 +122,8 @@ def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> jax.Array:
             f"and the pool {quote(OF_TOKENS)}"
         )
     hidden, mask = features["hidden"], features["mask"].astype(bool)[..., None]
+    if pool in WHOLE:
+        return features
     if pool in ("cls", "pooler"):
         return hidden[:, 0]
     if pool == "max":

@@ -29,6 +29,7 @@ from tlx.models.small import cnn, mlp, vectors
 from tlx.models.staged import Model
 from tlx.models.vgg import BLOCKS as VGG_BLOCKS
 from tlx.models.vgg import vgg
+from tlx.models.words import WordsConfig, words
 from tlx.models.xception import xception
 from tlx.tree.paths import Tree, flatten, quote
 
@@ -119,6 +120,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mobilenet_v2_keras": Architecture(functools.partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
     "vectors": Architecture(vectors, (1,), "flatten"),
     "bert": Architecture(bert, (512,), "average", settings=BertConfig, inputs=texts),
+    "words": Architecture(words, (512,), "average", settings=WordsConfig, inputs=texts),
 }
 
 BUILT_IN = frozenset(ARCHITECTURES)

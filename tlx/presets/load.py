@@ -16,6 +16,7 @@ from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import load_published
 from tlx.presets.text_catalogue import is_published_text, list_texts
 from tlx.presets.text_folder import is_text_folder, load_text, load_text_folder
+from tlx.presets.word_base import WORD_BASES, load_words
 
 PRESETS = Path(__file__).parent / "packaged"
 
@@ -86,7 +87,9 @@ def load(
     if not isinstance(name, str | os.PathLike):
         raise ConfigError(f"name: {type(name).__name__}, expected a name or a folder; a run's model is run.load()")
     check_flags(head=head)
-    if is_published_text(str(name)) and not os.path.isdir(name):
+    if str(name) in WORD_BASES and not os.path.isdir(name):
+        found = load_words(str(name), weights)
+    elif is_published_text(str(name)) and not os.path.isdir(name):
         found = load_text(str(name), weights, ConvertOptions(until=until, head=head))
     elif weights is None and is_text_folder(name):
         found = load_text_folder(name, ConvertOptions(until=until, head=head))

@@ -171,10 +171,11 @@ class Pretrained:
             normalize=False,
         )
         base, head = split(self.variables)[0], init_head(config, seed)
-        head = head if hidden else jax.tree.map(jnp.zeros_like, head)
-        if "pooler" in head.get("params", {}):  # which is pretrained, where the base has one, and never zero
-            own = self.variables["params"].get("head", {}).get("pooler")
-            head["params"]["pooler"] = init_head(config, seed)["params"]["pooler"] if own is None else own
+        if not hidden and "logits" in head.get("params", {}):
+            head["params"]["logits"] = jax.tree.map(jnp.zeros_like, head["params"]["logits"])
+        own = self.variables["params"].get("head", {}).get("pooler")
+        if own is not None and "pooler" in head["params"]:  # which was pretrained with the base
+            head["params"]["pooler"] = own
         variables = join(base, head)
         new: dict[str, Any] = {"classes": classes, "card": self._origin, "objective": objective}
         return replace(self, config=config, variables=variables, **new)

@@ -7,10 +7,11 @@ from tlx.data.inputs import InputSpec, Vectors
 from tlx.errors import ConfigError
 from tlx.images.preprocess import Preprocess
 from tlx.text.tokens import TOKENIZER, Tokens
+from tlx.text.word_tokenizer import WordTokenizer
 
 KINDS: dict[str, Callable[..., InputSpec]] = {"vectors": Vectors.from_dict, "tokens": Tokens.from_dict}
 WITH_FILES = ("tokens",)  # of which a part is in files of their own
-FILES = (TOKENIZER,)
+FILES = (TOKENIZER, WordTokenizer.file)
 """The names of the files that a model's folder may hold for its input spec."""
 
 

@@ -12,6 +12,7 @@ from tlx.data import Data, Feed, check_data, check_shapes, labels_of, targets_of
 from tlx.data.source import Source, digests_of
 from tlx.data.tokenized import tokenized_data
 from tlx.errors import ConfigError
+from tlx.models.head import WHOLE
 from tlx.objectives import as_objective
 from tlx.places import public_source
 from tlx.presets.pretrained import Pretrained
@@ -166,8 +167,10 @@ def linear_probe(base: Pretrained, data: Data, options: ProbeOptions | None = No
     objective = as_objective(None, data.train).fitted(data.train)
     start = base.with_head(data.classes, pool=options.pool, objective=objective)
     start = replace(start, preprocess=spec)
-    if start.config.pool == "pooler":
-        raise ConfigError("pool: 'pooler' has weights of its own: say average, max or cls, or train a head (tlx.fit)")
+    if start.config.pool in ("pooler", *WHOLE):
+        raise ConfigError(
+            f"pool: {start.config.pool!r} has weights of its own: say average, max or cls, or train a head (tlx.fit)"
+        )
     check_shapes(data, start.preprocess)
     outputs, method = len(data.classes), options.method or METHODS[kind][0]
     problem = Problem(kind, outputs, objective, method, options.scale, options.max_iterations)

@@ -67,6 +67,10 @@ class Tokenizer:
 
     json: str
 
+    file = "tokenizer.json"
+    unit = "pieces"
+    drops_unknown = False
+
     def __post_init__(self) -> None:
         # A canonical form, so that equality does not hang on blanks or on what tlx switches off.
         try:
@@ -125,6 +129,11 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.size:,} pieces, {self.sha256[:12]})"
+
+    @property
+    def content(self) -> bytes:
+        """The rules as a file."""
+        return self.json.encode()
 
     @property
     def _rules(self) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from tlx.errors import ConfigError, DataError, check_choice
 from tlx.text.lengths import best_lengths, padded, usual_lengths
 from tlx.text.tokenizer import Template, Tokenizer
+from tlx.text.word_tokenizer import WordTokenizer
 
 Tree = Any
 Long = Literal["error", "head", "head+tail", "windows"]
@@ -36,6 +37,14 @@ class Splits(Protocol):
     def pieces(self) -> tuple[str, ...]: ...
     @property
     def special_texts(self) -> tuple[str, ...]: ...
+    @property
+    def file(self) -> str: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def drops_unknown(self) -> bool: ...
     def special(self, name: str) -> int | None: ...
     def encode(self, texts: Sequence[str], *, parse_special: bool = True) -> list[np.ndarray]: ...
 
@@ -138,8 +147,6 @@ class Tokens:
     parse_special: bool = True
 
     takes_text: ClassVar[bool] = True
-    unit: ClassVar[str] = "pieces"
-    drops_unknown: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", tuple(self.lengths))
@@ -151,6 +158,16 @@ class Tokens:
         if not all(isinstance(length, int) and length > 0 for length in self.lengths) or not rising:
             raise ConfigError(f"lengths: {list(self.lengths)} are not ascending numbers of pieces")
 
+    @property
+    def unit(self) -> str:
+        """What the tokenizer splits texts into: "pieces" or "words"."""
+        return self.tokenizer.unit
+
+    @property
+    def drops_unknown(self) -> bool:
+        """Whether what is unknown is left out, and not a piece of its own."""
+        return self.tokenizer.drops_unknown
+
     # Texts to pieces
 
     def encode(self, inputs: Any) -> Rows:
@@ -159,6 +176,10 @@ class Tokens:
         first = self.tokenizer.encode(texts, parse_special=self.parse_special)
         second = None if pairs is None else self.tokenizer.encode(pairs, parse_special=self.parse_special)
         unknown, special = self.tokenizer.special("unknown"), self.tokenizer.special_texts
+        absent = [_count_of(unknown, ids, second and second[row]) for row, ids in enumerate(first)]
+        if self.tokenizer.drops_unknown:
+            first = [ids[ids != unknown] for ids in first]
+            second = None if second is None else [ids[ids != unknown] for ids in second]
         made, lost, whole = [], [], []
         for row, ids in enumerate(first):
             other = None if second is None else second[row]
@@ -184,7 +205,7 @@ class Tokens:
             second=np.array([each.second for each in made], np.int32),
             windows=np.concatenate(marks) if windowed else None,
             lost=np.array(lost, np.int32),
-            unknown=np.array([0 if unknown is None else int((ids == unknown).sum()) for ids in whole], np.int32),
+            unknown=np.array(absent, np.int32),
             special=np.array([_count(special, texts[i], pairs and pairs[i]) for i in range(len(texts))], np.int32),
         )
 
@@ -275,7 +296,7 @@ class Tokens:
     @functools.cached_property
     def files(self) -> Mapping[str, bytes]:
         """What a folder that holds the spec needs beside its description, by name."""
-        return {TOKENIZER: self.tokenizer.json.encode()}
+        return {self.tokenizer.file: self.tokenizer.content}
 
     def check_model(self, rows: int, positions: int | None) -> None:
         """Raise `ConfigError` where a model has fewer rows of pieces, or fewer positions, than texts would need."""
@@ -291,14 +312,20 @@ class Tokens:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as data that JSON can hold; its tokenizer is a file beside it (`files`)."""
-        return {"kind": "tokens", **self.identity, "lengths": list(self.lengths)}
+        own = {} if self.tokenizer.file == TOKENIZER else {"tokenizer": self.tokenizer.file}
+        return {"kind": "tokens", **own, **self.identity, "lengths": list(self.lengths)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], files: Mapping[str, bytes]) -> Tokens:
         """Build from `to_dict`'s data and the files beside it; raise `ConfigError` where these are not the same."""
-        if TOKENIZER not in files:
-            raise ConfigError(f"preprocess: {TOKENIZER} is missing beside it")
-        tokenizer = Tokenizer(files[TOKENIZER].decode())
+        file = str(plain.get("tokenizer", TOKENIZER))
+        if file not in files:
+            raise ConfigError(f"preprocess: {file} is missing beside it")
+        tokenizer: Splits = (
+            WordTokenizer.from_content(files[file])
+            if file == WordTokenizer.file
+            else Tokenizer(files[file].decode("utf-8", "replace"))
+        )
         fields = {name: plain[name] for name in ("max_length", "long", "parse_special", "lengths") if name in plain}
         spec = cls(tokenizer, **fields)
         check_same(spec.identity, plain)
@@ -350,6 +377,10 @@ def _rows_of(inputs: Any) -> dict[str, Any] | None:
     if isinstance(inputs, list) and inputs and isinstance(inputs[0], Mapping) and "ids" in inputs[0]:
         return {name: [each[name] for each in inputs] for name in inputs[0]}
     return None
+
+
+def _count_of(piece: int | None, *rows: Any) -> int:
+    return 0 if piece is None else sum(int((ids == piece).sum()) for ids in rows if ids is not None)
 
 
 def _count(special: Sequence[str], text: str, pair: str | None) -> int:

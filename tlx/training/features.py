@@ -15,7 +15,7 @@ from tlx.data.views import Subset
 from tlx.devices.compiler import forward_options, jit
 from tlx.errors import check_choice
 from tlx.models.classifier import Classifier
-from tlx.models.head import POOLS, Pool, pooled
+from tlx.models.head import POOLS, WHOLE, Pool, pooled
 from tlx.objectives import Objective
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.tree.paths import Tree
@@ -118,7 +118,16 @@ def _features(
     if pool is None and stage is None and not getattr(model.head, "classes", 1):
         found: jax.Array = model.apply(variables, values, method="logits")  # which pools, and normalises
         return found.astype("float32")
-    return pooled(values, pool or getattr(model.head, "pool", "average")).astype("float32")
+    return pooled(values, plain_pool(pool or getattr(model.head, "pool", "average"))).astype("float32")
+
+
+def plain_pool(pool: Pool) -> Pool:
+    """Return a pool, or 'average' for one that has weights of its own.
+
+    >>> plain_pool("cnn"), plain_pool("max")
+    ('average', 'max')
+    """
+    return "average" if pool in WHOLE else pool
 
 
 @functools.partial(jit, options=forward_options, static_argnums=(0, 1, 2))

@@ -46,7 +46,7 @@ class Resident:
     def of(cls, program: Program, kept: Frozen) -> "Resident | None":
         """Move them to the device, or return None where more than a head trains or they are too large."""
         train, options = kept.train, program.options
-        if train is None:
+        if train is None or train.sizes is not None:  # or each text is of another length
             return None
         shapes = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape[2:], rows.dtype), train.rows)
         example = jax.eval_shape(train.spec.on_device, shapes)

@@ -68,6 +68,8 @@ class PhaseShapes:
         inputs = jax.eval_shape(spec.on_device, example["input"])
         alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
         resident = plan.place == "memory" and fits(task.model, after, count, alone, task.options.accumulate)
+        if sizes_of(task.train) is not None and cache.varies(after, variables):  # each text is of another length
+            resident = False
         return cls(
             task=task,
             program=program,
