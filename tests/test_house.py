@@ -22,13 +22,17 @@ BELOW = {
     "devices": {"tree", "files", "errors"},
     "models": {"devices", "tree", "table", "errors"},
     "images": {"files", "errors"},
-    "data": {"images", "tree", "files", "progress", "errors"},
+    "text": {"files", "errors", "progress", "tree"},
+    "data": {"images", "text", "tree", "files", "progress", "errors"},
     "logs": {"records", "files", "progress", "errors"},
     "convert": {"models", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "objectives": {"data", "optim", "tree", "errors"},
-    "presets": {"objectives", "convert", "data", "images", "models", "devices", "tree", "files", "progress", "errors"},
+    "presets": {
+        *("objectives", "convert", "data", "images", "text", "models", "devices", "tree", "files", "progress"),
+        "errors",
+    },
 }
 BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", "records", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
