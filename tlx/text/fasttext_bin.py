@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlx.files.opening import RegularFile, shown
+from tlx.files.opening import RegularFile
 from tlx.text.collect import MAX_DIM, MAX_WORD, Collector
 from tlx.text.content import Cursor, chunks
 from tlx.text.fasttext_matrix import Reader
