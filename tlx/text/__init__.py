@@ -3,6 +3,9 @@
 from tlx.text.lengths import best_lengths
 from tlx.text.tokenizer import Piece, Template, Tokenizer, read_tokenizer, read_vocabulary
 from tlx.text.tokens import Long, Rows, Tokens
+from tlx.text.word_tokenizer import WordTokenizer
+from tlx.text.word_vector_file import open_word_vectors
+from tlx.text.word_vectors import WordVectors
 
 __all__ = [
     "Long",
@@ -11,7 +14,10 @@ __all__ = [
     "Template",
     "Tokenizer",
     "Tokens",
+    "WordTokenizer",
+    "WordVectors",
     "best_lengths",
+    "open_word_vectors",
     "read_tokenizer",
     "read_vocabulary",
 ]
