@@ -267,7 +267,7 @@ def _folder(source: Source, spec: Any) -> Path:
 def _part(path: Path, count: int) -> Rows | None:
     """Read a part that is whole; None for one that is not there, or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as held:  # its checksums are looked at as it is read
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:  # whose checksums are looked at
             arrays = {name: held.get(name) for name in ARRAYS}
     except Exception:  # whatever NumPy and zipfile make of a damaged file
         return None

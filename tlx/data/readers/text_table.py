@@ -125,8 +125,10 @@ def holds_texts(path: str) -> bool:
         return False
     prose = [name for name in table.names if table.words(name) >= PROSE]
     numbers = [name for name in table.names if _are_numbers(table.column(name)[:_LOOKED_AT])]
-    labels = [name for name in numbers if table.few(name)]
-    return bool(prose) and (len(numbers) <= 1 or len(labels) == len(numbers) or bool(plain & set(TEXTS)))
+    if not table.named:
+        return bool(prose) and len(numbers) <= 1
+    others = [name for name in numbers if plain_name(name) not in (*LABELS, *INDICES)]
+    return bool(prose) and (not others or bool(plain & set(TEXTS)))
 
 
 @dataclass(frozen=True)
