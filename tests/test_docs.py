@@ -197,6 +197,12 @@ def test_the_page_on_objectives_does_what_it_says(capsys: pytest.CaptureFixture[
     ]
 
 
+def test_the_page_on_texts_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    ((_, code),) = blocks(ROOT / "docs" / "text.md", "python")
+    exec(code, {})
+    assert capsys.readouterr().out == "('yes',)\n"
+
+
 def test_the_page_on_commands_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     ((_, code),) = blocks(ROOT / "docs" / "commands.md", "python")
     exec(code, {})
