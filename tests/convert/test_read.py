@@ -257,7 +257,7 @@ def test_a_format_that_is_not_read_is_named_with_the_way_out(tmp_path, refuses, 
 @pytest.mark.parametrize(
     ("names", "word"),
     [
-        (["saved_model.pb", "assets/vocab.txt"], "SavedModel, which tlx does not read: name its folder"),
+        (["saved_model.pb", "assets/vocab.txt"], "SavedModel, which tlx does not read: name the folder"),
         (["_METADATA", "d/0"], "Orbax"),
         (["default/_METADATA", "default/manifest.ocdbt"], "Orbax"),
         (["Manifest.json", "Data/com.apple.CoreML/model.mlmodel"], "Core ML"),

@@ -165,7 +165,9 @@ def test_reads_every_type_in_either_byte_order(written, dtype, shape, big_endian
     assert read.tobytes() == array.tobytes()
 
 
-@pytest.mark.parametrize(("axis", "places"), [(0, [(0, 4), (4, 1), (5, 1)]), (1, [(0, 70), (70, 30)]), (0, [(0, 6)])])
+@pytest.mark.parametrize(
+    ("axis", "places"), [(0, [(0, 4), (4, 1), (5, 1)]), (0, [(4, 2), (0, 4)]), (1, [(0, 70), (70, 30)]), (0, [(0, 6)])]
+)
 def test_slices_are_joined_along_their_axis(written, axis, places):
     array = np.random.default_rng(2).normal(size=(6, 100, 2)).astype(np.float32)
     index = written(lambda made: made.add_slices("odd\0\xff name", array, places, axis))

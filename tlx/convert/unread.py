@@ -29,7 +29,7 @@ class Unread:
 UNREAD = (
     Unread(
         "the graph of a TensorFlow SavedModel",
-        "name its folder, whose variables are read (variables/variables.index and the data beside it)",
+        "name the folder that holds it and variables/variables.index with its data, which are read",
         head=rb"\x08\x01\x12",
         inside=r"saved_model\.pb(txt)?|keras_metadata\.pb|tfhub_module\.pb",
     ),
