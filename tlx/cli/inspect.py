@@ -42,11 +42,12 @@ class Inspect(Command):
         from tlx.presets.conversion import check_folder
         from tlx.presets.load import find, is_published
         from tlx.presets.summary import summarize_file, summarize_published, summarize_run
+        from tlx.presets.text_folder import is_text_folder
 
         doing(f"reading {self.target}")
         more: dict[str, Any] = {}
         path = home(self.target)
-        if os.path.isfile(find_index(path)) or _holds_weights_alone(path):
+        if os.path.isfile(find_index(path)) or _holds_weights_alone(path) or is_text_folder(path):
             summary, more = summarize_file(self.target)
         elif is_published(self.target):
             summary, more = summarize_published(self.target)

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tlx.convert.plan import MOST, Match, Plan, Unused, beside, faults_of
-from tlx.convert.rules import LeafRule, Row, Table
+from tlx.convert.rules import KINDS, LeafRule, Row, Table
 from tlx.convert.source import Source
+from tlx.convert.tables.texts import TEXT_TABLES
 from tlx.errors import WeightsError
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.tree.paths import quote, select
@@ -90,6 +91,43 @@ def _current(name: str) -> str:
 def current_name(name: str, table: Table) -> str:
     """Return the name by which a table knows a tensor."""
     return _current(name) if table.dialect == "torch" else name
+
+
+@dataclass(frozen=True)
+class TextCandidate:
+    """A table that a text model's file may have been written by: how many tensors it reads, and those it does not."""
+
+    table: Table
+    matched: int
+    misfits: int
+    prefix: str
+
+
+def identify_text(source: Source) -> TextCandidate | None:
+    """Return the table of text models that reads the most of a source's tensors, or None where none reads any."""
+    found = []
+    for table in TEXT_TABLES.values():
+        names = [current_name(name, table) for name in source.tensors]
+        module, rule, _ = table.entry(ANCHOR)
+        anchor = table.name_of(module, rule)
+        starts = [name.removesuffix(anchor) for name in names if name.endswith(anchor)]
+        if starts:
+            known = sum(_reads(table, name, starts[0]) for name in names)
+            strange = [name for name in names if not _reads(table, name, starts[0])]
+            misfits = sum(not (beside(n.removeprefix(starts[0]), table.ignored) or beside(n)) for n in strange)
+            found.append(TextCandidate(table, known, misfits, starts[0]))
+    return max(found, key=lambda each: (each.matched, -each.misfits), default=None)
+
+
+def _reads(table: Table, name: str, start: str) -> bool:
+    """Tell whether a table has a row for a tensor."""
+    for row in table.rows:
+        for rule in KINDS[table.dialect][row.kind]:
+            ending = f"{table.separator}{rule.source}" if rule.source else ""
+            own = name if row.outside else name.removeprefix(start)
+            if own.endswith(ending) and row.target_of(own.removesuffix(ending) if ending else own):
+                return True
+    return False
 
 
 def _prefix(source: Source, table: Table, names: dict[str, str], prefix: str | None) -> str:

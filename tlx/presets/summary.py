@@ -12,6 +12,7 @@ from tlx.convert.identify import identify
 from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
 from tlx.convert.strangers import stranger
+from tlx.convert.text_plan import identify_text
 from tlx.errors import CheckpointError, ConfigError
 from tlx.models.registry import init_variables
 from tlx.presets.arch import named_arch
@@ -63,7 +64,10 @@ def summarize_file(path: str | Path) -> tuple[Summary, dict[str, Any]]:
         }
         for each in found
     ]
-    about = {"format": source.format, "looks_like": looks, "stranger": None if found else stranger(source.tensors)}
+    if not found and (text := identify_text(source)) is not None:
+        more = {"missing": 0, "misfits": text.misfits, "prefixes": [text.prefix]}
+        looks.append({"arch": text.table.name, "matched": text.matched, **more})
+    about = {"format": source.format, "looks_like": looks, "stranger": None if looks else stranger(source.tensors)}
     return Summary(tuple(map(_row, source.tensors.values()))), about
 
 
