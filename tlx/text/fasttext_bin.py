@@ -92,7 +92,7 @@ def read_fasttext_bin(file: RegularFile, limit: int | None, words: Collection[st
     pruned = _pruned(reader, pruned_size)
     rows = _matrices(reader, options, word_rows, pruned)
     maxn = 0 if options.model == _SUPERVISED and version < 12 else options.maxn  # as fastText has it
-    # The end of a sentence had n-grams as any word before there were versions: so has it in the .vec files of that time.
+    # Before there were versions, the end of a sentence had n-grams as any word; the .vec files of that time agree.
     whole = frozenset((_END_OF_SENTENCE,)) if version else frozenset[bytes]()
     subwords = Subwords(file, rows, options.minn, maxn, options.bucket, word_rows, whole, pruned)
     for chunk in _chunks(taken):
