@@ -3,8 +3,9 @@
     python experiments/fuzz_readers.py --mutations 10000 --format torch-zip --seed 0
 
 Each mutation changes bits, bytes, lengths or the order of parts of a small valid file (in zip files: of a member, whose
-CRC is then made right, or of the archive). A child process opens it and reads every tensor: an array or a `TlxError` is
-as it should be, anything else is a defect and is kept in the folder `--keep`.
+CRC is then made right, or of the archive; in TensorFlow's checkpoints of a block, an entry or the object graph, whose
+CRC is then made right, or of a file). A child process opens it and reads every tensor: an array or a `TlxError` is as
+it should be, anything else is a defect and is kept in the folder `--keep`.
 
     python experiments/fuzz_readers.py --mutations 10000 --seed 0
 
@@ -16,6 +17,7 @@ as it should be, anything else is a defect and is kept in the folder `--keep`.
     torch-legacy       10,000         0   2007           5912              2081
     safetensors        10,000         0   1958           8042                 0
     npz                10,000         0   1298           8680                22
+    tf                 10,000         0    983           8959                58
 
 on two cores shared with other work, HDF5 2.0.0: no mutation took longer than 2.6 s. One of keras-h5 (4676) made libhdf5
 take 631 MB for a text that announced them, which is refused before since; all others stayed below 64 MB.
@@ -47,7 +49,7 @@ import tyro
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-FORMATS = ("keras-h5", "keras-weights", "keras", "torch-zip", "torch-legacy", "safetensors", "npz")
+FORMATS = ("keras-h5", "keras-weights", "keras", "torch-zip", "torch-legacy", "safetensors", "npz", "tf")
 NUMBERS = (
     0,
     1,
@@ -104,7 +106,8 @@ def main(options: Options) -> int:
         return work(options)
     results = {form: fuzz(form, options) for form in options.format}
     if options.json:
-        print(json.dumps({form: asdict(result) for form, result in results.items()}))
+        outcomes = {form: {"outcomes": dict(result.outcomes)} for form, result in results.items()}  # asdict would count
+        print(json.dumps({form: asdict(result) | outcomes[form] for form, result in results.items()}))
     else:
         for form, result in results.items():
             print(
@@ -175,9 +178,13 @@ def note(answer: dict[str, Any], form: str, options: Options, result: Result) ->
 def keep(form: str, index: int, options: Options, result: Result, what: str) -> None:
     options.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        file_name, content = mutant(samples(form, Path(folder)), options.seed, form, index)
-    kept = options.keep / f"{form}-{options.seed}-{index}-{file_name}"
-    kept.write_bytes(content)
+        mutated = mutant(samples(form, Path(folder)), options.seed, form, index)
+    place = options.keep / f"{form}-{options.seed}-{index}" if len(mutated) > 1 else options.keep
+    place.mkdir(exist_ok=True)
+    stem = "" if len(mutated) > 1 else f"{form}-{options.seed}-{index}-"
+    for name, content in mutated.items():
+        (place / f"{stem}{name}").write_bytes(content)
+    kept = place / f"{stem}{next(iter(mutated))}"
     result.defects.append(f"{kept}: {what}")
 
 
@@ -200,8 +207,9 @@ def work(options: Options) -> int:
     from tlx.convert.read import open_weights
     from tlx.errors import TlxError
 
-    for name, content in files:  # warm up: what is imported late is imported now
+    for name, content in files:
         (folder / f"sample-{name}").write_bytes(content)
+    for name, _ in files:  # warm up: what is imported late is imported now
         with contextlib.suppress(TlxError):
             for tensor in open_weights(folder / f"sample-{name}").tensors.values():
                 tensor.read()
@@ -221,11 +229,12 @@ def work(options: Options) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (mapped + SPARE_BYTES, mapped + SPARE_BYTES))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for index in range(int(first), int(last)):
-        name, content = mutant(files, options.seed, form, index)
-        path = folder / name
-        path.write_bytes(content)
+        mutated = mutant(files, options.seed, form, index)
         allowed.clear()
-        allowed.add(str(path))
+        for name, content in mutated.items():
+            (folder / name).write_bytes(content)
+            allowed.add(str(folder / name))
+        path = folder / next(iter(mutated))
         events.clear()
         start = time.perf_counter()
         defect = ""
@@ -271,6 +280,11 @@ def check_message(error: ValueError) -> str:
 def samples(form: str, folder: Path) -> list[tuple[str, bytes]]:
     from weight_files import HOSTILE, SAMPLES
 
+    if form == "tf":
+        from tf_files import sample
+
+        sample().write(folder)
+        return [(path.name, path.read_bytes()) for path in sorted(folder.glob("model.ckpt.*"), reverse=True)]
     made = []
     for name, write in (*SAMPLES[form], *HOSTILE.get(form, ())):
         write(folder / name)
@@ -278,14 +292,16 @@ def samples(form: str, folder: Path) -> list[tuple[str, bytes]]:
     return made
 
 
-def mutant(files: list[tuple[str, bytes]], seed: int, form: str, index: int) -> tuple[str, bytes]:
-    """Make mutation `index`, the same on every call."""
+def mutant(files: list[tuple[str, bytes]], seed: int, form: str, index: int) -> dict[str, bytes]:
+    """Make mutation `index`, the same on every call: the files to write, the first of which is to be opened."""
     chance = random.Random(f"{seed}/{form}/{index}")
+    if form == "tf":
+        return mutate_checkpoint(dict(files), chance)
     name, content = chance.choice(files)
     others = [other for _, other in files]
     if content.startswith(b"PK") and chance.random() < 0.7:
-        return name, mutate_member(content, chance)
-    return name, mutate(content, others, chance)
+        return {name: mutate_member(content, chance)}
+    return {name: mutate(content, others, chance)}
 
 
 def mutate_member(content: bytes, chance: random.Random) -> bytes:
@@ -297,6 +313,31 @@ def mutate_member(content: bytes, chance: random.Random) -> bytes:
         for index, (name, member) in enumerate(members):
             archive.writestr(name, mutate(member, [member], chance) if index == chosen else member)
     return stream.getvalue()
+
+
+def mutate_checkpoint(files: dict[str, bytes], chance: random.Random) -> dict[str, bytes]:
+    """Mutate one part of a TensorFlow checkpoint; but for a file as a whole, make the CRCs right again."""
+    from tf_files import GRAPH, block, literal, object_graph, sample, table, table_of
+
+    index, data = files
+    part = chance.choice(("file", "block", "packed", "entry", "graph"))
+    made = sample()
+    if part == "file":
+        name = chance.choice((index, data))
+        return files | {name: mutate(files[name], list(files.values()), chance)}
+    if part in ("block", "packed"):
+        content = block(dict(sorted(made.entries.items())))
+        content = literal(content) if part == "packed" else content
+        return files | {index: table_of([(b"x", mutate(content, [content], chance), int(part == "packed"))])}
+    if part == "entry":
+        key = chance.choice(sorted(made.entries))
+        made.entries[key] = mutate(made.entries[key], list(made.entries.values()), chance)
+        return files | {index: table(made.entries)}
+    del made.entries[GRAPH]
+    names = {key.decode(): f"layer/{place}" for place, key in enumerate(made.entries) if key.startswith(b"layers")}
+    graph = object_graph(names)
+    made.add_graph(mutate(graph, [graph], chance))
+    return {index: table(made.entries), data: made.shards[0]}
 
 
 def mutate(content: bytes, others: list[bytes], chance: random.Random) -> bytes:

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from hypothesis import strategies as st
 
-from tlx.models import Base, Classifier, Head, Stage, lowerings
+from tlx.models import Base, BertConfig, Classifier, Head, Stage, lowerings
+from tlx.models.bert import bert
 from tlx.models.small import Dense, cnn, mlp
 from tlx.objectives import Classification, Regression, mean_of, sums_of
 from tlx.optim import Adam, AdamW, Constant, Cosine, Group, InverseTime, Sgd, optimizer
@@ -313,6 +314,27 @@ CASES = (
         ("embed", "layer1", "layer2"),
         "base/layer1/attention/query/kernel",
         {"embed": 13 * 4, "layer1": 4 * 20 + 8, "layer2": 4 * 20 + 8, "head": 15},
+        inputs=draw_tokens,
+    ),
+    Case(
+        "bert",
+        Classifier(
+            bert(
+                BertConfig(
+                    vocab_size=11,
+                    hidden_size=8,
+                    num_hidden_layers=2,
+                    num_attention_heads=2,
+                    intermediate_size=6,
+                    max_position_embeddings=5,
+                )
+            ),
+            Head(3, dropout=0.2),
+        ),
+        (5,),
+        ("embeddings", "layer0", "layer1"),
+        "base/layer0/attention/query/kernel",
+        {"embeddings": (11 + 5 + 2 + 2) * 8, "layer0": 4 * 72 + 54 + 56 + 32, "layer1": 430, "head": 27},
         inputs=draw_tokens,
     ),
     Case(

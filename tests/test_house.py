@@ -22,23 +22,21 @@ BELOW = {
     "devices": {"tree", "files", "errors"},
     "models": {"devices", "tree", "table", "errors"},
     "images": {"files", "errors"},
-    "text": {"files", "errors", "progress", "tree"},
+    "text": {"tree", "files", "errors", "progress"},
     "data": {"images", "text", "tree", "files", "progress", "errors"},
     "logs": {"records", "files", "progress", "errors"},
-    "convert": {"models", "devices", "tree", "files", "version", "errors"},
+    "convert": {"models", "text", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
     "objectives": {"data", "optim", "tree", "errors"},
-    "presets": {
-        *("objectives", "convert", "data", "images", "text", "models", "devices", "tree", "files", "progress"),
-        "errors",
-    },
+    "presets": {"objectives", "convert", "data", "images", "text", "models", "devices", "tree", "files", "errors"},
 }
+BELOW["presets"] |= {"progress"}
 BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", "records", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
 BELOW["runs"] = BELOW["training"] | {"training", "recipes"}
 BELOW["analysis"] = {"records", "files", "places", "errors"}
-BELOW["predictions"] = BELOW["training"] | {"training"}
+BELOW["predictions"] = BELOW["training"] | {"training", "text"}
 BELOW["cli"] = BELOW["runs"] | {"runs", "predictions", "probes", "analysis", "convert"}
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 

@@ -12,6 +12,7 @@ from . import presets as presets
 from . import probes as probes
 from . import recipes as recipes
 from . import runs as runs
+from . import text as text
 from . import training as training
 from . import tree as tree
 from .analysis import write_report as write_report
@@ -45,6 +46,7 @@ from .presets import load as load
 from .presets import register_architecture as register_architecture
 from .presets import save as save
 from .presets import vector_base as vector_base
+from .presets import word_base as word_base
 from .probes import Probe as Probe
 from .probes import ProbeOptions as ProbeOptions
 from .probes import linear_probe as linear_probe
@@ -53,6 +55,7 @@ from .runs import RunOptions as RunOptions
 from .runs import estimate as estimate
 from .runs import finetune as finetune
 from .stop import StopOnSignals as StopOnSignals
+from .text import Tokens as Tokens
 from .training import ActivationCache as ActivationCache
 from .training import Callback as Callback
 from .training import Checkpoints as Checkpoints

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from tlx.data.arrays import ColumnSource
 from tlx.data.image_files import ImageFiles
 from tlx.data.inputs import Vectors
 from tlx.data.source import Source, check_source
@@ -20,6 +21,7 @@ from tlx.objectives import Classification, MultiLabel, NamedObjective, Objective
 from tlx.presets.pretrained import Pretrained
 from tlx.stop import Stop, never
 from tlx.table import html_table, text_table
+from tlx.text.tokens import as_texts
 from tlx.training.accepts_pretrained import has_pieces, opened
 from tlx.training.evaluate import evaluated, predict_arrays
 from tlx.tree.paths import Tree, quote
@@ -31,16 +33,17 @@ CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True, repr=False)
 class Predictions:
-    """What a model says of N images.
+    """What a model says of N inputs.
 
     `predictions` is (N, C) float32 in the order of `classes`: the probability of each class or label, or numbers in
-    their own units. `names` are the paths of files, or numbers.
+    their own units. `names` are the paths of files, the texts themselves, or numbers; `noun` is what an input is.
     """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
     predictions: np.ndarray
     objective: Objective = field(default_factory=Classification, compare=False)
+    noun: str = "image"
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -82,16 +85,16 @@ class Predictions:
         match self._kind:
             case "class":
                 labels = self.labels[:SHOWN]
-                return ("image", "label", "probability"), list(zip(names, labels, rows.max(-1).tolist(), strict=True))
+                return (self.noun, "label", "probability"), list(zip(names, labels, rows.max(-1).tolist(), strict=True))
             case "multi-label":
                 labels = tuple(", ".join(each) for each in self.labels[:SHOWN])
-                return ("image", "labels"), list(zip(names, labels, strict=True))
-        return ("image", *self.classes), [(name, *row) for name, row in zip(names, rows.tolist(), strict=True)]
+                return (self.noun, "labels"), list(zip(names, labels, strict=True))
+        return (self.noun, *self.classes), [(name, *row) for name, row in zip(names, rows.tolist(), strict=True)]
 
     def __repr__(self) -> str:
         if self._kind == "class":
-            return f"Predictions({len(self):,} images: {quote(self.labels, 3)})"
-        return f"Predictions({len(self):,} images: {quote(self.classes, 3)})"
+            return f"Predictions({len(self):,} {self.noun}s: {quote(self.labels, 3)})"
+        return f"Predictions({len(self):,} {self.noun}s: {quote(self.classes, 3)})"
 
     def __str__(self) -> str:
         more = f"\n… and {len(self) - SHOWN:,} more" if len(self) > SHOWN else ""
@@ -155,13 +158,14 @@ def predict(model: Model, variables: Tree, images: np.ndarray, batch_size: int =
 
 
 def predict(model: Any, *arguments: Any, **options: Any) -> Any:
-    """Predict what images or vectors are.
+    """Predict what images, texts or vectors are.
 
     With a `Pretrained`, `predict(pretrained, images)` returns `Predictions`: labels and probabilities, or numbers where
     the model was trained for these. `images` are a path (an image file, a folder of them, a pattern such as `*.jpg`, an
     array file: `tlx.data.ImageFiles`), an array of integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W,
-    C), a list of such paths or arrays, or a source; for a model of vectors they are an array (D,) or (N, D), files of
-    vectors (`tlx.data.vector_files`) or a source. All go through the model's input spec. The options are those of
+    C), a list of such paths or arrays, or a source; for a model of texts a list of texts, or of pairs `{"text": …,
+    "pair": …}`; for a model of vectors an array (D,) or (N, D), files of vectors (`tlx.data.vector_files`) or a source.
+    All go through the model's input spec. The options are those of
     `tlx.evaluate`.
 
     In pieces, `predict(model, variables, images, batch_size=128)` returns the probabilities (N, C) float32 of images
@@ -199,7 +203,9 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
             raise DataError(faults[0])
         listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise DataError(f"{len(faults)} of {len(source)} images cannot be read: {listed}")
-    return Predictions(names, pretrained.classes, predictions, objective)
+    spec = pretrained.preprocess
+    noun = "text" if hasattr(spec, "takes_text") else "vector" if isinstance(spec, Vectors) else "image"
+    return Predictions(names, pretrained.classes, predictions, objective, noun)
 
 
 def _source_of(images: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:
@@ -208,6 +214,9 @@ def _source_of(images: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:
         check_source(images, "images")
     if isinstance(images, str | os.PathLike):
         images = [images]
+    if hasattr(spec, "takes_text") and not hasattr(images, "classes"):
+        column = _texts(images)
+        return ColumnSource({"input": column}), tuple(column["text"] if isinstance(column, dict) else column)
     if isinstance(spec, Vectors) and not hasattr(images, "classes") and not _are_paths(images):
         images = vector_array(images, spec)
     if isinstance(images, Iterable) and not hasattr(images, "__array__") and not hasattr(images, "classes"):
@@ -225,6 +234,16 @@ def _source_of(images: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:
         images = _array_source(_array(images, "images"))
     names = getattr(images, "names", None) or tuple(map(str, range(len(images))))
     return images, names
+
+
+def _texts(texts: Any) -> Any:
+    """Return texts, or pairs of them, as a column; raise `DataError` for what is none."""
+    listed = list(texts) if isinstance(texts, Iterable) else [texts]
+    first, second = as_texts(listed)
+    if not first:
+        raise DataError("texts: give at least one")
+    column = np.array(first, object)
+    return column if second is None else {"text": column, "pair": np.array(second, object)}
 
 
 def _are_paths(values: Any) -> bool:

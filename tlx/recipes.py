@@ -4,8 +4,9 @@ Each takes `stages`: a `tlx.Pretrained`, or the names of its stages that own par
 (`tlx.Pretrained.stages`). `patience` and `monitor` (`Stopping`) go into every phase, `norms` into those that thaw the
 base (`tlx.Phase`): by default its batch norms keep the statistics that came with the weights, which a few small batches
 of other examples would only spoil (F. Chollet, Transfer learning and fine-tuning, keras.io, 2020). The base's group is
-by default Adam at a rate of 1e-4, and of 1e-5 for a `Pretrained` of a million parameters or more. The command line has
-the same defaults.
+by default Adam at a rate of 1e-4, and of 1e-5 for a `Pretrained` of a million parameters or more; for one of texts
+5e-5, for 3 epochs, as BERT's are (Devlin et al. 2018: 2e-5 to 5e-5, 2 to 4 epochs). The command line has the same
+defaults.
 """
 
 from collections.abc import Sequence
@@ -21,9 +22,10 @@ from tlx.tree.labels import FROZEN
 from tlx.tree.paths import flatten, quote
 
 HEAD = Group(Constant(1e-3))
-BASE, LARGE_BASE = Group(Constant(1e-4)), Group(Constant(1e-5))
+BASE, LARGE_BASE, TEXT_BASE = Group(Constant(1e-4)), Group(Constant(1e-5)), Group(Constant(5e-5))
 LARGE = 1_000_000  # parameters, from which on a base trains slower
 EPOCHS = 30  # of the head alone, and of the base with it
+TEXT_EPOCHS = 3  # of a large base of texts with its head
 PATIENCE = 5
 
 
@@ -69,9 +71,28 @@ def has_no_parameters(stages: Stages) -> bool:
 
 def base_group(stages: Stages) -> Group:
     """Return the group that a base trains in by default, by its size."""
-    if isinstance(stages, Sequence):
+    if not _is_large(stages):
         return BASE
-    return LARGE_BASE if sum(leaf.size for leaf in flatten(stages.variables).values()) >= LARGE else BASE
+    return TEXT_BASE if _takes_text(stages) else LARGE_BASE
+
+
+def thawed_epochs(stages: Stages) -> int:
+    """Return for how many epochs a base trains with its head by default.
+
+    >>> thawed_epochs(["conv1"])
+    30
+    """
+    return TEXT_EPOCHS if _is_large(stages) and _takes_text(stages) else EPOCHS
+
+
+def _is_large(stages: Stages) -> bool:
+    if isinstance(stages, Sequence):
+        return False
+    return sum(leaf.size for leaf in flatten(stages.variables).values()) >= LARGE
+
+
+def _takes_text(stages: Stages) -> bool:
+    return bool(getattr(getattr(stages, "preprocess", None), "takes_text", False))
 
 
 def probe(
@@ -99,7 +120,7 @@ def finetune(
     stages: Stages,
     *,
     head_epochs: int = EPOCHS,
-    base_epochs: int = EPOCHS,
+    base_epochs: int | None = None,
     head: Group = HEAD,
     base: Group | None = None,
     thaw_from: str | None = None,
@@ -120,14 +141,15 @@ def finetune(
         return alone
     names = names_of(stages)
     first = _lowest(names) if thaw_from is None else thaw_from
-    return (*alone, _thawed(alone[0], names, first, base_epochs, base or base_group(stages), layer_decay, norms))
+    epochs = thawed_epochs(stages) if base_epochs is None else base_epochs
+    return (*alone, _thawed(alone[0], names, first, epochs, base or base_group(stages), layer_decay, norms))
 
 
 def gradual(
     stages: Stages,
     *,
     head_epochs: int = EPOCHS,
-    stage_epochs: int = EPOCHS,
+    stage_epochs: int | None = None,
     head: Group = HEAD,
     base: Group | None = None,
     layer_decay: float = 1.0,
@@ -143,7 +165,8 @@ def gradual(
     """
     names, base = names_of(stages), base or base_group(stages)
     alone = probe(names, epochs=head_epochs, head=head, **stopping)
-    thawed = [_thawed(alone[0], names, first, stage_epochs, base, layer_decay, norms) for first in reversed(names)]
+    epochs = thawed_epochs(stages) if stage_epochs is None else stage_epochs
+    thawed = [_thawed(alone[0], names, first, epochs, base, layer_decay, norms) for first in reversed(names)]
     return (*alone, *thawed)
 
 

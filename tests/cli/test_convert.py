@@ -10,6 +10,7 @@ from cases import bits
 from PIL import Image
 from reference_files import keras_network, save_keras
 from sources import changed, lazy, renamed, source_of, tensor
+from tf_files import write_row
 
 from tlx.convert import TABLES, Row, open_weights
 from tlx.convert.rules import KINDS, LeafRule
@@ -151,6 +152,15 @@ def test_inspect_tells_what_a_file_looks_like(call, file):
     found = call("inspect", file, "--json").json
     assert (found["format"], [each["arch"] for each in found["looks_like"]]) == ("torch-zip", ["cifar/resnet20"])
     assert "looks like cifar/resnet20: 97 tensors, 0 missing" in call("inspect", file).out
+
+
+def test_inspect_reads_a_tensorflow_checkpoint_by_its_prefix_and_without_its_data(call, refused, tmp_path):
+    index = write_row(tmp_path)
+    index.with_name("model.ckpt.data-00000-of-00001").unlink()
+    for name in ("model.ckpt", "model.ckpt.index", ""):
+        found = call("inspect", tmp_path / name, "--json").json
+        assert (found["format"], found["total"]) == ("tf", 8)
+    assert "no architecture that tlx knows" in refused(3, "convert", tmp_path / "model.ckpt", tmp_path / "back.pth")
 
 
 def test_inspect_checks_a_certificate(call, refused, file, tmp_path):

@@ -150,23 +150,6 @@ def test_folders_and_devices_are_refused(tmp_path, refuses):
         open_weights(tmp_path)
 
 
-@pytest.mark.parametrize("named", ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00002"])
-def test_a_tensorflow_checkpoint_is_refused_and_names_a_missing_shard(tmp_path, refuses, named):
-    (tmp_path / "model.ckpt.index").write_bytes(table(b"x"))
-    (tmp_path / "model.ckpt.data-00000-of-00002").write_bytes(b"x")
-    with refuses(WeightsError, "lacks", tmp_path / "model.ckpt.data-00001-of-00002"):
-        open_weights(tmp_path / named)
-    (tmp_path / "model.ckpt.data-00001-of-00002").write_bytes(b"x")
-    with refuses(WeightsError, "TensorFlow checkpoint", ".keras"):
-        open_weights(tmp_path / named)
-
-
-def test_a_tensorflow_checkpoint_without_any_shard_names_the_first(tmp_path, refuses):
-    (tmp_path / "model.ckpt.index").write_bytes(table(b"x"))
-    with refuses(WeightsError, tmp_path / "model.ckpt.data-00000-of-00001"):
-        open_weights(tmp_path / "model.ckpt")
-
-
 @pytest.mark.parametrize(
     ("form", "name", "write"), SAMPLE_FILES, ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -274,11 +257,11 @@ def test_a_format_that_is_not_read_is_named_with_the_way_out(tmp_path, refuses, 
 @pytest.mark.parametrize(
     ("names", "word"),
     [
-        (["saved_model.pb", "variables/variables.index"], "SavedModel"),
+        (["saved_model.pb", "assets/vocab.txt"], "SavedModel, which tlx does not read: name its folder"),
         (["_METADATA", "d/0"], "Orbax"),
         (["default/_METADATA", "default/manifest.ocdbt"], "Orbax"),
         (["Manifest.json", "Data/com.apple.CoreML/model.mlmodel"], "Core ML"),
-        (["model.ckpt-7.index", "model.ckpt-7.data-00000-of-00001"], "TensorFlow checkpoint"),
+        (["model.ckpt-7.data-00000-of-00001"], "TensorFlow checkpoint without its index"),
         ([".metadata", "__0_0.distcp"], "dcp_to_torch"),
         (["zero_to_fp32.py", "latest"], "DeepSpeed"),
         (["model.json", "group1-shard1of1.bin"], "TensorFlow.js"),

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 from tlx.errors import ConfigError, DownloadError, StorageError, UnsafeFileError
 from tlx.files import cache_dir
 from tlx.presets import download as transfer
-from tlx.presets.hub import HubFile, Url, cached_path, fetch
+from tlx.presets.hub import AbsentError, HubFile, Url, cached_path, fetch
 from tlx.progress import listening
 
 BODY = np.random.default_rng(0).bytes(200_000)
@@ -443,7 +443,7 @@ def test_a_cache_that_cannot_be_written(server, cache):
 
 FETCH = """
 import hashlib, sys
-from tlx.presets.hub import Url, fetch
+from tlx.presets.hub import AbsentError, Url, fetch
 print("ready", flush=True)
 sys.stdin.readline()
 print(hashlib.sha256(fetch(Url(sys.argv[1])).read_bytes()).hexdigest())
@@ -725,8 +725,8 @@ def test_a_damaged_file_of_the_hub_is_reported_and_fetched_again(huggingface, ca
 
 
 def test_what_the_hub_refuses(huggingface, monkeypatch):
-    refused(DownloadError, HubFile("timm/none", "model.safetensors"), "timm/none", "404")
-    refused(DownloadError, HubFile("timm/toy", "none.bin"), "timm/toy", "none.bin", "404")
+    refused(AbsentError, HubFile("timm/none", "model.safetensors"), "timm/none", "404")
+    refused(AbsentError, HubFile("timm/toy", "none.bin"), "timm/toy", "none.bin", "404")
     huggingface.body = PAGE
     refused(DownloadError, FILE, huggingface.root, "web page")
 

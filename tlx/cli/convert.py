@@ -38,11 +38,11 @@ FOR_FILES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Command):
-    """Convert weights of Keras, PyTorch or safetensors to a folder for tlx with a certificate, or back.
+    """Convert weights of Keras, PyTorch, TensorFlow or safetensors to a folder for tlx with a certificate, or back.
 
-    SOURCE is a weight file (.h5, .weights.h5, .keras, .pth, .pt, .th, .bin, .safetensors, .npz; what it is, its content
-    tells), and DEST a folder. Where DEST is a file (.h5, .pth, .pt, .safetensors), it is written for that library, and
-    SOURCE may also be what tlx loads.
+    SOURCE is a weight file (.h5, .weights.h5, .keras, .pth, .pt, .th, .bin, .safetensors, .npz, .index; what it is, its
+    content tells) or a SavedModel, and DEST a folder. Where DEST is a file (.h5, .pth, .pt, .safetensors), it is
+    written for that library, and SOURCE may also be what tlx loads.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -149,6 +149,7 @@ class Convert(Command):
 
         from tlx.convert.library import library_of
         from tlx.convert.tables import targets
+        from tlx.convert.tf_checkpoint import find_index
         from tlx.presets import ConvertOptions
         from tlx.presets.conversion import check_free, convert_weights, export_weights
 
@@ -161,7 +162,7 @@ class Convert(Command):
         if self.to is not None:
             check_choice("--to", self.to, ("tlx", "safetensors", *targets()))
         to = self.to or library_of(home(self.dest)) or "tlx"
-        if to != "tlx" and not home(self.source).is_file():
+        if to != "tlx" and not find_index(home(self.source)).is_file():
             defaults = {field.name: field.default for field in fields(self)}
             idle = [name for name in FOR_FILES if getattr(self, name) != defaults[name]]
             if idle:

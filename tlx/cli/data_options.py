@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 DATA_GROUP = (
     *("labels_per_class", "validation", "test"),
-    *("target", "objective", "train_split", "validation_split", "test_split", "empty_classes", "seed"),
+    *("text", "target", "objective", "validation_data", "test_data"),
+    *("train_split", "validation_split", "test_split", "empty_classes", "seed"),
 )
 
 
@@ -34,6 +35,13 @@ class DataOptions(InputOptions):
     """What to validate on, named likewise."""
     test_split: str | None = None
     """What to test on, named likewise."""
+    validation_data: str | None = None
+    """Other data of the same kind to validate on: a file or a folder."""
+    test_data: str | None = None
+    """Other data to test on."""
+    text: tuple[str, ...] = ()
+    """Of a table of texts: the column that holds them, or the two of pairs; by name, or by number where it names none.
+    By default what looks so, which is said."""
     target: tuple[str, ...] = ()
     """Of a table: the column to predict, or several; by default label."""
     objective: Literal["auto", "classification", "multi-label", "regression"] = "auto"
@@ -61,6 +69,9 @@ class DataOptions(InputOptions):
             empty_classes=self.empty_classes,
             target=self.target,
             inputs=inputs,
+            text=self.text,
+            validation_data=self.validation_data,
+            test_data=self.test_data,
             target_kind="class" if self.objective == "classification" else self.objective,
             preprocess=preprocess,
             progress=True,

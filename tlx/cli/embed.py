@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from tlx.cli.data_options import DATA_GROUP, DataOptions
-from tlx.cli.model_inputs import check_faults, find_images, open_model
+from tlx.cli.model_inputs import check_faults, find_inputs, open_model
 from tlx.cli.options import percentage
 from tlx.cli.output import print_json
 from tlx.errors import ConfigError
@@ -48,8 +48,9 @@ class Embed(DataOptions):
     """The weight file of a published model, as its source publishes it; by default it is fetched."""
     stage: str | None = None
     """The stage of the base whose output is written; by default the last."""
-    pool: Literal["average", "max", "flatten"] = "average"
-    """What becomes of height and width."""
+    pool: Literal["average", "max", "flatten", "cls"] | None = None
+    """What becomes of height and width, or of a text's pieces; by default average, and of texts as the model says,
+    which may normalise, too."""
     batch_size: int = 64
     """How many images are computed at once."""
 
@@ -70,12 +71,12 @@ class Embed(DataOptions):
         else:
             written = self._examples(self.data, trained)
         stage = self.stage or trained.model.base.stage_names[-1]
-        result = {"path": self.out, **written, "stage": stage, "pool": self.pool}
+        result = {"path": self.out, **written, "stage": stage, "pool": self.pool or pool_of(trained, self.stage)}
         if self.json:
             print_json({"model": name, **result})
         else:
             rows, features = written["rows"], written["features"]
-            print(f"{self.out}: {rows} rows of {features} features of {name}'s stage {stage}, {self.pool}")
+            print(f"{self.out}: {rows} rows of {features} features of {name}'s stage {stage}, {result['pool']}")
 
     def _images(self, inputs: list[str], trained: "Pretrained") -> dict[str, Any]:
         """Write the features of images; return how many, and which are left out."""
@@ -84,12 +85,13 @@ class Embed(DataOptions):
         from tlx.progress import counted
         from tlx.runs import write_features
 
-        images = find_images(inputs, trained)
-        rows = np.stack(list(counted(self._features(images, trained), len(images), "embedding")))
-        faults = list(images.faults.values())
-        check_faults(faults, len(images), percentage("skip-bad", self.skip_bad))
-        good = [index for index in range(len(images)) if index not in images.faults]
-        write_features(self.out, rows[good], [images.names[index] for index in good])
+        examples: Any = find_inputs(inputs, trained)
+        rows = np.stack(list(counted(self._features(examples, trained), len(examples), "embedding")))
+        bad = getattr(examples, "faults", {})
+        faults = list(bad.values())
+        check_faults(faults, len(examples), percentage("skip-bad", self.skip_bad))
+        good = [index for index in range(len(examples)) if index not in bad]
+        write_features(self.out, rows[good], [examples.names[index] for index in good])
         return {"rows": len(good), "features": rows.shape[1], "skipped": faults}
 
     def _examples(self, source: str, trained: "Pretrained") -> dict[str, Any]:
@@ -101,7 +103,8 @@ class Embed(DataOptions):
         from tlx.progress import counted
         from tlx.runs import FeatureLabels, write_features
 
-        data = self.load(source, of_images(trained.preprocess))
+        spec = trained.preprocess
+        data = self.load(source, spec if takes_texts(trained) else of_images(spec))
         chosen = _PARTS if self.part == "all" else (self.part,)
         parts = {part: getattr(data, part) for part in chosen if len(getattr(data, part))}
         if not parts:
@@ -134,11 +137,23 @@ class Embed(DataOptions):
             source,
             trained.preprocess,
             stage=self.stage,
-            pool=self.pool,
+            pool=self.pool or (None if takes_texts(trained) and self.stage is None else "average"),
             batch_size=self.batch_size,
             workers=self.workers,
         ):
             yield from part
+
+
+def takes_texts(trained: "Pretrained") -> bool:
+    """Tell whether a model takes texts."""
+    return hasattr(trained.preprocess, "takes_text")
+
+
+def pool_of(trained: "Pretrained", stage: str | None) -> str:
+    """Say how features are pooled where nobody said so."""
+    if stage is not None or not takes_texts(trained):
+        return "average"
+    return trained.config.pool + (", normalised" if trained.config.normalize else "")
 
 
 def _numbered(part: str, count: int) -> Iterator[str]:

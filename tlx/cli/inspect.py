@@ -38,6 +38,7 @@ class Inspect(Command):
     """Of a run: the phase whose labels to show; by default the last."""
 
     def run(self) -> None:
+        from tlx.convert.tf_checkpoint import find_index
         from tlx.presets.conversion import check_folder
         from tlx.presets.load import find, is_published
         from tlx.presets.summary import summarize_file, summarize_published, summarize_run
@@ -45,7 +46,7 @@ class Inspect(Command):
         doing(f"reading {self.target}")
         more: dict[str, Any] = {}
         path = home(self.target)
-        if os.path.isfile(path) or _holds_weights_alone(path):
+        if os.path.isfile(find_index(path)) or _holds_weights_alone(path):
             summary, more = summarize_file(self.target)
         elif is_published(self.target):
             summary, more = summarize_published(self.target)

@@ -1,5 +1,6 @@
 """What `predict` and `embed` share: which model, which inputs, and what becomes of bad images."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -22,19 +23,64 @@ def open_model(base: str | None, weights: str | None, inputs: Sequence[str]) -> 
         raise ConfigError("no model: name a run, an export or a preset, then images")
     name, *others = inputs if base is None else (base, *inputs)
     doing(f"loading {name}")
+    if weights is not None and os.path.isdir(name):
+        return name, _with_words(tlx.load(name), weights, others), others
     return name, tlx.load(name, weights), others
 
 
+def _with_words(trained: "Pretrained", weights: str, inputs: Sequence[str]) -> "Pretrained":
+    """Give a model of word vectors those of the words that it lacks and texts hold, from a file."""
+    import numpy as np
+
+    from tlx.data.source import take
+    from tlx.presets.word_base import extended
+    from tlx.text.tokens import as_texts
+
+    if trained.config.architecture != "words":
+        raise ConfigError(f"{trained.name}: only published models, and those of word vectors, take a file of weights")
+    if "-" in inputs:
+        raise ConfigError("--weights with -: words are looked up before texts are read: name files")
+    texts = find_texts(inputs)
+    first, second = as_texts(take(texts, np.arange(len(texts)))["input"])
+    return extended(trained, weights, [*first, *(second or ())])
+
+
 def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles | ColumnSource":
-    """Find what a command's arguments stand for: images, or vectors where the model takes these."""
+    """Find what a command's arguments stand for: images, or texts or vectors where the model takes these."""
     from tlx.data import Vectors
     from tlx.data.vector_files import vector_files
 
+    if hasattr(trained.preprocess, "takes_text"):
+        return find_texts(inputs)
     if not isinstance(trained.preprocess, Vectors):
         return find_images(inputs, trained)
     if not inputs:
         raise ConfigError("no vectors: name files after the model")
     return vector_files(_expanded(inputs), trained.preprocess)
+
+
+def find_texts(inputs: Sequence[str]) -> "ColumnSource":
+    """Find the texts that a command's arguments stand for: those of files, or the lines of standard input for -."""
+    import numpy as np
+
+    from tlx.data import ColumnSource
+    from tlx.data.text_files import text_files
+
+    if not inputs:
+        raise ConfigError("no texts: name files after the model, or - for the lines of standard input")
+    if "-" not in inputs:
+        return text_files(inputs)
+    if len(inputs) > 1:
+        raise ConfigError("-: stands for standard input: name it alone, or files alone")
+    try:
+        lines = _standard_input().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"-: standard input is not UTF-8 at byte {error.start}: convert it first") from error
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise DataError("-: standard input holds no text")
+    names = [f"line {number}" for number, _ in numbered]
+    return ColumnSource({"input": np.array([line for _, line in numbered], object)}, names=names)
 
 
 def find_images(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles":

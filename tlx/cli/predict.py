@@ -66,25 +66,32 @@ class Predict(InputOptions):
         writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
         write = writers.get(self.format, kept.append)
         names, bad = examples.names or (), getattr(examples, "faults", {})
+        texts = hasattr(spec, "takes_text")
         for index, row in enumerate(counted((row for part in parts for row in part), len(examples), "predicting")):
             if index not in bad:
-                write({"path": names[index], **describe(objective, row, trained.classes, self.top)})
+                shown = {"text": _shown_text(examples[index]["input"])} if texts else {}
+                write({"path": names[index], **shown, **describe(objective, row, trained.classes, self.top)})
         faults = list(bad.values())
         if len(faults) < len(examples):
-            self._show(name, kept, faults, "image" if isinstance(spec, Preprocess) else "input")
+            noun = "text" if texts else "image" if isinstance(spec, Preprocess) else "input"
+            self._show(name, kept, faults, noun)
         check_faults(faults, len(examples), allowed)
 
     def _show(self, model: str, predictions: list[dict[str, Any]], skipped: list[str], column: str) -> None:
         if self.json:
             print_json({"model": model, "predictions": predictions, "skipped": skipped})
-        elif self.format == "table" and "top" not in predictions[0]:
+            return
+        if self.format != "table":
+            return
+        predictions = [{**each, "path": each.get("text", each["path"])} for each in predictions]
+        if "top" not in predictions[0]:
             names = tuple(predictions[0]["numbers"])
             print_table(model, (column, *names), [[each["path"], *each["numbers"].values()] for each in predictions])
-        elif self.format == "table" and "labels" in predictions[0]:
+        elif "labels" in predictions[0]:
             rows = [[each["path"], ", ".join(each["labels"]), *_best(each)] for each in predictions]
             places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
             print_table(model, (column, "labels", *places), rows, prose=("labels", *places))
-        elif self.format == "table":
+        else:
             places = [f"{place + 1}." for place in range(len(predictions[0]["top"]))]
             print_table(
                 model,
@@ -92,6 +99,11 @@ class Predict(InputOptions):
                 [[found["path"], *_best(found)] for found in predictions],
                 prose=places,
             )
+
+
+def _shown_text(value: Any) -> str:
+    """Return a text, or a pair of them with a bar between."""
+    return f"{value['text']} | {value['pair']}" if isinstance(value, dict) else str(value)
 
 
 def _best(prediction: dict[str, Any]) -> list[str]:

@@ -26,10 +26,18 @@ class Presets(Command):
     def run(self) -> None:
         from tlx.presets.catalogue import list_published, published
         from tlx.presets.load import list_presets
+        from tlx.presets.text_catalogue import PUBLISHED_TEXTS, list_texts
 
-        names = _matching(self.pattern, [*list_presets(), *list_published()])
+        names = _matching(self.pattern, [*list_presets(), *list_published(), *list_texts()])
         packaged = set(list_presets())
-        rows = [_packaged(name) if name in packaged else _published(published(name)) for name in names]
+        rows = [
+            _packaged(name)
+            if name in packaged
+            else _text(PUBLISHED_TEXTS[name])
+            if name in PUBLISHED_TEXTS
+            else _published(published(name))
+            for name in names
+        ]
         if self.json:
             print_json({"presets": rows})
             return
@@ -39,7 +47,7 @@ class Presets(Command):
             [
                 (
                     row["name"],
-                    "x".join(map(str, row["input_shape"])),
+                    "x".join(map(str, row["input_shape"])) if row["input_shape"] else "texts",
                     row["data"].partition(":")[0],
                     _leading_share(row["accuracy"]),
                     row["licence"],
@@ -101,6 +109,21 @@ def _published(entry: Any) -> dict[str, Any]:
         "licence": entry.licence,
         "preprocess": see.to_dict(),
         "location": {key: value for key, value in asdict(entry.location).items() if value is not None},
+        "paper": entry.paper,
+        "page": entry.page,
+    }
+
+
+def _text(entry: Any) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "architecture": "bert",
+        "input_shape": None,
+        "classes": 0,
+        "data": entry.data,
+        "accuracy": None,
+        "licence": entry.licence,
+        "location": {"repo": entry.repo},
         "paper": entry.paper,
         "page": entry.page,
     }

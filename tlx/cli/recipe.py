@@ -19,12 +19,14 @@ class RecipeOptions(TransferOptions):
     """probe: head alone. finetune: head, then base with it. gradual: stage by stage. full: all. scratch: all, fresh."""
     head_epochs: int = 30
     """Epochs of the head alone."""
-    base_epochs: int = 30
-    """Epochs with the base; with gradual, epochs of each further stage. full and scratch train for both together."""
+    base_epochs: int | None = None
+    """Epochs with the base; with gradual, epochs of each further stage. full and scratch train for both together. By
+    default 30, and 3 for a large base of texts."""
     head_rate: tuple[float, ...] = (1e-3,)
     """The head's learning rate; a second one is for the phases in which the base trains, too."""
     base_rate: float | None = None
-    """The base's learning rate; by default 1e-4 where the model has under a million parameters, else 1e-5."""
+    """The base's learning rate; by default 1e-4 where the model has under a million parameters, else 1e-5, and 5e-5 for
+    one of texts."""
     thaw_from: str | None = None
     """With finetune: the lowest stage to train; by default all do."""
     layer_decay: float = 1.0
@@ -70,7 +72,8 @@ class RecipeOptions(TransferOptions):
         base = self._group("base-rate", rate.rate if self.base_rate is None else self.base_rate, -1)
         stages = model.stages
         phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
-        both = self.head_epochs + self.base_epochs
+        base_epochs = recipes.thawed_epochs(model) if self.base_epochs is None else self.base_epochs
+        both = self.head_epochs + base_epochs
         if self.thaw_from is not None and self.recipe != "finetune":
             raise ConfigError(f"--thaw-from goes with --recipe finetune, not {self.recipe}")
         if self.layer_decay != 1.0 and self.recipe in ("probe", "scratch"):
@@ -89,9 +92,9 @@ class RecipeOptions(TransferOptions):
             return recipes.full(stages, epochs=both, **phase)
         phase["head_epochs"] = self.head_epochs
         if self.recipe == "finetune":
-            first, *others = recipes.finetune(stages, base_epochs=self.base_epochs, thaw_from=self.thaw_from, **phase)
+            first, *others = recipes.finetune(stages, base_epochs=base_epochs, thaw_from=self.thaw_from, **phase)
         else:
-            first, *others = recipes.gradual(stages, stage_epochs=self.base_epochs, **phase)
+            first, *others = recipes.gradual(stages, stage_epochs=base_epochs, **phase)
         return (first, *(replace(each, groups={**each.groups, "head": later}) for each in others))
 
     def _group(self, option: str, rate: float, phase: int) -> Any:

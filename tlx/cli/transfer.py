@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tlx.training import ActivationCache
 
 DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
+TEXT_BASES = "such as hf/all-MiniLM-L6-v2 or hf/bert-base-uncased (tlx presets 'hf/*')"
+WORD_BASES = ("glove", "word2vec", "fasttext")  # a file of word vectors, named by --weights
 VECTORS = "vectors"  # what --base calls none at all, of data that are vectors
 
 
@@ -25,6 +27,7 @@ class TransferOptions(DataOptions):
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "data": (*DATA_GROUP, "inputs", "skip_bad", "workers"),
         "how the base sees images": ("input_size", "invert", "margin", "interpolation", "grey_to_rgb"),
+        "how the base reads texts": ("max_length", "long"),
         "model": ("until", "pool", "dtype"),
         "cache of frozen stages": ("cache", "cache_limit", "cache_dtype"),
         "machine and output": ("device", "config", "json", "debug"),
@@ -57,8 +60,14 @@ class TransferOptions(DataOptions):
     """How images are resized; by default as the base says."""
     grey_to_rgb: str | None = None
     """How grey becomes RGB: repeat, or the name of a matplotlib colour map."""
-    pool: Literal["flatten", "average", "max"] | None = None
-    """How the head takes features; by default as suits the base."""
+    max_length: int | None = None
+    """Of texts: the most pieces of one, special ones included; by default as the base says."""
+    long: Literal["error", "head", "head+tail", "windows"] | None = None
+    """What becomes of longer texts: refused, or their head, or head and tail, or windows of them all; by default head.
+    How much is left out is said."""
+    pool: Literal["flatten", "average", "max", "cls", "pooler", "cnn", "lstm"] | None = None
+    """How the head takes features; by default as suits the base. cls, pooler: a text's first piece; cnn, lstm: a small
+    network over all its words."""
 
     cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the activations of frozen stages are kept, so that they are computed once."""
@@ -109,13 +118,27 @@ class TransferOptions(DataOptions):
             ConfigError: where the base takes images and the data are vectors, or the other way round.
         """
         from tlx.data import Vectors
+        from tlx.data.source import is_of_texts
         from tlx.presets.vector_base import is_of_vectors, vector_base
 
+        if self.base in WORD_BASES:
+            return self._words_and_data(check)
         base = None if self.base == VECTORS else self.load_base()
         spec = None if base is None else self.preprocess(base.preprocess)
         if base is not None and spec is not None:
             check(base, spec)
         data = self.load_data(spec)
+        of_texts, takes_texts = is_of_texts(data.train), hasattr(spec, "takes_text")
+        if of_texts and self.base is None:
+            raise ConfigError(f"--base: the data are texts: name a base for these, {TEXT_BASES}")
+        if of_texts != takes_texts:
+            takes, data_are = ("texts", "no texts") if takes_texts else ("no texts", "texts")
+            others = "images or vectors" if takes_texts else f"texts, {TEXT_BASES}"
+            raise ConfigError(
+                f"--base {self.base}: takes {takes}, and the data are {data_are}: name a base for {others}"
+            )
+        if of_texts and base is not None and spec is not None:
+            return (base, *_tokenised(data, spec))
         of_vectors = is_of_vectors(data.train)
         if base is None or spec is None or (of_vectors and self.base is None):
             if not of_vectors:
@@ -128,6 +151,23 @@ class TransferOptions(DataOptions):
             takes, data_are = ("images", "vectors") if of_vectors else ("vectors", "images")
             raise ConfigError(f"--base {self.base}: takes {takes}, and the data are {data_are}: {cure}")
         return base, spec, data
+
+    def _words_and_data(self, check: "Callable[[Pretrained, InputSpec], None]") -> "tuple[Pretrained, InputSpec, Data]":
+        """Load the data, and a base of the vectors of their words."""
+        from tlx.data.source import is_of_texts
+        from tlx.presets.word_base import load_words, placeholder, unknown_note, word_base
+
+        name = self.base or ""
+        if self.weights is None:
+            load_words(name, None)  # which says what is missing
+        data = self.load_data(placeholder())
+        if not is_of_texts(data.train):
+            raise ConfigError(f"--base {name}: takes texts, and the data are none: name a base for images or vectors")
+        doing(f"reading {self.weights}")
+        base = word_base(self.weights or "", data, name=name)
+        spec = self.preprocess(base.preprocess)
+        check(base, spec)
+        return (base, *_tokenised(replace(data, notes=(*data.notes, unknown_note(self.weights or "", base))), spec))
 
     def check_suits(self, data: "Data", spec: "InputSpec") -> list[str]:
         """Say which base was taken where none was named, and what the base's input loses of the images.
@@ -158,6 +198,15 @@ class TransferOptions(DataOptions):
 
         names = ("margin", "interpolation", "grey_to_rgb")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if hasattr(spec, "takes_text"):
+            read = {name: getattr(self, name) for name in ("max_length", "long") if getattr(self, name) is not None}
+            spec = replace(spec, **read)  # type: ignore[type-var]
+        else:
+            for name in ("max_length", "long"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"--{name.replace('_', '-')}: is for texts, and the base takes none: leave it out"
+                    )
         if not isinstance(spec, Preprocess):
             for name in (*changed, *["invert"] * self.invert):
                 raise ConfigError(f"--{name.replace('_', '-')}: is for images, and the base takes none: leave it out")
@@ -174,3 +223,11 @@ class TransferOptions(DataOptions):
     def given(self, kind: Any, *but: str) -> dict[str, Any]:
         """Return the options that are fields of `kind`, by name."""
         return {f.name: getattr(self, f.name) for f in fields(kind) if f.name not in but and hasattr(self, f.name)}
+
+
+def _tokenised(data: "Data", spec: "InputSpec") -> "tuple[InputSpec, Data]":
+    """Tokenise texts; return the spec that pads to their lengths, and the data with notes on what is left out."""
+    from tlx.data.tokenized import tokenized_data
+
+    found, chosen = tokenized_data(data, spec)
+    return chosen, found

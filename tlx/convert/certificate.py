@@ -12,9 +12,11 @@ import numpy as np
 from tlx.convert.heads import with_head
 from tlx.convert.leaves import Conversion, LeafProof, sha256
 from tlx.convert.plan import FLOATS
-from tlx.convert.rules import KINDS, Row, resolve
+from tlx.convert.rules import KINDS, Row, Table, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.tables import TABLES
+from tlx.convert.tables.texts import TEXT_TABLES
+from tlx.convert.text_plan import current_name, expected_tensors
 from tlx.convert.transforms import TRANSFORMS, inverse
 from tlx.convert.verify import Verification
 from tlx.errors import WeightsError
@@ -30,14 +32,19 @@ EXACT = (None, "exact")  # casts after which a leaf goes back to the source's by
 
 
 def write_certificate(
-    source: Source, conversion: Conversion, verification: Verification | None = None, kept_sha256: str | None = None
+    source: Source,
+    conversion: Conversion,
+    verification: Verification | None = None,
+    kept_sha256: str | None = None,
+    text: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a finished conversion as plain data: the content of `certificate.json`.
 
     `leaves` holds for every path the source's tensor, its type, the transform, the cast, and the SHA-256 of the bytes
     of both; `head` the table's rows for a head that is not the published one; `ignored` the tensors without use and
     why, `kept_sha256` the hash of the file of those that are part of the network; `fresh` the leaves without a tensor;
-    `coverage` the share of leaves that have one.
+    `coverage` the share of leaves that have one; `text` what else a text model depends on: its settings, activation and
+    epsilon among them, how it pools, and the hashes of its tokenizer.
     """
     plan = conversion.plan
     return {
@@ -51,7 +58,7 @@ def write_certificate(
             "files": {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files},
         },
         "prefix": plan.prefix,
-        "head": [asdict(row) for row in plan.head_rows],
+        "head": [{"kind": row.kind, "source": row.source, "target": row.target} for row in plan.head_rows],
         "matched_by": plan.matched_by,
         "coverage": plan.coverage,
         "leaves": {path: asdict(proof) for path, proof in conversion.proofs.items()},
@@ -59,6 +66,7 @@ def write_certificate(
         "kept_sha256": kept_sha256,
         "fresh": list(plan.fresh),
         "verification": describe(verification),
+        **({} if text is None else {"text": dict(text)}),
     }
 
 
@@ -140,6 +148,8 @@ def check_certificate(
 def _strange_proofs(certificate: Mapping[str, Any], config: ModelConfig) -> list[str]:
     """Name the leaves whose proof has another tensor or transform than the table says; all, without such a table."""
     table, proofs = TABLES.get(certificate["table"]), certificate["leaves"]
+    if certificate["table"] in TEXT_TABLES:
+        return _strange_texts(certificate, TEXT_TABLES[certificate["table"]], config)
     if table is None or table.architecture != config.architecture:
         return sorted(proofs)
     rows = _head_rows(certificate)
@@ -151,6 +161,19 @@ def _strange_proofs(certificate: Mapping[str, Any], config: ModelConfig) -> list
         if rule is None or proof["transform"] != rule.transform or not own_name:
             strange.append(path)
     return strange
+
+
+def _strange_texts(certificate: Mapping[str, Any], table: Table, config: ModelConfig) -> list[str]:
+    """Do the same for a text model."""
+    if table.architecture != config.architecture:
+        return sorted(certificate["leaves"])
+    wanted = expected_tensors(table, config, certificate["prefix"])
+
+    def is_strange(path: str, proof: Mapping[str, Any]) -> bool:
+        name, rule = wanted.get(path, ("", None))
+        return rule is None or proof["transform"] != rule.transform or current_name(proof["source"], table) != name
+
+    return [path for path, proof in sorted(certificate["leaves"].items()) if is_strange(path, proof)]
 
 
 def _head_rows(certificate: Mapping[str, Any]) -> tuple[Row, ...]:

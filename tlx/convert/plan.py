@@ -34,6 +34,14 @@ BESIDE = (  # what stands beside a model's weights
         r"((\w+_)?rng(_states?)?(_all)?|(\w+_)?random_states?)(\.\w+)*", "the state of a random generator", kept=False
     ),
     Ignored(r"(criterion|loss|loss_fn)\..*", "the state of a loss", kept=False),
+    Ignored(  # TensorFlow: the slots of a variable by its name and the optimizer's, and the objects of TensorFlow 2
+        r"(.*/)?(adam_[mv]|(Adam|Adadelta|RMSProp|Ftrl)(_1)?|Adagrad|Momentum|beta[12]_power)"
+        r"|(.*/)?(\.OPTIMIZER_SLOT|_?optimizer)/.*",
+        "the state of an optimizer",
+        kept=False,
+    ),
+    Ignored(r"(.*/)?keras_api/metrics/.*", "the state of a metric", kept=False),
+    Ignored(r"(.*/)?(global_step|save_counter)(/\.ATTRIBUTES/VARIABLE_VALUE)?", "a counter of steps", kept=False),
 )
 
 
@@ -167,7 +175,7 @@ def survey(
             continue
         match = Match(path, shapes[path], tensors[name], rule.transform)
         filled.append(match)
-        faults += _faults(match)
+        faults += faults_of(match)
     taken = {match.tensor.name for match in filled}
     names = {tensor.name: name for name, tensor in tensors.items()}
     paths = {name: path for path, (name, _) in expected.items()}
@@ -217,7 +225,7 @@ def _fit_config(
     return replace(config, classes=logits.shape[0])
 
 
-def _faults(match: Match) -> list[str]:
+def faults_of(match: Match) -> list[str]:
     """Say why a tensor cannot fill its leaf."""
     tensor, name = match.tensor, match.tensor.name
     if tensor.dtype not in FLOATS:

@@ -12,6 +12,8 @@ from tlx.convert.keras_file import read_keras_archive, read_keras_h5
 from tlx.convert.npz_file import read_npz_weights
 from tlx.convert.safetensors_file import read_safetensors, read_safetensors_index
 from tlx.convert.source import Source
+from tlx.convert.tf_checkpoint import find_index, read_tf_checkpoint
+from tlx.convert.tf_table import is_table
 from tlx.convert.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from tlx.convert.unpickle import unpickle
 from tlx.convert.unread import unread_file, unread_members
@@ -22,23 +24,25 @@ from tlx.files.opening import RegularFile, shown
 from tlx.files.true_type import true_type
 from tlx.tree.paths import quote
 
-FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors or .npz"
+FORMATS = "Keras (.h5, .weights.h5, .keras), PyTorch, safetensors, TensorFlow (.index, SavedModel) or .npz"
 
-SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".th", ".bin", ".ckpt", ".npz", ".tar")
+SUFFIXES = (".safetensors", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".th", ".bin", ".ckpt", ".npz", ".tar", ".index")
 """How the names of files that are read usually end."""
 
+_IN_FOLDERS = (".safetensors.index.json", ".safetensors", "pytorch_model.bin", "variables/variables.index")
 _UNPACK = ("a gzip file", "a bzip2 file", "an xz file", "a zstandard file", "a 7-Zip file", "a tar file")
 _HINTS = {
     **dict.fromkeys(_UNPACK, "unpack it first"),
     "a .npy file": "put its array into an .npz file under its name",
     "an HTML page": "a failed download?",
 }
-_TABLE_END = bytes.fromhex("57fb808b247547db")  # the magic at the end of TensorFlow's and LevelDB's tables
-_DATA_SHARD = re.compile(r"(?P<prefix>.*)\.data-\d{5}-of-(?P<count>\d{5})")
 
 
 def open_weights(path: str | os.PathLike[str]) -> Source:
     """Open a weight file, an index of shards or a folder with one of them; list its tensors, read none.
+
+    A TensorFlow checkpoint is named by its index, one of its data shards, their prefix (`bert_model.ckpt`) or its
+    folder, a SavedModel by its folder.
 
     Nothing in the file is run, no other file is opened than the shards beside an index, and nothing is allocated on
     the word of a header. Raises `UnsafeFileError` for what would run code, reach outside the file or claim more than it
@@ -51,9 +55,10 @@ def open_weights(path: str | os.PathLike[str]) -> Source:
     ...     source.format, source.tensors["kernel"].shape, source.tensors["kernel"].read().sum()
     ('npz', (2, 3), np.float64(6.0))
     """
-    path = _in_folder(home(path))
-    _refuse_tensorflow(path)
+    path = find_index(_in_folder(home(path)))
     file = RegularFile.at(path)
+    if path.suffix == ".index" and is_table(file):
+        return read_tf_checkpoint(file)
     head = file.read(0, min(512, file.size)).tobytes()
     if head.startswith(SIGNATURE):
         return read_keras_h5(file)
@@ -98,24 +103,26 @@ def _not_weights(file: RegularFile, head: bytes) -> WeightsError:
         return WeightsError(f"{where}: {unread}")
     if file.path.suffix in (".tar", ".pth", ".pt") and kind == "a tar file":
         kind = "a tar file, as torch.save wrote before 0.1.10 (load and save it with a later PyTorch)"
-    if file.size >= 48 and file.read(file.size - 8, 8).tobytes() == _TABLE_END:
-        kind = "a LevelDB table, perhaps the index of a TensorFlow checkpoint (save the model as .h5 or .keras)"
+    if is_table(file):
+        kind = "a LevelDB table, perhaps the index of a TensorFlow checkpoint (name it NAME.index, beside its shards)"
     suffix = file.path.suffix.lower()
-    renamed = suffix in (".h5", ".hdf5", ".keras", ".pt", ".pth", ".th", ".bin", ".safetensors", ".npz")
+    renamed = suffix in (".h5", ".hdf5", ".keras", ".pt", ".pth", ".th", ".bin", ".safetensors", ".npz", ".index")
     hint = f" ({_HINTS[kind]})" if kind in _HINTS else ""
     said = f", whatever {suffix} says" if renamed and kind else ""
     return WeightsError(f"{where}: {kind}{hint}{said}; expected {FORMATS}")
 
 
 def _in_folder(path: Path) -> Path:
-    """Find the one safetensors index or file of a folder, as model hubs lay them out."""
+    """Find the one file of weights in a folder, as model hubs and TensorFlow lay them out."""
     try:
         if not path.is_dir():
             return path
         names = sorted(os.listdir(path))
+        variables = path / "variables" / "variables.index"  # of a SavedModel, or a module of TensorFlow Hub
+        names += ["variables/variables.index"] if variables.is_file() else []
     except (OSError, ValueError) as error:
         raise WeightsError(f"{shown(path)}: cannot be listed; check the path and its permissions") from error
-    for ending in (".safetensors.index.json", ".safetensors", "pytorch_model.bin"):
+    for ending in _IN_FOLDERS:
         found = [name for name in names if name.endswith(ending)]
         usual = [name for name in found if name == f"model{ending}"] or found
         if len(usual) == 1:
@@ -123,6 +130,8 @@ def _in_folder(path: Path) -> Path:
         if found:
             break
     files = [name for name in names if name.lower().endswith(SUFFIXES)]
+    if len(files) == 1 and files[0].endswith(".index"):  # beside its shards and TensorFlow's file `checkpoint`
+        return path / files[0]
     unread = unread_members(names, path.suffix) or unread_members(_deeper(path, names))
     if unread:
         beside = f"; or name the weight file in it: {quote(map(shown, files), 6)}" if files else ""
@@ -140,28 +149,3 @@ def _deeper(path: Path, names: Sequence[str]) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def _refuse_tensorflow(path: Path) -> None:
-    """Refuse a TensorFlow checkpoint, named by its index, a data shard or their prefix, and say which shards lack."""
-    shard = _DATA_SHARD.fullmatch(path.name)
-    prefix = path.with_name(shard["prefix"]) if shard else path.with_suffix("") if path.suffix == ".index" else path
-    index = prefix.with_name(prefix.name + ".index")
-    try:
-        if not prefix.name or (path == prefix and path.exists()) or not index.is_file():
-            return
-        counts = [
-            (int(found["count"]), name)
-            for name in os.listdir(prefix.parent)
-            if (found := _DATA_SHARD.fullmatch(name)) and found["prefix"] == prefix.name
-        ]
-        count = counts[0][0] if counts else 1
-        for number in range(count):
-            data = prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count:05d}")
-            if not data.is_file():
-                raise WeightsError(f"{shown(path)}: the TensorFlow checkpoint lacks {shown(data)}; fetch it")
-    except (OSError, ValueError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        return
-    raise WeightsError(f"{shown(path)}: {unread_file('checkpoint', b'')}")

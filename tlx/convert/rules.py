@@ -10,8 +10,8 @@ from tlx.errors import ConfigError, check_choice
 from tlx.models.head import POOLS, Pool
 from tlx.tree.paths import quote
 
-Dialect = Literal["keras", "torch"]
-REFERENCES = ("keras", "torchvision", "timm")
+Dialect = Literal["keras", "torch", "tf"]
+REFERENCES = ("keras", "torchvision", "timm", "transformers")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ KINDS: Mapping[Dialect, Mapping[str, tuple[LeafRule, ...]]] = {
         "dense_7x7x512": (LeafRule("weight", "kernel", "rows_7x7x512"), LeafRule("bias", "bias")),
         "conv_1x1": (LeafRule("weight", "kernel", "conv_1x1"), LeafRule("bias", "bias")),
         "conv_7x7x512": (LeafRule("weight", "kernel", "conv_7x7x512"), LeafRule("bias", "bias")),
+        "embedding": (LeafRule("weight", "embedding"),),
+        "layer_norm": (LeafRule("weight", "scale"), LeafRule("bias", "bias")),
+    },
+    "tf": {
+        "dense": (LeafRule("kernel", "kernel"), LeafRule("bias", "bias")),
+        "embedding": (LeafRule("", "embedding"),),
+        "layer_norm": (LeafRule("gamma", "scale"), LeafRule("beta", "bias")),
     },
 }
 KERAS_CLASSES = {  # the name that Keras 3 derives from a layer's class
@@ -69,7 +76,8 @@ class Row:
     """One line of a table: a kind of module, its name in the source, its path in tlx.
 
     A placeholder stands for the same in both: `{i}`, of one letter, for a whole number, `{i+1}` for the number one
-    above; `{part}`, a word, for any text without '/' and '.'. So a row reads both ways.
+    above; `{part}`, a word, for any text without '/' and '.'. So a row reads both ways. A module that is `outside`
+    stands beside the network in a file, not below the prefix of its other names.
 
     >>> row = Row("conv", "layer{g}.{i}.conv{c}", "base/block{g}_{i+1}/conv{c}")
     >>> row.source_of("base/block2_1/conv3"), row.target_of("layer2.0.conv3")
@@ -79,6 +87,7 @@ class Row:
     kind: str
     source: str
     target: str
+    outside: bool = False
 
     def source_of(self, target: str) -> str | None:
         """Name the module in the source of a module of tlx, or None where this row says nothing of it."""
@@ -161,7 +170,11 @@ class Table:
     @property
     def separator(self) -> str:
         """What stands between a module's name and a weight's."""
-        return {"keras": "/", "torch": "."}[self.dialect]
+        return {"keras": "/", "torch": ".", "tf": "/"}[self.dialect]
+
+    def name_of(self, module: str, rule: LeafRule) -> str:
+        """Name the tensor of a module's weight; a weight without a name of its own has the module's."""
+        return f"{module}{self.separator}{rule.source}" if rule.source else module
 
 
 _PLACEHOLDER = re.compile(r"\{(\w+?)([+-]\d+)?\}")
@@ -196,7 +209,7 @@ def resolve(table: Table, leaves: Iterable[str]) -> dict[str, tuple[str, LeafRul
     taken: dict[str, str] = {}
     for path in leaves:
         module, rule, _ = table.entry(path)
-        name = f"{module}{table.separator}{rule.source}"
+        name = table.name_of(module, rule)
         if name in taken:
             raise ConfigError(f"table {table.name} gives {quote([taken[name], path])} the same tensor {name!r}")
         taken[name] = path

@@ -15,6 +15,7 @@ Format = Literal[
     "torch-legacy",
     "safetensors",
     "npz",
+    "tf",  # TensorFlow checkpoints, SavedModels and modules of TF Hub
 ]
 
 

@@ -28,10 +28,10 @@ class Unread:
 
 UNREAD = (
     Unread(
-        "a TensorFlow SavedModel",
-        "tf.keras.models.load_model(FOLDER).save('model.keras'), or save the model that it was exported from as .h5",
+        "the graph of a TensorFlow SavedModel",
+        "name its folder, whose variables are read (variables/variables.index and the data beside it)",
         head=rb"\x08\x01\x12",
-        inside=r"saved_model\.pb(txt)?|keras_metadata\.pb",
+        inside=r"saved_model\.pb(txt)?|keras_metadata\.pb|tfhub_module\.pb",
     ),
     Unread(
         "an ONNX model",
@@ -77,10 +77,11 @@ UNREAD = (
     Unread("a DeepSpeed checkpoint", "python zero_to_fp32.py FOLDER weights.pth", inside=r"zero_to_fp32\.py"),
     Unread("a TensorFlow graph", f"{_KERAS} that it was frozen from", (".pb", ".pbtxt", ".meta")),
     Unread(
-        "a TensorFlow checkpoint",
-        f"{_KERAS} that it belongs to",
+        "a TensorFlow checkpoint without its index",
+        "fetch the .index file that belongs to it; one from before TensorFlow 1.0, which has none, restore and save "
+        "with tf.compat.v1.train.Saver",
         (".ckpt",),
-        inside=r"checkpoint|.*\.ckpt(-\d+)?\.index|.*\.data-\d{5}-of-\d{5}",
+        inside=r".*\.data-\d{5}-of-\d{5}",
     ),
     Unread("a GGUF file", "use the safetensors file of the same model", (".gguf",), rb"GGUF|lmgg|tjgg"),
     Unread(

@@ -82,15 +82,15 @@ def verify(
     x: Any = preprocess(images)
     theirs_inputs = reference.preprocess(images)
     theirs = reference.outputs(theirs_inputs, list(nodes.values()))
-    differences = [_difference(INPUT, x, theirs_inputs)]
+    differences = [difference(INPUT, x, theirs_inputs)]
     with jax.default_matmul_precision("highest"):
         for stage in model.base.stages:
             x = run_layer(stage.layer, variables_of(variables, "base", stage.name), x)
             if stage.name in nodes:
-                differences.append(_difference(stage.name, x, theirs[nodes[stage.name]]))
+                differences.append(difference(stage.name, x, theirs[nodes[stage.name]]))
         if config.classes:
             logits = run_layer(model.head, variables_of(variables, "head"), x)
-            differences.append(_difference(OUTPUT, logits, theirs[OUTPUT]))
+            differences.append(difference(OUTPUT, logits, theirs[OUTPUT]))
     return Verification(table.reference, tuple(differences))
 
 
@@ -105,7 +105,7 @@ def variables_of(variables: Tree, *path: str) -> Tree:
     return {kind: functools.reduce(lambda tree, name: tree.get(name, {}), path, own) for kind, own in variables.items()}
 
 
-def _difference(stage: str, output: Any, theirs: np.ndarray) -> Difference:
+def difference(stage: str, output: Any, theirs: np.ndarray) -> Difference:
     ours = np.asarray(output)
     if ours.shape != theirs.shape:
         return Difference(stage, np.inf, np.inf)

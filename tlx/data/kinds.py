@@ -17,6 +17,8 @@ from tlx.data.readers.image_folder import read_image_folder
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.readers.npz import read_npz_examples
 from tlx.data.readers.numbers import read_numbers
+from tlx.data.readers.text_table import holds_texts
+from tlx.data.readers.texts import holds_text_files, read_texts
 from tlx.data.readers.tfds import read_tfds
 from tlx.data.spec import TEST, VALIDATION, Parts, Request
 from tlx.errors import ConfigError, DataError
@@ -65,23 +67,37 @@ def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
     return of_request
 
 
+def _or_texts(read: Callable[[Request], Parts], holds: Callable[[str], bool]) -> Callable[[Request], Parts]:
+    """Make a reader read texts where these are wanted, or the place holds them."""
+
+    def of_request(request: Request) -> Parts:
+        where = str(home(request.where)) if request.where else ""
+        if where and os.path.exists(where) and (request.takes_text or holds(where)):
+            return read_texts(request)
+        return read(request)
+
+    return of_request
+
+
 KINDS = {
     "digits": Kind(_whole(read_digits), labels_per_class=10, validation=0.15, test=0.3),  # as published figures have it
-    "folder": Kind(read_image_folder, "DIR", "folder"),
-    "manifest": Kind(read_manifest, "FILE", "file", targets=True),
-    "table": Kind(read_numbers, "FILE", "file", targets=True),
+    "folder": Kind(_or_texts(read_image_folder, holds_text_files), "DIR", "folder"),
+    "manifest": Kind(_or_texts(read_manifest, holds_texts), "FILE", "file", targets=True),
+    "table": Kind(_or_texts(read_numbers, holds_texts), "FILE", "file", targets=True),
+    "texts": Kind(read_texts, "FILE", targets=True),
     "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", "files"),
     "npz": Kind(read_npz_examples, "FILE", "file", targets=True),
     "tfds": Kind(read_tfds, "NAME"),
     "hf": Kind(read_hub, "NAME[@CONFIG]"),
 }
 _BY_SUFFIX = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".npz": "npz"}
-_BY_SUFFIX |= {".parquet": "table", ".pq": "table"}
+_BY_SUFFIX |= {".parquet": "table", ".pq": "table", ".txt": "texts"}
 
 _OTHER_NAMES = {
     **dict.fromkeys(("dir", "directory", "images", "imagefolder", "image_folder", "path", "local"), "folder"),
     **dict.fromkeys(("csv", "tsv", "jsonl", "list", "file"), "manifest"),
     **dict.fromkeys(("parquet", "vectors", "features", "numbers"), "table"),
+    **dict.fromkeys(("text", "sentences", "lines", "txt"), "texts"),
     **dict.fromkeys(("mnist", "emnist", "ubyte"), "idx"),
     **dict.fromkeys(("numpy", "np", "array", "arrays"), "npz"),
     **dict.fromkeys(("tensorflow", "tf", "tensorflow_datasets"), "tfds"),

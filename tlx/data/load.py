@@ -17,7 +17,7 @@ from tlx.data.source import Source, TargetKind, digests_of, labels_of, names_of,
 from tlx.data.spec import TEST, VALIDATION, Data, DataFields, DataSpec, Parts, Request, SplitFields
 from tlx.data.splits import split_parts
 from tlx.data.validate import check_classes, check_labels, numbered_classes
-from tlx.data.views import Scanned
+from tlx.data.views import Relabelled, Scanned
 from tlx.errors import ConfigError, DataError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
@@ -60,7 +60,7 @@ def load_data(
     spec = _with_fields(spec, fields, DataFields, "load_data")
     name, where = kind_of(spec.source)
     kind = KINDS[name]
-    if kind.path and where:  # so that the run can be tested again from another directory
+    if (kind.path or name == "texts") and where:  # so that the run can be tested again from another directory
         where = os.path.abspath(home(where))
         spec = replace(spec, source=f"{name}:{where}")
     spec = replace(
@@ -78,13 +78,40 @@ def load_data(
     if spec.inputs and not kind.targets:
         raise ConfigError(f"inputs: columns are for a table of numbers, and not for {name}; leave it out")
     images = preprocess if isinstance(preprocess, Preprocess) else None
+    takes_text = bool(spec.text) or hasattr(preprocess, "takes_text")
+    request = Request(where, spec, images, progress, takes_text)
     try:
-        parts = kind.read(Request(where, spec, images, progress))
+        parts = kind.read(request)
     except DataError:
         check_place(name, where)  # says it better where nothing is there
         raise
+    spec, parts = _with_other_data(spec, parts, request)
     data = split_parts(parts, replace(spec, inputs=parts.inputs))
     return replace(data, notes=(*data.notes, *_kept(parts, data)))
+
+
+def _with_other_data(spec: DataSpec, parts: Parts, request: Request) -> tuple[DataSpec, Parts]:
+    """Take validation and test examples from other data where these are named; return their absolute paths, too."""
+    for part in ("validation", "test"):
+        named = getattr(spec, f"{part}_data")
+        if named is None:
+            continue
+        name, where = kind_of(named)
+        if KINDS[name].path or name == "texts":
+            where = os.path.abspath(home(where))
+            spec = replace(spec, **{f"{part}_data": f"{name}:{where}"})  # type: ignore[arg-type]
+        own = replace(spec, train_split=None, validation_split=None, test_split=None)
+        try:
+            found = KINDS[name].read(replace(request, where=where, spec=own))
+        except DataError:
+            check_place(name, where)
+            raise
+        source = found.test if part == "test" and found.test is not None else found.train
+        if tuple(source.classes) != tuple(parts.train.classes):
+            source = Relabelled(source, parts.train.classes)
+        parts = parts._replace(**{part: source}, notes=(*parts.notes, *found.notes))
+        parts = parts._replace(skipped=(*parts.skipped, *found.skipped))
+    return spec, parts
 
 
 def _kept(parts: Parts, data: Data) -> list[str]:

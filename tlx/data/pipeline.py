@@ -11,7 +11,7 @@ import numpy as np
 
 from tlx.data.inputs import InputSpec
 from tlx.data.share import Share
-from tlx.data.source import Source, is_numeric, labels_of, names_of, take
+from tlx.data.source import Source, is_numeric, labels_of, names_of, sizes_of, take
 from tlx.data.views import in_memory
 from tlx.errors import ConfigError, DataError, check_flags
 from tlx.files.opening import shown
@@ -43,10 +43,12 @@ def gather(
     spec: InputSpec,
     rows: np.ndarray,
     augmented: Callable[[int, Any], Any] | None = None,
+    length: int | None = None,
 ) -> Batch:
     """Make one batch of the examples at `rows`, in that order; columns that are no numbers are left out.
 
-    `augmented(place, input)`, if given, takes the place of `spec.collate`, `place` counting within the batch.
+    `augmented(place, input)`, if given, takes the place of `spec.collate`, `place` counting within the batch. `length`
+    is what a spec of texts pads to.
 
     >>> from tlx.data import ArraySource
     >>> from tlx.images import Preprocess
@@ -57,11 +59,21 @@ def gather(
     """
     columns = take(source, rows)
     inputs = columns.pop("input")
+    padding: dict[str, Any] = {} if length is None else {"length": length}
+    stack: Any = getattr(spec, "stack", _stacked)
     if augmented is None and (hasattr(inputs, "dtype") or isinstance(inputs, dict)):
-        collated = spec.collate(inputs)
+        collated = spec.collate(inputs, **padding)
     else:
-        collated = _stacked([_one(source, spec, rows, augmented, *each) for each in enumerate(inputs)])
+        collated = stack([_one(source, spec, rows, augmented, *each) for each in enumerate(_listed(inputs))], **padding)
     return {"input": collated, **{name: column for name, column in columns.items() if is_numeric(column)}}
+
+
+def _listed(inputs: Any) -> Any:
+    """Return inputs one by one, those that are columns, too."""
+    if not isinstance(inputs, dict):
+        return inputs
+    count = len(next(iter(inputs.values())))
+    return [{name: column[row] for name, column in inputs.items()} for row in range(count)]
 
 
 def _one(
@@ -191,10 +203,24 @@ def _at_once(source: Source, spec: InputSpec, feed: Feed) -> int:
 
 def _order(source: Source, feed: Feed, epoch: int) -> np.ndarray:
     """Return the epoch's order as keys, (N,) int64: row + len(source) * how often the row came before."""
+    if not feed.shuffle:
+        return np.arange(len(source))
     random = np.random.default_rng(np.random.SeedSequence((feed.seed, epoch)))
-    if feed.balanced:
-        return _balanced(labels_of(source), random)
-    return random.permutation(len(source)) if feed.shuffle else np.arange(len(source))
+    keys = _balanced(labels_of(source), random) if feed.balanced else random.permutation(len(source))
+    sizes = sizes_of(source)
+    return keys if sizes is None else _grouped(keys, sizes[keys % len(source)], feed.batch_size, random)
+
+
+def _grouped(keys: np.ndarray, sizes: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:
+    """Put keys into an order in which most batches hold examples of one size, and these batches come at random.
+
+    What fills no whole batch is drawn first, whatever its size, and comes last. As many batches as there are sizes, but
+    one, may hold several.
+    """
+    whole = len(keys) // batch_size * batch_size
+    order = np.argsort(sizes[:whole], kind="stable").reshape(-1, batch_size)
+    shuffled = order[random.permutation(len(order))].reshape(-1)
+    return np.concatenate([keys[:whole][shuffled], keys[whole:]])
 
 
 def _balanced(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -215,7 +241,7 @@ def _make_at_once(
 ) -> Iterator[Batch]:
     """Make the whole batches from `first` to `end` by one gather, which leaves the cores to the steps."""
     size = feed.batch_size
-    made = gather(source, spec, order[first * size : end * size] % len(source))
+    made = gather(source, spec, order[first * size : end * size] % len(source))  # inputs of one size
     if _has_mask(source, feed):
         made["mask"] = np.ones((end - first) * size, bool)
     for place in range(0, (end - first) * size, size):
@@ -228,7 +254,7 @@ def _has_mask(source: Source, feed: Feed) -> bool:
 
 def _make(source: Source, spec: InputSpec, feed: Feed, epoch: int, keys: np.ndarray, rows: np.ndarray) -> Batch:
     """Make of a batch, whose examples are `keys`, these rows; those past its end are padding."""
-    augment = feed.augment
+    augment, whole = feed.augment, keys
     real = rows < len(keys)
     keys = keys[rows[real]] if real.any() else keys[:1]  # padding must look like something
 
@@ -236,7 +262,9 @@ def _make(source: Source, spec: InputSpec, feed: Feed, epoch: int, keys: np.ndar
         assert augment is not None
         return augment(value, spec, generator_of(feed.seed, epoch, int(keys[place])))
 
-    batch = gather(source, spec, keys % len(source), augmented if augment else None)
+    sizes = sizes_of(source)
+    length = None if sizes is None else int(sizes[whole % len(source)].max())
+    batch = gather(source, spec, keys % len(source), augmented if augment else None, length)
     if not real.all():
         made = np.where(real, np.cumsum(real) - 1, 0)
         batch = map_arrays(lambda array: array[made], batch)

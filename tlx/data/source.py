@@ -179,6 +179,30 @@ def shapes_of(source: Source) -> np.ndarray | None:
     return shapes
 
 
+def sizes_of(source: Source) -> np.ndarray | None:
+    """Return to which length each input is padded, (N,) int64, or None where all have one shape.
+
+    >>> from tlx.data import ArraySource
+    >>> sizes_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [1, 0])) is None
+    True
+    """
+    sizes: np.ndarray | None = getattr(source, "sizes", None)
+    return sizes
+
+
+def is_of_texts(source: Source) -> bool:
+    """Tell whether a source's inputs are texts, or pairs of them, by its first example.
+
+    >>> from tlx.data import ColumnSource
+    >>> is_of_texts(ColumnSource({"input": ["a text"]}))
+    True
+    """
+    first = getattr(source, "first_input", None)  # of a source that was looked at once already
+    if first is None and len(source):
+        first = source[0]["input"]
+    return isinstance(first, str) or (isinstance(first, dict) and ("text" in first or "ids" in first))
+
+
 def take(source: Source, indices: np.ndarray) -> Columns:
     """Gather examples: each column as one array (B, …) where its values agree in shape and type, and else as a list.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
@@ -46,6 +47,10 @@ class DataSpec:
         target_kind: what these hold: "class", "multi-label" (labels between bars, semicolons or commas, or a column of
             zeros and ones for each), "regression" (numbers), or "auto", what they look like, which a note says
             (`tlx.data.readers.targets`).
+        text: the columns of a table that hold the texts, by name or, where the file names none, by number from 1; two
+            for pairs. By default those that look so.
+        validation_data: other data of the same kind to validate on, named as `source` is.
+        test_data: other data to test on.
         inputs: the columns of a table of numbers that are the inputs, by name or pattern such as "f*"; by default all
             that hold numbers, are no target and are not named as an index.
 
@@ -69,14 +74,22 @@ class DataSpec:
     target: tuple[str, ...] = ()
     target_kind: str = "auto"
     inputs: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    validation_data: str | None = None
+    test_data: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("target", "inputs"):
+        for name in ("target", "inputs", "text"):
             given = getattr(self, name)
             columns = (given,) if isinstance(given, str) else tuple(given)
             object.__setattr__(self, name, columns)
             if len(set(columns)) < len(columns) or not all(isinstance(column, str) and column for column in columns):
                 raise ConfigError(f"{name}: {list(columns)} are not different names of columns")
+        if len(self.text) > 2:
+            raise ConfigError(f"text: {len(self.text)} columns; a text is in one, a pair in two")
+        for name in ("validation_data", "test_data"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else os.fspath(path))
         if self.target_kind not in KINDS_OF_TARGETS:
             raise ConfigError(f"target_kind: {self.target_kind!r} is not one of {', '.join(KINDS_OF_TARGETS)}")
         if not isinstance(self.source, str):
@@ -129,6 +142,9 @@ class DataFields(SplitFields, total=False):
     empty_classes: str
     target: str | Sequence[str]
     inputs: str | Sequence[str]
+    text: str | Sequence[str]
+    validation_data: str | os.PathLike[str] | None
+    test_data: str | os.PathLike[str] | None
 
 
 PARTS = ("train", "validation", "test")
@@ -142,6 +158,7 @@ class Request:
     spec: DataSpec = DataSpec()
     preprocess: Preprocess | None = None
     progress: bool = False
+    takes_text: bool = False  # whether the base does, or the user named columns of texts
 
 
 class Parts(NamedTuple):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tlx.data.arrays import ArraySource
-from tlx.data.source import Source, digests_of, labels_of, names_of, target_kind
+from tlx.data.source import Source, digests_of, is_of_texts, labels_of, names_of, target_kind
 from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts
 from tlx.data.views import Subset
 from tlx.errors import ConfigError
@@ -71,6 +71,26 @@ def split_rows(
     return Split(*(order[np.sort(np.concatenate(part))] for part in parts))
 
 
+def split_together(labels: np.ndarray, digests: Sequence[bytes], **how: Any) -> Split:
+    """Divide rows as `split_rows` does, and put equal inputs, whatever their labels, into one part: that of the first.
+
+    >>> parts = split_together(np.array([0, 1, 0, 1]), [b"a", b"a", b"b", b"c"], validation=0.0, test=0.5)
+    >>> {0, 1} <= set(parts.train.tolist()) or {0, 1} <= set(parts.test.tolist())
+    True
+    """
+    first: dict[bytes, int] = {}
+    for row, digest in enumerate(digests):
+        first.setdefault(digest, row)
+    if len(first) == len(digests):
+        return split_rows(labels, digests, **how)
+    chosen = np.array(list(first.values()), np.int64)
+    found = split_rows(np.asarray(labels)[chosen], [digests[row] for row in chosen.tolist()], **how)
+    others: dict[int, list[int]] = {}
+    for row, digest in enumerate(digests):
+        others.setdefault(first[digest], []).append(row)
+    return Split(*(np.array([row for at in part for row in others[int(chosen[at])]], np.int64) for part in found))
+
+
 def split_parts(parts: Parts, spec: DataSpec) -> Data:
     """Make the three parts of a run from what a source holds, and count what its user should know.
 
@@ -87,7 +107,8 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     if spec.labels_per_class is not None and target_kind(parts.train) != "class":
         raise ConfigError("labels_per_class: the targets are no classes; leave it out")
     digests = digests_of(parts.train)
-    rows = split_rows(
+    split = split_together if is_of_texts(parts.train) else split_rows
+    rows = split(
         _strata(parts.train),
         digests,
         seed=spec.seed,
@@ -100,6 +121,10 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     test = parts.test if parts.test is not None else Subset(parts.train, rows.test)
     notes = list(parts.notes)
     noun, alike = ("images", ", pixel for pixel") if _of_images(parts.train) else ("examples", "")
+    noun = "texts" if is_of_texts(parts.train) else noun
+    repeated = len(digests) - len(set(digests))
+    if noun == "texts" and repeated:
+        notes.append(f"{repeated} of {len(digests)} texts stand there before: all of one text are in one part")
     if isinstance(parts.train, ArraySource) and (brightest := parts.train.images.max()) < _DARK:
         notes.append(
             f"the brightest pixel is {brightest:g} on the scale 0..255; "
@@ -108,7 +133,7 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     if spec.labels_per_class is not None:
         counts = f"{len(train)} for training, {len(validation)} for validation"
         notes.append(f"at most {spec.labels_per_class} labels a class: {counts}")
-    notes += contradictions(parts)
+    notes += contradictions(parts, noun)
     seen = {"training": {digests[row] for row in rows.train}}
     held_out: tuple[tuple[str, Source], ...] = (("validation", validation), ("test", test))
     for name, part in held_out:
@@ -137,8 +162,8 @@ def _of_images(source: Source) -> bool:
     return isinstance(source, ArraySource) or hasattr(source, "shapes")
 
 
-def contradictions(parts: Parts) -> list[str]:
-    """Name equal images of different classes, of which one label must be wrong, in at most one note.
+def contradictions(parts: Parts, noun: str = "images") -> list[str]:
+    """Name equal images, or what else `noun` says, of different classes, of which one label must be wrong, in a note.
 
     >>> [note] = contradictions(Parts(ArraySource(np.zeros((2, 1, 1), np.uint8), [0, 1], ("cat", "dog")), None, ()))
     >>> note.partition(": ")[2]
@@ -167,7 +192,7 @@ def contradictions(parts: Parts) -> list[str]:
         (name, label), (name_of_other, label_of_other) = describe(*one), describe(*other)
         said.append(f"{name} is {label!r}, {name_of_other} {label_of_other!r}")
     more = f"; and {len(found) - _PAIRS} more" if len(found) > _PAIRS else ""
-    return [f"{len(found)} images are equal to one of another class, so that a label is wrong: {'; '.join(said)}{more}"]
+    return [f"{len(found)} {noun} are equal to one of another class, so that a label is wrong: {'; '.join(said)}{more}"]
 
 
 def _capped(source: Source, spec: DataSpec) -> Source:

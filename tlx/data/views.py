@@ -20,6 +20,7 @@ from tlx.data.source import (
     digests_of,
     names_of,
     shapes_of,
+    sizes_of,
     take,
     target_kind,
     targets_of,
@@ -77,6 +78,11 @@ class Subset:
     @property
     def shapes(self) -> np.ndarray | None:
         every = shapes_of(self.source)
+        return every if every is None else every[self.indices]
+
+    @property
+    def sizes(self) -> np.ndarray | None:
+        every = sizes_of(self.source)
         return every if every is None else every[self.indices]
 
     def take(self, indices: np.ndarray) -> Columns:
@@ -138,6 +144,10 @@ class Relabelled:
     def names(self) -> tuple[str, ...] | None:
         return names_of(self.source)
 
+    @property
+    def sizes(self) -> np.ndarray | None:
+        return sizes_of(self.source)
+
     def take(self, indices: np.ndarray) -> Columns:
         """Gather columns as the source does, with the targets renamed."""
         columns = take(self.source, indices)
@@ -155,6 +165,7 @@ class Scanned:
 
     def __init__(self, source: Source) -> None:
         self.source, self.classes = source, tuple(source.classes)
+        self.first_input: Any = None  # of the first example, once it was looked at
 
     @property
     def target_kind(self) -> TargetKind:
@@ -181,6 +192,8 @@ class Scanned:
         targets, digests = [], []
         for index in range(len(self.source)):
             example = self.source[index]
+            if not index:
+                self.first_input = example["input"]
             targets.append(example.get("target"))
             digests.append(digest(example["input"]))
         return targets, tuple(digests)

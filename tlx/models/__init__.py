@@ -3,6 +3,7 @@
 from tlx.models._lowerings import lowerings
 from tlx.models.base import Base, Stage, cut
 from tlx.models.batch_norm import BatchNorm
+from tlx.models.bert import BertConfig
 from tlx.models.classifier import Classifier
 from tlx.models.frozen import frozen_modules, frozen_stages, frozen_statistics, run_frozen
 from tlx.models.head import Head
@@ -19,12 +20,14 @@ from tlx.models.registry import (
 )
 from tlx.models.staged import Model, StagedModel
 from tlx.models.tabulate import Layer, ModelTable, tabulate
+from tlx.models.words import WordsConfig
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "Base",
     "BatchNorm",
+    "BertConfig",
     "Classifier",
     "Head",
     "Layer",
@@ -33,6 +36,7 @@ __all__ = [
     "ModelTable",
     "Stage",
     "StagedModel",
+    "WordsConfig",
     "architecture_named",
     "build_model",
     "cut",

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 
 from tlx.errors import ConfigError, check_choice
 from tlx.models.layers import adaptive_avg_pool
+from tlx.models.sequence import WordCnn, WordLstm
+from tlx.tree.paths import quote
 
-Pool = Literal["flatten", "average", "max", "average7x7"]
+Pool = Literal["flatten", "average", "max", "average7x7", "cls", "pooler", "cnn", "lstm"]
 POOLS: tuple[str, ...] = get_args(Pool)
+OF_TOKENS = ("average", "max", "cls", "pooler", "cnn", "lstm")
+WHOLE = ("cnn", "lstm")  # which look at all tokens of a text, by weights of their own
 
 
 class Head(nn.Module):
@@ -20,11 +24,14 @@ class Head(nn.Module):
     `pool` brings features with spatial axes to (B, D): 'flatten' keeps every value, 'average' and 'max' pool over all
     axes between the first and the last, 'average7x7' averages over a grid of 7 by 7 cells (torchvision's VGG) and keeps
     every cell. Features may also be a mapping of `hidden` (B, T, C) and `mask` (B, T), true where a token counts: the
-    mean and the maximum are then of these. `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the
-    rate at which each layer's inputs are dropped in training. There is no softmax: the loss and `predict` apply it.
-    With 0 classes it is no head: it has no parameters and returns the pooled features (B, D). `dtype` is that of the
-    computation; parameters and logits are float32. Raise `ConfigError` for features without any value, which a base
-    gives for images that are too small for it, or of a shape that `pool` cannot take.
+    mean and the maximum are then of these; 'cls' takes the first token, and 'pooler' that one through a dense layer of
+    its own and a tanh, as BERT was pretrained; 'cnn' and 'lstm' are small networks over all tokens (`WordCnn`,
+    `WordLstm`). `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the rate at which each layer's
+    inputs are dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head:
+    it returns the pooled features (B, D) and has no parameters but the pooler's. `normalize` divides the pooled
+    features by their length. `dtype` is that of the computation; parameters and logits are float32. Raise `ConfigError`
+    for features without any value, which a base gives for images that are too small for it, or of a shape that `pool`
+    cannot take.
 
     >>> import jax.numpy as jnp
     >>> head = Head(classes=5, hidden=(16,), pool="average")
@@ -37,6 +44,7 @@ class Head(nn.Module):
     hidden: tuple[int, ...] = ()
     pool: Pool = "average"
     dropout: float = 0.0
+    normalize: bool = False
     dtype: Any = jnp.float32
 
     def __post_init__(self) -> None:
@@ -50,6 +58,13 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, features: Any, train: bool = False) -> jax.Array:
         x = pooled(features, self.pool)
+        if self.pool in WHOLE:
+            kind = WordCnn if self.pool == "cnn" else WordLstm
+            x = kind(self.dtype, name=self.pool)(x)
+        if self.pool == "pooler":
+            x = nn.tanh(nn.Dense(x.shape[-1], dtype=self.dtype, name="pooler")(x))
+        if self.normalize:
+            x = normalized(x)
         if not self.classes:
             return x.astype(jnp.float32)
         for index, size in enumerate(self.hidden, start=1):
@@ -59,8 +74,8 @@ class Head(nn.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
 
 
-def pooled(features: Any, pool: Pool) -> jax.Array:
-    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`.
+def pooled(features: Any, pool: Pool) -> Any:
+    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`; of 'cnn' and 'lstm' they stay as they are.
 
     Features (B, C) have nothing to pool and come back as they are. Raise `ConfigError` for another pool, for features
     without any value or without a batch axis, and for 'average7x7' of others than (B, H, W, C).
@@ -71,6 +86,10 @@ def pooled(features: Any, pool: Pool) -> jax.Array:
     check_choice("pool", pool, POOLS)
     if isinstance(features, Mapping):
         return _pooled_hidden(features, pool)
+    if pool in WHOLE:
+        raise ConfigError(f"pool {pool!r} takes the tokens of a text, and the features are {features.shape}")
+    if pool in ("cls", "pooler") and features.ndim != 2:
+        raise ConfigError(f"pool {pool!r} takes the first token of a text, and the features are {features.shape}")
     if features.ndim < 2:
         raise ConfigError(f"features of shape {features.shape} cannot be pooled: give a batch of them, (B, …, C)")
     if 0 in features.shape[1:]:
@@ -86,14 +105,27 @@ def pooled(features: Any, pool: Pool) -> jax.Array:
     return pooled
 
 
-def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> jax.Array:
+def normalized(x: jax.Array) -> jax.Array:
+    """Divide vectors (B, D) by their length, which is taken as 1e-12 at least (as PyTorch's `normalize` does).
+
+    >>> normalized(jnp.array([[3.0, 4.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> Any:
     """Pool hidden states (B, T, C) over the tokens that a mask (B, T) does not leave out."""
-    if "hidden" not in features or "mask" not in features or pool not in ("average", "max"):
+    if "hidden" not in features or "mask" not in features or pool not in OF_TOKENS:
         raise ConfigError(
             f"pool {pool!r} of features {', '.join(features)}: a mapping needs 'hidden' (B, T, C) and 'mask' (B, T), "
-            "and the pool 'average' or 'max'"
+            f"and the pool {quote(OF_TOKENS)}"
         )
     hidden, mask = features["hidden"], features["mask"].astype(bool)[..., None]
+    if pool in WHOLE:
+        return features
+    if pool in ("cls", "pooler"):
+        return hidden[:, 0]
     if pool == "max":
         return jnp.where(mask, hidden, jnp.finfo(hidden.dtype).min).max(1)
     return jnp.where(mask, hidden, 0).sum(1) / jnp.maximum(mask.sum(1), 1).astype(hidden.dtype)

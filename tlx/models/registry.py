@@ -3,7 +3,7 @@
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from tlx.devices.compiler import hasty_options, jit
 from tlx.errors import ConfigError, check_choice, suggestion
 from tlx.models._lowerings import lowerings
 from tlx.models.base import Base, cut
+from tlx.models.bert import BertConfig, bert
 from tlx.models.classifier import Classifier
 from tlx.models.head import POOLS, Head, Pool
 from tlx.models.inception_v3 import inception_v3
@@ -28,14 +29,29 @@ from tlx.models.small import cnn, mlp, vectors
 from tlx.models.staged import Model
 from tlx.models.vgg import BLOCKS as VGG_BLOCKS
 from tlx.models.vgg import vgg
+from tlx.models.words import WordsConfig, words
 from tlx.models.xception import xception
 from tlx.tree.paths import Tree, flatten, quote
 
 
 class Build(Protocol):
-    """Build a base that computes in a type."""
+    """Build a base that computes in a type; of an architecture with settings, by these, which come first."""
 
-    def __call__(self, *, dtype: Any = jnp.float32) -> Base: ...
+    def __call__(self, *settings: Any, dtype: Any = jnp.float32) -> Base: ...
+
+
+def images(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """Return a batch of one image or vector of floats, as shapes."""
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+
+def texts(shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return a batch of one text of so many pieces, as shapes: `ids`, `segments` and `mask`."""
+    return {
+        "ids": jax.ShapeDtypeStruct((1, *shape), jnp.int32),
+        "segments": jax.ShapeDtypeStruct((1, *shape), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((1, *shape), jnp.bool_),
+    }
 
 
 def check_input_shape(shape: object, axes: int | None = None) -> None:
@@ -51,13 +67,17 @@ def check_input_shape(shape: object, axes: int | None = None) -> None:
 class Architecture:
     """How to build a base, the shape of one input it was made for, and the pooling its heads take by default.
 
-    `minimum` is the least height and width of images.
+    `minimum` is the least height and width of images. `settings` is a frozen dataclass whose fields make one network of
+    the architecture another (`tlx.models.BertConfig`), or None. `inputs` makes of the shape of one input a batch of it,
+    as shapes and types.
     """
 
     build: Build
     input_shape: tuple[int, ...]
     pool: Pool
     minimum: int = 1
+    settings: type | None = None
+    inputs: Callable[[tuple[int, ...]], Tree] = images
 
     def __post_init__(self) -> None:
         if not callable(self.build):
@@ -99,6 +119,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mobilenet_v2": Architecture(mobilenet_v2, (224, 224, 3), "average"),
     "mobilenet_v2_keras": Architecture(functools.partial(mobilenet_v2, "keras"), (224, 224, 3), "average"),
     "vectors": Architecture(vectors, (1,), "flatten"),
+    "bert": Architecture(bert, (512,), "average", settings=BertConfig, inputs=texts),
+    "words": Architecture(words, (512,), "average", settings=WordsConfig, inputs=texts),
 }
 
 BUILT_IN = frozenset(ARCHITECTURES)
@@ -148,7 +170,8 @@ class ModelConfig:
 
     `input_shape` is that of one input, (height, width, channels) of images; `hidden`, `pool` and `dropout` describe the
     head (`Head`), which is none with 0 `classes`. `until` cuts the base after a stage, `dtype` is the type that the
-    model computes in; its parameters are float32.
+    model computes in; its parameters are float32. `settings` are those of the architecture, if it has any
+    (`Architecture`), and `normalize` divides pooled features by their length.
     """
 
     architecture: str
@@ -159,14 +182,17 @@ class ModelConfig:
     dropout: float = 0.0
     until: str | None = None
     dtype: DType = "float32"
+    normalize: bool = False
+    settings: Any = None
 
     def __post_init__(self) -> None:
         for name in ("input_shape", "hidden"):  # lists would make the model unhashable, and jit needs the hash
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         architecture = architecture_named(self.architecture)
+        object.__setattr__(self, "settings", _settings_of(architecture, self.architecture, self.settings))
         if self.until is not None:
-            architecture.build().span(until=self.until)
+            built_base(self).span(until=self.until)
         minimum = architecture.minimum
         check_input_shape(self.input_shape, len(architecture.input_shape))
         if self.classes < 0 or any(size < 1 for size in self.hidden):
@@ -187,8 +213,11 @@ class ModelConfig:
             raise ConfigError(f"dropout must be at least 0 and under 1, not {self.dropout}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain data; the inverse of `from_dict`."""
-        return asdict(self)
+        """Return the fields as plain data, without settings where there are none; the inverse of `from_dict`."""
+        plain = asdict(self)
+        plain |= {} if self.settings is None else {"settings": asdict(self.settings)}
+        optional = {"settings": None, "normalize": False}
+        return {name: value for name, value in plain.items() if name not in optional or value != optional[name]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelConfig":
@@ -202,6 +231,38 @@ class ModelConfig:
             raise ConfigError(f"model configuration {fields}: {error}") from None
 
 
+def _settings_of(architecture: Architecture, name: str, given: Any) -> Any:
+    """Return the settings of an architecture, made of plain data where they are such, or by default."""
+    kind = architecture.settings
+    if kind is None:
+        if given is not None:
+            raise ConfigError(f"settings: {name} has none: leave them out")
+        return None
+    if given is None or isinstance(given, kind):
+        return kind() if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"settings: {type(given).__name__}, expected {kind.__name__}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ConfigError(f"settings: {error}") from None
+
+
+def built_base(config: ModelConfig, dtype: Any = jnp.float32) -> Base:
+    """Build the whole base that a configuration names, uncut."""
+    build = architecture_named(config.architecture).build
+    return build(dtype=dtype) if config.settings is None else build(config.settings, dtype=dtype)
+
+
+def example_inputs(config: ModelConfig) -> Tree:
+    """Return what the model takes, a batch of one example, as shapes and types.
+
+    >>> example_inputs(ModelConfig("mlp", 10, (28, 28, 1))).shape
+    (1, 28, 28, 1)
+    """
+    return architecture_named(config.architecture).inputs(config.input_shape)
+
+
 def build_model(config: ModelConfig) -> Classifier:
     """Build the classifier that a configuration describes.
 
@@ -210,8 +271,8 @@ def build_model(config: ModelConfig) -> Classifier:
     ('conv1', 'conv2', 'conv3')
     """
     dtype = jnp.dtype(config.dtype)
-    head = Head(config.classes, hidden=config.hidden, pool=config.pool, dropout=config.dropout, dtype=dtype)
-    base = architecture_named(config.architecture).build(dtype=dtype)
+    head = Head(config.classes, config.hidden, config.pool, config.dropout, config.normalize, dtype)
+    base = built_base(config, dtype)
     return Classifier(base=base if config.until is None else cut(base, config.until), head=head)
 
 
@@ -222,7 +283,7 @@ def init_variables(config: ModelConfig, seed: int = 0) -> Tree:
     >>> sum(leaf.size for leaf in jax.tree.leaves(variables))
     6366
     """
-    return initialise(build_model(config), config.input_shape, seed)
+    return initialise(build_model(config), example_inputs(config), seed)
 
 
 def init_head(config: ModelConfig, seed: int = 0) -> Tree:
@@ -231,7 +292,7 @@ def init_head(config: ModelConfig, seed: int = 0) -> Tree:
     >>> jax.tree.map(jnp.shape, init_head(ModelConfig("mlp", classes=10, input_shape=(28, 28, 1), pool="flatten")))
     {'params': {'logits': {'bias': (10,), 'kernel': (4, 10)}}}
     """
-    variables: Tree = _initialise(build_model(config), _zeros(config.input_shape), jax.random.key(seed), "head")
+    variables: Tree = _initialise(build_model(config), _zeros(example_inputs(config)), jax.random.key(seed), "head")
     return variables
 
 
@@ -242,7 +303,7 @@ def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     (4, 10)
     """
     model = build_model(config)
-    features, base = _traced_base(model.base, config.input_shape)
+    features, base = _traced(config, model)
     head = jax.eval_shape(model.head.init, jax.random.key(0), features)
     tree = {kind: {"base": base.get(kind, {}), "head": head.get(kind, {})} for kind in {**base, **head}}
     return MappingProxyType({path: tuple(leaf.shape) for path, leaf in flatten(tree).items()})
@@ -254,15 +315,23 @@ def feature_shape(config: ModelConfig) -> tuple[int, ...]:
     >>> feature_shape(ModelConfig("resnet18", 0, (224, 224, 3)))
     (7, 7, 512)
     """
-    return _traced_base(build_model(config).base, config.input_shape)[0].shape[1:]
+    features = _traced(config, build_model(config))[0]
+    leaf = features["hidden"] if isinstance(features, dict) else features
+    shape: tuple[int, ...] = leaf.shape[1:]
+    return shape
+
+
+def _traced(config: ModelConfig, model: Classifier) -> tuple[Tree, Tree]:
+    return _traced_base(model.base, architecture_named(config.architecture).inputs, config.input_shape)
 
 
 @functools.lru_cache(maxsize=256)  # by the module, not by its name, which may come to mean another
-def _traced_base(base: Base, input_shape: tuple[int, ...]) -> tuple[jax.ShapeDtypeStruct, Tree]:
+def _traced_base(
+    base: Base, inputs: Callable[[tuple[int, ...]], Tree], input_shape: tuple[int, ...]
+) -> tuple[Tree, Tree]:
     """Trace a base, which is what takes time, once for all heads: return its features and its variables as shapes."""
-    inputs = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     with lowerings("plain"):  # the same shapes, and fewer operations to trace
-        found: tuple[jax.ShapeDtypeStruct, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), inputs)
+        found: tuple[Tree, Tree] = jax.eval_shape(base.init_with_output, jax.random.key(0), inputs(input_shape))
     return found
 
 

@@ -76,7 +76,7 @@ class ModelTable:
 def tabulate(
     model: Classifier,
     variables: Tree,
-    input_shape: Sequence[int],
+    inputs: Any,
     phases: Mapping[str, Tree] | None = None,
     *,
     layers: bool = False,
@@ -87,7 +87,8 @@ def tabulate(
     Args:
         model: A base with a head.
         variables: Its variables, or their shapes.
-        input_shape: The shape of one example, (height, width, channels) of images.
+        inputs: The shape of one example, (height, width, channels) of images; or a batch of what the model takes, as a
+            tree of shapes and types.
         phases: The label tree of the parameters in each phase, by the phase's name.
         layers: Tabulate every module that owns parameters, not the stages.
         title: What stands above the table.
@@ -107,7 +108,7 @@ def tabulate(
     total 6,366 parameters: base 6,316, head 50
     """
     phases, whole = phases or {}, summarize(variables)
-    outputs = dict(_outputs(_captured(model, variables, tuple(input_shape))))
+    outputs = dict(_outputs(_captured(model, variables, inputs)))
     labels = [flatten(tree) for tree in phases.values()]
     sizes = {row.path: row.parameters for row in whole.rows}
     made = []
@@ -132,21 +133,25 @@ def _paths(model: Classifier, leaves: list[str], layers: bool) -> list[str]:
     return [*sorted(of_base, key=lambda owner: order["/".join(owner.split("/")[:2])]), *heads]
 
 
-def _captured(model: Classifier, variables: Tree, input_shape: tuple[int, ...]) -> Tree:
+def _captured(model: Classifier, variables: Tree, inputs: Any) -> Tree:
     """Return the shapes of what every module returns for one example."""
 
     def run(variables: Tree, example: jax.Array) -> Tree:
         _, state = model.apply(variables, example, capture_intermediates=True, mutable=["intermediates"])
         return state["intermediates"]
 
-    found: Tree = jax.eval_shape(run, variables, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
+    is_shape = isinstance(inputs, Sequence) and all(isinstance(size, int) for size in inputs)
+    example = jax.ShapeDtypeStruct((1, *inputs), jnp.float32) if is_shape else inputs
+    found: Tree = jax.eval_shape(run, variables, example)
     return found
 
 
 def _outputs(captured: Tree, path: str = "") -> Iterator[tuple[str, tuple[int, ...] | None]]:
     for name, value in captured.items():
         if name == "__call__":
-            leaves = jax.tree.leaves(value[-1])  # of a call within a call of the same module, the outer returns last
+            output = value[-1]  # of a call within a call of the same module, the outer returns last
+            output = output.get("hidden") if isinstance(output, Mapping) else output
+            leaves = jax.tree.leaves(output)
             yield path, tuple(leaves[0].shape[1:]) if len(leaves) == 1 else None
         elif isinstance(value, Mapping):
             yield from _outputs(value, f"{path}/{name}" if path else name)

@@ -10,7 +10,9 @@ from tlx.presets.own import register_architecture
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.sentinel import Verdict, check_preprocessing
 from tlx.presets.specs import register_input_spec
+from tlx.presets.text_catalogue import list_texts
 from tlx.presets.vector_base import vector_base
+from tlx.presets.word_base import word_base
 
 __all__ = [
     "PRESETS",
@@ -26,6 +28,7 @@ __all__ = [
     "fetch",
     "list_presets",
     "list_published",
+    "list_texts",
     "load",
     "load_bundle",
     "published",
@@ -33,4 +36,5 @@ __all__ = [
     "register_input_spec",
     "save",
     "vector_base",
+    "word_base",
 ]

@@ -15,17 +15,18 @@ import numpy as np
 
 from tlx.errors import ConfigError, StorageError, WeightsError
 from tlx.files import home, sync, sync_tree
-from tlx.files.opening import shown
+from tlx.files.opening import RegularFile, shown
 from tlx.models.batch_norm import is_variance
 from tlx.models.registry import BUILT_IN, ModelConfig, architecture_named, init_variables, is_known
 from tlx.objectives import objective_from_dict
 from tlx.presets.pretrained import CLASSES, Pretrained
-from tlx.presets.specs import spec_from_dict
+from tlx.presets.specs import FILES, spec_from_dict
 from tlx.tree.paths import Tree, flatten, quote, unflatten
 from tlx.tree.surgery import graft
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1
+MAX_SPEC = 64 << 20  # bytes of a file that belongs to an input spec
 METADATA = {"format": "tlx"}
 
 
@@ -96,6 +97,8 @@ def write_bundle(
         }
         (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (partial / CARD).write_text(_card_page(config), encoding="utf-8")
+        for name, content in getattr(pretrained.preprocess, "files", {}).items():
+            (partial / name).write_bytes(content)
         if beside is not None:
             beside(partial)
         sync_tree(partial)
@@ -129,7 +132,8 @@ def load_bundle(path: str | Path) -> Pretrained:
     config = read_config(path)
     check_registered(path, config)
     try:
-        model, preprocess = ModelConfig.from_dict(config["model"]), spec_from_dict(config["preprocess"])
+        model = ModelConfig.from_dict(config["model"])
+        preprocess = spec_from_dict(config["preprocess"], _spec_files(path))
         objective = objective_from_dict(config["objective"]) if "objective" in config else CLASSES
         template = jax.eval_shape(functools.partial(init_variables, model))
         name, classes, card, weights = config["name"], config["classes"], config["card"], config["weights"]
@@ -149,6 +153,14 @@ def load_bundle(path: str | Path) -> Pretrained:
     except (WeightsError, ConfigError) as error:
         raise WeightsError(f"{path / WEIGHTS}: {error}") from error
     return replace(whole, variables=variables)
+
+
+def _spec_files(path: Path) -> dict[str, bytes]:
+    """Read the files of a folder that belong to an input spec."""
+    there = {name: RegularFile.at(path / name) for name in FILES if (path / name).is_file()}
+    if large := [name for name, file in there.items() if file.size > MAX_SPEC]:
+        raise WeightsError(f"{shown(path / large[0])}: more than {MAX_SPEC:,} bytes: not a file that tlx wrote")
+    return {name: file.read(0, file.size).tobytes() for name, file in there.items()}
 
 
 def _registered_in(architecture: str) -> dict[str, str]:

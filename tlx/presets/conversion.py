@@ -1,7 +1,7 @@
 """Convert weight files: to a folder that tlx loads, with its certificate, and back to the layout of a source."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tlx.convert.reference import reference_for
 from tlx.convert.source import Source, Tensor
 from tlx.convert.strangers import stranger
 from tlx.convert.tables import table_of
+from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError, check_flags
@@ -29,42 +30,17 @@ from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.presets.arch import Arch, arch_named, arch_of_file
 from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, write_bundle
 from tlx.presets.convert_options import ConvertOptions, as_convert_options
+from tlx.presets.converted import KEPT, Converted
 from tlx.presets.hub_config import HubConfig, hub_config
 from tlx.presets.load import find
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import describe
 from tlx.presets.stated import settle
+from tlx.presets.text_conversion import check_text, convert_text, export_text
+from tlx.presets.text_folder import text_family
 from tlx.tree.paths import quote, unflatten
 
-KEPT = "kept.safetensors"  # beside the weights: what the source has and no leaf takes
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What a conversion came to.
-
-    `arch` names the table; `ignored` are the source's tensors without use, each with the reason, `fresh` the leaves
-    without a tensor, `coverage` the share of leaves with one. `preprocessing` says whose it is, and 'assumed' where
-    that is not sure; `class_names` whose they are, where the folder of the source or the caller names them. `prefix`
-    stood before the names of the base, `copies` before those of the same base once more; `head` says what was taken for
-    a head that is not the published one. `notes` are what should be said of the source beside that. `certificate` and
-    `verification` are None where none was made.
-    """
-
-    path: Path
-    arch: str
-    coverage: float
-    ignored: tuple[tuple[str, str], ...] = ()
-    fresh: tuple[str, ...] = ()
-    certificate: Path | None = None
-    verification: Verification | None = None
-    matched_by: str = "name"
-    prefix: str = ""
-    copies: tuple[str, ...] = ()
-    head: str = ""
-    preprocessing: str = ""
-    class_names: str = ""
-    notes: tuple[str, ...] = ()
+HUGGING_FACE = "hf"  # for whom text models are written
 
 
 def convert_weights(
@@ -95,6 +71,8 @@ def convert_weights(
     compare = options.compare
     dest = _named(home(dest))
     check_free(dest)
+    if arch in TEXT_TABLES or (arch is None and options.use_hub_config and text_family(home(source)) is not None):
+        return convert_text(source, dest, arch, options)
     opened = open_weights(source)
     _refuse_own(opened)
     hub = hub_config(Path(source), opened) if options.use_hub_config else HubConfig()
@@ -254,6 +232,8 @@ def export_weights(
     to = to or library_of(dest)
     if to is None:
         raise ConfigError(f"{dest}: its name tells no format: end it in .h5, .pth, .pt or .safetensors, or say to=")
+    if to == HUGGING_FACE:
+        return _exported_text(folder, dest, until, head)
     whole = load_bundle(folder)  # checks every byte
     pretrained = whole.cut(until) if until is not None else whole if head else whole.without_head()
     found = open_weights(folder / WEIGHTS).tensors
@@ -277,6 +257,21 @@ def export_weights(
     return Converted(dest, table.name, len(done.tensors) / len(leaves), preprocessing=preprocessing)
 
 
+def _exported_text(folder: Path, dest: Path, until: str | None, head: bool) -> Converted:
+    """Write a text model for transformers, of the family that it was converted from."""
+    whole = load_bundle(folder)
+    pretrained = whole.cut(until) if until is not None else whole if head else whole.without_head()
+    check_folder(folder)
+    certificate = read_certificate(folder / CERTIFICATE) if (folder / CERTIFICATE).is_file() else None
+    table = certificate["table"] if certificate else "hf/bert"
+    family = next((name for name, each in FAMILIES.items() if each.table == table), "bert")
+    more: dict[str, Any] = {}
+    if certificate and pretrained is whole:
+        more["prefix"] = certificate["prefix"]
+        more["kept"] = list(open_weights(folder / KEPT).tensors.values()) if (folder / KEPT).is_file() else []
+    return export_text(pretrained, open_weights(folder / WEIGHTS).tensors, dest, family, **more)
+
+
 def _as_it_was(leaf: Tensor, proof: Mapping[str, Any] | None) -> Tensor:
     """Return a leaf in the type that its tensor had in the source, where nothing was lost on the way here."""
     if proof is None or proof["cast"] != "exact":
@@ -297,4 +292,6 @@ def check_folder(folder: Path) -> Check | None:
     expected, kept = certificate.get("kept_sha256"), folder / KEPT
     if expected != (file_sha256(kept) if kept.is_file() else None):
         raise WeightsError(f"{kept}: is not what was kept of the source: convert it again")
+    if "text" in certificate:
+        check_text(certificate, load_bundle(folder), path)
     return check_certificate(certificate, config, open_weights(folder / WEIGHTS).tensors, path)

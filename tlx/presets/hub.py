@@ -4,7 +4,8 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,10 @@ class HubFile:
 Location = Url | HubFile
 
 
+class AbsentError(DownloadError):
+    """Stop because a repository has no such file, or there is no such repository."""
+
+
 def cached_path(location: Location) -> Path:
     """Return where a file is in the cache, or may be put by hand where there is no network; it need not be there.
 
@@ -141,10 +146,55 @@ def fetch(location: Location, *, progress: bool = True) -> Path:
         return _fetch_url(location, path, progress)
     except DownloadError as error:
         cure = f"fetch it elsewhere and name it (--weights FILE, tlx.load(name, FILE)), or put it at {path}"
-        raise DownloadError(f"{error}: {cure}") from error
+        raise type(error)(f"{error}: {cure}") from error
     except OSError as error:
         where, why = error.filename or path, error.strerror or error
         raise StorageError(f"{where}: {why}: free the disk, or name another folder by TLX_CACHE") from error
+
+
+def fetch_folder(repo: str, names: Sequence[tuple[str, ...]], optional: Sequence[str], revision: str = "main") -> Path:
+    """Return a folder of the cache with files of a repository of the Hugging Face hub, as they lie there.
+
+    Args:
+        repo: the repository.
+        names: groups of names, of each of which the first that is there is fetched.
+        optional: names that the repository may lack.
+        revision: a branch, a tag or a commit.
+
+    Raises:
+        DownloadError, UnsafeFileError, StorageError: as `fetch`, for what must be there.
+    """
+    folder = cached_path(HubFile(repo, "config.json", revision)).parent
+    for group in names:
+        for place, name in enumerate(group):
+            try:
+                _into(folder, HubFile(repo, name, revision))
+                break
+            except AbsentError:
+                if place == len(group) - 1:
+                    raise
+            except DownloadError:
+                if place == len(group) - 1 or not is_offline():
+                    raise
+    for name in optional:
+        try:
+            _into(folder, HubFile(repo, name, revision))
+        except AbsentError:
+            continue
+        except DownloadError:
+            if not is_offline():
+                raise
+    return folder
+
+
+def _into(folder: Path, file: HubFile) -> None:
+    """Fetch a file, and copy it into a folder where it came from the hub's own cache."""
+    found, wanted = fetch(file), folder / file.filename
+    if found != wanted:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        partial = wanted.with_name(wanted.name + ".partial")
+        shutil.copyfile(found, partial)
+        partial.replace(wanted)
 
 
 def is_offline() -> bool:
@@ -249,7 +299,8 @@ def _hub_error(error: Exception, url: str) -> TlxError:
         return UnsafeFileError(f"{url}: redirected to where only https:// is safe ({one_line(reason)})")
     response = getattr(reason, "response", None)
     if response is not None:
-        return DownloadError(f"{url}: the hub answered {response.status_code}")
+        kind_of_error = AbsentError if response.status_code == 404 else DownloadError
+        return kind_of_error(f"{url}: the hub answered {response.status_code}")
     if kind in ("ConnectError", "ConnectTimeout"):
         return DownloadError(f"{url}: no connection to {urlsplit(url).netloc}")
     return DownloadError(f"{url}: {one_line(reason)}")

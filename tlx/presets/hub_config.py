@@ -210,6 +210,11 @@ def _classes(model: JsonFile) -> tuple[Said | None, tuple[str, ...]]:
     return Said(distinct, given[0].file, given[0].key), twice
 
 
+def class_names_of(model: JsonFile) -> Said | None:
+    """Return the names of the classes that a configuration gives, each one different."""
+    return _classes(model)[0]
+
+
 def _numbered(found: Said | None) -> Said | None:
     """Turn names by number ({"0": name}) into a list."""
     if found is None:

@@ -20,6 +20,7 @@ from tlx.models.registry import (
     ModelConfig,
     architecture_named,
     build_model,
+    example_inputs,
     init_head,
     init_variables,
     leaf_shapes,
@@ -63,11 +64,23 @@ class Pretrained:
         if len(self.classes) != self.config.classes:
             raise ConfigError(f"{self.name}: {len(self.classes)} class names for {self.config.classes} outputs")
         check_inputs_spec(self.preprocess)
+        self._check_texts()
         made = getattr(self.preprocess, "shape", self.config.input_shape)
         if made != self.config.input_shape:
             raise ConfigError(
                 f"{self.name}: preprocessing makes inputs of {made}, the model takes {self.config.input_shape}"
             )
+
+    def _check_texts(self) -> None:
+        """Raise `ConfigError` where a tokenizer has more pieces than the model has rows, or texts are too long."""
+        check = getattr(self.preprocess, "check_model", None)
+        settings = self.config.settings
+        if check is None or settings is None:
+            return
+        try:
+            check(settings.vocab_size, getattr(settings, "max_position_embeddings", None))
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from None
 
     def __repr__(self) -> str:
         config, size = self.config, "x".join(map(str, self.config.input_shape))
@@ -117,7 +130,7 @@ class Pretrained:
         """
         title = f"{self.name}: {self.config.architecture}, input {'x'.join(map(str, self.config.input_shape))}"
         phases = _labels_of(self.variables["params"], recipe)
-        return tabulate(self.model, self.variables, self.config.input_shape, phases, layers=layers, title=title)
+        return tabulate(self.model, self.variables, example_inputs(self.config), phases, layers=layers, title=title)
 
     def with_head(
         self,
@@ -153,13 +166,25 @@ class Pretrained:
             self.config,
             classes=len(classes),
             hidden=hidden,
-            pool=pool or architecture_named(self.config.architecture).pool,
+            pool=pool or self._pool,
             dropout=dropout,
+            normalize=False,
         )
         base, head = split(self.variables)[0], init_head(config, seed)
-        variables = join(base, head if hidden else jax.tree.map(jnp.zeros_like, head))
+        if not hidden and "logits" in head.get("params", {}):
+            head["params"]["logits"] = jax.tree.map(jnp.zeros_like, head["params"]["logits"])
+        own = self.variables["params"].get("head", {}).get("pooler")
+        if own is not None and "pooler" in head["params"]:  # which was pretrained with the base
+            head["params"]["pooler"] = own
+        variables = join(base, head)
         new: dict[str, Any] = {"classes": classes, "card": self._origin, "objective": objective}
         return replace(self, config=config, variables=variables, **new)
+
+    @property
+    def _pool(self) -> Pool:
+        """How a new head pools, where nothing is said: as the base alone does, or as its architecture's heads do."""
+        own = self.config.pool if self.config.settings is not None else None
+        return own if own in ("average", "max", "cls") else architecture_named(self.config.architecture).pool
 
     def without_head(self) -> "Pretrained":
         """Return the base alone; its outputs are its features, pooled as new heads take them.
@@ -168,8 +193,7 @@ class Pretrained:
         >>> tlx.load("cnn-mnist").without_head().classes
         ()
         """
-        architecture = architecture_named(self.config.architecture)
-        config = replace(self.config, classes=0, hidden=(), pool=architecture.pool, dropout=0.0)
+        config = replace(self.config, classes=0, hidden=(), pool=self._pool, dropout=0.0)
         new: dict[str, Any] = {"classes": (), "card": self._origin, "objective": CLASSES}
         return replace(self, config=config, variables=_only(self.variables, config), **new)
 

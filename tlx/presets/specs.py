@@ -6,8 +6,13 @@ from typing import Any
 from tlx.data.inputs import InputSpec, Vectors
 from tlx.errors import ConfigError
 from tlx.images.preprocess import Preprocess
+from tlx.text.tokens import TOKENIZER, Tokens
+from tlx.text.word_tokenizer import WordTokenizer
 
-KINDS: dict[str, Callable[[Mapping[str, Any]], InputSpec]] = {"vectors": Vectors.from_dict}
+KINDS: dict[str, Callable[..., InputSpec]] = {"vectors": Vectors.from_dict, "tokens": Tokens.from_dict}
+WITH_FILES = ("tokens",)  # of which a part is in files of their own
+FILES = (TOKENIZER, WordTokenizer.file)
+"""The names of the files that a model's folder may hold for its input spec."""
 
 
 def register_input_spec(kind: str, from_dict: Callable[[Mapping[str, Any]], InputSpec]) -> None:
@@ -28,8 +33,10 @@ def register_input_spec(kind: str, from_dict: Callable[[Mapping[str, Any]], Inpu
     KINDS[kind] = from_dict
 
 
-def spec_from_dict(plain: Any) -> InputSpec:
+def spec_from_dict(plain: Any, files: Mapping[str, bytes] | None = None) -> InputSpec:
     """Build an input spec from `InputSpec.to_dict`'s data: images, where it names no kind.
+
+    `files` are those that a spec has beside its description, by name.
 
     >>> spec_from_dict(Vectors(8).to_dict())
     Vectors(size=8, mean=(), std=(), columns=())
@@ -42,4 +49,4 @@ def spec_from_dict(plain: Any) -> InputSpec:
             f"preprocess: unknown kind {kind!r}: register it first (tlx.presets.register_input_spec), or name the file "
             "that does (--import)"
         )
-    return KINDS[kind](plain)
+    return KINDS[kind](plain, files or {}) if kind in WITH_FILES else KINDS[kind](plain)

@@ -10,7 +10,9 @@ import numpy as np
 
 from tlx.data import Data, Feed, check_data, check_shapes, labels_of, targets_of
 from tlx.data.source import Source, digests_of
+from tlx.data.tokenized import tokenized_data
 from tlx.errors import ConfigError
+from tlx.models.head import WHOLE
 from tlx.objectives import as_objective
 from tlx.places import public_source
 from tlx.presets.pretrained import Pretrained
@@ -158,12 +160,17 @@ def linear_probe(base: Pretrained, data: Data, options: ProbeOptions | None = No
     (4, 10)
     """
     options = as_probe_options(options)
+    data, spec = tokenized_data(data, options.preprocess or base.preprocess)
     kind, l2 = data.target_kind, tuple(options.l2)
     check_solvable(data, options)
     check_data(data, 1)
     objective = as_objective(None, data.train).fitted(data.train)
     start = base.with_head(data.classes, pool=options.pool, objective=objective)
-    start = replace(start, preprocess=options.preprocess or base.preprocess)
+    start = replace(start, preprocess=spec)
+    if start.config.pool in ("pooler", *WHOLE):
+        raise ConfigError(
+            f"pool: {start.config.pool!r} has weights of its own: say average, max or cls, or train a head (tlx.fit)"
+        )
     check_shapes(data, start.preprocess)
     outputs, method = len(data.classes), options.method or METHODS[kind][0]
     problem = Problem(kind, outputs, objective, method, options.scale, options.max_iterations)
@@ -216,7 +223,9 @@ def _features(
     if kept.train is not None:
         activations = {"train": kept.train, "validation": kept.validation, "test": kept.test}
         found = {
-            name: Examples(each.rows[0], targets_of(each)) for name, each in activations.items() if each is not None
+            name: Examples(each.take(np.arange(len(each)))["input"], targets_of(each))
+            for name, each in activations.items()
+            if each is not None
         }
         return found, kept.note
     feed = Feed(batch_of(held["train"].inputs), pad=True, workers=workers)

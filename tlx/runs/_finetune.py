@@ -93,7 +93,7 @@ def finetune(
     check_flags(resume=resume, progress=progress)
     out = home(out)
     check_callbacks(callbacks)
-    start, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
+    start, data, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
     doing("looking at the first batch")
     batch = _first_batch(data.train, start, options)
     how: dict[str, Any] = {"stop": stop, "example": example_of(batch)}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tlx.data import Data, check_data, check_shapes
+from tlx.data.tokenized import tokenized_data
 from tlx.errors import ConfigError
 from tlx.objectives import Regression, as_objective
 from tlx.optim.phases import Recipe, check_phases
@@ -17,8 +18,10 @@ from tlx.tree.paths import flatten, quote
 
 def begin(
     base: Pretrained, data: Data, recipe: Recipe | None, options: RunOptions
-) -> tuple[Pretrained, Recipe, RunOptions]:
-    """Return what a run trains, by what recipe, and its options with nothing left open.
+) -> tuple[Pretrained, Data, Recipe, RunOptions]:
+    """Return what a run trains, on what, by what recipe, and its options with nothing left open.
+
+    Texts are tokenised, and the model's input spec pads to their lengths.
 
     Raise for what would stop the run before its first step, as far as that is known without decoding an example.
     """
@@ -32,6 +35,7 @@ def begin(
     check_data(data, size)
     spec = base.preprocess if options.preprocess is None else options.preprocess
     check_shapes(data, spec)
+    data, spec = tokenized_data(data, spec)
     objective = as_objective(options.objective, data.train)
     if options.keep_head and isinstance(objective, Regression) and isinstance(base.objective, Regression):
         # A kept head's outputs are in deviations of the targets that it was trained on, not of these.
@@ -53,7 +57,7 @@ def begin(
         "objective": objective,
         "compare_scratch": compare,
     }
-    return start, tuple(recipe), replace(options, **chosen)
+    return start, data, tuple(recipe), replace(options, **chosen)
 
 
 def same_budget(recipe: Recipe) -> Recipe:

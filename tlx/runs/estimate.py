@@ -116,7 +116,7 @@ def estimate(
     """
     if hosts.count() > 1:
         raise ConfigError("an estimate is made by one process: leave coordinator, processes and process out")
-    start, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
+    start, data, recipe, options = begin(base, data, recipe, as_options(options, RunOptions))
     variables = start.variables
     task = make_task(build_model(start.config), variables, recipe, data, options)
     cache = activation_cache(task)
@@ -126,7 +126,7 @@ def estimate(
     phases = []
     for index, phase in enumerate(task.recipe):
         doing(f"compiling the programs of phase {phase.name!r}")
-        shapes = predicted_shapes(task, index, cache, variables, memory)
+        shapes, *shorter = predicted_shapes(task, index, cache, variables, memory)
         needed = _memory(shapes, kept=phase.patience is not None)
         after = shapes.program.options.after
         doing(f"timing phase {phase.name!r}")
@@ -139,7 +139,7 @@ def estimate(
                 after=after,
                 activations=shapes.activations,
                 memory=needed,
-                seconds=seconds_of(shapes) if fits else None,
+                seconds=sum(each.share * seconds_of(each) for each in (shapes, *shorter)) if fits else None,
                 reading=_reading(task, task.train) if reads else None,
                 before=_computing(task, variables, after, cache.parts) if after not in (None, computed) else 0.0,
             )

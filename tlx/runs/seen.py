@@ -33,6 +33,7 @@ class Seen:
     mistakes: dict[int, np.ndarray] = field(default_factory=dict)
     _worst: list[tuple[float, int]] = field(default_factory=list)  # a heap of (confidence, -row), the least first
     _inputs: list[Tree] = field(default_factory=list)  # of rows whose features are still to be computed
+    _numbers: list[int] = field(default_factory=list)  # of the examples, as they came
     _features: list[np.ndarray] = field(default_factory=list)
 
     @classmethod
@@ -43,38 +44,40 @@ class Seen:
         trained = replace(trained, variables=jax.device_put(trained.variables))
         return cls(trained, mapped_rows(len(source)) if interpret else np.zeros(0, np.int64))
 
-    def __call__(self, first: int, batch: Batch, predictions: Any) -> None:
+    def __call__(self, numbers: np.ndarray, batch: Batch, predictions: Any) -> None:
         if isinstance(predictions, dict):
             return
-        count = len(predictions)
         if isinstance(self.trained.objective, Classification) and "target" in batch:
-            self._keep_mistakes(first, batch, predictions)
-        wanted = self.rows[(self.rows >= first) & (self.rows < first + count)] - first
-        self._inputs += [jax.tree.map(lambda leaf, row=row: leaf[row], batch["input"]) for row in wanted.tolist()]
+            self._keep_mistakes(numbers, batch, predictions)
+        for row in np.flatnonzero(np.isin(numbers, self.rows)).tolist():
+            self._inputs.append(jax.tree.map(lambda leaf, row=row: leaf[row], batch["input"]))
+            self._numbers.append(int(numbers[row]))
         while len(self._inputs) >= _TOGETHER:
             self._compute()
 
-    def _keep_mistakes(self, first: int, batch: Batch, predictions: np.ndarray) -> None:
+    def _keep_mistakes(self, numbers: np.ndarray, batch: Batch, predictions: np.ndarray) -> None:
         frames, labels = batch["input"], np.asarray(batch["target"])[: len(predictions)]
         if not isinstance(self.trained.preprocess, Showable) or frames.dtype != np.uint8:
             return  # floats are prepared for the network already, and lie in memory as they were
         labels = labels if labels.ndim == 1 else labels.argmax(-1)
         confidence = predictions.max(-1)
         for row in np.flatnonzero(predictions.argmax(-1) != labels).tolist():
-            entry = (float(confidence[row]), -(first + row))
+            entry = (float(confidence[row]), -int(numbers[row]))
             if len(self._worst) < MISTAKES:
                 heapq.heappush(self._worst, entry)
             elif entry > self._worst[0]:
                 del self.mistakes[-heapq.heapreplace(self._worst, entry)[1]]
             else:
                 continue
-            self.mistakes[first + row] = frames[row].copy()  # of its own, and not a view of the batch
+            self.mistakes[int(numbers[row])] = frames[row].copy()  # of its own, and not a view of the batch
 
     def _compute(self) -> None:
         inputs, self._inputs = self._inputs[:_TOGETHER], self._inputs[_TOGETHER:]
         size = min(_TOGETHER, len(self.rows))
         filled = inputs + inputs[:1] * (size - len(inputs))  # so that one shape is compiled
-        trained, collated = self.trained, jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
+        trained = self.trained
+        stack: Any = getattr(trained.preprocess, "stack", lambda trees: jax.tree.map(lambda *x: np.stack(x), *trees))
+        collated = stack(filled)
         pieces = (trained.model, trained.variables, trained.preprocess, collated)
         self._features.append(features_of(*pieces, pool=trained.config.pool)[: len(inputs)])
 
@@ -82,7 +85,9 @@ class Seen:
         """Return the features of `rows`, once all batches were seen."""
         while self._inputs:
             self._compute()
-        return np.concatenate(self._features)
+        places = np.argsort(self._numbers, kind="stable")
+        found: np.ndarray = np.concatenate(self._features)[places]
+        return found
 
 
 def mapped_rows(count: int) -> np.ndarray:

@@ -1,7 +1,23 @@
-"""Text: files of word vectors."""
+"""Text: tokenizers, the input spec of texts, word vectors."""
 
-from tlx.text.subwords import Subwords
+from tlx.text.lengths import best_lengths
+from tlx.text.tokenizer import Piece, Template, Tokenizer, read_tokenizer, read_vocabulary
+from tlx.text.tokens import Long, Rows, Tokens
+from tlx.text.word_tokenizer import WordTokenizer
 from tlx.text.word_vector_file import open_word_vectors
 from tlx.text.word_vectors import WordVectors
 
-__all__ = ["Subwords", "WordVectors", "open_word_vectors"]
+__all__ = [
+    "Long",
+    "Piece",
+    "Rows",
+    "Template",
+    "Tokenizer",
+    "Tokens",
+    "WordTokenizer",
+    "WordVectors",
+    "best_lengths",
+    "open_word_vectors",
+    "read_tokenizer",
+    "read_vocabulary",
+]

@@ -15,7 +15,7 @@ import numpy as np
 from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Batch, Feed, batches, gather, steps_per_epoch
 from tlx.data.share import Share
-from tlx.data.source import Columns, Example, Source, TargetKind
+from tlx.data.source import Columns, Example, Source, TargetKind, sizes_of
 from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.models.frozen import frozen_stages
@@ -24,17 +24,26 @@ from tlx.models.staged import StagedModel
 from tlx.progress import doing
 from tlx.tree.paths import Tree
 
+PIECES = 1 << 13  # of a batch of texts; of these more take longer each, for they leave the cache, too
 POSITIONS = 1 << 19  # of a batch that goes through the frozen stages: pixels, tokens; more of them leave the cache
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The input spec of activations: the device casts them to the `dtypes` in which the stage computed them."""
+    """The input spec of activations: the device casts them to the `dtypes` in which the stage computed them.
+
+    Of leaves that are `ragged`, as long as each text is, batches are padded with zeros.
+    """
 
     dtypes: tuple[str, ...]
+    ragged: tuple[bool, ...] = ()
 
-    def collate(self, inputs: Tree) -> Tree:
-        return inputs
+    def collate(self, inputs: Tree, length: int | None = None) -> Tree:
+        if not any(self.ragged):
+            return inputs
+        leaves, structure = jax.tree.flatten(inputs, is_leaf=lambda each: isinstance(each, list))
+        made = [_padded(leaf, length) if ragged else leaf for leaf, ragged in zip(leaves, self.ragged, strict=True)]
+        return jax.tree.unflatten(structure, made)
 
     def on_device(self, arrays: Tree) -> Tree:
         leaves, structure = jax.tree.flatten(arrays)
@@ -44,6 +53,35 @@ class Stored:
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "activations", "dtypes": list(self.dtypes)}
+
+
+def _padded(rows: list[np.ndarray], length: int | None) -> np.ndarray:
+    width = max(map(len, rows)) if length is None else length
+    made = np.zeros((len(rows), width, *rows[0].shape[1:]), rows[0].dtype)
+    for place, row in enumerate(rows):
+        made[place, : len(row)] = row
+    return made
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of examples are kept that are as long as each text is.
+
+    Args:
+        order: (N,), the example whose rows come first, second, …: by length, so that little was computed in vain.
+        starts: (N + 1,), where the rows of each begin, in that order.
+        sizes: (N,), to which length each example is padded.
+    """
+
+    order: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+
+    @functools.cached_property
+    def of_example(self) -> np.ndarray:
+        """Which place in the order each example has, (N,)."""
+        places: np.ndarray = np.argsort(self.order, kind="stable")
+        return places
 
 
 @dataclass(frozen=True)
@@ -62,6 +100,7 @@ class Activations:
     target_kind: TargetKind
     spec: Stored
     view: int = 0
+    places: Places | None = None
 
     @property
     def views(self) -> int:
@@ -71,18 +110,38 @@ class Activations:
     def targets(self) -> np.ndarray | None:
         return self.columns.get("target")
 
+    @property
+    def sizes(self) -> np.ndarray | None:
+        """To which length each example is padded, (N,), where they are of different ones."""
+        return self.places.sizes if self.places is not None and any(self.spec.ragged) else None
+
     def __len__(self) -> int:
         length: int = jax.tree.leaves(self.rows)[0].shape[1]
-        return length
+        return length if self.places is None else len(self.places.order)
 
     def __getitem__(self, index: int) -> Example:
         columns = {name: column[index] for name, column in self.columns.items()}
-        return {"input": jax.tree.map(lambda rows: rows[self.view][index], self.rows), **columns}
+        one = jax.tree.map(lambda each: each[0], self._inputs(np.array([index])), is_leaf=lambda x: isinstance(x, list))
+        return {"input": one, **columns}
 
     def take(self, indices: np.ndarray) -> Columns:
-        """Gather activations (B, …) and the other columns at once."""
+        """Gather activations (B, …) and the other columns at once; lists of what is as long as each text is."""
         columns = {name: column[indices] for name, column in self.columns.items()}
-        return {"input": jax.tree.map(lambda rows: np.asarray(rows[self.view][indices]), self.rows), **columns}
+        return {"input": self._inputs(np.asarray(indices)), **columns}
+
+    def _inputs(self, indices: np.ndarray) -> Tree:
+        leaves, structure = jax.tree.flatten(self.rows)
+        if self.places is None:
+            return jax.tree.unflatten(structure, [np.asarray(rows[self.view][indices]) for rows in leaves])
+        places, starts = self.places.of_example[indices], self.places.starts
+        ragged = self.spec.ragged or (False,) * len(leaves)
+        taken = [
+            [np.asarray(rows[self.view][starts[place] : starts[place + 1]]) for place in places.tolist()]
+            if is_ragged
+            else np.asarray(rows[self.view][places])
+            for rows, is_ragged in zip(leaves, ragged, strict=True)
+        ]
+        return jax.tree.unflatten(structure, taken)
 
     def of_epoch(self, epoch: int) -> "Activations":
         return replace(self, view=(epoch - 1) % self.views)
@@ -102,9 +161,16 @@ def frozen_until(labels: Tree, stage_names: Sequence[str]) -> str | None:
     return last
 
 
-def batch_shapes(source: Source, spec: InputSpec) -> dict[str, Any]:
-    """Return the shapes and types of a batch of one example: what every batch has, but for its first axis."""
-    return example_of(gather(source, spec, np.zeros(1, np.int64)))
+def batch_shapes(source: Source, spec: InputSpec, size: int | None = None) -> dict[str, Any]:
+    """Return the shapes and types of a batch of one example: what every batch has, but for its first axis.
+
+    Where examples are padded to different lengths it is one of `size`, by default the largest.
+    """
+    sizes, row = sizes_of(source), 0
+    if sizes is not None:
+        row = int(sizes.argmax() if size is None else (sizes == size).argmax())
+        size = int(sizes[row])
+    return example_of(gather(source, spec, np.array([row]), length=size))
 
 
 def example_of(batch: Batch) -> dict[str, Any]:
@@ -181,6 +247,8 @@ def batch_of(inputs: Tree) -> int:
     >>> batch_of(jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)), batch_of(image)
     (256, 10)
     """
+    if isinstance(inputs, Mapping) and "ids" in inputs:
+        return int(max(8, min(256, PIECES // inputs["ids"].shape[1])))
     positions = max(math.prod(leaf.shape[1:3]) for leaf in jax.tree.leaves(inputs))
     return int(max(8, min(256, POSITIONS // max(positions, 1))))
 

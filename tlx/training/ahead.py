@@ -28,27 +28,29 @@ class Ahead:
         self.task, self.cache = task, cache
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tlx-compile")
         self._prepared: dict[int, Program] = {}
-        self._compiling: dict[tuple[int, str], Future[Any]] = {}
+        self._compiling: dict[tuple[int, str], list[Future[Any]]] = {}
 
     def prepare(self, index: int, variables: Tree, memory: Memory) -> None:
         """Begin to compile what a phase of the recipe needs, if it does not end before."""
         if self.task.placement.by == "pmap" and hosts.count() > 1:  # which pmap cannot trace for shapes alone
             return
-        shapes = predicted_shapes(self.task, index, self.cache, variables, memory)
-        if self._prepared.get(index) == shapes.program:
+        predicted = predicted_shapes(self.task, index, self.cache, variables, memory)
+        if self._prepared.get(index) == predicted[0].program:
             return
-        self._prepared[index] = shapes.program
-        for what, lowered in (("train", shapes.lower_training()), ("validate", shapes.lower_validation())):
-            if lowered is not None:
-                self._compiling[index, what] = self._pool.submit(lowered.compile)
+        self._prepared[index] = predicted[0].program
+        for what in WHAT:
+            lowered = [each.lower_training() if what == "train" else each.lower_validation() for each in predicted]
+            compiling = [self._pool.submit(each.compile) for each in lowered if each is not None]
+            if compiling:
+                self._compiling[index, what] = compiling
 
     def wait(self, index: int, what: str) -> None:
         """Wait until what a phase needs to "train" or to "validate" is compiled."""
-        running = self._compiling.pop((index, what), None)
-        if running is not None:
-            doing(f"compiling {WHAT[what]} of phase {self.task.recipe[index].name!r}")
-        if running is not None and (fault := running.exception()):  # the phase will compile, and tell, itself
-            logging.getLogger("tlx").info("tlx: could not compile ahead: %s", fault)
+        running = self._compiling.pop((index, what), [])
+        for number, each in enumerate(running):
+            doing(f"compiling {WHAT[what]} of phase {self.task.recipe[index].name!r}", number, len(running))
+            if fault := each.exception():  # the phase will compile, and tell, itself
+                logging.getLogger("tlx").info("tlx: could not compile ahead: %s", fault)
 
     def close(self) -> None:
         """Compile no more."""

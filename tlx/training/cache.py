@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import logging
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,8 @@ import numpy as np
 
 from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Feed, Varies
-from tlx.data.source import Source, columns_of, digests_of, target_kind
+from tlx.data.source import Source, columns_of, digests_of, sizes_of, target_kind
+from tlx.data.tokenized import by_length
 from tlx.devices import forward_options, hosts
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import ConfigError
@@ -28,6 +28,7 @@ from tlx.optim.phases import Phase
 from tlx.stop import Stop, check, never
 from tlx.training.activations import (
     Activations,
+    Places,
     Stored,
     batch_of,
     batch_shapes,
@@ -38,7 +39,7 @@ from tlx.training.activations import (
     shapes_after,
 )
 from tlx.training.cache_options import ActivationCache, Where
-from tlx.training.kept import Kept, kept_type
+from tlx.training.kept import Kept
 from tlx.training.store import free_memory, occupied
 from tlx.tree.fingerprint import fingerprint
 from tlx.tree.paths import Tree
@@ -259,13 +260,12 @@ class StageActivations:
         cache = self.cache
         places: dict[str, Where] = {}
         sizes: dict[str, int] = {}
-        train = self.parts["train"]
         taken = sum(bytes_of(held) for _, held in self.kept.values())
         memory, disk = free_memory() // 4, -1
         for stage in stages:
-            shapes = jax.tree.leaves(shapes_after(self.model, variables, train.spec, train.collated, stage))
-            each = sum(math.prod(leaf.shape) * kept_type(cache.dtype, leaf.dtype).itemsize for leaf in shapes)
-            sizes[stage] = each * sum(part.views * len(part.source) for part in self.parts.values())
+            sizes[stage] = sum(
+                self._kept_of(part, stage, starts_of(part), variables).nbytes for part in self.parts.values()
+            )
             if taken + sizes[stage] > cache.limit:
                 continue
             if cache.where == "memory" or (cache.where == "auto" and sizes[stage] <= memory):
@@ -296,7 +296,9 @@ class StageActivations:
         workers: int | None,
     ) -> None:
         """Compute what the stages make of a part's examples, in one pass for each view, and keep it."""
-        part, names, count = self.parts[name], self.model.base.stage_names, len(self.parts[name].source)
+        part, names = self.parts[name], self.model.base.stage_names
+        view, starts = by_length(part.source), starts_of(part)
+        count = len(view.source)
         below = [
             held
             for (whose, stage), (_, held) in self.kept.items()
@@ -306,44 +308,70 @@ class StageActivations:
         ]
         nearest = max(below, key=lambda held: names.index(held.after), default=None)
         spec: InputSpec = part.spec if nearest is None else nearest.spec
-        after = None if nearest is None else nearest.after
         size = batch_of(part.inputs)
         feed = Feed(size, part.seed, augment=part.augment if nearest is None else None, pad=True, workers=workers)
-        kept = {
-            stage: Kept.of(shapes_after(self.model, variables, part.spec, part.collated, stage), self.cache.dtype)
-            for stage in stages
-        }
+        kept = {stage: self._kept_of(part, stage, starts, variables) for stage in stages}
         with ExitStack() as stack:
             for stage in stages:
                 if places[stage] == "memory":
-                    kept[stage].in_memory((part.views, count))
+                    kept[stage].in_memory()
                     continue
                 key = self._key(part, stage, hashes[stage], kept[stage].types, size, variables)
-                for rows in kept[stage].on_disk((part.views, count), self._folder(), key, self.cache.limit):
+                for rows in kept[stage].on_disk(self._folder(), key, self.cache.limit):
                     stack.callback(rows.close)
-            for view in range(part.views):
-                done = min(each.done for each in kept.values()) - view * count
+            for number in range(part.views):
+                done = min(each.done for each in kept.values()) - number * count
                 if done >= count:
                     continue
                 first = max(done, 0) // size
-                place = view * count + first * size
-                source = part.source if nearest is None else nearest.of_epoch(view + 1)
+                place = first * size
+                source = view.source if nearest is None else by_length(nearest.of_epoch(number + 1)).source
                 of_view: dict[str, Any] = {
-                    "after": after,
-                    "epoch": view + 1,
+                    "after": None if nearest is None else nearest.after,
+                    "epoch": number + 1,
                     "first": first,
                     "placement": self.placement,
                 }
                 for outputs in compute(self.model, variables, source, spec, feed, stages, **of_view):
                     check(self.stop)
                     for stage, output in zip(stages, outputs, strict=True):
-                        kept[stage].put(stage, place, output)
+                        kept[stage].put(stage, number, place, output)
                     place += len(jax.tree.leaves(outputs[0])[0])
             columns = columns_of(part.source, [name for name in part.shapes if name != "input"])
+            sizes = sizes_of(part.source)
+            order = None if sizes is None else Places(view.rows, starts, sizes)
             for stage in stages:
-                rows, computed = kept[stage].whole(), Stored(tuple(str(each.dtype) for each in kept[stage].shapes))
+                held = kept[stage]
+                ragged = held.ragged if any(held.ragged) else ()
+                computed = Stored(tuple(str(each.dtype) for each in held.shapes), ragged)
                 about = (columns, tuple(part.source.classes), target_kind(part.source))
-                self.kept[name, stage] = (hashes[stage], Activations(stage, rows, *about, computed))
+                made = Activations(stage, held.whole(), *about, computed, places=order)
+                self.kept[name, stage] = (hashes[stage], made)
+
+    def _kept_of(self, part: Part, stage: str, starts: np.ndarray, variables: Tree) -> Kept:
+        """Return where a part's rows of a stage will be kept, empty."""
+        shapes = shapes_after(self.model, variables, part.spec, part.collated, stage)
+        return Kept(shapes, self.cache.dtype, part.views, starts, self.ragged(part, stage, variables))
+
+    def varies(self, stage: str | None, variables: Tree) -> bool:
+        """Tell whether what batches of texts hold is as long as these: raw inputs are, and most of what stages make."""
+        return stage is None or any(self.ragged(self.parts["train"], stage, variables))
+
+    def ragged(self, part: Part, stage: str, variables: Tree) -> tuple[bool, ...]:
+        """Say which leaves of a stage are as long as each text is: those whose shapes differ between two lengths."""
+        if sizes_of(part.source) is None:
+            return ()
+        longer = jax.tree.map(
+            lambda leaf: (
+                jax.ShapeDtypeStruct((1, leaf.shape[1] + 1, *leaf.shape[2:]), leaf.dtype)
+                if len(leaf.shape) > 1
+                else leaf
+            ),
+            part.collated,
+        )
+        shapes = [shapes_after(self.model, variables, part.spec, each, stage) for each in (part.collated, longer)]
+        pairs = zip(*map(jax.tree.leaves, shapes), strict=True)
+        return tuple(here.shape[:1] != there.shape[:1] for here, there in pairs)
 
     def _key(
         self, part: Part, stage: str, leaves: str, types: Sequence[np.dtype], batch_size: int, variables: Tree
@@ -364,6 +392,14 @@ class StageActivations:
             "versions": versions_of("jax", "jaxlib", "numpy", "pillow"),
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def starts_of(part: Part) -> np.ndarray:
+    """Return where the rows of each example of a part begin, by length, in leaves that are as long as texts are."""
+    source: Any = part.source
+    view = by_length(source)
+    lengths = source.rows.lengths[view.rows] if hasattr(source, "rows") else np.ones(len(source), np.int64)
+    return np.cumsum([0, *lengths], dtype=np.int64)
 
 
 def bytes_of(activations: Activations) -> int:

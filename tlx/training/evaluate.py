@@ -13,6 +13,7 @@ from tlx.data.inputs import InputSpec
 from tlx.data.pipeline import Batch, Feed, batches, steps_per_epoch
 from tlx.data.share import Share
 from tlx.data.source import Source, check_source, targets_of
+from tlx.data.tokenized import ByLength, by_length, tokenized_for_use
 from tlx.devices.compiler import forward_options, jit
 from tlx.devices.parallel import ONE, Placement
 from tlx.errors import DataError
@@ -158,8 +159,8 @@ def evaluated(
     return evaluated_together(model, [(variables, objective)], source, spec, *how, after=after)[0]
 
 
-Watch = Callable[[int, Batch, Any], None]
-"""Told of each batch: the number of its first example, the batch on the host, and the predictions of its rows."""
+Watch = Callable[[np.ndarray, Batch, Any], None]
+"""Told of each batch: which examples it holds, the batch on the host, and the predictions of its rows."""
 
 
 def evaluated_together(
@@ -185,34 +186,38 @@ def evaluated_together(
     placement, size = placement.jitted, min(batch_size, count)
     placed = [(placement.parameters(variables), objective) for variables, objective in trained]
     feed = Feed(size, pad=True, workers=workers, share=Share.of(placement))
+    view = by_length(tokenized_for_use(source, spec))
     scored: list[list[Any]] = []
-    waiting: tuple[int, Batch, Any] | None = None
-    for number, batch in enumerate(batches(source, spec, feed)):
+    waiting: tuple[np.ndarray, Batch, Any] | None = None
+    for number, batch in enumerate(batches(view.source, spec, feed)):
         doing("testing", number, steps_per_epoch(count, size))
         check(stop)
         rows = placement.rows(batch)
         scored.append([_scores(model, after, spec, each, placement, variables, rows) for variables, each in placed])
         if watch is not None:
-            _tell(watch, waiting, count)  # one batch late, so that the device always has work
-            waiting = (number * size, batch, scored[-1][0][0])
+            _tell(watch, waiting)  # one batch late, so that the device always has work
+            waiting = (view.rows[number * size : (number + 1) * size], batch, scored[-1][0][0])
     if watch is not None:
-        _tell(watch, waiting, count)
+        _tell(watch, waiting)
     collected = zip(*jax.device_get(scored), strict=True)
-    return [_collected(each, source, objective, size) for each, (_, objective) in zip(collected, trained, strict=True)]
+    return [
+        _collected(each, source, objective, size, view) for each, (_, objective) in zip(collected, trained, strict=True)
+    ]
 
 
-def _tell(watch: Watch, waiting: tuple[int, Batch, Any] | None, count: int) -> None:
+def _tell(watch: Watch, waiting: tuple[np.ndarray, Batch, Any] | None) -> None:
     if waiting is not None:
-        first, batch, predictions = waiting
-        watch(first, batch, jax.tree.map(lambda rows: np.asarray(rows)[: count - first], predictions))
+        numbers, batch, predictions = waiting
+        watch(numbers, batch, jax.tree.map(lambda rows: np.asarray(rows)[: len(numbers)], predictions))
 
 
-def _collected(scored: Sequence[Any], source: Source, objective: Objective, size: int) -> Evaluation:
-    """Put the batches' predictions and terms together, without the rows of padding."""
+def _collected(scored: Sequence[Any], source: Source, objective: Objective, size: int, view: ByLength) -> Evaluation:
+    """Put the batches' predictions and terms together, in the source's order and without the rows of padding."""
     count = len(source)
 
     def rows(*parts: np.ndarray) -> np.ndarray:
-        return np.concatenate([part[:size] for part in parts])[:count]
+        joined: np.ndarray = view.restored(np.concatenate([part[:size] for part in parts])[:count])
+        return joined
 
     predictions = jax.tree.map(rows, *(predictions for predictions, _ in scored))
     values, metrics = {}, {}

@@ -1,6 +1,7 @@
 """What is kept of a stage: the rows of each array that it returns, in memory or on disk."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,35 +18,78 @@ from tlx.tree.paths import Tree
 
 
 class Kept:
-    """The rows that are kept of a stage: those of each leaf of what it returns."""
+    """The rows that are kept of a stage: those of each leaf of what it returns, for so many views of the examples.
 
-    def __init__(self, structure: Any, shapes: list[Any], types: list[np.dtype]) -> None:
-        self.structure, self.shapes, self.types = structure, shapes, types
+    Args:
+        shapes: what the stage returns for one example, as shapes.
+        kept: the type to keep it in.
+        views: how many views of each example there are.
+        starts: (N + 1,), where the rows of each example begin in leaves that are as long as each text is.
+        ragged: which of the leaves these are.
+    """
+
+    def __init__(
+        self, shapes: Tree, kept: KeptType, views: int, starts: np.ndarray, ragged: tuple[bool, ...] = ()
+    ) -> None:
+        self.shapes, self.structure = jax.tree.flatten(shapes)
+        self.types = [kept_type(kept, leaf.dtype) for leaf in self.shapes]
+        self.views, self.starts = views, starts
+        self.ragged = ragged or (False,) * len(self.shapes)
         self.rows: list[Rows] = []
 
-    @classmethod
-    def of(cls, shapes: Tree, kept: KeptType) -> "Kept":
-        leaves, structure = jax.tree.flatten(shapes)
-        return cls(structure, leaves, [kept_type(kept, leaf.dtype) for leaf in leaves])
+    @property
+    def _count(self) -> int:
+        return len(self.starts) - 1
 
-    def in_memory(self, leading: tuple[int, int]) -> None:
-        pairs = zip(self.shapes, self.types, strict=True)
-        self.rows = [MemoryRows((*leading, *leaf.shape), dtype) for leaf, dtype in pairs]
+    @property
+    def leading(self) -> list[tuple[int, ...]]:
+        """The shape in which each leaf is kept: views, then examples, or of ragged leaves the rows of all of these."""
+        total = int(self.starts[-1])
+        pairs = zip(self.shapes, self.ragged, strict=True)
+        return [
+            (self.views, total, *leaf.shape[1:]) if ragged else (self.views, self._count, *leaf.shape)
+            for leaf, ragged in pairs
+        ]
 
-    def on_disk(self, leading: tuple[int, int], folder: Path, key: str, limit: int) -> Iterator[DiskRows]:
+    @property
+    def nbytes(self) -> int:
+        """How many bytes all of it takes."""
+        pairs = zip(self.leading, self.types, strict=True)
+        return sum(math.prod(shape) * dtype.itemsize for shape, dtype in pairs)
+
+    def in_memory(self) -> None:
+        self.rows = [MemoryRows(shape, dtype) for shape, dtype in zip(self.leading, self.types, strict=True)]
+
+    def on_disk(self, folder: Path, key: str, limit: int) -> Iterator[DiskRows]:
         """Open the file of each leaf, one after the other, so that the caller can close those before a failure."""
-        for number, (leaf, dtype) in enumerate(zip(self.shapes, self.types, strict=True)):
+        for number, (shape, dtype) in enumerate(zip(self.leading, self.types, strict=True)):
             own = key if not number else hashlib.sha256(f"{key}/{number}".encode()).hexdigest()
-            rows = DiskRows(folder, own, (*leading, *leaf.shape), dtype, limit)
+            rows = DiskRows(folder, own, shape, dtype, limit)
             self.rows.append(rows)
             yield rows
 
     @property
     def done(self) -> int:
-        return min(each.done for each in self.rows)
+        """How many examples are there, those of all views together."""
+        return min(self._examples(rows.done) if ragged else rows.done for rows, ragged in self._each())
 
-    def put(self, stage: str, place: int, output: Tree) -> None:
-        for rows, leaf, dtype in zip(self.rows, jax.tree.leaves(output), self.types, strict=True):
+    def _examples(self, rows: int) -> int:
+        """Return how many examples are whole in so many rows of a ragged leaf."""
+        view, rest = divmod(rows, max(int(self.starts[-1]), 1))
+        return view * self._count + int(np.searchsorted(self.starts, rest, side="right")) - 1
+
+    def _each(self) -> Iterator[tuple[Rows, bool]]:
+        return zip(self.rows, self.ragged, strict=True)
+
+    def put(self, stage: str, view: int, first: int, output: Tree) -> None:
+        """Keep what a stage made of a batch: rows (B, …) of the examples of a view from `first` on."""
+        leaves = jax.tree.leaves(output)
+        for (rows, ragged), leaf, dtype in zip(self._each(), leaves, self.types, strict=True):
+            place = view * self._count + first
+            if ragged:
+                lengths = np.diff(self.starts[first : first + len(leaf) + 1])
+                leaf = np.concatenate([row[:length] for row, length in zip(leaf, lengths, strict=True)])
+                place = view * int(self.starts[-1]) + int(self.starts[first])
             rows.put(place, _narrowed(stage, leaf, dtype))
 
     def whole(self) -> Tree:

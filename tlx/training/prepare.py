@@ -10,6 +10,7 @@ import jax
 from tlx.data.inputs import check_inputs_spec
 from tlx.data.pipeline import steps_per_epoch
 from tlx.data.source import Source, check_source
+from tlx.data.tokenized import tokenized_parts
 from tlx.devices import hosts
 from tlx.errors import ConfigError, DataError
 from tlx.logs.log import Log, is_log
@@ -52,6 +53,7 @@ def make_task(
     if spec is None:
         raise ConfigError("preprocess: a model in pieces needs one: TrainOptions(preprocess=...), or give a Pretrained")
     check_inputs_spec(spec)
+    spec, (train, validation) = tokenized_parts(spec, train, validation)  # type: ignore[assignment]
     objective = as_objective(options.objective, train)
     for name, source in (("train", train), ("validation", validation)):
         if source is not None:

@@ -46,14 +46,15 @@ class Resident:
     def of(cls, program: Program, kept: Frozen) -> "Resident | None":
         """Move them to the device, or return None where more than a head trains or they are too large."""
         train, options = kept.train, program.options
-        if train is None:
+        if train is None or train.sizes is not None:  # or each text is of another length
             return None
         shapes = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape[2:], rows.dtype), train.rows)
         example = jax.eval_shape(train.spec.on_device, shapes)
         given = (program.model, train.after, train.views * len(train), example, options.accumulate)
         if on_disk(train) or not fits(*given):
             return None
-        flat = jax.tree.map(lambda rows: rows.reshape(-1, *rows.shape[2:]), train.rows)
+        order = slice(None) if train.places is None else train.places.of_example
+        flat = jax.tree.map(lambda rows: rows[:, order].reshape(-1, *rows.shape[2:]), train.rows)
         columns = {name: np.concatenate([column] * train.views) for name, column in train.columns.items()}
         return cls(train, options.placement.replicated({"input": flat, **columns}), program.epoch)
 

@@ -1,6 +1,7 @@
 """The shapes of a phase: what its programs are given, known before anything is there."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx.data.share import Share
+from tlx.data.source import sizes_of
 from tlx.optim.memory import Memory
-from tlx.training.activations import Stored, shapes_after
+from tlx.training.activations import Stored, batch_shapes, shapes_after
 from tlx.training.cache import Plan, StageActivations
 from tlx.training.evaluate import lower_scores
 from tlx.training.kept import kept_type
@@ -39,6 +41,7 @@ class PhaseShapes:
     variables: Tree
     resident: bool
     activations: str
+    share: float = 1.0  # of the batches that have these shapes
 
     @classmethod
     def of(
@@ -49,18 +52,24 @@ class PhaseShapes:
         cache: StageActivations,
         variables: Tree,
         memory: Memory,
+        example: Mapping[str, Any] | None = None,
     ) -> "PhaseShapes":
-        """Predict phase `index` where it begins with these variables; `plan` as `StageActivations.plan` returns it."""
+        """Predict phase `index` where it begins with these variables; `plan` as `StageActivations.plan` returns it.
+
+        `example` is a batch of one example, as shapes, by default the task's.
+        """
         after = plan.stage
-        example, spec = dict(task.example), task.spec
+        example, spec = dict(example or task.example), task.spec
         if after is not None:
-            example["input"], spec = _activations(task, cache, variables, after)
+            example["input"], spec = _activations(task, cache, variables, after, example["input"])
         labels = task.labels[index]
         program, _ = program_of(task, index, variables["params"], memory, after, spec)
         count = cache.parts["train"].views * len(task.train)
         inputs = jax.eval_shape(spec.on_device, example["input"])
         alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
         resident = plan.place == "memory" and fits(task.model, after, count, alone, task.options.accumulate)
+        if sizes_of(task.train) is not None and cache.varies(after, variables):  # each text is of another length
+            resident = False
         return cls(
             task=task,
             program=program,
@@ -87,22 +96,39 @@ class PhaseShapes:
         return lower_scores(task.model, *how, self.variables, self.validated)  # type: ignore[arg-type]
 
 
-def predicted_shapes(task: Task, index: int, cache: StageActivations, variables: Tree, memory: Memory) -> PhaseShapes:
-    """Predict phase `index` of a recipe, with what the cache would hold."""
+def predicted_shapes(
+    task: Task, index: int, cache: StageActivations, variables: Tree, memory: Memory
+) -> list[PhaseShapes]:
+    """Predict phase `index` of a recipe, with what the cache would hold: once for each length of its batches.
+
+    The first is for the longest.
+    """
     plan = Plan(MIXING) if task.options.mix else cache.plan(index, variables)
-    return PhaseShapes.of(task, index, plan, cache, variables, memory)
+    how = (task, index, plan, cache, variables, memory)
+    longest = PhaseShapes.of(*how)
+    sizes = sizes_of(task.train)
+    if sizes is None or longest.resident or not cache.varies(plan.stage, variables):
+        return [longest]
+    each, counts = np.unique(sizes, return_counts=True)
+    shares = dict(zip(each.tolist(), (counts / len(sizes)).tolist(), strict=True))
+    shorter = sorted(shares)[-2::-1]
+    found = [longest, *(PhaseShapes.of(*how, batch_shapes(task.train, task.spec, size)) for size in shorter)]
+    return [replace(shapes, share=shares[size]) for shapes, size in zip(found, sorted(shares)[::-1], strict=True)]
 
 
 MIXING = "examples are mixed"
 
 
-def _activations(task: Task, cache: StageActivations, variables: Tree, after: str) -> tuple[Tree, Stored]:
+def _activations(
+    task: Task, cache: StageActivations, variables: Tree, after: str, collated: Tree
+) -> tuple[Tree, Stored]:
     """Return what batches hold of a stage's activations, (1, …), as shapes, and the spec that casts them."""
     train = cache.parts["train"]
-    leaves, structure = jax.tree.flatten(shapes_after(task.model, variables, train.spec, train.collated, after))
+    leaves, structure = jax.tree.flatten(shapes_after(task.model, variables, train.spec, collated, after))
     types = [kept_type(cache.cache.dtype, leaf.dtype) for leaf in leaves]
     kept = [jax.ShapeDtypeStruct((1, *leaf.shape), dtype) for leaf, dtype in zip(leaves, types, strict=True)]
-    return jax.tree.unflatten(structure, kept), Stored(tuple(str(leaf.dtype) for leaf in leaves))
+    ragged = cache.ragged(train, after, variables)
+    return jax.tree.unflatten(structure, kept), Stored(tuple(str(leaf.dtype) for leaf in leaves), ragged)
 
 
 def _state(task: Task, program: Program, variables: Tree, labels: Tree) -> Any:

@@ -81,10 +81,10 @@ def read_numbers(request: Request) -> Parts:
         raise DataError(f"{place}: has no rows; give at least one")
     kind = "class" if not spec.target and spec.target_kind == "auto" else spec.target_kind
     targets = read_targets(path, roles.target, texts, lines, kind)
-    rows = _rows_of_parts(splits, lines, spec, place)
+    rows = rows_of_parts(splits, lines, spec, place)
     if "train" not in rows:
         raise DataError(f"{place}: no row is of the training split; name it (--train-split)")
-    numbers, classes, notes = _targets(targets, roles.target[0], texts, lines, rows, place)
+    numbers, classes, notes = targets_of_rows(targets, roles.target[0], texts, lines, rows, place)
     vectors = np.concatenate(inputs)
     sources = {
         part: ColumnSource(
@@ -256,7 +256,7 @@ def _texts(block: Block, name: str, place: str) -> list[str]:
     ]
 
 
-def _rows_of_parts(splits: Sequence[str], lines: Sequence[int], spec: DataSpec, place: str) -> dict[str, np.ndarray]:
+def rows_of_parts(splits: Sequence[str], lines: Sequence[int], spec: DataSpec, place: str) -> dict[str, np.ndarray]:
     """Return the rows of each part that the table has, by the texts of its column of splits."""
     asked = {name: part for part, name in spec.splits().items()}
     known = asked or {**SPLIT_NAMES, "": "train"}
@@ -273,7 +273,7 @@ def _rows_of_parts(splits: Sequence[str], lines: Sequence[int], spec: DataSpec, 
     return {part: np.flatnonzero(array == part) for part in PARTS if part in parts}
 
 
-def _targets(
+def targets_of_rows(
     targets: Targets,
     name: str,
     texts: Sequence[Sequence[str]],

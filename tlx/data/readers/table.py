@@ -15,7 +15,7 @@ from tlx.files.opening import open_regular, shown
 
 MAX_LINE = 1 << 20  # bytes
 MAX_RECODED = 1 << 28  # bytes of a UTF-16 file, which is recoded at once
-_SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = (",", ";", "\t", "|")
 _SINGLE = ("path", "split", "sha256")  # what is no list
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -110,9 +110,9 @@ def _open_csv(
     path: str, columns: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, int], list[str], Iterator[tuple[int, list[str]]]]:
     """Return where the columns stand, the names of all, and the rows below them with the numbers of their lines."""
-    lines = _lines(path)
+    lines = numbered_lines(path)
     first = next(((number, text) for number, text in lines if text.strip()), (1, ""))
-    if first[1].strip().lower() in {f"sep={separator}" for separator in _SEPARATORS}:  # what Excel writes and wants
+    if first[1].strip().lower() in {f"sep={separator}" for separator in SEPARATORS}:  # what Excel writes and wants
         first = next(lines, first)
     separator, names = _header(path, first[1], columns)
     places, at = _places(path, names, columns), first[0]
@@ -148,7 +148,7 @@ def _header(path: str, line: str, columns: Mapping[str, Sequence[str]]) -> tuple
     Without columns to look for it is the one that makes the most names.
     """
     best: tuple[int, str, list[str]] = (0, ",", [])
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         try:
             names = [name.strip() for name in next(csv.reader([line], delimiter=separator, strict=True), [])]
         except csv.Error:
@@ -193,7 +193,7 @@ def plain_name(name: str) -> str:
 
 def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Go through the objects of a `.jsonl` file, each with the number of its line."""
-    for number, text in _lines(path):
+    for number, text in numbered_lines(path):
         if not text.strip():
             continue
         try:
@@ -243,7 +243,7 @@ def text_of(value: Any, place: str, lists: bool = False) -> str:
     raise DataError(f"{place} is {value!r:.40}; give a text or a number{' or a list of labels' if lists else ''}")
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
     """Go through the lines of a text file, numbered from 1, each at most 1 MiB long."""
     with open_regular(path) as opened:
         file: BinaryIO = opened

@@ -1,0 +1,153 @@
+"""Texts from the shell: trained on, tested, predicted, embedded, probed, resumed; base and data that do not suit."""
+
+import json
+
+import numpy as np
+import pytest
+from text_models import write_text_folder
+
+import tlx
+
+GOOD, BAD = ("good", "fine", "very good", "a fine film"), ("bad", "dull", "not good", "a dull play")
+TEXTS = [(f"{a} {b}", label) for label, own in ((1, GOOD), (0, BAD)) for a in ("the film,", "the play,") for b in own]
+ROWS = [(f"{text}{mark * count}", label) for text, label in TEXTS for mark in ".!" for count in (1, 2, 3)]
+QUICK = ["--head-epochs", 3, "--base-epochs", 2, "--batch-size", 8, "--patience", "None", "--compare-scratch", "never"]
+VECTORS = "good 1 0 0.5\nbad -1 0 0.5\nfine 0.9 0.1 0\ndull -0.8 0 0.1\nfilm 0 1 0\nplay 0 0.9 0.1\nnot 0 0 -1\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny model, a training and a test file of labels and texts, without names of columns."""
+    folder = tmp_path_factory.mktemp("texts")
+    write_text_folder(folder / "tiny")
+    lines = [f"{label}\t{text}\n" for text, label in ROWS]
+    (folder / "train.tsv").write_text("".join(lines[::2]))
+    (folder / "test.tsv").write_text("".join(lines[1::2]))
+    (folder / "vectors.txt").write_text(VECTORS)
+    (folder / "new.txt").write_text("A good film!\n\nA dull play.\n")
+    return folder
+
+
+@pytest.fixture
+def run(call, folder):
+    out = folder / "run"
+    if out.is_dir():
+        return call("finetune", "--resume", "--out", out, "--json").json
+    data = ["--data", folder / "train.tsv", "--test-data", folder / "test.tsv", "--base", folder / "tiny"]
+    called = call("finetune", *data, *QUICK, "--head-rate", 0.05, "--out", out, "--json")
+    assert called.code == 0, called.err
+    assert "texts in column 2, labels in column 1" in called.err
+    assert "pieces on average" in called.err
+    return called.json
+
+
+def test_a_text_model_is_trained_and_tested_again(call, folder, run):
+    assert (run["data"]["test"], [phase["name"] for phase in run["phases"]]) == (48, ["head", "all"])
+    frozen = run["phases"][0]
+    assert frozen["frozen_sha256_before"] == frozen["frozen_sha256_after"] is not None
+    again = call("evaluate", folder / "run", "--json").json
+    assert again["accuracy"] == run["test_accuracy"]
+    named = call("evaluate", folder / "run", "--data", folder / "test.tsv", "--part", "train", "--json")
+    assert named.code == 0, named.err
+
+
+def test_new_texts_are_predicted_from_files_and_from_standard_input(call, folder, run, monkeypatch):
+    found = call("predict", folder / "run", folder / "new.txt", "--json").json["predictions"]
+    assert [each["text"] for each in found] == ["A good film!", "A dull play."]
+    assert found[1]["path"] == f"{folder / 'new.txt'} line 3"
+    model = tlx.load(folder / "run")
+    wanted = tlx.predict(model, ["A good film!", "A dull play."])
+    assert [each["top"][0]["label"] for each in found] == list(wanted.labels)
+    np.testing.assert_allclose([each["top"][0]["probability"] for each in found], wanted.predictions.max(1), rtol=1e-5)
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "new.txt").read_bytes())))
+    assert call("predict", folder / "run", "-", "--json").json["predictions"][0]["top"] == found[0]["top"]
+    lines = call("predict", folder / "run", folder / "new.txt", "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["A good film!", "A dull play."]
+    assert "A dull play." in call("predict", folder / "run", folder / "new.txt").out
+
+
+def test_texts_are_embedded_as_the_model_pools_them(call, folder, tmp_path):
+    done = call("embed", "--base", folder / "tiny", folder / "new.txt", "--out", tmp_path / "a.npz", "--json")
+    assert done.json["pool"] == "pooler"
+    mean = call(
+        "embed", folder / "tiny", folder / "new.txt", "--pool", "average", "--out", tmp_path / "b.npz", "--json"
+    )
+    assert mean.json["features"] == 12
+    labelled = ["--data", folder / "train.tsv", "--part", "train", "--stage", "layer0", "--out", tmp_path / "c.npz"]
+    called = call("embed", folder / "tiny", *labelled, "--json")
+    assert called.code == 0, called.err
+    with np.load(tmp_path / "c.npz") as held:
+        assert held["features"].shape == (called.json["parts"]["train"], 12)
+
+
+def test_what_is_too_long_is_said(call, folder, tmp_path):
+    (tmp_path / "long.txt").write_text("good film " * 40 + "\nbad\n")
+    called = call("embed", folder / "tiny", tmp_path / "long.txt", "--out", tmp_path / "a.npz")
+    assert "1 of 2 texts (50.0%) are longer than 40 pieces" in called.err
+    data = ["--data", folder / "train.tsv", "--base", folder / "tiny", "--max-length", 5]
+    refused = call("probe", *data, "--long", "error")
+    assert refused.code == 4
+    assert "longer than 5 pieces" in refused.err
+    cut = call("probe", *data, "--long", "head+tail", "--l2", "1", "--json")
+    assert cut.code == 0, cut.err
+    assert "are left out (head+tail)" in cut.err
+
+
+def test_heads_are_solved_on_texts(call, folder):
+    data = ["--data", folder / "train.tsv", "--test-data", folder / "test.tsv", "--base", folder / "tiny"]
+    found = call("probe", *data, "--json").json
+    assert found["test_accuracy"] > 0.6
+    assert found["data"]["test"] == 48
+
+
+def test_a_file_of_word_vectors_is_a_base(call, folder, tmp_path):
+    data = ["--data", folder / "train.tsv", "--test-data", folder / "test.tsv", "--base", "glove"]
+    weights = ["--weights", folder / "vectors.txt"]
+    called = call("finetune", *data, *weights, *QUICK, "--head-rate", 0.05, "--out", tmp_path / "run", "--json")
+    assert called.code == 0, called.err
+    assert "are unknown to the vocabulary" in called.err
+    assert called.json["test_accuracy"] > 0.7
+    (tmp_path / "more.txt").write_text("superb film\n")
+    (tmp_path / "more.vec").write_text(VECTORS + "superb 1.5 0 0.5\n")
+    plain = call("predict", tmp_path / "run", tmp_path / "more.txt", "--json").json["predictions"]
+    more = call("predict", tmp_path / "run", tmp_path / "more.txt", "--weights", tmp_path / "more.vec", "--json")
+    assert more.code == 0, more.err
+    assert more.json["predictions"][0]["top"] != plain[0]["top"]
+    assert call("finetune", *data).code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--data", "train.tsv"], 2, ["the data are texts", "hf/all-MiniLM-L6-v2"]),
+        (["--data", "train.tsv", "--base", "cnn-mnist"], 2, ["cnn-mnist", "no texts"]),
+        (["--data", "digits", "--base", "tiny"], 2, ["takes texts", "no texts"]),
+        (["--data", "train.tsv", "--base", "tiny", "--text", "3"], 4, ["no column '3'"]),
+        (["--data", "train.tsv", "--base", "tiny", "--margin", "2"], 2, ["--margin", "images"]),
+        (["--data", "digits", "--max-length", "8"], 2, ["--max-length", "texts"]),
+        (["--data", "train.tsv", "--base", "tiny", "--max-length", "99"], 2, ["max_length 99", "40"]),
+        (["--data", "train.tsv", "--base", "tiny", "--test-data", "nothing.tsv"], 4, ["nothing.tsv"]),
+    ],
+)
+def test_what_does_not_suit_is_refused_in_a_line(call, folder, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(folder)
+    called = call("finetune", *arguments)
+    assert called.code == code, called.err
+    last = called.err.strip().splitlines()[-1]
+    assert [word for word in words if word not in last] == [], last
+
+
+def test_the_report_of_a_dry_run_counts_every_length(call, folder):
+    data = ["--data", folder / "train.tsv", "--base", folder / "tiny"]
+    found = call("finetune", *data, *QUICK, "--dry-run", "--json")
+    assert found.code == 0, found.err
+    assert found.json["fits"] is True
+
+
+def test_the_model_is_inspected(call, folder):
+    called = call("inspect", folder / "tiny", "--json")
+    assert called.code == 0, called.err
+    assert called.json["base"] > 1000

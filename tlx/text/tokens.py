@@ -1,0 +1,455 @@
+"""The input spec of texts: how texts and pairs of them become numbers of pieces, padded to few lengths."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol, get_args
+
+import numpy as np
+
+from tlx.errors import ConfigError, DataError, check_choice
+from tlx.text.lengths import best_lengths, padded, usual_lengths
+from tlx.text.tokenizer import Template, Tokenizer
+from tlx.text.word_tokenizer import WordTokenizer
+
+Tree = Any
+Long = Literal["error", "head", "head+tail", "windows"]
+HEAD = 0.25  # of what "head+tail" keeps: 128 of 510 pieces, which Sun et al. 2019 found best
+TOKENIZER = "tokenizer.json"
+
+
+class Splits(Protocol):
+    """What turns texts into the numbers of pieces; `Tokenizer` and `WordTokenizer` do."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def probe_sha256(self) -> str: ...
+    @property
+    def single(self) -> Template: ...
+    @property
+    def pair(self) -> Template: ...
+    @property
+    def pieces(self) -> tuple[str, ...]: ...
+    @property
+    def special_texts(self) -> tuple[str, ...]: ...
+    @property
+    def file(self) -> str: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def drops_unknown(self) -> bool: ...
+    def special(self, name: str) -> int | None: ...
+    def encode(self, texts: Sequence[str], *, parse_special: bool = True) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts as pieces, special ones included: `ids` of all, one after the other, and where each text begins.
+
+    Args:
+        ids: (P,) int32.
+        starts: (N + 1,) int64; the pieces of text i are `ids[starts[i] : starts[i + 1]]`.
+        second: (N,) int32, the place in its row where the second text of a pair begins; the row's length without one.
+        windows: (P,) int16, the number of each piece's window from 1; None where no text is cut into windows.
+        lost: (N,) int32, how many pieces of each text are left out because it is too long.
+        unknown: (N,) int32, how many pieces are the one for what is unknown.
+        special: (N,) int32, how many special pieces stand in the text itself.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    second: np.ndarray
+    windows: np.ndarray | None
+    lost: np.ndarray
+    unknown: np.ndarray
+    special: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.second)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many pieces each text has, (N,) int64."""
+        lengths: np.ndarray = np.diff(self.starts)
+        return lengths
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
+        """Return rows as `Tokens.collate` takes them, without looking at texts again."""
+        spans = [slice(self.starts[row], self.starts[row + 1]) for row in np.asarray(rows).tolist()]
+        taken: dict[str, Any] = {"ids": [self.ids[span] for span in spans], "second": self.second[rows]}
+        if self.windows is not None:
+            taken["windows"] = [self.windows[span] for span in spans]
+        return taken
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all parts, one after the other."""
+    ends = np.cumsum([0, *(part.starts[-1] for part in parts)])
+    starts = np.concatenate([[0], *(part.starts[1:] + end for part, end in zip(parts, ends, strict=False))])
+    has_windows = any(part.windows is not None for part in parts)
+    windows = [np.ones(len(p.ids), np.int16) if p.windows is None else p.windows for p in parts] if has_windows else []
+
+    def of(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Rows(
+        of("ids"),
+        starts.astype(np.int64),
+        of("second"),
+        np.concatenate(windows) if windows else None,
+        of("lost"),
+        of("unknown"),
+        of("special"),
+    )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Turn texts, and pairs of texts, into the numbers of their pieces; an input spec that travels with the weights.
+
+    A text is a string, a pair a mapping of `text` and `pair`. The special pieces are put around them as the tokenizer
+    says. Batches are padded to the least of `lengths` that holds their longest text, and `on_device` makes `ids`,
+    `segments` (1 for the second text of a pair) and `mask`, each (B, T).
+
+    Args:
+        tokenizer: the vocabulary and its rules.
+        max_length: the most pieces, special ones included.
+        long: what becomes of longer texts. "error": they are refused. "head": their end is left out; of a pair that of
+            the longer text, piece by piece. "head+tail": what is left out lies behind the first quarter (Sun et al.
+            2019). "windows": they are cut into windows of `max_length` that do not see each other, and are pooled
+            together. Whatever is left out is counted.
+        lengths: to which batches are padded, ascending; () stands for 16, 32, 64 and on. `fitted` chooses them.
+        parse_special: whether "[MASK]" in a text is the piece of that name, as Hugging Face's tokenizers have it.
+
+    Raises:
+        ConfigError: for a `max_length` that has no room for a piece, and lengths that are not ascending.
+
+    >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "film"]
+    >>> spec = Tokens(Tokenizer.from_vocabulary(words), max_length=8, lengths=(4, 8))
+    >>> batch = spec.on_device(spec.collate(["A good film", "film"]))
+    >>> batch["ids"].tolist()
+    [[2, 4, 5, 6, 3, 0, 0, 0], [2, 6, 3, 0, 0, 0, 0, 0]]
+    >>> batch["mask"].sum(1).tolist()
+    [5, 3]
+    """
+
+    tokenizer: Splits
+    max_length: int = 512
+    long: Long = "head"
+    lengths: tuple[int, ...] = ()
+    parse_special: bool = True
+
+    takes_text: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", tuple(self.lengths))
+        check_choice("long", self.long, get_args(Long))
+        least = self.tokenizer.single.size + 1
+        if isinstance(self.max_length, bool) or not isinstance(self.max_length, int) or self.max_length < least:
+            raise ConfigError(f"max_length: {self.max_length!r} is not a number of pieces of {least} or more")
+        rising = all(a < b for a, b in zip(self.lengths, self.lengths[1:], strict=False))
+        if not all(isinstance(length, int) and length > 0 for length in self.lengths) or not rising:
+            raise ConfigError(f"lengths: {list(self.lengths)} are not ascending numbers of pieces")
+
+    @property
+    def unit(self) -> str:
+        """What the tokenizer splits texts into: "pieces" or "words"."""
+        return self.tokenizer.unit
+
+    @property
+    def drops_unknown(self) -> bool:
+        """Whether what is unknown is left out, and not a piece of its own."""
+        return self.tokenizer.drops_unknown
+
+    # Texts to pieces
+
+    def encode(self, inputs: Any) -> Rows:
+        """Turn texts or pairs into rows of pieces, and count what is left out; raise `DataError` for what is none."""
+        texts, pairs = as_texts(inputs)
+        first = self.tokenizer.encode(texts, parse_special=self.parse_special)
+        second = None if pairs is None else self.tokenizer.encode(pairs, parse_special=self.parse_special)
+        unknown, special = self.tokenizer.special("unknown"), self.tokenizer.special_texts
+        absent = [_count_of(unknown, ids, second and second[row]) for row, ids in enumerate(first)]
+        if self.tokenizer.drops_unknown:
+            first = [ids[ids != unknown] for ids in first]
+            second = None if second is None else [ids[ids != unknown] for ids in second]
+        made, lost, whole = [], [], []
+        for row, ids in enumerate(first):
+            other = None if second is None else second[row]
+            fitted = self._fitted(ids, other)
+            made.append(fitted)
+            lost.append(len(ids) + (0 if other is None else len(other)) - fitted.kept)
+            whole.append(ids if other is None else np.concatenate([ids, other]))
+        faults = [row for row, count in enumerate(lost) if count and self.long == "error"]
+        if faults:
+            row = faults[0]
+            raise DataError(
+                f"{len(faults)} of {len(texts)} texts are longer than {self.max_length} pieces, the first one with "
+                f"{len(whole[row]) + self.tokenizer.single.size} ({texts[row]!r:.60}): raise max_length, or say what "
+                "is left out with long (--long head, head+tail or windows)"
+            )
+        windowed = any(each.windows is not None for each in made)
+        marks = [
+            np.ones(len(each.ids), np.int16) if each.windows is None else each.windows for each in made if windowed
+        ]
+        return Rows(
+            ids=np.concatenate([np.empty(0, np.int32), *(each.ids for each in made)]),
+            starts=np.cumsum([0, *(len(each.ids) for each in made)], dtype=np.int64),
+            second=np.array([each.second for each in made], np.int32),
+            windows=np.concatenate(marks) if windowed else None,
+            lost=np.array(lost, np.int32),
+            unknown=np.array(absent, np.int32),
+            special=np.array([_count(special, texts[i], pairs and pairs[i]) for i in range(len(texts))], np.int32),
+        )
+
+    def _fitted(self, ids: np.ndarray, other: np.ndarray | None) -> _Row:
+        """Put the special pieces around one text or two, and leave out what is too long."""
+        template = self.tokenizer.single if other is None else self.tokenizer.pair
+        room = self.max_length - template.size
+        total = len(ids) + (0 if other is None else len(other))
+        if total > room and self.long == "windows":
+            return _in_windows(template, room, ids, other)
+        if total > room:
+            cut = _with_tail if self.long == "head+tail" else _head
+            if other is None:
+                ids = cut(ids, room)
+            else:
+                here, there = _shares(len(ids), len(other), room)
+                ids, other = cut(ids, here), cut(other, there)
+        return _joined(template, ids, other)
+
+    # Pieces to batches
+
+    def collate(self, inputs: Any, length: int | None = None) -> dict[str, np.ndarray]:
+        """Return `ids` (B, T) int32, padded to `length` or to the least of `lengths` that serves, and what marks them.
+
+        Args:
+            inputs: texts (B,), pairs, or what `Rows.take` returned.
+            length: T, of a batch of which these are a part.
+        """
+        rows = inputs if isinstance(inputs, Mapping) and "ids" in inputs else _rows_of(inputs)
+        if rows is None:
+            encoded = self.encode(inputs)
+            rows = encoded.take(np.arange(len(encoded)))
+        ids = [np.asarray(each) for each in rows["ids"]]
+        lengths = np.array([len(each) for each in ids], np.int32)
+        width = length or int(self.padded(lengths.max(initial=1)))
+        pad = self.tokenizer.special("pad") or 0
+        made = {"ids": _filled(ids, width, pad, np.int32), "second": np.asarray(rows["second"], np.int32)}
+        if self.long == "windows":
+            marks = rows.get("windows", [np.ones(count, np.int16) for count in lengths])
+            return {**made, "windows": _filled(marks, width, 0, np.int16)}
+        return {**made, "length": lengths}
+
+    def stack(self, collated: Sequence[Mapping[str, np.ndarray]], length: int | None = None) -> dict[str, np.ndarray]:
+        """Join collated examples, without their batch axis, of different lengths."""
+        width = length or max(each["ids"].shape[0] for each in collated)
+        pad = {"ids": self.tokenizer.special("pad") or 0, "windows": 0}
+        return {
+            name: _filled([each[name][:width] for each in collated], width, pad[name], collated[0][name].dtype)
+            if name in pad
+            else np.stack([each[name] for each in collated])
+            for name in collated[0]
+        }
+
+    def on_device(self, arrays: Tree) -> Tree:
+        """Return `ids`, `segments` and `mask`, (B, T); with windows `blocks` and `positions`, too."""
+        import jax.numpy as jnp
+        from jax import lax
+
+        ids = arrays["ids"]
+        places = jnp.arange(ids.shape[1], dtype=jnp.int32)[None]
+        if "windows" in arrays:
+            blocks = arrays["windows"].astype(jnp.int32)
+            begins = jnp.concatenate([jnp.ones_like(blocks[:, :1], bool), blocks[:, 1:] != blocks[:, :-1]], axis=1)
+            positions = places - lax.cummax(jnp.where(begins, places, 0), axis=1)
+            mask, more = blocks > 0, {"blocks": blocks, "positions": positions}
+        else:
+            positions, more = places, {}
+            mask = places < arrays["length"][:, None]
+        segments = (positions >= arrays["second"][:, None]) & mask
+        return {"ids": ids, "segments": segments.astype(jnp.int32), "mask": mask, **more}
+
+    def padded(self, lengths: Any) -> Any:
+        """Return the lengths to which texts of so many pieces are padded."""
+        return padded(np.asarray(lengths), self.lengths or usual_lengths(self.max_length))
+
+    def fitted(self, lengths: np.ndarray) -> Tokens:
+        """Return the spec with the `lengths` that suit texts of so many pieces, (N,), best (`best_lengths`)."""
+        return replace(self, lengths=best_lengths(lengths))
+
+    # What belongs to it
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides which pieces a text becomes, as data for JSON."""
+        names = {"max_length": self.max_length, "long": self.long, "parse_special": self.parse_special}
+        return {**names, "vocabulary_sha256": self.tokenizer.sha256, "probe_sha256": self.tokenizer.probe_sha256}
+
+    @functools.cached_property
+    def files(self) -> Mapping[str, bytes]:
+        """What a folder that holds the spec needs beside its description, by name."""
+        return {self.tokenizer.file: self.tokenizer.content}
+
+    def check_model(self, rows: int, positions: int | None) -> None:
+        """Raise `ConfigError` where a model has fewer rows of pieces, or fewer positions, than texts would need."""
+        if self.tokenizer.size > rows:
+            raise ConfigError(
+                f"the tokenizer numbers {self.tokenizer.size:,} pieces, and the model has {rows:,} rows: they do not "
+                "belong together"
+            )
+        if positions is not None and self.max_length > positions:
+            raise ConfigError(
+                f"max_length {self.max_length}: the model has positions for {positions} pieces: lower it (--max-length)"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as data that JSON can hold; its tokenizer is a file beside it (`files`)."""
+        own = {} if self.tokenizer.file == TOKENIZER else {"tokenizer": self.tokenizer.file}
+        return {"kind": "tokens", **own, **self.identity, "lengths": list(self.lengths)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], files: Mapping[str, bytes]) -> Tokens:
+        """Build from `to_dict`'s data and the files beside it; raise `ConfigError` where these are not the same."""
+        file = str(plain.get("tokenizer", TOKENIZER))
+        if file not in files:
+            raise ConfigError(f"preprocess: {file} is missing beside it")
+        tokenizer: Splits = (
+            WordTokenizer.from_content(files[file])
+            if file == WordTokenizer.file
+            else Tokenizer(files[file].decode("utf-8", "replace"))
+        )
+        fields = {name: plain[name] for name in ("max_length", "long", "parse_special", "lengths") if name in plain}
+        spec = cls(tokenizer, **fields)
+        check_same(spec.identity, plain)
+        return spec
+
+
+def check_same(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` where a tokenizer is not the one that a model was saved with."""
+    for name, what in (("vocabulary_sha256", "vocabulary"), ("probe_sha256", "rules")):
+        if now[name] != then.get(name):
+            raise ConfigError(
+                f"preprocess: the tokenizer has another {what} ({name} {now[name][:12]}…) than the model was saved "
+                f"with ({str(then.get(name))[:12]}…): its file has been changed"
+            )
+
+
+# Inputs
+
+
+def as_texts(inputs: Any) -> tuple[list[str], list[str] | None]:
+    """Return the texts (N,) and, of pairs, the second ones; raise `DataError` for what is neither.
+
+    >>> as_texts(["a", "b"]), as_texts([{"text": "a", "pair": "b"}])
+    ((['a', 'b'], None), (['a'], ['b']))
+    """
+    if isinstance(inputs, str):
+        raise DataError(f"inputs: {inputs!r:.60} is one text: give a list of texts")
+    if isinstance(inputs, Mapping):
+        columns: Any = inputs
+    else:
+        inputs = list(inputs)
+        if inputs and all(isinstance(each, Mapping) for each in inputs):
+            columns = {name: [each.get(name) for each in inputs] for name in ("text", "pair")}
+        else:
+            columns = {"text": inputs}
+    if "text" not in columns:
+        raise DataError(f"inputs: a pair has `text` and `pair`, not {', '.join(map(str, columns))}")
+    texts = list(columns["text"])
+    pairs = list(columns["pair"]) if columns.get("pair") is not None else None
+    for column in (texts, pairs or []):
+        row = next((row for row, text in enumerate(column) if not isinstance(text, str)), None)
+        if row is not None:
+            raise DataError(f"inputs: row {row} is {column[row]!r:.60}, expected a text")
+    return texts, pairs
+
+
+def _rows_of(inputs: Any) -> dict[str, Any] | None:
+    """Return a list of rows of pieces as columns, or None where it is one of texts."""
+    if isinstance(inputs, list) and inputs and isinstance(inputs[0], Mapping) and "ids" in inputs[0]:
+        return {name: [each[name] for each in inputs] for name in inputs[0]}
+    return None
+
+
+def _count_of(piece: int | None, *rows: Any) -> int:
+    return 0 if piece is None else sum(int((ids == piece).sum()) for ids in rows if ids is not None)
+
+
+def _count(special: Sequence[str], text: str, pair: str | None) -> int:
+    return sum(text.count(each) + (pair.count(each) if pair else 0) for each in special)
+
+
+# Pieces
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The pieces of one row, where its second text begins, and how many pieces of the texts it keeps."""
+
+    ids: np.ndarray
+    second: int
+    kept: int
+    windows: np.ndarray | None = None
+
+
+def _joined(template: Template, ids: np.ndarray, other: np.ndarray | None) -> _Row:
+    before, between, after = (np.array(each, np.int32) for each in template)
+    if other is None:
+        row = np.concatenate([before, ids, after])
+        return _Row(row, len(row), len(ids))
+    row = np.concatenate([before, ids, between, other, after])
+    return _Row(row, len(before) + len(ids) + len(between), len(ids) + len(other))
+
+
+def _in_windows(template: Template, room: int, ids: np.ndarray, other: np.ndarray | None) -> _Row:
+    """Cut what is long into windows, each with special pieces of its own; of a pair the second text, behind the first.
+
+    The first text of a pair has half of each window at most.
+    """
+    if other is None:
+        parts = [_joined(template, ids[at : at + room], None) for at in range(0, len(ids), room)]
+    else:
+        ids = ids[: max(room // 2, room - len(other))]
+        step = room - len(ids)
+        parts = [_joined(template, ids, other[at : at + step]) for at in range(0, max(len(other), 1), step)]
+    windows = [np.full(len(part.ids), number, np.int16) for number, part in enumerate(parts, 1)]
+    kept = sum(part.kept for part in parts) - (len(parts) - 1) * (0 if other is None else len(ids))
+    row = np.concatenate([part.ids for part in parts])
+    return _Row(row, parts[0].second if other is not None else len(row), kept, np.concatenate(windows))
+
+
+def _head(ids: np.ndarray, room: int) -> np.ndarray:
+    return ids[:room]
+
+
+def _with_tail(ids: np.ndarray, room: int) -> np.ndarray:
+    if len(ids) <= room:
+        return ids
+    head = round(HEAD * room)
+    return np.concatenate([ids[:head], ids[len(ids) - (room - head) :]])
+
+
+def _shares(first: int, second: int, room: int) -> tuple[int, int]:
+    """Return how many pieces each text of a pair keeps: pieces go from the longer one, as in Hugging Face's tokenizers.
+
+    >>> _shares(10, 3, 8), _shares(10, 9, 7), _shares(9, 9, 7)
+    ((5, 3), (4, 3), (3, 4))
+    """
+    shorter = min(first, second, room // 2)
+    longer = room - shorter
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def _filled(rows: Sequence[np.ndarray], width: int, value: int, dtype: Any) -> np.ndarray:
+    made = np.full((len(rows), width), value, dtype)
+    for row, values in zip(made, rows, strict=True):
+        row[: len(values)] = values
+    return made
