@@ -19,6 +19,7 @@ from tlx.text.word_vectors import WordVectors
 MAGIC = 793712314
 _VERSIONS = (11, 12)
 _SUPERVISED = 3
+_END_OF_SENTENCE = b"</s>"  # fastText's own token
 _MAX_NGRAM = 32  # characters; fastText's own default is 6
 _CHUNK = 1 << 16  # bytes of words whose n-grams are hashed at once
 _OPTIONS = struct.Struct("<12id")
@@ -91,7 +92,9 @@ def read_fasttext_bin(file: RegularFile, limit: int | None, words: Collection[st
     pruned = _pruned(reader, pruned_size)
     rows = _matrices(reader, options, word_rows, pruned)
     maxn = 0 if options.model == _SUPERVISED and version < 12 else options.maxn  # as fastText has it
-    subwords = Subwords(file, rows, options.minn, maxn, options.bucket, word_rows, pruned)
+    # Before there were versions, the end of a sentence had n-grams as any word; the .vec files of that time agree.
+    whole = frozenset((_END_OF_SENTENCE,)) if version else frozenset[bytes]()
+    subwords = Subwords(file, rows, options.minn, maxn, options.bucket, word_rows, whole, pruned)
     for chunk in _chunks(taken):
         collector.add(subwords.means([word for word, _ in chunk], [row for _, row in chunk]))
     has_ngrams = maxn > 0 and options.bucket > 0 and (pruned is None or bool(pruned))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 _FNV_START, _FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
-_END_OF_SENTENCE = b"</s>"  # fastText's own token, which has no n-grams
 
 
 def hashed_ngrams(words: Sequence[bytes], minn: int, maxn: int, bucket: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +30,7 @@ def hashed_ngrams(words: Sequence[bytes], minn: int, maxn: int, bucket: int) -> 
     >>> owners.tolist()  # <ca <cat <cat> cat cat> at>, and <a>
     [0, 0, 0, 0, 0, 0, 1]
     """
-    marked = [b"" if word == _END_OF_SENTENCE else b"<" + word + b">" for word in words]
+    marked = [b"<" + word + b">" for word in words]
     data = np.frombuffer(b"".join(marked), np.uint8)
     if maxn < 1 or bucket < 1 or not data.size:
         return np.empty(0, np.int64), np.empty(0, np.int64)

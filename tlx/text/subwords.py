@@ -25,6 +25,7 @@ class Subwords:
         maxn: characters of the longest n-grams.
         bucket: how many buckets n-grams are hashed into.
         word_rows: how many rows stand before the first bucket's.
+        whole: words that have no n-grams, whatever their characters.
         pruned: the rows of those buckets that were kept, counted from the first; None where all were.
     """
 
@@ -34,6 +35,7 @@ class Subwords:
     maxn: int
     bucket: int
     word_rows: int
+    whole: frozenset[bytes] = frozenset()
     pruned: Mapping[int, int] | None = None
 
     def vector(self, word: str) -> np.ndarray | None:
@@ -58,6 +60,9 @@ class Subwords:
 
     def _ngram_rows(self, words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         owners, buckets = hashed_ngrams(words, self.minn, self.maxn, self.bucket)
+        if self.whole:
+            cut = np.array([word not in self.whole for word in words], bool)[owners]
+            owners, buckets = owners[cut], buckets[cut]
         if self.pruned is not None:
             kept = np.array([self.pruned.get(bucket, -1) for bucket in buckets.tolist()], np.int64)
             owners, buckets = owners[kept >= 0], kept[kept >= 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections import Counter
@@ -68,9 +69,22 @@ def open_word_vectors(
     # A binary file may begin with a word and numbers that look like text for a while, a text hold a control character:
     # the first whole row decides before that.
     is_text = len(lines) > 1 and trailing_numbers(lines[1]) >= dim
-    if not is_text and _BINARY.search(head):
+    if not is_text and (_BINARY.search(head) or not _is_utf8(_first_numbers(head, dim))):
         return read_word2vec_binary(file, count, dim, limit, words)
     return read_text(file, count, dim, limit, words)
+
+
+def _first_numbers(head: bytes, dim: int) -> bytes:
+    """Return the bytes where word2vec's binary layout has its first vector."""
+    return head.partition(b"\n")[2].partition(b" ")[2][: 4 * dim]
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)  # its end may be cut within a character
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _lines(head: bytes) -> list[bytes]:
