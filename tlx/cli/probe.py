@@ -18,7 +18,7 @@ class Probe(TransferOptions):
     """
 
     GROUPS: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "most used": ("data", "base", "weights", "out", "method", "l2", "shots", "draws"),
+        "most used": ("data", "base", "weights", "out", "method", "l2", "stages", "shots", "draws"),
         "fit": ("scale", "max_iterations"),
         **TransferOptions.GROUPS,
     }
@@ -32,6 +32,8 @@ class Probe(TransferOptions):
     """Of classes: fit to so many examples of each, too: 1 5 10, say."""
     draws: int = 5
     """How often these are drawn anew."""
+    stages: tuple[str, ...] = ()
+    """Fit to the features of these stages, too, all for every one, and take the stage that is best on validation."""
     scale: Literal["common", "each"] = "common"
     """What features are divided by: all by one number, or each by its own deviation."""
     max_iterations: int = 1000
@@ -53,7 +55,13 @@ class Probe(TransferOptions):
         for note in (*self.check_suits(data, spec), *data.notes):
             print(f"tlx: {note}", file=sys.stderr)
         began = time.monotonic()
-        probe = tlx.linear_probe(base, data, replace(options, preprocess=spec))
+        by_stage: dict[str, float] = {}
+        if self.stages:
+            chosen = () if self.stages == ("all",) else self.stages
+            found = tlx.probes.probe_stages(base, data, replace(options, preprocess=spec), stages=chosen)
+            probe, by_stage = found.best, dict(found.validation)
+        else:
+            probe = tlx.linear_probe(base, data, replace(options, preprocess=spec))
         seconds = round(time.monotonic() - began, 2)
         for note in probe.notes:
             print(f"tlx: {note}", file=sys.stderr)
@@ -67,6 +75,7 @@ class Probe(TransferOptions):
             **probe.to_dict(),
             "seconds": seconds,
             "path": self.out,
+            **({"stage": found.stage, "stages": by_stage} if by_stage else {}),
         }
         if self.json:
             print_json(result)
@@ -85,6 +94,12 @@ def _show(result: Mapping[str, Any], metric: str) -> None:
                 ("all" if point["shots"] is None else str(point["shots"]), *list(point.values())[1:])
                 for point in result["curve"]
             ],
+        )
+    if "stages" in result:
+        print_table(
+            f"stages, {result['stage']} taken",
+            ("stage", f"validation {said}"),
+            list(result["stages"].items()),
         )
     path = [fit for fit in result["fits"] if fit["shots"] is None]
     columns = (f"validation_{metric}", "validation_loss", tested, "iterations")

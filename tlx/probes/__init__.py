@@ -6,6 +6,7 @@ from tlx.probes.options import ProbeOptions
 from tlx.probes.probe import Probe, linear_probe
 from tlx.probes.ridge import ridge_classification, ridge_regression
 from tlx.probes.softmax_regression import softmax_regression
+from tlx.probes.stages import StageProbes, probe_stages
 from tlx.probes.sweep import ProbeFit
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "Probe",
     "ProbeFit",
     "ProbeOptions",
+    "StageProbes",
     "linear_probe",
     "logistic_regression",
+    "probe_stages",
     "ridge_classification",
     "ridge_regression",
     "softmax_regression",

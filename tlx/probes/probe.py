@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tlx.data import Data, Feed, check_data, check_shapes, labels_of, targets_of
+from tlx.data.inputs import InputSpec
 from tlx.data.source import Source, digests_of
 from tlx.data.tokenized import tokenized_data
 from tlx.errors import ConfigError
@@ -161,7 +162,14 @@ def linear_probe(base: Pretrained, data: Data, options: ProbeOptions | None = No
     """
     options = as_probe_options(options)
     data, spec = tokenized_data(data, options.preprocess or base.preprocess)
-    kind, l2 = data.target_kind, tuple(options.l2)
+    start = prepared(base, data, options, spec)
+    parts = parts_of(data)
+    found, activations = _features(start, parts, options.cache, options.workers)
+    return fitted(start, data, options, found, activations, base)
+
+
+def prepared(base: Pretrained, data: Data, options: ProbeOptions, spec: InputSpec) -> Pretrained:
+    """Return the base with a fresh head for the data; raise for what no head can be solved for."""
     check_solvable(data, options)
     check_data(data, 1)
     objective = as_objective(None, data.train).fitted(data.train)
@@ -172,15 +180,31 @@ def linear_probe(base: Pretrained, data: Data, options: ProbeOptions | None = No
             f"pool: {start.config.pool!r} has weights of its own: say average, max or cls, or train a head (tlx.fit)"
         )
     check_shapes(data, start.preprocess)
+    return start
+
+
+def parts_of(data: Data) -> dict[str, Source]:
+    """Return the parts of data that hold examples, by name."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: part for name, part in parts.items() if len(part)}
+
+
+def fitted(
+    start: Pretrained,
+    data: Data,
+    options: ProbeOptions,
+    found: Mapping[str, Examples],
+    activations: str,
+    base: Pretrained,
+) -> Probe:
+    """Fit heads to the features that `start` makes of each part of the data."""
+    kind, l2, objective = data.target_kind, tuple(options.l2), start.objective
     outputs, method = len(data.classes), options.method or METHODS[kind][0]
     problem = Problem(kind, outputs, objective, method, options.scale, options.max_iterations)
     drawn = [Draw(None, None, np.arange(len(data.train)))]
     if kind == "class":
         digests = digests_of(data.train) if options.shots else ()
         drawn = few_shot(labels_of(data.train), digests, data.classes, options.shots, options.draws)
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    parts = {name: part for name, part in parts.items() if len(part)}
-    found, activations = _features(start, parts, options.cache, options.workers)
     for name, examples in found.items():
         problem.check(examples, name)
     validation = found.get("validation")
