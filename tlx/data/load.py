@@ -77,9 +77,8 @@ def load_data(
         )
     if spec.inputs and not kind.targets:
         raise ConfigError(f"inputs: columns are for a table of numbers, and not for {name}; leave it out")
-    images = preprocess if isinstance(preprocess, Preprocess) else None
     try:
-        parts = kind.read(Request(where, spec, images, progress))
+        parts = kind.read(Request(where, spec, preprocess, progress))
     except DataError:
         check_place(name, where)  # says it better where nothing is there
         raise

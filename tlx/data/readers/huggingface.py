@@ -42,7 +42,7 @@ def read_hub(request: Request) -> Parts:
             sources[part] = _source(datasets, tables[part], f"{place} {part}", classes)
             classes = sources[part].classes
     assert classes is not None
-    screened = screen(sources, request.spec.skip_bad, preprocess=request.preprocess, progress=request.progress)
+    screened = screen(sources, request.spec.skip_bad, preprocess=request.images, progress=request.progress)
     found = screened.sources
     notes = (*unused, *screened.notes, *notes_on(classes))
     return Parts(found["train"], found.get("test"), notes, found.get("validation"), screened.skipped)
