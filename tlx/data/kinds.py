@@ -13,7 +13,7 @@ import numpy as np
 from tlx.data.arrays import ArraySource
 from tlx.data.readers.huggingface import read_hub
 from tlx.data.readers.idx_folder import read_idx_folder
-from tlx.data.readers.image_folder import read_image_folder
+from tlx.data.readers.text_folder import read_folder
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.readers.npz import read_npz_examples
 from tlx.data.readers.numbers import read_numbers
@@ -67,7 +67,7 @@ def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
 
 KINDS = {
     "digits": Kind(_whole(read_digits), labels_per_class=10, validation=0.15, test=0.3),  # as published figures have it
-    "folder": Kind(read_image_folder, "DIR", "folder"),
+    "folder": Kind(read_folder, "DIR", "folder"),
     "manifest": Kind(read_manifest, "FILE", "file", targets=True),
     "table": Kind(read_numbers, "FILE", "file", targets=True),
     "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", "files"),

@@ -192,10 +192,15 @@ def _numeric(block: Block, target: Sequence[str]) -> list[str]:
     """Name the columns that hold numbers, in most of the first rows, and mean nothing else."""
     meant = (*TARGETS, *SPLITS, *PATHS, *INDICES)
     others = {name for name in block.columns if plain_name(name) in meant} | set(target)
-    return [name for name, values in block.columns.items() if name not in others and _are_numeric(values)]
+    return [name for name, values in block.columns.items() if name not in others and are_numeric(values)]
 
 
-def _are_numeric(values: Sequence[Any]) -> bool:
+def are_numeric(values: Sequence[Any]) -> bool:
+    """Tell whether at least half of some values are numbers, or lists of such.
+
+    >>> are_numeric(["1", "2.5", "x"]), are_numeric(["a", "b"])
+    (True, False)
+    """
     return 2 * sum(map(_is_numeric, values)) >= len(values) > 0
 
 
