@@ -18,10 +18,10 @@ def check_bad(faults: Sequence[str], total: int, skip_bad: float, noun: str = "i
         skip_bad: the share that may be bad, from 0 up to 1.
         noun: what the examples are called.
 
-    >>> check_bad(["a.png: truncated"], 200, 0.0)
+    >>> check_bad(["a.png: empty"], 200, 0.0)
     Traceback (most recent call last):
         ...
-    tlx.errors.DataError: 1 of 200 images (0.5%) are bad: a.png: truncated; mend them, or leave them out with --skip-bad 1%
+    tlx.errors.DataError: 1 of 200 images (0.5%) are bad: a.png: empty; mend them, or leave them out with --skip-bad 1%
     """
     if not faults or len(faults) / total <= skip_bad:
         return

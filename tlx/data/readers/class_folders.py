@@ -124,8 +124,8 @@ def _about_empty(folders: list[str], files: Files) -> str:
         said.append(f"{shown(folder)} ({walk.describe() or 'empty'}{type_of})")
     more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
     return (
-        f"{len(folders)} class folders hold no {files.noun} ({files.types}): {', '.join(said)}{more}; put {files.noun} into them, "
-        "take them away, or leave these classes out with --empty-classes skip"
+        f"{len(folders)} class folders hold no {files.noun} ({files.types}): {', '.join(said)}{more}; put "
+        f"{files.noun} into them, take them away, or leave these classes out with --empty-classes skip"
     )
 
 

@@ -72,10 +72,14 @@ def find_columns(
     (('2',), ('1',))
     """
     names = list(columns)
-    sample = {name: [value for value in values[:_SAMPLE] if value not in (None, "")] for name, values in columns.items()}
+    sample = {
+        name: [value for value in values[:_SAMPLE] if value not in (None, "")] for name, values in columns.items()
+    }
     by_plain = {plain_name(name): name for name in reversed(names)}
     split = next((by_plain[each] for each in SPLITS if each in by_plain), None) if headed else None
-    asked_text, asked_target = (tuple(_named(each, names, by_plain, place) for each in given) for given in (text, target))
+    asked_text, asked_target = (
+        tuple(_named(each, names, by_plain, place) for each in given) for given in (text, target)
+    )
     if twice := [name for name in asked_text if name in asked_target]:
         raise ConfigError(f"{place}: the column {shown(twice[0])!r} is both the text and the target: leave one out")
     free = [name for name in names if name != split and name not in (*asked_text, *asked_target)]

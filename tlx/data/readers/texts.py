@@ -127,7 +127,9 @@ def parts_of_rows(
         targets, found.target[0], rows.targets, rows.lines, held, place, classes if targets.kind == "class" else ()
     )
     sources = {
-        part: text_source([rows.texts[row] for row in at], numbers[at], names, targets.kind, [rows.names[r] for r in at])
+        part: text_source(
+            [rows.texts[row] for row in at], numbers[at], names, targets.kind, [rows.names[r] for r in at]
+        )
         for part, at in held.items()
     }
     told = [found.note, *left_out(every, total, "texts"), *(note for note in notes if note)]

@@ -79,7 +79,7 @@ class Walk:
         return found
 
     def files(self, folder: str, seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
-        """Yield the paths of the files that are wanted, at any depth, by name; `seen` are folders that are not to be entered."""
+        """Yield the paths of the files that are wanted, at any depth, by name; the folders `seen` are not entered."""
         seen = set() if seen is None else seen
         if not self._enter(folder, seen):
             return
