@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tlx.data.readers.text_columns import find_columns
+from tlx.data.readers.text_columns import find_columns, is_prose
 from tlx.data.readers.text_table import TextTable
 from tlx.data.readers.texts import Rows, parts_of_rows, rows_of
 from tlx.data.spec import Parts, Request
 
+_LOOKED_AT = 256  # rows that tell whether a table is one of texts
+
 
 def holds_texts(datasets: Any, table: Any, request: Request) -> bool:
-    """Tell whether a table is read as one of texts: it is asked for, or it has texts and no images."""
+    """Tell whether a table is read as one of texts: it is asked for, or it has prose and no images."""
     if request.spec.text or request.takes_text:
         return True
     features = table.features
-    images = any(isinstance(feature, datasets.Image) for feature in features.values()) or {"image", "img"} & set(
-        features
-    )
-    return request.may_be_texts and not images and any(_is_text(feature) for feature in features.values())
+    if not request.may_be_texts or {"image", "img"} & set(features):
+        return False
+    if any(isinstance(feature, datasets.Image) for feature in features.values()):
+        return False
+    return any(_is_text(feature) and is_prose(table[:_LOOKED_AT][name]) for name, feature in features.items())
 
 
 def read_hub_texts(datasets: Any, tables: Mapping[str, Any], request: Request, place: str) -> Parts:
