@@ -29,8 +29,7 @@ def at_home(spec: DataSpec, name: str, is_path: bool) -> DataSpec:
             continue
         if not is_path:
             raise ConfigError(f"{part}_data: is for files and folders, and not for {name}; leave it out")
-        kind, colon, where = given.partition(":")
-        path = where if colon and kind == name else given
+        path = given if os.path.lexists(home(given)) else given.rpartition(":")[2]  # after a kind, as of the source
         if not os.path.lexists(home(path)):
             raise DataError(f"{shown(path)}: no such file or folder; check {part}_data (--{part}-data)")
         spec = replace(spec, **{f"{part}_data": os.path.abspath(home(path))})  # type: ignore[arg-type]

@@ -135,7 +135,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     unknown["callbacks"] = []
     older = {name: value for name, value in unknown.items() if name in now}
     if before.get("data"):
-        before = {**before, "data": {"target": [], "target_kind": "auto", "inputs": [], **before["data"]}}
+        before = {**before, "data": {"target": [], "target_kind": "auto", "inputs": [], "text": [], **before["data"]}}
     then, since = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in ({**older, **before}, now))
     return dict(_differences(then, since))
 

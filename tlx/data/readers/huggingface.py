@@ -23,9 +23,9 @@ def read_hub(request: Request) -> Parts:
 
     The request may name the splits, with `datasets`' slices (`train[:10%]`). The images are in the only column of
     images, or in that called image; the classes in the only column of class labels, or in that called label. Where the
-    base takes texts, and where there is prose and no image, texts are read (`read_hub_texts`). No code of a data set is
-    run (`datasets` 4 and later have none). Raises `ConfigError` where `datasets` is not installed, and `DataError` for a
-    data set that cannot be had or has other columns, and for bad images or texts beyond `skip_bad`.
+    base takes texts, and where there is prose and no image, texts are read (`read_hub_texts`). No code of a data set
+    is run (`datasets` 4 and later have none). Raises `ConfigError` where `datasets` is not installed, and `DataError`
+    for a data set that cannot be had or has other columns, and for bad images or texts beyond `skip_bad`.
     """
     try:
         import datasets
