@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import re
@@ -131,20 +132,24 @@ def _rows(path: str, lines: list[Line], cut: bool) -> list[Row]:
 def _separator(sample: Sequence[str]) -> str | None:
     """Return the separator by which the most lines have the same number of values, or None where there is none."""
     best: tuple[float, str | None] = (0.0, None)
+    if not sample:
+        return None
+    whole = sample[0].count('"') % 2 == 0  # or the first row goes on in the next line
     for separator in ("\t", *(each for each in SEPARATORS if each != "\t")):  # a tab is hardly part of a text
-        if not sample or separator not in sample[0]:
+        if whole and separator not in sample[0]:
             continue
-        if separator == "\t":
-            widths = Counter(text.count("\t") + 1 for text in sample)
-        else:
-            try:
-                widths = Counter(map(len, csv.reader(sample, delimiter=separator, skipinitialspace=True)))
-            except csv.Error:
-                continue
-        width, count = widths.most_common(1)[0]
-        share = count / sum(widths.values()) if width > 1 else 0.0
-        best = max(best, (share, separator), key=lambda each: each[0])
+        widths = [[text.count(separator) + 1 for text in sample]] if separator == "\t" else []
+        with contextlib.suppress(csv.Error):
+            reader = csv.reader(sample, delimiter=separator, skipinitialspace=True, strict=separator == "\t")
+            widths.append([len(values) for values in reader])
+        best = max(best, *((_alike(each), separator) for each in widths), key=lambda each: each[0])
     return best[1]
+
+
+def _alike(widths: Sequence[int]) -> float:
+    """Return the share of the rows that have the most frequent number of values, or 0 where this is one."""
+    width, count = Counter(widths).most_common(1)[0]
+    return count / len(widths) if width > 1 else 0.0
 
 
 def _needs_quotes(texts: Sequence[str]) -> bool:

@@ -116,8 +116,6 @@ def parts_of_rows(
             every.append(f"{shown(rows.names[row])} {fault}")
     total = len(rows.texts) + len(faults)
     check_bad(every, total, spec.skip_bad, "texts")
-    if not good:
-        raise DataError(f"{place}: none of {total} texts is left, all are bad; mend them")
     rows = Rows(*([column[row] for row in good] for column in rows))
     targets = read_targets(path, found.target, rows.targets, rows.lines, kind)
     held = rows_of_parts(rows.splits, rows.lines, spec, place)
