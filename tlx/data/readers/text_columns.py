@@ -211,7 +211,7 @@ def _other(sample: Mapping[str, Sequence[Any]], names: Sequence[str], headed: bo
 def _holds_texts(values: Sequence[Any]) -> bool:
     """Tell whether most values are texts that are neither figures nor paths of images."""
     texts = sum(isinstance(v, str) and not _is_figure(v) and not _IMAGE.search(v.strip()) for v in values)
-    return 2 * texts >= len(values) > 0
+    return 2 * texts > len(values)
 
 
 def _is_figure(text: str) -> bool:

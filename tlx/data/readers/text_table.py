@@ -114,7 +114,7 @@ def _rows(path: str, lines: list[Line], cut: bool) -> list[Row]:
     """Divide lines into values; where the lines are `cut` off, a value may be open at the end."""
     separator = _separator([text for _, text in lines[:_SAMPLE] if text.strip()])
     if separator is None:
-        return [(line, [text]) for line, text in lines if text.strip()]
+        return _one_column(path, lines, cut)
     if separator != "\t":
         return list(_quoted(path, lines, separator, cut))
     if _needs_quotes([text for _, text in lines]):
@@ -127,6 +127,16 @@ def _rows(path: str, lines: list[Line], cut: bool) -> list[Row]:
             return plain
         return quoted if len({len(values) for _, values in quoted}) == 1 else plain
     return plain
+
+
+def _one_column(path: str, lines: list[Line], cut: bool) -> list[Row]:
+    """Read lines of one value each, which may be quoted in a `.csv` file."""
+    if path.lower().endswith(".csv"):
+        with contextlib.suppress(DataError):
+            quoted = list(_quoted(path, lines, ",", cut))
+            if all(len(values) == 1 for _, values in quoted):
+                return quoted
+    return [(line, [text]) for line, text in lines if text.strip()]
 
 
 def _separator(sample: Sequence[str]) -> str | None:
@@ -142,7 +152,7 @@ def _separator(sample: Sequence[str]) -> str | None:
         with contextlib.suppress(csv.Error):
             reader = csv.reader(sample, delimiter=separator, skipinitialspace=True, strict=separator == "\t")
             widths.append([len(values) for values in reader])
-        best = max(best, *((_alike(each), separator) for each in widths), key=lambda each: each[0])
+        best = max([best, *((_alike(each), separator) for each in widths)], key=lambda each: each[0])
     return best[1]
 
 
