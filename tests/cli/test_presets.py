@@ -2,9 +2,9 @@
 
 import pytest
 
-from tlx.presets import list_presets, list_published
+from tlx.presets import list_presets, list_published, list_texts
 
-EVERY = [*list_presets(), *list_published()]
+EVERY = [*list_presets(), *list_published(), *list_texts()]
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

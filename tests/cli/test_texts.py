@@ -36,7 +36,7 @@ def run(call, folder):
     data = ["--data", folder / "train.tsv", "--test-data", folder / "test.tsv", "--base", folder / "tiny"]
     called = call("finetune", *data, *QUICK, "--head-rate", 0.05, "--out", out, "--json")
     assert called.code == 0, called.err
-    assert "texts in column 2, labels in column 1" in called.err
+    assert "no header; the text is column 2, the target column 1" in called.err
     assert "pieces on average" in called.err
     return called.json
 

@@ -84,6 +84,30 @@ def test_a_split_stays_what_it_was():
     assert [part.tolist() for part in parts] == [[1, 3, 7, 2, 0, 8], [9, 4], [11, 6, 5, 10]]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=80),
+    SHARES,
+    SHARES,
+    st.integers(0, 5),
+    st.sampled_from([None, 1, 4]),
+)
+def test_equal_inputs_land_in_one_part_whatever_their_labels(rows, validation, test, seed, cap):
+    labels, inputs = np.array(rows).T
+    digests = [hashlib.sha256(bytes([each])).digest() for each in inputs.tolist()]
+    options = {"seed": seed, "validation": validation, "test": test, "labels_per_class": cap}
+    parts = split_rows(labels, digests, **options)
+    held = [set(inputs[part].tolist()) for part in parts]
+    assert sum(map(len, held)) == len(set.union(*held))
+    rows_of_parts = np.concatenate(parts).tolist()
+    assert len(set(rows_of_parts)) == len(rows_of_parts)
+    assert cap is not None or len(rows_of_parts) == len(labels)
+    turned = split_rows(labels[::-1], digests[::-1], **options)
+    for one, other in zip(parts, turned, strict=True):
+        assert sorted(zip(labels[one], inputs[one], strict=True)) == sorted(
+            zip(labels[::-1][other], inputs[::-1][other], strict=True)
+        )
+
+
 def test_duplicates_across_parts_are_counted():
     images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1) * 12
     train = ArraySource(images, np.arange(20) % 2)

@@ -128,6 +128,12 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         "target": [],
         "target_kind": "auto",
         "inputs": [],
+        "text": [],
+        "validation_data": None,
+        "test_data": None,
+        "text": [],
+        "test_data": None,
+        "validation_data": None,
     }
     assert described["sizes"] == {"train": 50, "validation": 50, "test": 539}
     assert described["classes"] == list("0123456789")

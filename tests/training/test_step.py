@@ -40,6 +40,8 @@ TRAINED = [
     ("nested", "head"),
     ("nested", "second"),
     ("nested", "one leaf"),
+    ("bert", "second"),
+    ("bert", "norms"),
 ]
 
 

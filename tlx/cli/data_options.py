@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DATA_GROUP = (
     *("labels_per_class", "validation", "test"),
-    *("text", "target", "objective", "validation_data", "test_data"),
+    *("text", "target", "objective", "test_data", "validation_data"),
     *("train_split", "validation_split", "test_split", "empty_classes", "seed"),
 )
 
@@ -35,13 +35,13 @@ class DataOptions(InputOptions):
     """What to validate on, named likewise."""
     test_split: str | None = None
     """What to test on, named likewise."""
-    validation_data: str | None = None
-    """Other data of the same kind to validate on: a file or a folder."""
     test_data: str | None = None
-    """Other data to test on."""
+    """What to test on, where it is a file or folder of its own, read as --data is."""
+    validation_data: str | None = None
+    """What to validate on, likewise."""
     text: tuple[str, ...] = ()
-    """Of a table of texts: the column that holds them, or the two of pairs; by name, or by number where it names none.
-    By default what looks so, which is said."""
+    """Of a table of texts: the column that is the input, or two for pairs, by name, or by number from 1 where there is
+    no header; by default the one with a usual name or the longest prose, which is said."""
     target: tuple[str, ...] = ()
     """Of a table: the column to predict, or several; by default label."""
     objective: Literal["auto", "classification", "multi-label", "regression"] = "auto"
@@ -70,8 +70,8 @@ class DataOptions(InputOptions):
             target=self.target,
             inputs=inputs,
             text=self.text,
-            validation_data=self.validation_data,
             test_data=self.test_data,
+            validation_data=self.validation_data,
             target_kind="class" if self.objective == "classification" else self.objective,
             preprocess=preprocess,
             progress=True,

@@ -56,8 +56,8 @@ class Evaluate(InputOptions):
             if not trained.classes:
                 raise ConfigError(f"{self.model}: has no head, so it names no classes: name a model with one")
             # With the run's own seed and shares, data that the run was trained on are split as they were then.
-            split = tlx.runs.split_of(self.model) if is_run else {}
-            split |= _columns_of(trained, self.data, split.pop("target", ()))
+            split = tlx.runs.split_of(self.model, self.data) if is_run else {}
+            split |= _columns_of(trained, self.data, split.pop("target", ()), split.pop("text", ()))
             doing("reading the data")
             data = tlx.load_data(
                 self.data,
@@ -135,13 +135,15 @@ class Evaluate(InputOptions):
         }
 
 
-def _columns_of(trained: Any, data: str, target: tuple[str, ...]) -> dict[str, Any]:
+def _columns_of(trained: Any, data: str, target: tuple[str, ...], text: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return which columns of data hold a model's inputs and what it predicts, and its kind, as `load_data` does."""
     from tlx.data import Vectors
     from tlx.data.kinds import KINDS, kind_of
     from tlx.objectives import MultiLabel, Regression
 
     columns = {"inputs": trained.preprocess.columns} if isinstance(trained.preprocess, Vectors) else {}
+    if text and KINDS[kind_of(data)[0]].targets:
+        columns["text"] = text
     if isinstance(trained.objective, Regression):
         return columns | {"target": trained.classes, "target_kind": "regression"}
     if isinstance(trained.objective, MultiLabel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlx.cli.data_options import DATA_GROUP, DataOptions
-from tlx.errors import ConfigError
+from tlx.errors import ConfigError, DataError, TlxError
 from tlx.progress import doing
 
 if TYPE_CHECKING:
@@ -127,7 +127,15 @@ class TransferOptions(DataOptions):
         spec = None if base is None else self.preprocess(base.preprocess)
         if base is not None and spec is not None:
             check(base, spec)
-        data = self.load_data(spec)
+        try:
+            data = self.load_data(spec)
+        except DataError:
+            if hasattr(spec, "takes_text") or not self._names_texts():
+                raise
+            cure = f"name a base for these, {TEXT_BASES}"
+            if self.base is None:
+                raise ConfigError(f"--base: the data are texts: {cure}") from None
+            raise ConfigError(f"--base {self.base}: takes no texts, and the data are texts: {cure}") from None
         of_texts, takes_texts = is_of_texts(data.train), hasattr(spec, "takes_text")
         if of_texts and self.base is None:
             raise ConfigError(f"--base: the data are texts: name a base for these, {TEXT_BASES}")
@@ -168,6 +176,16 @@ class TransferOptions(DataOptions):
         spec = self.preprocess(base.preprocess)
         check(base, spec)
         return (base, *_tokenised(replace(data, notes=(*data.notes, unknown_note(self.weights or "", base))), spec))
+
+    def _names_texts(self) -> bool:
+        """Tell whether the data are texts, whatever the base takes."""
+        from tlx.data import DataSpec
+        from tlx.data.kinds import kind_for
+
+        try:
+            return kind_for(DataSpec(self.data), None)[0] == "texts"
+        except TlxError:
+            return False
 
     def check_suits(self, data: "Data", spec: "InputSpec") -> list[str]:
         """Say which base was taken where none was named, and what the base's input loses of the images.

@@ -11,6 +11,8 @@ from tlx.data.readers.npz import read_npz
 from tlx.data.source import Example, Source, labels_of, names_of, targets_of
 from tlx.data.spec import Data, DataSpec
 from tlx.data.splits import Split, split_rows
+from tlx.data.text_arrays import texts
+from tlx.data.text_files import TextFiles, text_files
 from tlx.data.views import Relabelled, Subset
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Source",
     "Split",
     "Subset",
+    "TextFiles",
     "Vectors",
     "batches",
     "check_data",
@@ -45,4 +48,6 @@ __all__ = [
     "split_rows",
     "steps_per_epoch",
     "targets_of",
+    "text_files",
+    "texts",
 ]

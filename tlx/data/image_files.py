@@ -83,7 +83,7 @@ def _items(path: str, notes: list[str]) -> Iterator[_Item]:
     path = str(home(path))
     if os.path.isdir(path):
         walk = Walk(path)
-        found = sorted(walk.images(path))
+        found = sorted(walk.files(path))
         notes.extend(walk.notes())
         if not found:
             there = f"; there are {walk.describe()}" if walk.left_out else ""

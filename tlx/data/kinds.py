@@ -11,16 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from tlx.data.arrays import ArraySource
+from tlx.data.inputs import InputSpec
 from tlx.data.readers.huggingface import read_hub
 from tlx.data.readers.idx_folder import read_idx_folder
-from tlx.data.readers.image_folder import read_image_folder
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.readers.npz import read_npz_examples
 from tlx.data.readers.numbers import read_numbers
-from tlx.data.readers.text_table import holds_texts
-from tlx.data.readers.texts import holds_text_files, read_texts
+from tlx.data.readers.text_folder import read_folder
+from tlx.data.readers.texts import names_texts, read_texts
 from tlx.data.readers.tfds import read_tfds
-from tlx.data.spec import TEST, VALIDATION, Parts, Request
+from tlx.data.spec import TEST, VALIDATION, DataSpec, Parts, Request
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
 from tlx.files.opening import shown
@@ -67,24 +67,12 @@ def _whole(read: Callable[[str], Parts]) -> Callable[[Request], Parts]:
     return of_request
 
 
-def _or_texts(read: Callable[[Request], Parts], holds: Callable[[str], bool]) -> Callable[[Request], Parts]:
-    """Make a reader read texts where these are wanted, or the place holds them."""
-
-    def of_request(request: Request) -> Parts:
-        where = str(home(request.where)) if request.where else ""
-        if where and os.path.exists(where) and (request.takes_text or holds(where)):
-            return read_texts(request)
-        return read(request)
-
-    return of_request
-
-
 KINDS = {
     "digits": Kind(_whole(read_digits), labels_per_class=10, validation=0.15, test=0.3),  # as published figures have it
-    "folder": Kind(_or_texts(read_image_folder, holds_text_files), "DIR", "folder"),
-    "manifest": Kind(_or_texts(read_manifest, holds_texts), "FILE", "file", targets=True),
-    "table": Kind(_or_texts(read_numbers, holds_texts), "FILE", "file", targets=True),
-    "texts": Kind(read_texts, "FILE", targets=True),
+    "folder": Kind(read_folder, "DIR", "folder"),
+    "manifest": Kind(read_manifest, "FILE", "file", targets=True),
+    "table": Kind(read_numbers, "FILE", "file", targets=True),
+    "texts": Kind(read_texts, "FILE", "file", targets=True),
     "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", "files"),
     "npz": Kind(read_npz_examples, "FILE", "file", targets=True),
     "tfds": Kind(read_tfds, "NAME"),
@@ -97,7 +85,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("dir", "directory", "images", "imagefolder", "image_folder", "path", "local"), "folder"),
     **dict.fromkeys(("csv", "tsv", "jsonl", "list", "file"), "manifest"),
     **dict.fromkeys(("parquet", "vectors", "features", "numbers"), "table"),
-    **dict.fromkeys(("text", "sentences", "lines", "txt"), "texts"),
+    **dict.fromkeys(("text", "txt", "sentences"), "texts"),
     **dict.fromkeys(("mnist", "emnist", "ubyte"), "idx"),
     **dict.fromkeys(("numpy", "np", "array", "arrays"), "npz"),
     **dict.fromkeys(("tensorflow", "tf", "tensorflow_datasets"), "tfds"),
@@ -109,7 +97,7 @@ _OTHER_NAMES = {
 def kind_of(source: str) -> tuple[str, str]:
     """Return which of `KINDS` a name of data means, and what it says of the place: a path, mostly.
 
-    A path needs no kind before it: a folder is one of images, and a file is known by its suffix.
+    A path needs no kind before it: a folder is one of images (or of texts), and a file is known by its suffix.
 
     Raises:
         ConfigError: for a kind that nobody knows.
@@ -139,6 +127,29 @@ def kind_of(source: str) -> tuple[str, str]:
     if colon or (meant and not near):
         raise ConfigError(f"source: unknown kind {name!r}{meant}; the kinds are {forms}")
     raise DataError(f"{shown(source)}: no such folder or kind of data{near}; the kinds are {forms}")
+
+
+def kind_for(spec: DataSpec, preprocess: InputSpec | None = None) -> tuple[str, str]:
+    """Return which of `KINDS` a spec means, as `kind_of` does; a manifest or a table may turn out to be one of texts.
+
+    It is where columns of texts are named, where the base takes texts, and where nothing says otherwise and the table
+    has a column of prose but none of paths and none of numbers.
+
+    >>> kind_for(DataSpec("reviews.csv", text="review"))
+    ('texts', 'reviews.csv')
+    """
+    name, where = kind_of(spec.source)
+    if name not in ("manifest", "table") or not where:
+        return name, where
+    request = Request(where, spec, preprocess)
+    if spec.text or request.takes_text:
+        return "texts", where
+    path = str(home(where))
+    try:
+        prose = request.may_be_texts and os.path.isfile(path) and names_texts(path)
+    except (DataError, ConfigError):  # which the reader says better
+        prose = False
+    return ("texts" if prose else name), where
 
 
 def check_place(name: str, where: str) -> None:

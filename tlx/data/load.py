@@ -12,12 +12,14 @@ import numpy as np
 
 from tlx.data.arrays import ArraySource, vectors
 from tlx.data.inputs import InputSpec, check_inputs_spec
-from tlx.data.kinds import KINDS, check_place, kind_of
+from tlx.data.kinds import KINDS, check_place, kind_for
+from tlx.data.other_parts import at_home, with_other_parts
 from tlx.data.source import Source, TargetKind, digests_of, labels_of, names_of, shapes_of, target_kind, targets_of
 from tlx.data.spec import TEST, VALIDATION, Data, DataFields, DataSpec, Parts, Request, SplitFields
-from tlx.data.splits import split_parts
+from tlx.data.splits import noun_of, split_parts
+from tlx.data.text_arrays import are_texts, texts
 from tlx.data.validate import check_classes, check_labels, numbered_classes
-from tlx.data.views import Relabelled, Scanned
+from tlx.data.views import Scanned
 from tlx.errors import ConfigError, DataError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
@@ -36,7 +38,7 @@ def load_data(
     Args:
         source: a folder, a file or one of the other names that `tlx.data.DataSpec` lists; or a `DataSpec`.
         preprocess: the input spec of the base; an image whose shape it does not take then counts as bad. Without it
-            `tlx.finetune` refuses such an image.
+            `tlx.finetune` refuses such an image. Where the base takes texts, tables and folders are read as texts.
         progress: whether a bar shows while image files are looked at, each once.
         **fields: what the `DataSpec` says beside the source: `labels_per_class`, `validation`, `test`, `target`, `seed`
             and the others.
@@ -58,11 +60,12 @@ def load_data(
         check_inputs_spec(preprocess)
     spec = source if isinstance(source, DataSpec) else DataSpec(os.fspath(source))
     spec = _with_fields(spec, fields, DataFields, "load_data")
-    name, where = kind_of(spec.source)
+    name, where = kind_for(spec, preprocess)
     kind = KINDS[name]
-    if (kind.path or name == "texts") and where:  # so that the run can be tested again from another directory
+    if kind.path and where:  # so that the run can be tested again from another directory
         where = os.path.abspath(home(where))
         spec = replace(spec, source=f"{name}:{where}")
+    spec = at_home(spec, name, kind.path in ("file", "folder"))
     spec = replace(
         spec,
         labels_per_class=kind.labels_per_class if spec.labels_per_class is None else spec.labels_per_class,
@@ -71,47 +74,22 @@ def load_data(
     )
     if spec.empty_classes != "refuse" and name != "folder":
         raise ConfigError(f"empty_classes: {spec.empty_classes!r} is for folders, and not for {name}; leave it out")
-    if (spec.target or spec.target_kind not in ("auto", "class")) and not kind.targets:
+    if (spec.target or spec.target_kind not in ("auto", "class")) and not (kind.targets or name == "hf"):
         raise ConfigError(
             f"target: its columns are for a table (.csv, .tsv, .jsonl, .parquet), and not for {name}; leave it out"
         )
-    if spec.inputs and not kind.targets:
+    if spec.inputs and (not kind.targets or name == "texts"):
         raise ConfigError(f"inputs: columns are for a table of numbers, and not for {name}; leave it out")
-    images = preprocess if isinstance(preprocess, Preprocess) else None
-    takes_text = bool(spec.text) or hasattr(preprocess, "takes_text")
-    request = Request(where, spec, images, progress, takes_text)
+    if spec.text and name not in ("texts", "hf"):
+        raise ConfigError(f"text: columns are for a table of texts, and not for {name}; leave it out")
+    request = Request(where, spec, preprocess, progress)
     try:
-        parts = kind.read(request)
+        parts = with_other_parts(kind.read(request), request, kind.read)
     except DataError:
         check_place(name, where)  # says it better where nothing is there
         raise
-    spec, parts = _with_other_data(spec, parts, request)
     data = split_parts(parts, replace(spec, inputs=parts.inputs))
     return replace(data, notes=(*data.notes, *_kept(parts, data)))
-
-
-def _with_other_data(spec: DataSpec, parts: Parts, request: Request) -> tuple[DataSpec, Parts]:
-    """Take validation and test examples from other data where these are named; return their absolute paths, too."""
-    for part in ("validation", "test"):
-        named = getattr(spec, f"{part}_data")
-        if named is None:
-            continue
-        name, where = kind_of(named)
-        if KINDS[name].path or name == "texts":
-            where = os.path.abspath(home(where))
-            spec = replace(spec, **{f"{part}_data": f"{name}:{where}"})  # type: ignore[arg-type]
-        own = replace(spec, train_split=None, validation_split=None, test_split=None)
-        try:
-            found = KINDS[name].read(replace(request, where=where, spec=own))
-        except DataError:
-            check_place(name, where)
-            raise
-        source = found.test if part == "test" and found.test is not None else found.train
-        if tuple(source.classes) != tuple(parts.train.classes):
-            source = Relabelled(source, parts.train.classes)
-        parts = parts._replace(**{part: source}, notes=(*parts.notes, *found.notes))
-        parts = parts._replace(skipped=(*parts.skipped, *found.skipped))
-    return spec, parts
 
 
 def _kept(parts: Parts, data: Data) -> list[str]:
@@ -180,12 +158,12 @@ def data_from_arrays(
     value_range: tuple[float, float] | None = None,
     **fields: Unpack[SplitFields],
 ) -> Data:
-    """Split images or vectors in memory and their targets as `load_data` does; `Data.spec` is None.
+    """Split images, vectors or texts in memory and their targets as `load_data` does; `Data.spec` is None.
 
     Args:
-        inputs: images (N, H, W[, C]), as `ArraySource` takes them, or vectors (N, D).
+        inputs: images (N, H, W[, C]), as `ArraySource` takes them, vectors (N, D), N texts, or N pairs of texts.
         targets: (N,) integers, the numbers of classes; or as the `target_kind` among the fields says.
-        test_inputs: images or vectors to test on; then nothing is split off for testing.
+        test_inputs: such inputs to test on; then nothing is split off for testing.
         test_targets: their targets.
         classes: the names of the classes, labels or numbers; by default "0" and on.
         value_range: which values are black and white, required for images of floats.
@@ -198,6 +176,8 @@ def data_from_arrays(
     >>> data = data_from_arrays(images, np.arange(40) % 2, labels_per_class=3)
     >>> len(data.train), len(data.validation), len(data.test)
     (6, 6, 8)
+    >>> data_from_arrays([f"film number {n}" for n in range(40)], np.arange(40) % 2).train[0]["input"][:11]
+    'film number'
     """
     spec = _with_fields(DataSpec("arrays"), fields, SplitFields, "data_from_arrays")
     if (test_inputs is None) != (test_targets is None):
@@ -208,6 +188,8 @@ def data_from_arrays(
         classes = numbered_classes(targets) if classes is None else classes
 
     def source(inputs: Any, targets: Any, classes: Sequence[str] | None, prefix: str) -> Source:
+        if are_texts(inputs):
+            return texts(inputs, targets, classes, kind, inputs_name=f"{prefix}inputs")
         if np.ndim(inputs) == 2:
             return vectors(inputs, targets, classes, kind, inputs_name=f"{prefix}inputs")
         names = {"images_name": f"{prefix}inputs", "labels_name": f"{prefix}targets"}
@@ -230,8 +212,8 @@ def _with_fields(spec: DataSpec, fields: Mapping[str, Any], kind: type, function
 def check_data(data: Data, batch_size: int) -> None:
     """Raise `DataError` for data that no classifier can be trained on.
 
-    That is: no training or test images, a single class, a class without a training example, or fewer training images
-    than one batch.
+    That is: no training or test examples, a single class, a class without a training example, or fewer training
+    examples than one batch.
 
     >>> check_data(load_data("digits", labels_per_class=1), 10)
     """
@@ -260,7 +242,8 @@ def _check_classes(data: Data) -> None:
         )
     if absent:
         listed = ", ".join(map(repr, absent[:10])) + (", ..." if len(absent) > 10 else "")
-        raise DataError(f"data: {len(absent)} classes have no training image: {listed}; add some or leave them out")
+        noun = noun_of(data.train).removesuffix("s")
+        raise DataError(f"data: {len(absent)} classes have no training {noun}: {listed}; add some or leave them out")
 
 
 def check_shapes(data: Data, preprocess: InputSpec) -> None:

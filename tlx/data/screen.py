@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlx.data.bad import check_bad, left_out, some
 from tlx.data.encoded import EncodedSource
 from tlx.errors import DataError
 from tlx.files.opening import shown
 from tlx.images.decode import decode_image
 from tlx.images.preprocess import Preprocess
 from tlx.progress import counted, lines
-
-_LISTED = 10  # bad images named in an error
 
 
 class _Seen(NamedTuple):
@@ -61,23 +60,13 @@ def screen(
     seen = {part: [next(looked) for _ in range(len(source))] for part, source in sources.items()}
     bad = {part: [found.fault for found in each if found.fault is not None] for part, each in seen.items()}
     every = [fault for each in bad.values() for fault in each]
-    if every and len(every) / total > skip_bad:
-        share = f"{100 * len(every) / total:.3g}%"
-        allowed = f", of which --skip-bad allows {100 * skip_bad:g}%" if skip_bad else ""
-        enough = -(-100 * len(every) // total)  # the least whole percentage that allows so many
-        cure = "mend them" + (f", or leave them out with --skip-bad {enough}%" if enough < 100 else "")
-        raise DataError(f"{len(every)} of {total} images ({share}) are bad{allowed}: {_some(every)}; {cure}")
+    check_bad(every, total, skip_bad)
     for part, faults in bad.items():
         if faults and len(faults) == len(sources[part]):
-            raise DataError(f"{part}: none of {len(faults)} images is left, all are bad: {_some(faults)}; mend them")
+            raise DataError(f"{part}: none of {len(faults)} images is left, all are bad: {some(faults)}; mend them")
     kept = {part: _without_bad(source, seen[part]) for part, source in sources.items()}
     good = [found for each in seen.values() for found in each if not found.fault]
     return Screened(kept, tuple(every), tuple(_notes(good, every)))
-
-
-def _some(faults: Sequence[str], rest: str = "") -> str:
-    more = f"; and {len(faults) - _LISTED} more{rest}" if len(faults) > _LISTED else ""
-    return "; ".join(faults[:_LISTED]) + more
 
 
 def _look_at_all(
@@ -125,9 +114,7 @@ def _read_row(read: Callable[[int], bytes], rows: Sequence[int], index: int) -> 
 
 
 def _notes(good: Sequence[_Seen], bad: Sequence[str]) -> Iterator[str]:
-    if bad:
-        listed = _some(bad, ", listed in the run")
-        yield f"{len(bad)} of {len(bad) + len(good)} images are bad and left out: {listed}"
+    yield from left_out(bad, len(bad) + len(good))
     if animated := sum(found.frames > 1 for found in good):
         yield f"{animated} images have several frames, of which the first is taken"
     if transparent := sum(found.shape[2] == 4 for found in good):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
+from tlx.data.inputs import InputSpec, Vectors
 from tlx.data.source import Source, TargetKind, target_kind
 from tlx.errors import ConfigError
+from tlx.images.preprocess import Preprocess
 from tlx.tree.paths import quote
-
-if TYPE_CHECKING:
-    from tlx.images.preprocess import Preprocess
 
 VALIDATION, TEST = 0.2, 0.2  # by default: of each class a fifth for testing, and a fifth of the rest
 EMPTY_CLASSES = ("refuse", "skip")
@@ -27,8 +25,9 @@ class DataSpec:
     Args:
         source: the path of a folder of images, with a folder for each class (`read_image_folder`), of a .csv, .tsv or
             .jsonl manifest (`read_manifest`), of an .npz file, or of a table of numbers (.parquet, or .csv without a
-            column of paths: `tlx.data.readers.numbers`); or one of "digits", "folder:DIR", "manifest:FILE",
-            "idx:DIR", "idx:DIR/PREFIX", "npz:FILE", "table:FILE", "tfds:NAME" and "hf:NAME".
+            column of paths: `tlx.data.readers.numbers`), or of a table of texts (`tlx.data.readers.texts`); or one of
+            "digits", "folder:DIR", "manifest:FILE", "idx:DIR", "idx:DIR/PREFIX", "npz:FILE", "table:FILE",
+            "texts:FILE", "tfds:NAME" and "hf:NAME".
         seed: of the split and of which examples a cap takes.
         labels_per_class: caps training and validation at that many examples a class, so that no label beyond them is
             used; None takes all, but 10 for digits, as the notes and `Data.spec` say (a number above what there is
@@ -47,15 +46,16 @@ class DataSpec:
         target_kind: what these hold: "class", "multi-label" (labels between bars, semicolons or commas, or a column of
             zeros and ones for each), "regression" (numbers), or "auto", what they look like, which a note says
             (`tlx.data.readers.targets`).
-        text: the columns of a table that hold the texts, by name or, where the file names none, by number from 1; two
-            for pairs. By default those that look so.
-        validation_data: other data of the same kind to validate on, named as `source` is.
-        test_data: other data to test on.
         inputs: the columns of a table of numbers that are the inputs, by name or pattern such as "f*"; by default all
             that hold numbers, are no target and are not named as an index.
+        text: the column of a table of texts that is the input, or two for pairs: by name, or by number from 1 where the
+            table has no header; by default the column with a usual name, or of the longest prose.
+        test_data: another source of the same kind and columns, whose examples are the test part.
+        validation_data: another one, whose examples are the validation part.
 
     Raises:
-        ConfigError: for shares outside [0, 1), a negative seed, fewer than one label a class, one name for two parts.
+        ConfigError: for shares outside [0, 1), a negative seed, fewer than one label a class, one name for two parts,
+            and a part that is named twice.
 
     >>> DataSpec("idx:mnist", validation=0.1).labels_per_class is None
     True
@@ -75,8 +75,8 @@ class DataSpec:
     target_kind: str = "auto"
     inputs: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
-    validation_data: str | None = None
     test_data: str | None = None
+    validation_data: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("target", "inputs", "text"):
@@ -85,11 +85,6 @@ class DataSpec:
             object.__setattr__(self, name, columns)
             if len(set(columns)) < len(columns) or not all(isinstance(column, str) and column for column in columns):
                 raise ConfigError(f"{name}: {list(columns)} are not different names of columns")
-        if len(self.text) > 2:
-            raise ConfigError(f"text: {len(self.text)} columns; a text is in one, a pair in two")
-        for name in ("validation_data", "test_data"):
-            path = getattr(self, name)
-            object.__setattr__(self, name, None if path is None else os.fspath(path))
         if self.target_kind not in KINDS_OF_TARGETS:
             raise ConfigError(f"target_kind: {self.target_kind!r} is not one of {', '.join(KINDS_OF_TARGETS)}")
         if not isinstance(self.source, str):
@@ -111,6 +106,16 @@ class DataSpec:
         named = [part for part in (self.train_split, self.validation_split, self.test_split) if part is not None]
         if len(set(named)) < len(named):
             raise ConfigError(f"splits: two of {', '.join(map(repr, named))} are the same; name different ones")
+        if len(self.text) > 2:
+            raise ConfigError(f"text: {len(self.text)} columns; name one, or two for pairs of texts")
+        if self.text and self.inputs:
+            raise ConfigError("text: goes with texts, and inputs with vectors of numbers; give one of the two")
+        for part in ("test", "validation"):
+            other = getattr(self, f"{part}_data")
+            if other is not None and not (isinstance(other, str) and other):
+                raise ConfigError(f"{part}_data: {other!r} is not a path")
+            if other is not None and getattr(self, f"{part}_split") is not None:
+                raise ConfigError(f"{part}_data: goes without {part}_split; give one of the two")
 
     def splits(self) -> dict[str, str]:
         """Return the splits that are named, by part.
@@ -143,8 +148,8 @@ class DataFields(SplitFields, total=False):
     target: str | Sequence[str]
     inputs: str | Sequence[str]
     text: str | Sequence[str]
-    validation_data: str | os.PathLike[str] | None
-    test_data: str | os.PathLike[str] | None
+    test_data: str | None
+    validation_data: str | None
 
 
 PARTS = ("train", "validation", "test")
@@ -156,14 +161,29 @@ class Request:
 
     where: str = ""
     spec: DataSpec = DataSpec()
-    preprocess: Preprocess | None = None
+    preprocess: InputSpec | None = None
     progress: bool = False
-    takes_text: bool = False  # whether the base does, or the user named columns of texts
+
+    @property
+    def images(self) -> Preprocess | None:
+        """The input spec, where the base takes images."""
+        return self.preprocess if isinstance(self.preprocess, Preprocess) else None
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether the base is known to take texts."""
+        return bool(getattr(self.preprocess, "takes_text", False))
+
+    @property
+    def may_be_texts(self) -> bool:
+        """Whether nothing says that the inputs are images or vectors."""
+        return not isinstance(self.preprocess, Preprocess | Vectors) and not self.spec.inputs
 
 
 class Parts(NamedTuple):
     """What a kind of source reads: training examples, its own test and validation sets if it has them, notes for the
-    user, a line for each image that was left out, and of a table of numbers the columns that are the inputs.
+    user, a line for each example that was left out, of a table of numbers the columns that are the inputs, and of a
+    table of texts those that are the text and the target.
     """
 
     train: Source
@@ -172,12 +192,14 @@ class Parts(NamedTuple):
     validation: Source | None = None
     skipped: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
 class Data:
     """Hold the three parts that a run uses, the classes, where they came from (None: memory), notes for the user, and a
-    line for each image that was left out.
+    line for each example that was left out.
     """
 
     train: Source

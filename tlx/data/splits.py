@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tlx.data.arrays import ArraySource
-from tlx.data.source import Source, digests_of, is_of_texts, labels_of, names_of, target_kind
+from tlx.data.source import Source, digests_of, labels_of, names_of, target_kind
 from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts
+from tlx.data.text_arrays import holds_texts
 from tlx.data.views import Subset
 from tlx.errors import ConfigError
 from tlx.files.opening import shown
 
+_TRAIN, _VALIDATION, _TEST = 0, 1, 2
 _PAIRS = 5  # contradictions that are named
 _DARK = 64  # no image of a whole data set brighter than this: its scale was hardly 0..255
 
@@ -35,6 +38,7 @@ def split_rows(
     validation: float = VALIDATION,
     test: float = 0.0,
     labels_per_class: int | None = None,
+    together: bool = True,
 ) -> Split:
     """Divide rows class by class, in the order of SHA-256(seed, image digest).
 
@@ -43,6 +47,9 @@ def split_rows(
     least one, if their shares are above 0. Then training and validation keep at most
     `labels_per_class`. The parts depend on the examples and the seed, not on the order of the rows, and fewer labels a
     class are always among more labels a class.
+
+    Rows of equal digests, whatever their classes, land in one part: in training, where the shares would divide them, so
+    that another part then gets fewer than its share.
 
     >>> parts = split_rows(np.array([0, 0, 0, 0, 1, 1]), [bytes([i]) for i in range(6)], validation=0.25, test=0.5)
     >>> [len(part) for part in parts]
@@ -57,38 +64,35 @@ def split_rows(
     numbers = np.asarray(labels).tolist()
     order = np.array(sorted(range(len(keys)), key=lambda row: (keys[row], numbers[row])), np.int64)
     ordered = np.asarray(labels)[order]
-    train_places, validation_places, test_places = ([np.empty(0, np.int64)] for _ in range(3))
+    part_of = np.zeros(len(order), np.int8)  # of each place in the order
     for label in np.unique(ordered):
         places = np.flatnonzero(ordered == label)
         tested = _share(len(places), test)
         rest = places[tested:]
-        validated = _share(len(rest), validation)
-        test_places.append(places[:tested])
-        train_places.append(rest[: len(rest) - validated][:labels_per_class])
+        part_of[places[:tested]] = _TEST
         # Validation is taken from the far end, so that its share does not move the first training rows.
-        validation_places.append(rest[::-1][:validated][:labels_per_class])
-    parts = (train_places, validation_places, test_places)
-    return Split(*(order[np.sort(np.concatenate(part))] for part in parts))
+        part_of[rest[len(rest) - _share(len(rest), validation) :]] = _VALIDATION
+    if together:
+        _keep_together([digests[row] for row in order], part_of)
+    train, validated = np.flatnonzero(part_of == _TRAIN), np.flatnonzero(part_of == _VALIDATION)
+    if labels_per_class is not None:
+        train = _first_of_each(train, ordered, labels_per_class)
+        validated = _first_of_each(validated[::-1], ordered, labels_per_class)
+    return Split(order[train], order[validated], order[part_of == _TEST])
 
 
-def split_together(labels: np.ndarray, digests: Sequence[bytes], **how: Any) -> Split:
-    """Divide rows as `split_rows` does, and put equal inputs, whatever their labels, into one part: that of the first.
-
-    >>> parts = split_together(np.array([0, 1, 0, 1]), [b"a", b"a", b"b", b"c"], validation=0.0, test=0.5)
-    >>> {0, 1} <= set(parts.train.tolist()) or {0, 1} <= set(parts.test.tolist())
-    True
-    """
+def _keep_together(digests: Sequence[bytes], part_of: np.ndarray) -> None:
+    """Put the rows of equal digests that lie in several parts into training, in place."""
     first: dict[bytes, int] = {}
-    for row, digest in enumerate(digests):
-        first.setdefault(digest, row)
-    if len(first) == len(digests):
-        return split_rows(labels, digests, **how)
-    chosen = np.array(list(first.values()), np.int64)
-    found = split_rows(np.asarray(labels)[chosen], [digests[row] for row in chosen.tolist()], **how)
-    others: dict[int, list[int]] = {}
-    for row, digest in enumerate(digests):
-        others.setdefault(first[digest], []).append(row)
-    return Split(*(np.array([row for at in part for row in others[int(chosen[at])]], np.int64) for part in found))
+    divided = {each for at, each in enumerate(digests) if part_of[first.setdefault(each, at)] != part_of[at]}
+    if divided:
+        part_of[[at for at, each in enumerate(digests) if each in divided]] = _TRAIN
+
+
+def _first_of_each(places: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many places of each label, the first of them, in the order of their numbers."""
+    firsts = [places[labels[places] == label][:most] for label in np.unique(labels)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *firsts]))
 
 
 def split_parts(parts: Parts, spec: DataSpec) -> Data:
@@ -107,24 +111,22 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     if spec.labels_per_class is not None and target_kind(parts.train) != "class":
         raise ConfigError("labels_per_class: the targets are no classes; leave it out")
     digests = digests_of(parts.train)
-    split = split_together if is_of_texts(parts.train) else split_rows
-    rows = split(
-        _strata(parts.train),
-        digests,
-        seed=spec.seed,
-        validation=0.0 if parts.validation is not None else VALIDATION if spec.validation is None else spec.validation,
-        test=0.0 if parts.test is not None else TEST if spec.test is None else spec.test,
-        labels_per_class=spec.labels_per_class,
-    )
+    shares = {
+        "validation": 0.0
+        if parts.validation is not None
+        else VALIDATION
+        if spec.validation is None
+        else spec.validation,
+        "test": 0.0 if parts.test is not None else TEST if spec.test is None else spec.test,
+    }
+    noun = noun_of(parts.train)
+    how = {"seed": spec.seed, "labels_per_class": spec.labels_per_class, "together": noun == "texts"}
+    rows = split_rows(_strata(parts.train), digests, **how, **shares)  # type: ignore[arg-type]
     train = Subset(parts.train, rows.train)
     validation = Subset(parts.train, rows.validation) if parts.validation is None else _capped(parts.validation, spec)
     test = parts.test if parts.test is not None else Subset(parts.train, rows.test)
     notes = list(parts.notes)
-    noun, alike = ("images", ", pixel for pixel") if _of_images(parts.train) else ("examples", "")
-    noun = "texts" if is_of_texts(parts.train) else noun
-    repeated = len(digests) - len(set(digests))
-    if noun == "texts" and repeated:
-        notes.append(f"{repeated} of {len(digests)} texts stand there before: all of one text are in one part")
+    alike = ", pixel for pixel" if noun == "images" else ""
     if isinstance(parts.train, ArraySource) and (brightest := parts.train.images.max()) < _DARK:
         notes.append(
             f"the brightest pixel is {brightest:g} on the scale 0..255; "
@@ -133,7 +135,9 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
     if spec.labels_per_class is not None:
         counts = f"{len(train)} for training, {len(validation)} for validation"
         notes.append(f"at most {spec.labels_per_class} labels a class: {counts}")
-    notes += contradictions(parts, noun)
+    notes += contradictions(parts)
+    if any(shares.values()) and noun == "texts":
+        notes += _repeated(digests, noun)
     seen = {"training": {digests[row] for row in rows.train}}
     held_out: tuple[tuple[str, Source], ...] = (("validation", validation), ("test", test))
     for name, part in held_out:
@@ -157,13 +161,27 @@ def _strata(source: Source) -> np.ndarray:
     return labels_of(source) if target_kind(source) == "class" else np.zeros(len(source), np.int32)
 
 
-def _of_images(source: Source) -> bool:
-    """Tell whether a source is known to hold images, without asking it for one."""
-    return isinstance(source, ArraySource) or hasattr(source, "shapes")
+def noun_of(source: Source) -> str:
+    """Say what a source is known to hold, "images", "texts" or "examples", without asking it for one.
+
+    >>> noun_of(ArraySource(np.zeros((2, 1, 1), np.uint8), [0, 1]))
+    'images'
+    """
+    if isinstance(source, ArraySource) or hasattr(source, "shapes"):
+        return "images"
+    return "texts" if holds_texts(source) else "examples"
 
 
-def contradictions(parts: Parts, noun: str = "images") -> list[str]:
-    """Name equal images, or what else `noun` says, of different classes, of which one label must be wrong, in a note.
+def _repeated(digests: Sequence[bytes], noun: str) -> list[str]:
+    """Say in at most one note how many inputs stand in several rows, and what becomes of these."""
+    several = [count for count in Counter(digests).values() if count > 1]
+    if not several:
+        return []
+    return [f"{len(several)} {noun} stand in several rows, {sum(several)} in all; all rows of one are in the same part"]
+
+
+def contradictions(parts: Parts) -> list[str]:
+    """Name equal images of different classes, of which one label must be wrong, in at most one note.
 
     >>> [note] = contradictions(Parts(ArraySource(np.zeros((2, 1, 1), np.uint8), [0, 1], ("cat", "dog")), None, ()))
     >>> note.partition(": ")[2]
@@ -192,7 +210,10 @@ def contradictions(parts: Parts, noun: str = "images") -> list[str]:
         (name, label), (name_of_other, label_of_other) = describe(*one), describe(*other)
         said.append(f"{name} is {label!r}, {name_of_other} {label_of_other!r}")
     more = f"; and {len(found) - _PAIRS} more" if len(found) > _PAIRS else ""
-    return [f"{len(found)} {noun} are equal to one of another class, so that a label is wrong: {'; '.join(said)}{more}"]
+    return [
+        f"{len(found)} {noun_of(parts.train)} are equal to one of another class, so that a label is wrong: "
+        f"{'; '.join(said)}{more}"
+    ]
 
 
 def _capped(source: Source, spec: DataSpec) -> Source:

@@ -214,6 +214,17 @@ def in_memory(source: Source) -> bool:
     >>> in_memory(Subset(ArraySource(np.zeros((3, 1, 1), np.uint8), [0, 1, 2]), [2, 0]))
     True
     """
+    return isinstance(unwrapped(source), ColumnSource)
+
+
+def unwrapped(source: Source) -> Source:
+    """Return the source below `Subset` and `Relabelled`.
+
+    >>> from tlx.data import ArraySource
+    >>> digits = ArraySource(np.zeros((3, 1, 1), np.uint8), [0, 1, 2])
+    >>> unwrapped(Subset(digits, [2, 0])) is digits
+    True
+    """
     while isinstance(source, (Subset, Relabelled)):
         source = source.source
-    return isinstance(source, ColumnSource)
+    return source

@@ -37,7 +37,7 @@ class PublishedText:
         return f"https://huggingface.co/{self.repo}"
 
 
-_WORDS = "English Wikipedia and books"
+_WORDS = "Wikipedia, books"
 _SMALL = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "medium": (8, 512)}  # of the 24, by name
 
 
@@ -58,7 +58,7 @@ _ROWS = (
         "bert",
         "apache-2.0",
         "bert",
-        "Wikipedia in 104 languages",
+        "104 languages",
     ),
     *(
         (f"bert-{name}", _google(layers, width), "bert", "apache-2.0", "small", _WORDS)
@@ -74,11 +74,10 @@ _ROWS = (
         for name, data in (
             ("distilbert-base-uncased", _WORDS),
             ("distilbert-base-cased", _WORDS),
-            ("distilbert-base-uncased-finetuned-sst-2-english", "SST-2"),
         )
     ),
     *(
-        (name, f"FacebookAI/{name}", "roberta", "mit", "roberta", "160 GB of English text")
+        (name, f"FacebookAI/{name}", "roberta", "mit", "roberta", "English texts")
         for name in ("roberta-base", "roberta-large")
     ),
     ("distilroberta-base", "distilbert/distilroberta-base", "roberta", "apache-2.0", "distilbert", "OpenWebText"),
@@ -95,7 +94,7 @@ _ROWS = (
         _WORDS,
     ),
     *(
-        (name, f"sentence-transformers/{name}", "bert", "apache-2.0", "sentences", "a billion pairs of sentences")
+        (name, f"sentence-transformers/{name}", "bert", "apache-2.0", "sentences", "sentence pairs")
         for name in ("all-MiniLM-L6-v2", "all-MiniLM-L12-v2", "multi-qa-MiniLM-L6-cos-v1", "paraphrase-MiniLM-L6-v2")
     ),
 )

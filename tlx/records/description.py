@@ -11,14 +11,6 @@ from tlx.records.fields import REQUIRED, read_json, take, texts
 from tlx.records.phase import PhasePlan
 
 RUN = "run.json"
-NEW = {  # fields of a `tlx.data.DataSpec` that older versions did not have
-    "target": [],
-    "target_kind": "auto",
-    "inputs": [],
-    "text": [],
-    "validation_data": None,
-    "test_data": None,
-}
 _MAY_DIFFER = ("versions", "notes", "command", "changes", "identity")
 
 
@@ -143,7 +135,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     unknown["callbacks"] = []
     older = {name: value for name, value in unknown.items() if name in now}
     if before.get("data"):
-        before = {**before, "data": {**NEW, **before["data"]}}
+        before = {**before, "data": {"target": [], "target_kind": "auto", "inputs": [], "text": [], **before["data"]}}
     then, since = ({k: v for k, v in each.items() if k not in _MAY_DIFFER} for each in ({**older, **before}, now))
     return dict(_differences(then, since))
 

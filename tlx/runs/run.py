@@ -1,6 +1,7 @@
 """A finished run: what it came to, its model, and its test once more."""
 
 import html
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,14 +141,27 @@ def evaluate_run(
     return evaluate(trained, source, **how)
 
 
-def split_of(path: str | Path) -> dict[str, Any]:
-    """Return how a run split its data: `seed`, `validation`, `test` and `target`, as `load_data` takes them."""
+def split_of(path: str | Path, data: str | None = None) -> dict[str, Any]:
+    """Return how a run split its data: `seed`, `validation`, `test`, `target` and `text`, as `load_data` takes them.
+
+    Args:
+        path: the directory of the run.
+        data: what is to be split in the same way, by its name. Of the run's own, `test_data` and `validation_data` are
+            returned, too.
+    """
     path = home(path)
     description = Description.read(path / RUN)
     if description.data is None:
         return {"seed": description.seed}
     spec = _spec(path, description)
-    return {name: spec[name] for name in ("seed", "validation", "test", "target")}
+    names = ("seed", "validation", "test", "target", "text")
+    own = data is not None and str(home(_place(data)).absolute()) == _place(spec["source"])
+    return {name: spec[name] for name in (*names, *(("test_data", "validation_data") if own else ()))}
+
+
+def _place(source: str) -> str:
+    """Return the path that a name of data holds."""
+    return source if os.path.lexists(home(source)) else source.partition(":")[2] or source
 
 
 def _spec(path: Path, description: Description) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_a_folder_for_each_class(tmp_path):
     assert parts.train.classes == ("Ant", "cat", "dog")
     assert labels_of(parts.train).tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert parts.train.names[8] == f"{tmp_path}/pets/cat/0.png"
-    assert parts[1:] == (None, (), None, (), ())
+    assert (parts.test, parts.validation, parts.notes, parts.skipped) == (None, None, (), ())
     for source in (f"{tmp_path}/pets", f"folder:{tmp_path}/pets"):
         data = load_data(source)
         assert (data.spec.source, data.classes) == (f"folder:{tmp_path}/pets", ("Ant", "cat", "dog"))

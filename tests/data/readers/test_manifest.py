@@ -158,7 +158,7 @@ WRONG_TABLES = [
     (with_row("gone.png,cat,,"), "1 of 3 images (33.3%) are bad: "),
     (with_row(f"2.png,cat,,{SHA[3]}"), "2.png: its SHA-256 is not the manifest's"),
     (with_row("x" * 200_000 + ",cat,,"), "line 4: field larger than field limit"),
-    (with_row("x" * (1 << 20) + ",cat,,"), "line 4 is longer than 1,048,576 bytes; is it a manifest?"),
+    (with_row("x" * (1 << 20) + ",cat,,"), "line 4 is longer than 1,048,576 bytes; is it a table?"),
     (with_row("2.png,caf\xe9,,").encode("latin-1"), "line 4 is not UTF-8; save the file as UTF-8"),
     (with_row("2.png,c\0t,,"), "line 4 has a NUL character"),
     (b"\xff\xd8\xff", "line 1 is not UTF-8"),

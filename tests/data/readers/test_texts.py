@@ -1,240 +1,323 @@
-"""Tables, folders and lines of texts: which column is what, quotation marks, faults, splits by text."""
+"""Tables of texts: what is taken for text, target and split, which tables are such, and how a bad row is named."""
 
-import itertools
+import json
+from collections import Counter
 
 import numpy as np
 import pytest
+from image_files import numbered_images
 
-from tlx.data import load_data
-from tlx.data.text_files import text_files
+from tlx.data import DataSpec, check_data, fingerprint, labels_of, load_data, names_of, targets_of
 from tlx.errors import ConfigError, DataError
 
-WORDS = ["it", "was", "a", "good", "film", "of", "some", "length"]
-ROWS = [(f"text number {i} {' '.join(WORDS[: 3 + i % 5])}", "yes" if i % 2 else "no") for i in range(20)]
+SENTENCES = [f"{kind} number {number} of the long list" for number in range(12) for kind in ("a film", "no film")]
+LABELS = ["good", "bad"] * 12
 
 
-class Texts:
-    """A spec that takes texts, as far as readers look at one."""
+class TakesText:
+    """As much of an input spec of texts as readers look at."""
 
     takes_text = True
 
-    def collate(self, inputs): ...
-    def on_device(self, arrays): ...
-    def to_dict(self): ...
+    def collate(self, inputs):
+        return inputs
+
+    def on_device(self, arrays):
+        return arrays
+
+    def to_dict(self):
+        return {}
 
 
-SPEC = Texts()
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="table.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
 
 
-def write(path, header, rows, separator=","):
-    lines = ([separator.join(header)] if header else []) + [separator.join(map(str, row)) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+def table(separator=",", head="text,label"):
+    lines = [head.replace(",", separator)] * bool(head)
+    rows = zip(SENTENCES, LABELS, strict=True)
+    return "\n".join([*lines, *(f"{text}{separator}{label}" for text, label in rows)]) + "\n"
 
 
-def everything(data):
-    return {
-        (each["input"], data.classes[each["target"]])
-        for part in (data.train, data.validation, data.test)
-        for each in (part[row] for row in range(len(part)))
-    }
+def every(data):
+    """Return what all parts hold, by text: its label."""
+    found = {}
+    for part in (data.train, data.validation, data.test):
+        found |= {part[row]["input"]: part.classes[part[row]["target"]] for row in range(len(part))}
+    return found
+
+
+EXPECTED = dict(zip(SENTENCES, LABELS, strict=True))
+OBJECTS = [{"text": text, "label": label} for text, label in EXPECTED.items()]
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "order", "separator"),
+    ("name", "content"),
     [
-        ("a.csv", ("text", "label"), (0, 1), ","),
-        ("a.csv", ("Label", "Review"), (1, 0), ";"),
-        ("a.tsv", ("sentence", "class"), (0, 1), "\t"),
-        ("a.tsv", None, (1, 0), "\t"),
-        ("a.csv", None, (0, 1), ","),
-        ("a.csv", ("condition_label", "medical_abstract"), (1, 0), ","),
-        ("a.csv", ("id", "body", "sentiment"), None, ","),
+        ("a.csv", table()),
+        ("a.csv", table(head="")),
+        ("a.tsv", table("\t")),
+        ("a.tsv", table("\t", head="")),
+        ("a.csv", table(";", "Review;Sentiment")),
+        ("a.csv", "sep=;\r\n" + table(";")),
+        ("a.csv", "\ufeff" + table()),
+        ("a.tsv", table("\t").replace("\n", "\r\n\r\n")),
+        ("a.tsv", ("\ufeff" + table("\t")).encode("utf-16-le")),
+        ("a.csv", table().replace("a film", '"a film"', 0).replace(",good", ',"good"')),
+        ("a.csv", table(head="id_of_rater,film_review").replace("id_of_rater,film_review", "film_review,rater_label")),
+        ("a.csv", table(head="words_said,given")),
+        ("a.jsonl", "\n".join(map(json.dumps, OBJECTS))),
+        ("a.txt", table("\t", head="")),
     ],
 )
-def test_columns_are_found(name, header, order, separator, tmp_path):
-    rows = [(i, *row) for i, row in enumerate(ROWS)] if order is None else [[row[at] for at in order] for row in ROWS]
-    data = load_data(write(tmp_path / name, header, rows, separator), preprocess=SPEC)
-    assert everything(data) == set(ROWS)
-    assert "texts in" in data.notes[0]
-    assert "labels in" in data.notes[0]
+def test_the_same_table_in_many_forms(write, name, content):
+    named = {"text": "1", "target": "2"} if name == "a.txt" else {}
+    data = load_data(write(content, name), **named)
+    assert every(data) == EXPECTED
+    assert data.spec.source == f"texts:{data.spec.source.partition(':')[2]}"
+    assert load_data(data.spec).spec == data.spec
+    assert "the text is column" in data.notes[0]
 
 
-def test_columns_are_named(tmp_path):
-    rows = [(text, "x", text.upper(), label) for text, label in ROWS]
-    path = write(tmp_path / "a.csv", ("text", "label", "shout", "mood"), rows)
-    data = load_data(path, text="shout", target="mood")
-    assert everything(data) == {(text.upper(), label) for text, label in ROWS}
-    bare = write(tmp_path / "b.tsv", None, rows, "\t")
-    assert everything(load_data(bare, text="3", target="4")) == everything(data)
+def test_parquet(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"label": LABELS, "text": SENTENCES})
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert every(load_data(tmp_path / "a.parquet")) == EXPECTED
 
 
-def test_pairs_are_found_by_name_or_by_prose(tmp_path):
-    rows = [(label, text, text.upper()) for text, label in ROWS]
-    named = load_data(write(tmp_path / "a.csv", ("label", "sentence1", "sentence2"), rows), preprocess=SPEC)
-    bare = load_data(write(tmp_path / "a.tsv", None, rows, "\t"), preprocess=SPEC)
-    for data in (named, bare):
+def test_names_are_files_and_lines(write):
+    path = write(table())
+    data = load_data(path)
+    for row, name in enumerate(names_of(data.train)):
+        assert name == f"{path} line {SENTENCES.index(data.train[row]['input']) + 2}"
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "classes"),
+    [
+        ("sst2_train.tsv", 6920, [3310, 3610]),
+        ("sst2_dev.tsv", 1821, [912, 909]),
+        ("mrpc_train.tsv", 4080, None),
+        ("mrpc_test.tsv", 1725, None),
+        ("sentences_imdb.tsv", 1000, [500, 500]),
+        ("medical_abstracts_test.csv", 2888, None),
+    ],
+)
+def test_real_tables_come_out_with_all_their_rows(shared_data, file, rows, classes):
+    path = shared_data / "text" / file
+    data = load_data(path)
+    parts = (data.train, data.validation, data.test)
+    assert sum(map(len, parts)) == rows
+    held = [set(part.digests) for part in parts]
+    assert sum(map(len, held)) == len(set.union(*held))
+    counts = np.bincount(np.concatenate([labels_of(part) for part in parts]))
+    assert classes is None or counts.tolist() == classes
+    found = Counter()
+    for part in parts:
+        inputs = part.take(np.arange(len(part)))["input"]
+        columns = [inputs["text"], inputs["pair"]] if isinstance(inputs, dict) else [inputs]
+        found.update(zip(*columns, strict=True))
+    if file.endswith(".tsv"):  # nothing but the tabs divides them, so that quotes are characters
+        lines = [line.split("\t")[1:] for line in path.read_text(encoding="utf-8").split("\n") if line]
+        assert found == Counter(tuple(text.strip() for text in line) for line in lines)
+
+
+def test_a_text_under_two_labels_is_in_one_part_and_named(shared_data):
+    data = load_data(shared_data / "text" / "medical_abstracts_test.csv")
+    notes = "\n".join(data.notes)
+    assert "113 texts stand in several rows, 231 in all; all rows of one are in the same part" in notes
+    assert "118 texts are equal to one of another class" in notes
+    assert "images" not in notes
+
+
+def test_pairs_by_name_and_by_number(write):
+    rows = [(label, text, text.upper()) for text, label in EXPECTED.items()]
+    headed = "label\tpremise\thypothesis\tnote\n" + "".join("\t".join((*row, "x")) + "\n" for row in rows)
+    bare = "".join("\t".join(row) + "\n" for row in rows)
+    for content, named in ((headed, {}), (bare, {}), (bare, {"text": ("2", "3"), "target": "1"})):
+        data = load_data(write(content, "a.tsv"), **named)
         first = data.train[0]["input"]
+        assert set(first) == {"text", "pair"}
         assert first["pair"] == first["text"].upper()
-        assert "pairs of texts" in data.notes[0]
+        assert data.train.classes[data.train[0]["target"]] == EXPECTED[first["text"]]
+    turned = load_data(write(headed, "a.tsv"), text=("hypothesis", "premise"))
+    assert turned.train[0]["input"]["text"] == turned.train[0]["input"]["pair"].upper()
+    assert "columns not used: note" in turned.notes[0]
 
 
-def test_quotation_marks_in_tabs_are_characters_unless_they_stand_around_values(tmp_path):
-    rows = [("1", '"quoted" at the start of this'), ("0", 'an inch is 1" long or so'), ("1", "plain words stand here")]
-    bare = load_data(write(tmp_path / "a.tsv", None, rows * 4, "\t"), preprocess=SPEC, validation=0.2, test=0.2)
-    assert {text for text, _ in everything(bare)} == {text for _, text in rows}
-    around = [("1", '"one ""two"" three four"'), ("0", '"five six, seven eight"')]
-    quoted = load_data(write(tmp_path / "b.tsv", None, around * 4, "\t"), preprocess=SPEC)
-    assert {text for text, _ in everything(quoted)} == {'one "two" three four', "five six, seven eight"}
+def test_a_title_beside_a_text_is_not_taken_for_one_of_a_pair(write):
+    rows = "".join(f'{label},short title,"{text}, and {text}"\n' for text, label in EXPECTED.items())
+    for head in ("label,title,text\n", "label,title,description\n", ""):
+        data = load_data(write(head + rows))
+        assert data.train[0]["input"].startswith(tuple(SENTENCES)), head
 
 
-def test_json_lines_and_parquet(tmp_path):
-    import json
-
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": t, "label": y}) for t, y in ROWS))
-    assert everything(load_data(tmp_path / "a.jsonl", preprocess=SPEC)) == set(ROWS)
-    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    table = pyarrow.table({"text": [t for t, _ in ROWS], "label": [y for _, y in ROWS]})
-    parquet.write_table(table, tmp_path / "a.parquet")
-    assert everything(load_data(tmp_path / "a.parquet", preprocess=SPEC)) == set(ROWS)
-
-
-def test_folders_of_files_by_class(tmp_path):
-    for number, (text, label) in enumerate(ROWS):
-        (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "data" / label / f"{number}.txt").write_text(text)
-    assert everything(load_data(tmp_path / "data")) == set(ROWS)
-    split = tmp_path / "split"
-    for part in ("train", "test"):
-        for label in ("no", "yes"):
-            (split / part / label).mkdir(parents=True)
-            (split / part / label / "a.txt").write_text(f"{part} {label} words")
-            (split / part / label / "b.txt").write_text(f"{part} {label} more words")
-    data = load_data(split, validation=0.5)
-    assert [len(part) for part in (data.train, data.validation, data.test)] == [2, 2, 4]
-    assert data.test.names[0].endswith("test/no/a.txt")
+def test_targets_of_other_kinds(write):
+    numbers = "".join(f"{text},{row / 4},red|{'odd' if row % 2 else 'even'}\n" for row, text in enumerate(SENTENCES))
+    path = write("text,score,tags\n" + numbers)
+    scores = load_data(path, target="score")
+    assert (scores.target_kind, scores.classes) == ("regression", ("score",))
+    row = SENTENCES.index(scores.train[0]["input"])
+    assert targets_of(scores.train)[0].tolist() == [row / 4]
+    tags = load_data(path, target="tags", text="text")
+    assert (tags.target_kind, tags.classes) == ("multi-label", ("even", "odd", "red"))
 
 
-def test_other_data_to_validate_and_test_on(tmp_path):
-    train = write(tmp_path / "train.tsv", None, [(y, t) for t, y in ROWS], "\t")
-    test = write(tmp_path / "test.tsv", None, [("yes", "only one class is here")] * 3, "\t")
-    data = load_data(train, preprocess=SPEC, test_data=test)
-    assert (len(data.test), data.classes) == (3, ("no", "yes"))
-    assert data.test[0]["target"] == 1
-    assert data.spec.test_data == f"manifest:{test}"
-    again = load_data(data.spec, preprocess=SPEC)
-    assert len(again.test) == 3
-    with pytest.raises(DataError, match="maybe"):
-        load_data(
-            train, preprocess=SPEC, test_data=write(tmp_path / "b.tsv", None, [("maybe", "a text of words")], "\t")
-        )
+def test_a_column_of_splits(write):
+    lines = [
+        f"{text},{label},{'dev' if row < 4 else 'test' if row < 8 else ''}"
+        for row, (text, label) in enumerate(EXPECTED.items())
+    ]
+    path = write("text,label,split\n" + "\n".join(lines))
+    data = load_data(path)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [16, 4, 4]
+    assert data.validation[0]["input"] == SENTENCES[0]
 
 
-def test_other_data_of_images_and_numbers(tmp_path):
-    rows = [(i, i * 2.5, "a" if i % 2 else "b") for i in range(12)]
-    train = write(tmp_path / "a.csv", ("x", "y", "label"), rows)
-    test = write(tmp_path / "b.csv", ("x", "y", "label"), rows[:4])
-    data = load_data(train, test_data=test)
-    assert len(data.test) == 4
-    assert data.test[0]["input"].shape == (2,)
+@pytest.mark.parametrize("quote", ['"', '""'])
+def test_quotes_between_tabs(write, quote):
+    """A quote is a character, but where all quoted values close in their line and one needs its quotes."""
+    texts = [f"{quote}Yes,{quote} said {name} to the man." for name in ("Ann", "Ben", "Cleo", "Dan")] * 3
+    plain = write("".join(f"{text}{row}\t{row % 2}\n" for row, text in enumerate(texts)), "a.tsv")
+    assert f"{texts[0]}0" in every(load_data(plain))
+    quoted = "".join(f'"""Yes,"" said\tAnn to the man {row}"\t{row % 2}\n' for row in range(12))
+    assert '"Yes," said\tAnn to the man 3' in every(load_data(write(quoted, "b.tsv")))
+    several = "".join(f'"Yes, said Ann\nto the man {row}"\t{row % 2}\n' for row in range(12))
+    assert "Yes, said Ann\nto the man 3" in every(load_data(write(several, "c.tsv")))
+    around = "".join(f'"A film, number {row} of many"\t{row % 2}\n' for row in range(12))
+    assert "A film, number 3 of many" in every(load_data(write(around, "d.tsv")))
 
 
-def test_equal_texts_come_into_one_part_whatever_their_labels(tmp_path):
-    rows = [(label, text) for text, label in ROWS] + [("no" if y == "yes" else "yes", t) for t, y in ROWS[:10]]
-    data = load_data(write(tmp_path / "a.tsv", None, rows, "\t"), preprocess=SPEC, validation=0.3, test=0.3)
-    parts = [{part[row]["input"] for row in range(len(part))} for part in (data.train, data.validation, data.test)]
-    assert [one & other for one, other in itertools.combinations(parts, 2)] == [set()] * 3
-    assert sum(map(len, (data.train, data.validation, data.test))) == 30
-    notes = " ".join(data.notes)
-    assert "10 of 30 texts stand there before" in notes
-    assert "10 texts are equal to one of another class" in notes
+BAD = {
+    "no text": ("text,label\na film here,1\n,0\n", "of 2 texts (50%) are bad: {} line 3 has no text (column text)"),
+    "blanks": ("text,label\na film here,1\n  ,0\n", "line 3 has no text"),
+    "no label": ("text,label\na film here,1\nno film here,\n", "line 3 has no label (column label)"),
+    "an extra comma": ("text,label\na film here,1\nno, film here,1\n", "line 3 has 3 values for 2 columns"),
+    "too few": ("text,label\na film here,1\nno film here\n", "line 3 has 1 values for 2 columns"),
+    "not UTF-8": (b"text,label\na film here,1\n\xff film here,0\n", "line 3 is not UTF-8"),
+    "a NUL": (b"text,label\na film here,1\na\0 film here,0\n", "line 3 has a NUL character"),
+    "half of UTF-16": ("text,label\na film here,1\n".encode("utf-16") + b"\x00\xd8", "line 3 is not UTF-16"),
+    "a long line": ("text,label\na film here,1\n" + "a " * (1 << 19) + "b,0\n", "line 3 is longer than 1,048,576"),
+    "an open quote": ('text,label\na film here,1\n"no film,0\nno film,1\n', "line 3: unexpected end of data"),
+    "no rows": ("text,label\n", "no column holds texts|has no rows"),
+    "no target": ("text,n\na film here,x\nno film here,y\n", None),
+    "two columns left": ("text,n,m\na film here,x,u\nno film here,y,v\n", "which column is to be predicted?"),
+    "no such text": ("text,label\na film here,1\n", "has no column 'b'; its columns are text, label", {"text": "b"}),
+    "beyond the last": ("a film here,1\nno film here,2\n", "has no column '3'; its columns are 1, 2", {"text": "3"}),
+}
 
 
-def test_an_image_manifest_and_a_table_of_numbers_stay_what_they_are(tmp_path):
-    from PIL import Image
-
-    for i in range(6):
-        Image.new("L", (8, 8), i * 20).save(tmp_path / f"{i}.png")
-    rows = [(f"{i}.png", "ab"[i % 2], "a long description of what is seen") for i in range(6)]
-    images = load_data(write(tmp_path / "images.csv", ("path", "label", "caption"), rows))
-    assert images.train[0]["input"].shape == (8, 8)
-    numbers = [(i, i * 2.5, "ab"[i % 2], "a long note on the row") for i in range(6)]
-    data = load_data(write(tmp_path / "numbers.csv", ("x", "y", "label", "remark"), numbers))
-    assert data.train[0]["input"].dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", ["has no rows"]),
-        (b"text,label\na b c,yes\nd e f\n", ["line 3 has 1", "2 columns"]),
-        (b"text,label\na b c,yes\n ,no\nx y z,no\n", ["line 3 has no text"]),
-        (b"text,label\na b c,yes\nd e f,\n", ["line 3", "label"]),
-        (b"text,label\na b \xff,yes\n", ["line 2", "UTF-8"]),
-        (b"text,label\na \0 c,yes\n", ["line 2", "NUL"]),
-        (b"text,label\n" + b"a " * (1 << 20) + b",yes\n", ["line 2", "longer than"]),
-        (b"text,x,y,z\na b c,1.5,2,3\nd e f,2.5,2,3\n", ["no column looks like labels", "--target"]),
-        (b'text,label\n"a b,yes\n', ["line 2"]),
-    ],
-)
-def test_faults_are_named_with_their_line(content, words, tmp_path, refuses):
-    path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    with refuses(DataError, "a.csv", *words):
-        load_data(path, preprocess=SPEC)
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_bad_is_named(write, refuses, name):
+    content, message, *more = BAD[name]
+    path = write(content)
+    fields = more[0] if more else {"text": "text"}
+    if message is None:  # the only other column is the target
+        assert load_data(path, **fields).classes == ("x", "y")
+        return
+    with pytest.raises(DataError) as caught:
+        load_data(path, **fields)
+    assert any(each.format(path) in str(caught.value) for each in message.split("|")), str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_bad_texts_can_be_left_out(tmp_path):
-    rows = [*((t, y) for t, y in ROWS), (" ", "yes")]
-    data = load_data(write(tmp_path / "a.csv", ("text", "label"), rows), preprocess=SPEC, skip_bad=0.1)
-    assert everything(data) == set(ROWS)
-    assert len(data.skipped) == 1
-    assert "line 22" in data.skipped[0]
+def test_bad_rows_are_left_out_and_listed(write):
+    bad = "  ,good\na film of no label,\none, two,three\n"
+    path = write(table() + bad)
+    with pytest.raises(DataError, match=r"3 of 27 texts \(11.1%\) are bad.*--skip-bad 12%"):
+        load_data(path)
+    data = load_data(path, skip_bad=0.12)
+    assert every(data) == EXPECTED
+    assert [line.partition("table.csv")[2] for line in data.skipped] == [
+        ": line 28 has 3 values for 2 columns",
+        " line 26 has no text (column text)",
+        " line 27 has no label (column label)",
+    ]
+    assert any(note.startswith("3 of 27 texts are bad and left out") for note in data.notes)
+    path = write("text,label,split\n" + "".join(f",a,train\na film here,{row},test\n" for row in range(9)), "b.csv")
+    with pytest.raises(DataError, match="no row is of the training split"):
+        load_data(path, skip_bad=0.9)
 
 
-def test_utf16_and_a_byte_order_mark(tmp_path):
-    text = "text,label\n" + "\n".join(f"{t},{y}" for t, y in ROWS)
-    for encoding in ("utf-8-sig", "utf-16"):
-        (tmp_path / "a.csv").write_text(text, encoding=encoding)
-        assert everything(load_data(tmp_path / "a.csv", preprocess=SPEC)) == set(ROWS)
+def test_json_texts_that_are_none(write):
+    lines = [*map(json.dumps, OBJECTS), '{"text": "a \\ud800 film", "label": "good"}', '{"label": "good"}']
+    path = write("\n".join(lines), "a.jsonl")
+    with pytest.raises(DataError, match=r"line 25 is no Unicode text; .* line 26 has no text"):
+        load_data(path)
 
 
-def test_several_labels_and_numbers(tmp_path):
-    rows = [(t, "x|y" if i % 2 else "y", i / 2) for i, (t, _) in enumerate(ROWS)]
-    path = write(tmp_path / "a.csv", ("text", "tags", "stars"), rows)
-    tags = load_data(path, text="text", target="tags", target_kind="multi-label")
-    assert (tags.classes, tags.target_kind) == (("x", "y"), "multi-label")
-    assert load_data(path, text="text", target="stars").target_kind == "regression"
+def test_one_class_is_refused_before_training(write):
+    data = load_data(write("".join(f"{text},good\n" for text in SENTENCES)))
+    with pytest.raises(DataError, match="only one class, 'good'"):
+        check_data(data, 4)
 
 
-def test_too_many_columns_of_texts(tmp_path):
-    with pytest.raises(ConfigError, match="3 columns"):
-        load_data(write(tmp_path / "a.csv", ("a", "b", "c"), [("x", "y", "z")]), text=("a", "b", "c"))
-
-
-def test_files_without_labels(tmp_path, refuses):
-    (tmp_path / "a.txt").write_text("one text\n\nanother text\n")
-    write(tmp_path / "b.csv", ("id", "text"), [(1, "a third text here")])
-    source = text_files([str(tmp_path / "a.txt"), str(tmp_path / "b.csv")])
-    assert [source[row]["input"] for row in range(3)] == ["one text", "another text", "a third text here"]
-    assert source.names == (
-        f"{tmp_path / 'a.txt'} line 1",
-        f"{tmp_path / 'a.txt'} line 3",
-        f"{tmp_path / 'b.csv'} line 2",
+def test_which_tables_are_texts(write, tmp_path):
+    for number, content in enumerate(numbered_images(12)):
+        (tmp_path / f"a new photo {number}.png").write_bytes(content)
+    rows = "".join(f"a new photo {row}.png,{row % 2},a photo of the sea\n" for row in range(12))
+    assert load_data(write("path,label,caption\n" + rows)).spec.source.startswith("manifest:")
+    numbers = "".join(f"{row},{row / 7},{row % 2},a note of the day\n" for row in range(12))
+    vectors = load_data(write("a,b,label,note\n" + numbers))
+    assert vectors.spec.inputs == ("a", "b")
+    as_texts = load_data(write("a,b,label,note\n" + numbers), text="note")
+    assert as_texts.spec.source.startswith("texts:")
+    assert (
+        load_data(write("a,b,label,note\n" + numbers), preprocess=TakesText()).train[0]["input"] == "a note of the day"
     )
-    with refuses(DataError, "no texts"):
-        text_files([])
-    (tmp_path / "c.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
-    with refuses(DataError, "c.txt", "PNG image"):
-        text_files([str(tmp_path / "c.txt")])
+    words = "".join(f"word{row},{row % 2}\n" for row in range(12))
+    with pytest.raises(DataError, match="names no column path"):
+        load_data(write("word,label\n" + words))
+    assert load_data(write("word,label\n" + words), preprocess=TakesText()).train[0]["input"].startswith("word")
 
 
-def test_the_real_files_come_out_whole(shared_data):
-    folder = shared_data / "text"
-    data = load_data(folder / "sst2_train.tsv", preprocess=SPEC, test_data=folder / "sst2_dev.tsv")
-    assert (len(data.train) + len(data.validation), len(data.test)) == (6920, 1821)
-    pairs = load_data(folder / "mrpc_train.tsv", preprocess=SPEC, test_data=folder / "mrpc_test.tsv")
-    assert (len(pairs.train) + len(pairs.validation), len(pairs.test)) == (4080, 1725)
-    medical = load_data(folder / "medical_abstracts_test.csv", preprocess=SPEC)
-    assert len(medical.train) + len(medical.validation) + len(medical.test) == 2888
-    assert "118 of 2888 texts stand there before" in " ".join(medical.notes)
+def test_a_base_of_images_never_gets_texts(write, refuses):
+    from tlx.images import Preprocess
+
+    with refuses(DataError, "names no column path"):
+        load_data(write(table()), preprocess=Preprocess(8, 8, 1))
+
+
+def test_lines_have_no_targets(write):
+    path = write("a film\n\nno film\n" * 4, "a.txt")
+    data = load_data(path, validation=0, test=0)
+    assert data.target_kind == "none"
+    assert len(data.train) == 8
+    assert f"{path}: 4 empty lines are left out" in data.notes
+    assert any("every line has a tab" in note for note in load_data(write("a\tb\n", "b.txt")).notes)
+
+
+def test_columns_of_texts_go_with_tables_only(tmp_path):
+    for fields, message in (
+        ({"source": "digits", "text": "a"}, "text: columns are for a table of texts, and not for digits"),
+        ({"source": "a.csv", "text": ("a", "b", "c")}, "text: 3 columns; name one, or two for pairs"),
+        ({"source": "a.csv", "text": "a", "inputs": "b"}, "goes with texts, and inputs with vectors"),
+        ({"source": "a.csv", "test_data": "b.csv", "test_split": "x"}, "test_data: goes without test_split"),
+        ({"source": "a.csv", "test_data": ""}, "test_data: '' is not a path"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_data(**fields)
+        assert message in str(caught.value)
+
+
+def test_the_fingerprint_knows_the_texts(write):
+    one = fingerprint(load_data(write(table())))
+    assert one == fingerprint(load_data(write(table("\t"), "b.tsv")))
+    assert one != fingerprint(load_data(write(table().replace("a film number 0", "a film number O"))))
+    assert one != fingerprint(load_data(write(table()), seed=1))
+
+
+def test_a_spec_travels_as_plain_data(write):
+    from dataclasses import asdict
+
+    data = load_data(write(table()), text="text", target="label")
+    plain = json.loads(json.dumps(asdict(data.spec)))
+    assert fingerprint(load_data(DataSpec(**plain))) == fingerprint(data)

@@ -20,7 +20,7 @@ def put(path, content=GOOD):
 
 def walked(root):
     walk = Walk(str(root))
-    found = [os.path.relpath(path, root) for path in walk.images(str(root))]
+    found = [os.path.relpath(path, root) for path in walk.files(str(root))]
     return found, {reason: [os.path.relpath(p, root) for p in group.first] for reason, group in walk.left_out.items()}
 
 
@@ -40,7 +40,7 @@ def test_a_file_without_a_suffix_is_what_it_holds(tmp_path):
         put(tmp_path / name, content)
     os.mkfifo(tmp_path / "pipe")
     walk = Walk(str(tmp_path))
-    assert len(list(walk.images(str(tmp_path)))) == 7
+    assert len(list(walk.files(str(tmp_path)))) == 7
     assert walk.notes() == [
         f"{tmp_path}: left out 5 other files (4 no suffix, 1 .7: LICENSE, empty, pipe, ...)",
         f"{tmp_path}: read 7 files without a suffix, which are images (AVIF, BMP, GIF, ...)",
@@ -63,7 +63,7 @@ def test_links_out_of_the_folder_are_followed_and_named(tmp_path):
     for link, target in {"out": tmp_path / "other", "2.png": tmp_path / "other/0.png", "3.png": "1.png"}.items():
         (tmp_path / "root" / link).symlink_to(target)
     walk = Walk(str(tmp_path / "root"))
-    assert len(list(walk.images(walk.root))) == 4
+    assert len(list(walk.files(walk.root))) == 4
     assert walk.notes() == [f"{tmp_path}/root: followed 2 links out of the folder (2.png, out)"]
 
 
@@ -72,7 +72,7 @@ def test_folders_deeper_than_the_stack_of_python(tmp_path):
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack()) + 100)
     try:
-        [found] = Walk(str(tmp_path)).images(str(tmp_path))
+        [found] = Walk(str(tmp_path)).files(str(tmp_path))
     finally:
         sys.setrecursionlimit(limit)
     assert found.endswith("/d/0.png")
@@ -84,4 +84,4 @@ def test_a_folder_that_cannot_be_read(tmp_path, refuses, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     with refuses(DataError, f"{tmp_path}: ", "Permission denied; check the folder's permissions"):
-        list(Walk(str(tmp_path)).images(str(tmp_path)))
+        list(Walk(str(tmp_path)).files(str(tmp_path)))

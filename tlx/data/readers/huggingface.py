@@ -1,4 +1,4 @@
-"""Read Hugging Face data sets of images, from the hub or from a folder that `save_to_disk` wrote."""
+"""Read Hugging Face data sets of images or texts, from the hub or from a folder that `save_to_disk` wrote."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlx.data.encoded import EncodedSource
+from tlx.data.readers.hub_texts import holds_texts, read_hub_texts
 from tlx.data.readers.layout import SPLIT_NAMES, notes_on, order_classes
 from tlx.data.screen import screen
 from tlx.data.spec import PARTS, Parts, Request
@@ -21,9 +22,10 @@ def read_hub(request: Request) -> Parts:
     """Read `NAME`, `NAME@CONFIG` or a folder with Hugging Face's `datasets`; its splits train, validation and test.
 
     The request may name the splits, with `datasets`' slices (`train[:10%]`). The images are in the only column of
-    images, or in that called image; the classes in the only column of class labels, or in that called label. No code
-    of a data set is run (`datasets` 4 and later have none). Raises `ConfigError` where `datasets` is not installed, and
-    `DataError` for a data set that cannot be had or has other columns, and for bad images beyond `skip_bad`.
+    images, or in that called image; the classes in the only column of class labels, or in that called label. Where the
+    base takes texts, and where there is prose and no image, texts are read (`read_hub_texts`). No code of a data set
+    is run (`datasets` 4 and later have none). Raises `ConfigError` where `datasets` is not installed, and `DataError`
+    for a data set that cannot be had or has other columns, and for bad images or texts beyond `skip_bad`.
     """
     try:
         import datasets
@@ -35,6 +37,11 @@ def read_hub(request: Request) -> Parts:
     if not request.where:
         raise DataError("hf: no data set named; say hf:NAME, hf:NAME@CONFIG or hf:FOLDER")
     tables, unused = _tables(datasets, request, place)
+    if holds_texts(datasets, tables["train"], request):
+        parts = read_hub_texts(datasets, tables, request, place)
+        return parts._replace(notes=(*unused, *parts.notes))
+    if request.spec.target:
+        raise ConfigError(f"{place}: target: columns are for texts, and these are images; leave it out")
     sources = {}
     classes: tuple[str, ...] | None = None
     for part in PARTS:
@@ -42,7 +49,7 @@ def read_hub(request: Request) -> Parts:
             sources[part] = _source(datasets, tables[part], f"{place} {part}", classes)
             classes = sources[part].classes
     assert classes is not None
-    screened = screen(sources, request.spec.skip_bad, preprocess=request.preprocess, progress=request.progress)
+    screened = screen(sources, request.spec.skip_bad, preprocess=request.images, progress=request.progress)
     found = screened.sources
     notes = (*unused, *screened.notes, *notes_on(classes))
     return Parts(found["train"], found.get("test"), notes, found.get("validation"), screened.skipped)

@@ -84,7 +84,7 @@ def build_parts(
     }
     expected = {part: [image.sha256 for image in listed[part]] for part in present}
     screened = screen(
-        sources, request.spec.skip_bad, expected=expected, preprocess=request.preprocess, progress=request.progress
+        sources, request.spec.skip_bad, expected=expected, preprocess=request.images, progress=request.progress
     )
     found = screened.sources
     return Parts(

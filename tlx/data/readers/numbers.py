@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tlx.data.arrays import ColumnSource
-from tlx.data.readers.layout import SPLIT_NAMES, Listed, classes_of, notes_on
+from tlx.data.readers.row_parts import rows_of_parts, targets_of_rows
 from tlx.data.readers.table import Block, plain_name, read_blocks, text_of
-from tlx.data.readers.targets import Targets, read_targets
-from tlx.data.spec import PARTS, DataSpec, Parts, Request
-from tlx.data.validate import check_label_texts
+from tlx.data.readers.targets import read_targets
+from tlx.data.spec import DataSpec, Parts, Request
 from tlx.errors import ConfigError, DataError
 from tlx.files import home
 from tlx.files.opening import MAX_UNPACKED, one_line, open_regular, shown
@@ -193,10 +192,15 @@ def _numeric(block: Block, target: Sequence[str]) -> list[str]:
     """Name the columns that hold numbers, in most of the first rows, and mean nothing else."""
     meant = (*TARGETS, *SPLITS, *PATHS, *INDICES)
     others = {name for name in block.columns if plain_name(name) in meant} | set(target)
-    return [name for name, values in block.columns.items() if name not in others and _are_numeric(values)]
+    return [name for name, values in block.columns.items() if name not in others and are_numeric(values)]
 
 
-def _are_numeric(values: Sequence[Any]) -> bool:
+def are_numeric(values: Sequence[Any]) -> bool:
+    """Tell whether at least half of some values are numbers, or lists of such.
+
+    >>> are_numeric(["1", "2.5", "x"]), are_numeric(["a", "b"])
+    (True, False)
+    """
     return 2 * sum(map(_is_numeric, values)) >= len(values) > 0
 
 
@@ -254,48 +258,6 @@ def _texts(block: Block, name: str, place: str) -> list[str]:
         text_of(value, f"{place}: line {line}: {shown(name)}", lists=True).strip()
         for line, value in zip(block.lines, values_list, strict=True)
     ]
-
-
-def rows_of_parts(splits: Sequence[str], lines: Sequence[int], spec: DataSpec, place: str) -> dict[str, np.ndarray]:
-    """Return the rows of each part that the table has, by the texts of its column of splits."""
-    asked = {name: part for part, name in spec.splits().items()}
-    known = asked or {**SPLIT_NAMES, "": "train"}
-    parts = [known.get(split if asked else split.lower(), "") for split in splits]
-    if not asked and "" in parts:
-        row = parts.index("")
-        raise DataError(
-            f"{place}: line {lines[row]}: split {shown(splits[row])!r} is none of train, validation and test"
-        )
-    for name, part in asked.items():
-        if part not in parts:
-            raise DataError(f"{place}: no line has the split {shown(name)!r}, which --{part}-split names")
-    array = np.array(parts)
-    return {part: np.flatnonzero(array == part) for part in PARTS if part in parts}
-
-
-def targets_of_rows(
-    targets: Targets,
-    name: str,
-    texts: Sequence[Sequence[str]],
-    lines: Sequence[int],
-    rows: Mapping[str, np.ndarray],
-    place: str,
-) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-    """Return the targets of all rows, the names of classes or outputs, and notes."""
-    if targets.rows is not None:
-        return targets.rows, targets.names, [targets.note]
-    labels = [row[0] for row in texts]
-    if "" in labels:
-        raise DataError(f"{place}: line {lines[labels.index('')]} has no {shown(name)}; add it, or leave the line out")
-    check_label_texts(labels, lambda row: f"{place}: line {lines[row]}")
-    listed = {
-        part: [Listed("", labels[row], f"{place} line {lines[row]}") for row in held.tolist()]
-        for part, held in rows.items()
-    }
-    classes = classes_of(listed, place)
-    told = [targets.note] if targets.note else []
-    index = {label: number for number, label in enumerate(classes)}
-    return np.array([index.get(label, -1) for label in labels]), classes, [*told, *notes_on(classes)]
 
 
 def _listed(names: Sequence[str]) -> str:

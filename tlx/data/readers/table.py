@@ -80,7 +80,7 @@ def read_blocks(path: str, size: int = 1024) -> Iterator[Block]:
     ...     next(read_blocks(file.name))
     Block(lines=[2], columns={'height': ['1.5'], 'label': ['cat']})
     """
-    rows = _objects(path) if path.lower().endswith(".jsonl") else _records(path)
+    rows = objects_of(path) if path.lower().endswith(".jsonl") else _records(path)
     while several := list(itertools.islice(rows, size)):
         names = dict.fromkeys(name for _, row in several for name in row)
         yield Block([line for line, _ in several], {name: [row.get(name) for _, row in several] for name in names})
@@ -110,7 +110,7 @@ def _open_csv(
     path: str, columns: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, int], list[str], Iterator[tuple[int, list[str]]]]:
     """Return where the columns stand, the names of all, and the rows below them with the numbers of their lines."""
-    lines = numbered_lines(path)
+    lines = lines_of(path)
     first = next(((number, text) for number, text in lines if text.strip()), (1, ""))
     if first[1].strip().lower() in {f"sep={separator}" for separator in SEPARATORS}:  # what Excel writes and wants
         first = next(lines, first)
@@ -191,15 +191,20 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Go through the objects of a `.jsonl` file, each with the number of its line."""
-    for number, text in numbered_lines(path):
+def objects_of(path: str, bare_texts: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Go through the objects of a `.jsonl` file, each with the number of its line.
+
+    With `bare_texts`, a line that is a text alone counts as an object with a `text`.
+    """
+    for number, text in lines_of(path):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{shown(path)}: line {number} is not JSON; write one object a line") from error
+        if bare_texts and isinstance(row, str):
+            row = {"text": row}
         if not isinstance(row, dict):
             raise DataError(f"{shown(path)}: line {number} is no object; write {{'path': …, 'label': …}}")
         yield number, row
@@ -208,7 +213,7 @@ def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read_objects(path: str, columns: Mapping[str, Sequence[str]]) -> Table:
     rows: list[tuple[int, dict[str, str]]] = []
     known: dict[tuple[str, ...], dict[str, int]] = {}  # by the names of an object, of which most have the same
-    for number, row in _objects(path):
+    for number, row in objects_of(path):
         names = tuple(row)
         if names not in known:
             known[names] = _places(path, names, columns)
@@ -243,7 +248,7 @@ def text_of(value: Any, place: str, lists: bool = False) -> str:
     raise DataError(f"{place} is {value!r:.40}; give a text or a number{' or a list of labels' if lists else ''}")
 
 
-def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
+def lines_of(path: str) -> Iterator[tuple[int, str]]:
     """Go through the lines of a text file, numbered from 1, each at most 1 MiB long."""
     with open_regular(path) as opened:
         file: BinaryIO = opened
@@ -255,7 +260,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
             if not line:
                 return
             if len(line) > MAX_LINE:
-                raise DataError(f"{shown(path)}: line {number} is longer than {MAX_LINE:,} bytes; is it a manifest?")
+                raise DataError(f"{shown(path)}: line {number} is longer than {MAX_LINE:,} bytes; is it a table?")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:

@@ -1,297 +1,207 @@
-"""Read the rows of a table of texts, with a line of names above them or without, and tell which column is what."""
+"""Read all columns of a table of texts, quoted or not, with a header or without."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from tlx.data.readers.numbers import INDICES, PATHS, SPLITS, blocks_of
-from tlx.data.readers.table import SEPARATORS, numbered_lines, plain_name, text_of
+from tlx.data.readers.numbers import blocks_of
+from tlx.data.readers.table import SEPARATORS, lines_of, objects_of
+from tlx.data.readers.text_columns import is_header
 from tlx.errors import DataError
 from tlx.files.opening import shown
 
-TEXTS = (
-    *("text", "sentence", "review", "content", "comment", "body", "abstract", "document", "tweet", "message"),
-    *("question", "utterance", "description", "title"),
-)
-PAIRS = (
-    ("text", "pair"),
-    ("text_a", "text_b"),
-    ("text1", "text2"),
-    ("sentence1", "sentence2"),
-    ("sentence_a", "sentence_b"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("question", "sentence"),
-    ("question", "context"),
-)
-LABELS = ("label", "class", "target", "labels", "category", "sentiment", "rating", "stars", "gold_label", "intent")
-PROSE = 3.0  # words of a value on average: fewer are no texts
-FEW = 20  # distinct values of a column of labels where the rows are few
-_SHORT = 64  # characters of a column's name at most
-_LOOKED_AT = 1000  # rows that tell what a column holds
+_SAMPLE = 1000  # lines that decide on the separator
+_FIELD = r'"(?:[^"]|"")*"|[^"\t]*'
+_FIELDS = re.compile(rf"(?:{_FIELD})(?:\t(?:{_FIELD}))*")
+_EACH = re.compile(rf"(?:^|\t)({_FIELD})(?=\t|$)")
+
+Line = tuple[int, str]
+Row = tuple[int, list[str]]
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """The rows of a table: the names of the columns, those that the file has or "1", "2" and on, and what each holds.
+class TextTable(NamedTuple):
+    """The values of each column by name ("1" and on without a header), the line of each row, and the rows left out.
+
+    `faults` are the rows with more or fewer values than the table has columns, a text each.
+    """
+
+    columns: dict[str, list[Any]]
+    lines: list[int]
+    headed: bool
+    faults: list[str]
+
+
+def read_text_table(path: str, asked: Sequence[str] = (), most: int | None = None) -> TextTable:
+    """Read a table: Parquet and JSON lines by their suffix, and else lines with separators.
+
+    Columns between tabs are unquoted, so that a double quote is a character, unless all quoted values end in their
+    line and one needs its quotes; other separators go with quotes. The first line is a header where it looks like one
+    (`is_header`). A line of JSON may be a text alone, in the column `text`.
 
     Args:
         path: the file.
-        names: of the columns.
-        named: whether the file names them itself.
-        lines: (N,), the line of each row.
-        rows: (N,), the values of each, as many as there are names.
-    """
-
-    path: str
-    names: tuple[str, ...]
-    named: bool
-    lines: list[int]
-    rows: list[list[str]]
-
-    def column(self, name: str) -> list[str]:
-        """Return the values of a column."""
-        at = self.names.index(name)
-        return [row[at] for row in self.rows]
-
-    def find(self, name: str) -> str:
-        """Return a column's name as the table has it; raise `DataError` where there is none of it."""
-        plain = {plain_name(own): own for own in reversed(self.names)}
-        found = name if name in self.names else plain.get(plain_name(name))
-        if found is None:
-            kind = "its columns are" if self.named else "it names none, and its columns are"
-            listed = ", ".join(map(shown, self.names[:10]))
-            raise DataError(f"{shown(self.path)}: has no column {shown(name)!r}; {kind} {listed}")
-        return found
-
-    def words(self, name: str) -> float:
-        """Return how many words a value of a column has, on average."""
-        values = self.column(name)[:_LOOKED_AT]
-        return sum(len(value.split()) for value in values) / max(len(values), 1)
-
-    def few(self, name: str) -> bool:
-        """Tell whether a column holds few distinct values, as one of labels does."""
-        values = self.column(name)
-        return len(set(values)) <= max(FEW, len(values) // 10) and self.words(name) < PROSE
-
-
-def read_text_table(path: str) -> TextTable:
-    """Read a `.jsonl` or `.parquet` file, a CSV file by any common separator, or tabs without quotation marks.
-
-    The first line names the columns where its values are short, different and no numbers, and one of them holds a
-    usual name, such as text or label. In a file of tabs a quotation mark is a character like any other unless all
-    values that begin with one end with one.
+        asked: columns that the user names, as a header would.
+        most: how many lines are read at most; by default all.
 
     Raises:
-        DataError: naming the line, for rows of other lengths, and what is no text.
+        DataError: naming the line, for what is no such table.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
+    ...     _ = file.write(b'1\\t"Yes," he said to her.\\n0\\tNo "way" out of here.\\n')
+    ...     file.flush()
+    ...     read_text_table(file.name).columns
+    {'1': ['1', '0'], '2': ['"Yes," he said to her.', 'No "way" out of here.']}
     """
     suffix = path.lower().rpartition(".")[2]
-    if suffix in ("jsonl", "parquet", "pq"):
-        return _of_objects(path)
-    lines = list(numbered_lines(path))
-    while lines and not lines[0][1].strip():
-        lines.pop(0)
-    if not lines:
-        raise DataError(f"{shown(path)}: has no rows; give at least one")
-    separator = _separator(path, [text for _, text in lines[:20]])
-    rows = _split(path, lines, separator)
-    width = len(rows[0][1])
-    faults = [f"line {line} has {len(values)}" for line, values in rows if len(values) != width]
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise DataError(
-            f"{shown(path)}: {width} columns in its first line, and {', '.join(faults[:5])}{more}: mend these lines"
-        )
-    first = [value.strip() for value in rows[0][1]]
-    named = _is_header(first)
-    if named:
-        rows = rows[1:]
-    names = tuple(first) if named else tuple(map(str, range(1, width + 1)))
-    return TextTable(path, names, named, [line for line, _ in rows], [values for _, values in rows])
+    if suffix == "jsonl":
+        return _of_objects(list(itertools.islice(objects_of(path, bare_texts=True), most)))
+    if suffix in ("parquet", "pq"):
+        return _of_parquet(path, most)
+    lines = list(itertools.islice(lines_of(path), most))
+    if lines and lines[0][1].strip().lower() in {f"sep={separator}" for separator in SEPARATORS}:  # as Excel writes it
+        lines = lines[1:]
+    lines = [(number, text.rstrip("\r\n")) for number, text in lines]
+    return _with_names(path, _rows(path, lines, cut=most is not None), asked)
 
 
-def holds_texts(path: str) -> bool:
-    """Tell whether a table is one of texts: it lists no files, and has a column of prose and none of numbers beside."""
-    try:
-        table = read_text_table(path)
-    except DataError:
-        return False
-    plain = set(map(plain_name, table.names))
-    if not table.rows or plain & set(PATHS):
-        return False
-    prose = [name for name in table.names if table.words(name) >= PROSE]
-    numbers = [name for name in table.names if _are_numbers(table.column(name)[:_LOOKED_AT])]
-    if not table.named:
-        return bool(prose) and len(numbers) <= 1
-    others = [name for name in numbers if plain_name(name) not in (*LABELS, *INDICES)]
-    return bool(prose) and (not others or bool(plain & set(TEXTS)))
+def _of_objects(rows: Sequence[tuple[int, dict[str, Any]]]) -> TextTable:
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    return TextTable({name: [row.get(name) for _, row in rows] for name in names}, [at for at, _ in rows], True, [])
 
 
-@dataclass(frozen=True)
-class TextRoles:
-    """Which columns of a table are what; `text` are two of a pair."""
-
-    text: tuple[str, ...]
-    target: tuple[str, ...]
-    split: str | None
-
-    def note(self, table: TextTable) -> str:
-        """Say what was taken for what."""
-
-        def listed(names: Iterable[str]) -> str:
-            return " and ".join(f"{shown(name)!r}" if table.named else f"column {name}" for name in names)
-
-        unused = [name for name in table.names if name not in (*self.text, *self.target, self.split)]
-        target = f", labels in {listed(self.target)}" if self.target else ", no labels"
-        rest = f"; columns not used: {', '.join(map(shown, unused))}" if unused else ""
-        pairs = "pairs of texts" if len(self.text) == 2 else "texts"
-        return f"{shown(table.path)}: {pairs} in {listed(self.text)}{target}{rest}"
+def _of_parquet(path: str, most: int | None) -> TextTable:
+    columns: dict[str, list[Any]] = {}
+    lines: list[int] = []
+    for block in blocks_of(path):
+        for name, values in block.columns.items():
+            columns.setdefault(name, []).extend(values.tolist() if hasattr(values, "tolist") else values)
+        lines += block.lines
+        if most is not None and len(lines) >= most:
+            break
+    return TextTable(columns, lines, True, [])
 
 
-def text_roles(
-    table: TextTable, text: Sequence[str] = (), target: Sequence[str] = (), *, labelled: bool = True
-) -> TextRoles:
-    """Find the columns of texts, labels and splits, as they are named or as they look.
-
-    Args:
-        table: the table.
-        text: the names of the columns of texts, one or two.
-        target: the names of those of labels.
-        labelled: whether there must be one of labels.
-
-    Raises:
-        DataError: for columns that are not there, and where nothing looks like texts or labels.
-    """
-    plain = {plain_name(name): name for name in reversed(table.names)}
-    split = next((plain[name] for name in SPLITS if name in plain), None) if table.named else None
-    named_text, named_target = tuple(map(table.find, text)), tuple(map(table.find, target))
-    labels = named_target or _labels(table, plain, named_text)
-    texts = named_text or _texts(table, plain, {*labels, split or ""})
-    if not texts:
-        raise DataError(
-            f"{shown(table.path)}: no column holds texts: say which does (--text COLUMN); its columns are "
-            f"{', '.join(map(shown, table.names[:10]))}"
-        )
-    if labelled and not labels:
-        raise DataError(
-            f"{shown(table.path)}: no column looks like labels: say which is to be predicted (--target COLUMN); its "
-            f"columns are {', '.join(map(shown, table.names[:10]))}"
-        )
-    return TextRoles(texts, labels, split)
+def _with_names(path: str, rows: list[Row], asked: Sequence[str]) -> TextTable:
+    """Give columns their names, and take out the rows of another width."""
+    if not rows:
+        return TextTable({}, [], True, [])
+    widths = Counter(len(values) for _, values in rows)
+    width = widths.most_common(1)[0][0]
+    first = rows[0][1]
+    headed = is_header(first, [values for _, values in rows[1:] if len(values) == len(first)], asked)
+    if headed:
+        names, width, rows = [name.strip() for name in first], len(first), rows[1:]
+    else:
+        names = [str(number) for number in range(1, width + 1)]
+    good = [values for _, values in rows if len(values) == width]
+    faults = [
+        f"{shown(path)}: line {line} has {len(values)} values for {width} columns"
+        for line, values in rows
+        if len(values) != width
+    ]
+    columns = {name: [values[at] for values in good] for at, name in enumerate(names)}
+    return TextTable(columns, [line for line, values in rows if len(values) == width], headed, faults)
 
 
-def _labels(table: TextTable, plain: dict[str, str], text: Sequence[str]) -> tuple[str, ...]:
-    usual = [plain[name] for name in LABELS if name in plain]
-    usual += [name for name in table.names if table.named and {*plain_name(name).split("_")} & {"label", "class"}]
-    others = [name for name in table.names if name not in text and plain_name(name) not in (*SPLITS, *INDICES)]
-    found = [name for name in usual if name in others]
-    if not found and not table.named:
-        found = [name for name in others if table.few(name)]
-    return tuple(found[:1])
+def _rows(path: str, lines: list[Line], cut: bool) -> list[Row]:
+    """Divide lines into values; where the lines are `cut` off, a value may be open at the end."""
+    separator = _separator([text for _, text in lines[:_SAMPLE] if text.strip()])
+    if separator is None:
+        return _one_column(path, lines, cut)
+    if separator != "\t":
+        return list(_quoted(path, lines, separator, cut))
+    if _needs_quotes([text for _, text in lines]):
+        return list(_quoted(path, lines, separator, cut))
+    plain = [(line, text.split("\t")) for line, text in lines if text.strip()]
+    if len({len(values) for _, values in plain}) > 1 and any('"' in text for _, text in lines):
+        try:  # values over several lines
+            quoted = list(_quoted(path, lines, separator, cut))
+        except DataError:
+            return plain
+        return quoted if len({len(values) for _, values in quoted}) == 1 else plain
+    return plain
 
 
-def _texts(table: TextTable, plain: dict[str, str], others: set[str]) -> tuple[str, ...]:
-    for pair in PAIRS:
-        if all(name in plain and plain[name] not in others for name in pair):
-            return tuple(plain[name] for name in pair)
-    for name in TEXTS:
-        if name in plain and plain[name] not in others:
-            return (plain[name],)
-    left = [name for name in table.names if name not in others and plain_name(name) not in INDICES]
-    prose = [name for name in left if table.words(name) >= PROSE]
-    if not table.named and len(prose) == 2:
-        return tuple(prose)
-    best = max(prose or left, key=table.words, default=None)
-    return () if best is None else (best,)
+def _one_column(path: str, lines: list[Line], cut: bool) -> list[Row]:
+    """Read lines of one value each, which may be quoted in a `.csv` file."""
+    if path.lower().endswith(".csv"):
+        with contextlib.suppress(DataError):
+            quoted = list(_quoted(path, lines, ",", cut))
+            if all(len(values) == 1 for _, values in quoted):
+                return quoted
+    return [(line, [text]) for line, text in lines if text.strip()]
 
 
-def _is_header(values: Sequence[str]) -> bool:
-    """Tell whether the values of a first line are names."""
-    known = {*TEXTS, *LABELS, *SPLITS, *(name for pair in PAIRS for name in pair), *PATHS}
-    short = all(value and len(value) <= _SHORT and not _is_number(value) for value in values)
-    parts = [{plain_name(value), *plain_name(value).split("_")} for value in values]
-    wordy = any(len(value.split()) > 3 for value in values)
-    return short and not wordy and len(set(values)) == len(values) and any(part & known for part in parts)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _are_numbers(values: Sequence[str]) -> bool:
-    return bool(values) and 2 * sum(map(_is_number, values)) >= len(values)
-
-
-def _separator(path: str, lines: Sequence[str]) -> str:
-    """Find what separates the columns: what the first lines hold equally often, a tab before others."""
-    if path.lower().endswith((".tsv", ".tab")):
-        return "\t"
-    best = (0, ",")
-    for separator in ("\t", *SEPARATORS):
-        try:
-            counts = [len(row) for row in csv.reader(lines, delimiter=separator)]
-        except csv.Error:
+def _separator(sample: Sequence[str]) -> str | None:
+    """Return the separator by which the most lines have the same number of values, or None where there is none."""
+    best: tuple[float, str | None] = (0.0, None)
+    if not sample:
+        return None
+    whole = sample[0].count('"') % 2 == 0  # or the first row goes on in the next line
+    for separator in ("\t", *(each for each in SEPARATORS if each != "\t")):  # a tab is hardly part of a text
+        if whole and separator not in sample[0]:
             continue
-        if counts and min(counts) > 1 and counts[0] > best[0] + 1 and len(set(counts)) == 1:
-            best = (counts[0] - 1, separator)
+        widths = [[text.count(separator) + 1 for text in sample]] if separator == "\t" else []
+        with contextlib.suppress(csv.Error):
+            reader = csv.reader(sample, delimiter=separator, skipinitialspace=True, strict=separator == "\t")
+            widths.append([len(values) for values in reader])
+        best = max([best, *((_alike(each), separator) for each in widths)], key=lambda each: each[0])
     return best[1]
 
 
-def _split(path: str, lines: Sequence[tuple[int, str]], separator: str) -> list[tuple[int, list[str]]]:
-    if separator == "\t" and not _is_quoted(lines):
-        rows = ((number, text.rstrip("\r\n").split("\t")) for number, text in lines)
-        return [(number, values) for number, values in rows if any(values)]
-    at = 0
+def _alike(widths: Sequence[int]) -> float:
+    """Return the share of the rows that have the most frequent number of values, or 0 where this is one."""
+    width, count = Counter(widths).most_common(1)[0]
+    return count / len(widths) if width > 1 else 0.0
 
-    def texts() -> Iterable[str]:
-        nonlocal at
+
+def _needs_quotes(texts: Sequence[str]) -> bool:
+    """Tell whether the double quotes of lines with tabs enclose values, and are no characters of these.
+
+    They do where each value that begins with a quote ends with one, no other value holds a quote, and a value needs its
+    quotes (it holds a tab, or a quote written twice) or all values of a column have them.
+    """
+    if not any('"' in text for text in texts):
+        return False
+    if not all('"' not in text or _FIELDS.fullmatch(text) for text in texts):
+        return False
+    rows = [_EACH.findall(text) for text in texts if text.strip()]
+    inside = [value[1:-1] for row in rows for value in row if value.startswith('"')]
+    if any("\t" in value or '""' in value for value in inside):
+        return True
+    below = rows[1:] or rows
+    return any(all(at < len(row) and row[at].startswith('"') for row in below) for at in range(len(below[0])))
+
+
+def _quoted(path: str, lines: Sequence[Line], separator: str, cut: bool) -> Iterator[Row]:
+    """Read lines whose values may be quoted, each row with the number of its first line."""
+    start: int | None = None
+
+    def texts() -> Iterator[str]:
+        nonlocal start
         for number, text in lines:
-            at = number
-            yield text
+            start = number if start is None else start
+            yield text + "\n"
 
     reader = csv.reader(texts(), delimiter=separator, skipinitialspace=True, strict=True)
-    rows_read: list[tuple[int, list[str]]] = []
-    try:
-        rows_read.extend((at, values) for values in reader if values)
-    except csv.Error as error:
-        raise DataError(f"{shown(path)}: line {at}: {error}; mend the line") from error
-    return rows_read
-
-
-def _is_quoted(lines: Sequence[tuple[int, str]]) -> bool:
-    """Tell whether the quotation marks of a file of tabs stand around values: all that begin with one end with one."""
-    values = itertools.chain.from_iterable(text.rstrip("\r\n").split("\t") for _, text in lines)
-    begun = [value for value in values if value.startswith('"')]
-    return bool(begun) and all(
-        len(value) > 1 and value.endswith('"') and '"' not in value[1:-1].replace('""', "") for value in begun
-    )
-
-
-def _of_objects(path: str) -> TextTable:
-    """Read the objects of a `.jsonl` file, or its bare texts, or the rows of a `.parquet` file."""
-    names: dict[str, None] = {}
-    lines: list[int] = []
-    rows: list[dict[str, Any]] = []
-    for block in blocks_of(path):
-        names |= dict.fromkeys(block.columns)
-        lines += block.lines
-        columns = {name: list(values) for name, values in block.columns.items()}
-        rows += [{name: column[at] for name, column in columns.items()} for at in range(len(block.lines))]
-    if not rows:
-        raise DataError(f"{shown(path)}: has no rows; give at least one")
-
-    def text(row: dict[str, Any], name: str, line: int) -> str:
-        value = row.get(name)
-        return text_of(value, f"{shown(path)}: line {line}: {shown(name)}", lists=True)
-
-    pairs = zip(rows, lines, strict=True)
-    table = [[text(row, name, line) for name in names] for row, line in pairs]
-    return TextTable(path, tuple(names), True, lines, table)
+    while True:
+        start = None
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            if cut and "unexpected end" in str(error):
+                return
+            raise DataError(
+                f"{shown(path)}: line {start}: {error}; mend the line, whose quotes must enclose a value"
+            ) from error
+        if values is None:
+            return
+        if values:
+            yield start or 0, values

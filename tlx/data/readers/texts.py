@@ -1,207 +1,228 @@
-"""Read texts and their labels: tables, folders of .txt files by class, plain lines."""
+"""Read a table of texts, or of pairs of texts, and what is to be predicted of them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tlx.data.arrays import ColumnSource
-from tlx.data.readers.layout import SPLIT_NAMES, Listed, classes_of, notes_on
-from tlx.data.readers.numbers import rows_of_parts, targets_of_rows
-from tlx.data.readers.table import numbered_lines
+from tlx.data.bad import check_bad, left_out
+from tlx.data.readers.numbers import INDICES, PATHS, are_numeric
+from tlx.data.readers.row_parts import rows_of_parts, targets_of_rows
+from tlx.data.readers.table import lines_of, plain_name, text_of
 from tlx.data.readers.targets import read_targets
-from tlx.data.readers.text_table import TextRoles, TextTable, read_text_table, text_roles
+from tlx.data.readers.text_columns import TextColumns, find_columns, is_prose
+from tlx.data.readers.text_table import TextTable, read_text_table
 from tlx.data.source import TargetKind
-from tlx.data.spec import PARTS, Parts, Request
+from tlx.data.spec import DataSpec, Parts, Request
+from tlx.data.text_arrays import text_column, text_fault
 from tlx.errors import DataError
 from tlx.files import home
-from tlx.files.opening import open_regular, shown
+from tlx.files.opening import shown
 
-MAX_TEXT = 1 << 20  # bytes of a text in a file of its own
-_LISTED = 10
+_LOOKED_AT = 256  # lines that tell whether a table is one of texts
+
+
+class Rows(NamedTuple):
+    """Rows of a table: texts (one, or two of a pair), the texts of their targets and splits, what they are called, and
+    their lines.
+    """
+
+    texts: list[tuple[str, ...]]
+    targets: list[list[str]]
+    splits: list[str]
+    names: list[str]
+    lines: list[int]
 
 
 def read_texts(request: Request) -> Parts:
-    """Read a table of texts (.csv, .tsv, .jsonl, .parquet), a folder of .txt files by class, or lines of a .txt file.
+    """Read a table of texts: the columns and targets as `find_columns` and `read_targets` say; or a `.txt` file.
 
-    A table's columns are those that the request's `text` and `target` name, by name or, of a file without names, by
-    number from 1; or those that look so (`tlx.data.readers.text_table`), which a note says. Two columns of texts are
-    pairs. `split` (or `part`) is train, validation or test, or as the request names them. A folder has a folder for
-    each class, or such folders under train, validation and test.
+    A `.txt` file of which no columns are named is one text a line, without targets; its empty lines are left out. Rows
+    without a text or a label, or with more or fewer values than the table has columns, are bad: more than `skip_bad`
+    are refused, with their lines. `split` (or `part`) is train, validation or test, or as the request names them.
+
+    Args:
+        request: the file and what of it is wanted.
+
+    Returns:
+        Sources of texts, or of pairs, called "FILE line N"; and the columns that were read.
 
     Raises:
-        DataError: naming the lines without a text or label, beyond the share that may be bad (`skip_bad`).
+        DataError: naming the line, for what is no text in UTF-8 or UTF-16, and for columns that are not there.
     """
     if not request.where:
-        raise DataError("texts: no file named; say texts:FILE or texts:DIR")
-    path = str(home(request.where))
-    if os.path.isdir(path):
-        return _read_folder(path, request)
-    if path.lower().endswith(".txt"):
-        lines, texts, notes = read_lines(path)
-        return Parts(_source(texts, None, [f"{path} line {line}" for line in lines]), None, tuple(notes))
-    return _read_table(path, request)
+        raise DataError("texts: no file named; say texts:FILE")
+    path, spec = str(home(request.where)), request.spec
+    if path.lower().endswith(".txt") and not spec.text and not spec.target:
+        return _of_lines(path)
+    table = read_text_table(path, (*spec.text, *spec.target))
+    if not table.lines:
+        raise DataError(f"{shown(path)}: has no rows; give at least one")
+    found = find_columns(shown(path), table.columns, table.headed, spec.text, spec.target)
+    return parts_of_rows(rows_of(table, found, path), found, spec, path, table.faults)
 
 
-def read_lines(path: str) -> tuple[list[int], list[str], list[str]]:
-    """Read a text a line: the numbers of the lines, the texts, and a note on lines that are empty."""
-    found = [(number, text.strip()) for number, text in numbered_lines(path)]
-    kept = [(number, text) for number, text in found if text]
-    if not kept:
-        raise DataError(f"{shown(path)}: holds no text; give one a line")
-    empty = len(found) - len(kept)
-    notes = [f"{shown(path)}: {empty} empty lines are left out"] if empty else []
-    return [number for number, _ in kept], [text for _, text in kept], notes
+def rows_of(table: TextTable, found: TextColumns, path: str) -> Rows:
+    """Take the columns that were found out of a table.
+
+    >>> table = TextTable({"a": ["0"], "b": [" a film "]}, [2], True, [])
+    >>> rows_of(table, TextColumns(("b",), ("a",), None, ""), "a.csv")[:2]
+    ([('a film',)], [['0']])
+    """
+    place = shown(path)
+
+    def texts(name: str) -> list[str]:
+        return [
+            text_of(value, f"{place}: line {line}: {shown(name)}", lists=True).strip()
+            for line, value in zip(table.lines, table.columns[name], strict=True)
+        ]
+
+    inputs = list(zip(*map(texts, found.text), strict=True))
+    targets = list(map(list, zip(*map(texts, found.target), strict=True))) if found.target else [[] for _ in inputs]
+    splits = texts(found.split) if found.split else [""] * len(inputs)
+    return Rows(inputs, targets, splits, [f"{path} line {line}" for line in table.lines], table.lines)
 
 
-def _read_table(path: str, request: Request) -> Parts:
-    spec, place = request.spec, shown(path)
-    table = read_text_table(path)
-    roles = text_roles(table, spec.text, spec.target)
-    table, skipped = _without_empty(table, roles, spec.skip_bad)
+def parts_of_rows(
+    rows: Rows,
+    found: TextColumns,
+    spec: DataSpec,
+    path: str,
+    faults: Sequence[str] = (),
+    classes: tuple[str, ...] = (),
+) -> Parts:
+    """Make the parts of a run of the rows of a table, without those that are bad.
+
+    Args:
+        rows: the rows.
+        found: what their columns are.
+        spec: how targets and splits are named, and the share that may be bad.
+        path: the table, for errors.
+        faults: what is bad beside the rows.
+        classes: the names of the classes, where their order is known.
+    """
+    place = shown(path)
     kind = "class" if not spec.target and spec.target_kind == "auto" else spec.target_kind
-    targets = [list(row) for row in zip(*(map(str.strip, table.column(name)) for name in roles.target), strict=True)]
-    read = read_targets(path, roles.target, targets, table.lines, kind)
-    splits = [value.strip() for value in table.column(roles.split)] if roles.split else [""] * len(table.rows)
-    rows = rows_of_parts(splits, table.lines, spec, place)
-    if "train" not in rows:
+    label = _needed_label(rows, found, path, kind)
+    every, good = [*faults], []
+    for row in range(len(rows.texts)):
+        fault = _fault(rows, row, found, label)
+        if fault is None:
+            good.append(row)
+        else:
+            every.append(f"{shown(rows.names[row])} {fault}")
+    total = len(rows.texts) + len(faults)
+    check_bad(every, total, spec.skip_bad, "texts")
+    rows = Rows(*([column[row] for row in good] for column in rows))
+    targets = read_targets(path, found.target, rows.targets, rows.lines, kind)
+    held = rows_of_parts(rows.splits, rows.lines, spec, place)
+    if "train" not in held:
         raise DataError(f"{place}: no row is of the training split; name it (--train-split)")
-    numbers, classes, notes = targets_of_rows(read, roles.target[0], targets, table.lines, rows, place)
-    columns = [np.array([text.strip() for text in table.column(name)], object) for name in roles.text]
-    names = np.array([f"{path} line {line}" for line in table.lines], object)
-    sources = {
-        part: _source([column[held] for column in columns], numbers[held], names[held].tolist(), classes, read.kind)
-        for part, held in rows.items()
-    }
-    said = (roles.note(table), *_left_out(skipped), *(note for note in notes if note))
-    return Parts(sources["train"], sources.get("test"), said, sources.get("validation"), tuple(skipped))
-
-
-def _without_empty(table: TextTable, roles: TextRoles, skip_bad: float) -> tuple[TextTable, list[str]]:
-    """Return a table without rows that lack a text or are no Unicode; raise `DataError` where these are too many."""
-    faults: dict[int, str] = {}
-    for name in roles.text:
-        for row, text in enumerate(table.column(name)):
-            if not text.strip():
-                faults.setdefault(row, f"line {table.lines[row]} has no text")
-            elif any("\ud800" <= letter <= "\udfff" for letter in text):
-                faults.setdefault(row, f"line {table.lines[row]} is no Unicode text")
-    return _kept(table, faults, skip_bad)
-
-
-def _kept(table: TextTable, faults: dict[int, str], skip_bad: float) -> tuple[TextTable, list[str]]:
-    place = shown(table.path)
-    if len(faults) > skip_bad * len(table.rows):
-        listed = "; ".join(list(faults.values())[:_LISTED]) + (
-            f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
-        )
-        raise DataError(f"{place}: {listed}: mend these lines, or leave them out (--skip-bad 5%)")
-    good = [row for row in range(len(table.rows)) if row not in faults]
-    kept = TextTable(
-        table.path, table.names, table.named, [table.lines[row] for row in good], [table.rows[row] for row in good]
+    numbers, names, notes = targets_of_rows(
+        targets, found.target[0], rows.targets, rows.lines, held, place, classes if targets.kind == "class" else ()
     )
-    return kept, [f"{place}: {fault}" for fault in faults.values()]
+    sources = {
+        part: text_source(
+            [rows.texts[row] for row in at], numbers[at], names, targets.kind, [rows.names[r] for r in at]
+        )
+        for part, at in held.items()
+    }
+    told = [found.note, *left_out(every, total, "texts"), *(note for note in notes if note)]
+    return Parts(
+        sources["train"],
+        sources.get("test"),
+        tuple(told),
+        sources.get("validation"),
+        tuple(every),
+        text=found.text,
+        target=found.target,
+    )
 
 
-def _left_out(skipped: Sequence[str]) -> list[str]:
-    return [f"{len(skipped)} texts are bad and left out: {'; '.join(skipped[:5])}"] if skipped else []
-
-
-def _source(
-    texts: Sequence[object],
-    targets: np.ndarray | None,
-    names: Sequence[str],
+def text_source(
+    texts: Sequence[tuple[str, ...]],
+    targets: np.ndarray | None = None,
     classes: Sequence[str] = (),
     kind: TargetKind = "class",
+    names: Sequence[str] | None = None,
 ) -> ColumnSource:
-    """Hold texts, one column of them or two, with their targets."""
-    several = [column for column in texts if isinstance(column, np.ndarray)]
-    column: object = np.array(list(texts), object)
-    if several:
-        column = several[0] if len(several) == 1 else {"text": several[0], "pair": several[1]}
-    columns = {"input": column} if targets is None else {"input": column, "target": targets}
-    return ColumnSource(columns, classes, kind, names)
+    """Hold texts (each one, or two of a pair) that were looked at, and their targets.
+
+    >>> text_source([("a film",), ("no film",)], np.array([1, 0]), ("bad", "good"))
+    ColumnSource(2 examples, 2 classes: 'bad', 'good')
+    """
+    columns: dict[str, Any] = {"input": text_column(list(zip(*texts, strict=True)))}
+    return ColumnSource(columns if targets is None else {**columns, "target": targets}, classes, kind, names)
 
 
-# Folders
+def read_lines(path: str) -> tuple[list[str], list[int], int]:
+    """Read the lines of a text file, one text each.
+
+    Returns:
+        The texts, the number of each one's line, and how many lines are empty.
+
+    Raises:
+        DataError: for a file without a text, and naming the line where it is no text.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+    ...     _ = file.write(b"a film\\n\\nno film\\n")
+    ...     file.flush()
+    ...     read_lines(file.name)
+    (['a film', 'no film'], [1, 3], 1)
+    """
+    every = [(number, text.strip()) for number, text in lines_of(path)]
+    texts = [(number, text) for number, text in every if text]
+    if not texts:
+        raise DataError(f"{shown(path)}: holds no text; give one a line")
+    return [text for _, text in texts], [number for number, _ in texts], len(every) - len(texts)
 
 
-def _read_folder(root: str, request: Request) -> Parts:
-    """Read `DIR/CLASS/*.txt`, or `DIR/train/CLASS/*.txt` with validation and test beside."""
-    folders = _parts_of(root, request)
-    listed: dict[str, list[Listed]] = {}
-    texts: dict[str, list[str]] = {}
-    faults: list[str] = []
-    total = 0
-    for part, folder in folders.items():
-        listed[part], texts[part] = [], []
-        for label in _folders(folder):
-            for name in _text_files(os.path.join(folder, label)):
-                file, total = os.path.join(folder, label, name), total + 1
-                try:
-                    texts[part].append(_read_file(file))
-                except DataError as error:
-                    faults.append(str(error))
-                    continue
-                listed[part].append(Listed(file, label, file))
-    if len(faults) > request.spec.skip_bad * max(total, 1):
-        more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
-        raise DataError(f"{'; '.join(faults[:_LISTED])}{more}: mend them, or leave them out (--skip-bad 5%)")
-    if not listed["train"]:
-        raise DataError(f"{shown(root)}: no .txt files in folders; give a folder of them for each class")
-    classes = classes_of(listed, shown(root))
-    index = {label: number for number, label in enumerate(classes)}
-    sources = {
-        part: _source(texts[part], np.array([index[each.label] for each in held]), [e.path for e in held], classes)
-        for part, held in listed.items()
-        if held
-    }
-    notes = (*_left_out(faults), *notes_on(classes))
-    return Parts(sources["train"], sources.get("test"), notes, sources.get("validation"), tuple(faults))
+def _of_lines(path: str) -> Parts:
+    texts, lines, empty = read_lines(path)
+    notes = [f"{shown(path)}: one text a line, and no targets"]
+    notes += [f"{shown(path)}: {empty} empty lines are left out"] if empty else []
+    if all("\t" in text for text in texts):
+        notes.append(f"{shown(path)}: every line has a tab; name its columns (--text, --target) to read it as a table")
+    source = text_source([(text,) for text in texts], names=[f"{path} line {line}" for line in lines])
+    return Parts(source, None, tuple(notes))
 
 
-def _parts_of(root: str, request: Request) -> dict[str, str]:
-    asked = request.spec.splits()
-    if asked:
-        return {part: os.path.join(root, name) for part, name in asked.items()}
-    named = {
-        SPLIT_NAMES[name.lower()]: os.path.join(root, name) for name in _folders(root) if name.lower() in SPLIT_NAMES
-    }
-    return {part: named[part] for part in PARTS if part in named} if "train" in named else {"train": root}
+def names_texts(path: str) -> bool:
+    """Tell whether a table holds texts: a column of prose, and neither one of images' paths nor one of numbers."""
+    table = read_text_table(path, most=_LOOKED_AT)
+    if not any(is_prose(values) for values in table.columns.values()):
+        return False
+    if not table.headed:  # which only texts go without
+        return True
+    if set(map(plain_name, table.columns)) & set(PATHS):
+        return False
+    found = find_columns(shown(path), table.columns, True, needs_target=False)
+    others = [name for name in table.columns if name not in (*found.text, *found.target, found.split)]
+    return not any(are_numeric(table.columns[name]) for name in others if plain_name(name) not in INDICES)
 
 
-def _folders(folder: str) -> list[str]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise DataError(f"{shown(folder)}: cannot be listed ({error.strerror}); check the path") from error
-    return [name for name in names if not name.startswith(".") and os.path.isdir(os.path.join(folder, name))]
+def _needed_label(rows: Rows, found: TextColumns, path: str, kind: str) -> str | None:
+    """Return the column of targets that no row may leave empty, or None: of several labels none may apply."""
+    if len(found.target) > 1:
+        return None  # `read_targets` names what is missing
+    labelled = [row for row, each in enumerate(rows.targets) if each[0]]
+    if kind == "auto" and 0 < len(labelled) < len(rows.targets):
+        some_targets, lines = [rows.targets[row] for row in labelled], [rows.lines[row] for row in labelled]
+        kind = read_targets(path, found.target, some_targets, lines).kind
+    return None if kind == "multi-label" else found.target[0]
 
 
-def _text_files(folder: str) -> list[str]:
-    return [name for name in sorted(os.listdir(folder)) if name.lower().endswith(".txt") and not name.startswith(".")]
+def _fault(rows: Rows, row: int, found: TextColumns, label: str | None) -> str | None:
+    """Say what is wrong with a row, or return None."""
+    for name, text in zip(found.text, rows.texts[row], strict=True):
+        if (fault := text_fault(text)) is not None:
+            return f"has no text ({_column(name)})" if fault == "is empty" else fault
+    return f"has no label ({_column(label)})" if label is not None and not rows.targets[row][0] else None
 
 
-def holds_text_files(folder: str) -> bool:
-    """Tell whether a folder holds .txt files by class: in the first folders of it that hold any files."""
-    for level in ("", *_folders(folder)[:20]):
-        for name in _folders(os.path.join(folder, level))[:20]:
-            if _text_files(os.path.join(folder, level, name)):
-                return True
-    return False
-
-
-def _read_file(path: str) -> str:
-    with open_regular(path) as file:
-        content = file.read(MAX_TEXT + 1)
-    if len(content) > MAX_TEXT:
-        raise DataError(f"{shown(path)}: longer than {MAX_TEXT:,} bytes")
-    try:
-        text = content.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{shown(path)}: not UTF-8 at byte {error.start}") from error
-    if not text or "\0" in text:
-        raise DataError(f"{shown(path)}: {'has a NUL character' if text else 'is empty'}")
-    return text
+def _column(name: str) -> str:
+    return f"column {shown(name)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tlx.errors import DataError
@@ -14,7 +14,7 @@ from tlx.images.decode import SUFFIXES, is_image
 _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what systems leave behind, besides hidden files
 _NAMED = 3  # paths of each kind
 HIDDEN, HIDDEN_FOLDERS, OTHERS = "hidden or system files", "hidden folders", "other files"
-MET, BROKEN, BESIDE = "links to folders that were met before", "links that lead nowhere", "images beside the classes"
+MET, BROKEN = "links to folders that were met before", "links that lead nowhere"
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Group:
 
 
 class Walk:
-    """Find the image files below a folder, and remember what else is there.
+    """Find the image files below a folder, or other files that are `wanted`, and remember what else is there.
 
     A file with an image's suffix (`tlx.images.decode.SUFFIXES`) is one, whatever it holds; a file without any suffix is
     one where its first bytes say so. Links are followed, but no folder is entered twice from one start, so that a
@@ -51,12 +51,13 @@ class Walk:
     ...     for name in ("b.png", "a.jpg", "notes.txt"):
     ...         open(f"{folder}/{name}", "w").close()
     ...     walk = Walk(folder)
-    ...     [os.path.basename(path) for path in walk.images(folder)], walk.describe()
+    ...     [os.path.basename(path) for path in walk.files(folder)], walk.describe()
     (['a.jpg', 'b.png'], '1 other files (1 .txt: notes.txt)')
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, wanted: Callable[[os.DirEntry[str]], bool] | None = None) -> None:
         self.root = root
+        self.wanted = is_image_file if wanted is None else wanted
         self.left_out: dict[str, Group] = {}
         self.outside, self.by_content = Group(), Group()
 
@@ -77,8 +78,8 @@ class Walk:
                 found.append(entry)
         return found
 
-    def images(self, folder: str, seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
-        """Yield the paths of image files at any depth, by name; `seen` are folders that are not to be entered."""
+    def files(self, folder: str, seen: set[tuple[int, int]] | None = None) -> Iterator[str]:
+        """Yield the paths of the files that are wanted, at any depth, by name; the folders `seen` are not entered."""
         seen = set() if seen is None else seen
         if not self._enter(folder, seen):
             return
@@ -90,7 +91,7 @@ class Walk:
             elif is_folder(entry):
                 if self._enter(entry.path, seen):
                     waiting.append(iter(self.visible(entry.path)))
-            elif is_image_file(entry):
+            elif self.wanted(entry):
                 self._take(entry)
                 yield entry.path
             else:
