@@ -129,9 +129,6 @@ def test_the_description_says_what_is_trained_on_what(finished, described):
         "target_kind": "auto",
         "inputs": [],
         "text": [],
-        "validation_data": None,
-        "test_data": None,
-        "text": [],
         "test_data": None,
         "validation_data": None,
     }
