@@ -188,6 +188,7 @@ def test_a_damaged_file_is_refused_in_one_line(opened, refuses, tmp_path, fault)
         opened(content)
 
 
+@pytest.mark.slow
 def test_every_cut_is_noticed(opened):
     for version in (0, 12):
         content = fasttext(version=version)
