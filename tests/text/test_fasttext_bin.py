@@ -173,6 +173,10 @@ FAULTS = {
     ),
     "pruned beyond": (fasttext(pruned={3: 2, 7: 0}), "damaged list of n-grams"),
     "codes": (changed(QUANTIZED_AT + 17, "<i", 41, QUANTIZED), "damaged"),
+    "codes too many": (
+        QUANTIZED[: QUANTIZED_AT + 17] + struct.pack("<i", 43) + b"x" + QUANTIZED[QUANTIZED_AT + 21 :],
+        "43 codes where 14 rows in 3 parts need as many each",
+    ),
     "parts": (changed(QUANTIZED_AT + 21 + 42 + 4, "<i", 4, QUANTIZED), "4 parts of 2 and 1 numbers in vectors of 5"),
 }
 
@@ -184,6 +188,7 @@ def test_a_damaged_file_is_refused_in_one_line(opened, refuses, tmp_path, fault)
         opened(content)
 
 
+@pytest.mark.slow
 def test_every_cut_is_noticed(opened):
     for version in (0, 12):
         content = fasttext(version=version)
