@@ -1,5 +1,6 @@
 """Probes: linear heads solved at once, not trained."""
 
+from tlx.probes.compare import ProbeComparison, compare_probes, paired_interval
 from tlx.probes.lbfgs_path import LinearPath
 from tlx.probes.logistic_regression import logistic_regression
 from tlx.probes.options import ProbeOptions
@@ -11,10 +12,13 @@ from tlx.probes.sweep import ProbeFit
 __all__ = [
     "LinearPath",
     "Probe",
+    "ProbeComparison",
     "ProbeFit",
     "ProbeOptions",
+    "compare_probes",
     "linear_probe",
     "logistic_regression",
+    "paired_interval",
     "ridge_classification",
     "ridge_regression",
     "softmax_regression",

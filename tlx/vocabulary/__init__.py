@@ -3,6 +3,7 @@
 from tlx.vocabulary.coverage import Coverage, SplitWord, choose_words, coverage, divide_texts
 from tlx.vocabulary.graft import add_words, swap_tokenizer, unused_slots
 from tlx.vocabulary.mapping import VOCABULARY_LEAVES, Mapping, NewPiece, map_memory
+from tlx.vocabulary.report import VocabularyReport, adapt_vocabulary
 
 __all__ = [
     "VOCABULARY_LEAVES",
@@ -10,6 +11,8 @@ __all__ = [
     "Mapping",
     "NewPiece",
     "SplitWord",
+    "VocabularyReport",
+    "adapt_vocabulary",
     "add_words",
     "choose_words",
     "coverage",

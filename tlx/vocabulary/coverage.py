@@ -164,14 +164,14 @@ def choose_words(tokenizer: Tokenizer, texts: Iterable[str], count: int, least: 
 def divide_texts(texts: Iterable[str]) -> tuple[list[str], list[str]]:
     """Divide texts into two halves, one to choose words on and one to measure on, each text once.
 
-    The first byte of a text's SHA-256 decides, so a text is in the same half whatever others are there, and equal texts
-    are never in both.
+    The first byte of a text's SHA-256, without blanks at its ends, decides: a text is in the same half whatever others
+    are there, and equal texts are never in both.
 
     >>> divide_texts(["a", "b", "c", "b"])
     (['b', 'c'], ['a'])
     """
     halves: tuple[list[str], list[str]] = ([], [])
-    for text in dict.fromkeys(texts):
+    for text in dict.fromkeys(text.strip() for text in texts):
         halves[hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[0] >> 7].append(text)
     return halves
 
