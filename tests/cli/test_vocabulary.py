@@ -19,7 +19,9 @@ def table(tmp_path_factory):
     words = {"good": ["films", "fine", "playing", "good"], "bad": ["dull", "cars", "not", "bad"]}
     path = tmp_path_factory.mktemp("data") / "texts.csv"
     rows = [
-        f"{number} {' '.join(draw.choice(words[label], 6))},{label}" for number in range(40) for label in ("good", "bad")
+        f"{number} {' '.join(draw.choice(words[label], 6))},{label}"
+        for number in range(40)
+        for label in ("good", "bad")
     ]
     path.write_text("\n".join(["text,label", *rows]) + "\n")
     return path
@@ -121,5 +123,7 @@ def test_probes_before_and_after_are_compared(call, base, table):
 )
 def test_what_cannot_be_done_is_said_in_one_line(refused, base, table, code, options, words):
     given = dict(zip(options[::2], options[1::2], strict=False))
-    more = [each for name, value in (("--data", table), ("--base", base)) if name not in given for each in (name, value)]
+    more = [
+        each for name, value in (("--data", table), ("--base", base)) if name not in given for each in (name, value)
+    ]
     assert words in refused(code, "vocabulary", *more, *options)

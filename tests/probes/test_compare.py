@@ -28,7 +28,9 @@ def broken(base):
     """The base with noise in its last layer."""
     draw = np.random.default_rng(0)
     params = jax.tree.map(np.array, base.variables["params"])
-    params["base"]["dense2"] = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype(leaf.dtype) * 1e-3, params["base"]["dense2"])
+    params["base"]["dense2"] = jax.tree.map(
+        lambda leaf: draw.normal(size=leaf.shape).astype(leaf.dtype) * 1e-3, params["base"]["dense2"]
+    )
     return dataclasses.replace(base, variables={"params": params})
 
 

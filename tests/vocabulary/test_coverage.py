@@ -99,6 +99,8 @@ def test_medical_abstracts(real_splits, shared_data):
         assert found.pieces_per_word == pytest.approx(pieces, abs=0.01)
         assert found.split_share == pytest.approx(split, abs=0.005)
         assert 1 - found.pieces / before.pieces == pytest.approx(saved, abs=0.006)
-        assert found.over_256_share == pytest.approx(over_256, abs=0.035)  # two halves of 1,400 texts: 1.9 standard errors
+        assert found.over_256_share == pytest.approx(
+            over_256, abs=0.035
+        )  # two halves of 1,400 texts: 1.9 standard errors
         assert found.over_512_share == pytest.approx(over_512, abs=0.015)
         assert found.unknown_pieces == before.unknown_pieces

@@ -44,7 +44,9 @@ def test_words_take_unused_pieces_first_and_then_new_rows(tiny):
     assert rows_of(adapted).shape == (size + 1, 12)
     splits = adapted.preprocess.tokenizer
     assert splits.size == size + 1
-    assert {word: splits.vocabulary[word] for word in ("films", "xyz")} == dict(zip(("films", "xyz"), numbers, strict=True))
+    assert {word: splits.vocabulary[word] for word in ("films", "xyz")} == dict(
+        zip(("films", "xyz"), numbers, strict=True)
+    )
     assert "[unused0]" not in splits.vocabulary
     assert pieces(adapted, "Films filmss film xyzs xy") == "films films ##s film xyz ##s x ##y"
 

@@ -9,7 +9,7 @@ import pytest
 import tlx
 from tlx.data import ColumnSource
 from tlx.errors import ConfigError
-from tlx.optim import Constant, Group
+from tlx.optim import AdamW, Constant, Group
 from tlx.text import Tokenizer
 from tlx.tree.paths import flatten
 from tlx.vocabulary import Mapping, NewPiece, add_words, map_memory, swap_tokenizer
@@ -50,26 +50,30 @@ def texts():
     return ColumnSource({"input": np.array(words, object), "target": [1, 0, 1, 0] * 4}, ("bad", "good"))
 
 
-def fitted(tiny, texts, optimizer, **more):
+GROUPS = {
+    "adamw": Group(Constant(1e-3), AdamW()),
+    "adafactor": Group(optimizer=optax.adafactor(1e-3, min_dim_size_to_factor=2)),
+}
+
+
+def fitted(tiny, texts, group):
     base = tiny.with_head(("bad", "good"))
-    group = Group(optimizer, Constant(1e-3))
-    recipe = tlx.recipes.full(base.stages, epochs=1, head=group, base=group)
+    recipe = tlx.recipes.further(base.stages, epochs=1, group=group)
     options = tlx.TrainOptions(batch_size=8, preprocess=base.preprocess)
-    return base, recipe, options, tlx.fit(base, recipe, (texts, None), options)
+    return base, options, tlx.fit(base, recipe, (texts, None), options)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
-@pytest.mark.parametrize("how", ["words", "tokenizer"])
+@pytest.mark.parametrize(("name", "how"), [("adamw", "words"), ("adafactor", "tokenizer")])
 def test_a_fit_goes_on_after_its_vocabulary_was_mapped(tiny, texts, name, how):
-    optimizer = {"adamw": optax.adamw, "adafactor": lambda rate: optax.adafactor(rate, min_dim_size_to_factor=2)}[name]
-    base, _, options, done = fitted(tiny, texts, optimizer)
+    group = GROUPS[name]
+    base, options, done = fitted(tiny, texts, group)
     trained = dataclasses.replace(base, variables=done.variables)
     if how == "words":
         grown, mapping = add_words(trained, ["films", "xyz"])
     else:
         pieces = [piece for piece in tiny.preprocess.tokenizer.pieces if piece != "dull"]
-        grown, mapping = swap_tokenizer(trained, Tokenizer.from_vocabulary([*pieces[::-1], "films"]))
+        grown, mapping = swap_tokenizer(trained, Tokenizer.from_vocabulary([*pieces[::-1], "films", "xyz"]))
     memory = map_memory(done.memory, mapping)
     for slot, old in done.memory.leaves[WORD].items():
         new, old = np.asarray(memory.leaves[WORD][slot]), np.asarray(old)
@@ -86,17 +90,24 @@ def test_a_fit_goes_on_after_its_vocabulary_was_mapped(tiny, texts, name, how):
     mapped = dataclasses.replace(
         done, variables=grown.variables, memory=memory, model=grown.model, preprocess=grown.preprocess
     )
-    group = Group(optimizer, Constant(1e-3))
     options = dataclasses.replace(options, preprocess=grown.preprocess)
-    again = tlx.fit(mapped, tlx.recipes.further(base.stages, epochs=1, head=group, base=group), (texts, None), options)
+    again = tlx.fit(mapped, tlx.recipes.further(base.stages, epochs=1, group=group), (texts, None), options)
     assert again.memory.shapes[WORD] == (mapping.new_size, 12)
-    rows = {place: np.asarray(flatten(tree)["params/" + WORD]) for place, tree in (("then", grown.variables), ("now", again.variables))}
+    rows = {
+        place: np.asarray(flatten(tree)["params/" + WORD])
+        for place, tree in (("then", grown.variables), ("now", again.variables))
+    }
     films = next(each.id for each in mapping.new if each.text == "films")
     assert (rows["now"][films] != rows["then"][films]).any()  # which the texts hold
     count = next(value for slots in again.memory.shared.values() for key, value in slots.items() if "count" in key)
     assert int(count) == 4  # steps of both fits: the state was kept
     with pytest.raises(ConfigError, match="not that of the variables"):
-        tlx.fit(dataclasses.replace(mapped, memory=done.memory), tlx.recipes.further(base.stages, epochs=1), (texts, None), options)
+        tlx.fit(
+            dataclasses.replace(mapped, memory=done.memory),
+            tlx.recipes.further(base.stages, epochs=1),
+            (texts, None),
+            options,
+        )
 
 
 def test_the_memory_of_another_vocabulary_is_refused(tiny):

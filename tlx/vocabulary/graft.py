@@ -126,7 +126,9 @@ def swap_tokenizer(pretrained: Pretrained, tokenizer: Tokenizer) -> tuple[Pretra
     roles = _roles(old, tokenizer)
     prefix = word_piece_prefix(tokenizer)
     unknown = old.special("unknown") or 0
-    texts = [piece.removeprefix(prefix) if prefix else tokenizer.decode([i]) for i, piece in enumerate(tokenizer.pieces)]
+    texts = [
+        piece.removeprefix(prefix) if prefix else tokenizer.decode([i]) for i, piece in enumerate(tokenizer.pieces)
+    ]
     split = old.encode(texts, parse_special=False)
     kept, new = [], []
     for number, piece in enumerate(tokenizer.pieces):
@@ -218,9 +220,7 @@ def _vectors_of(vectors: Vectors, words: Iterable[str]) -> list[np.ndarray | Non
     return [None if (found := look(word)) is None else np.asarray(found, np.float64) for word in words]
 
 
-def _begun(
-    tokenizer: Tokenizer, mapping: Mapping, begin: Any, given: list[np.ndarray | None] | None, seed: int
-) -> Any:
+def _begun(tokenizer: Tokenizer, mapping: Mapping, begin: Any, given: list[np.ndarray | None] | None, seed: int) -> Any:
     """Return a function that gives the rows (new, …) of new pieces for old rows (old_size, …); None for their mean."""
     if begin == "mean":
         return None

@@ -13,7 +13,7 @@ from tlx.tree.paths import SEPARATOR
 
 Begin = Literal["mean", "fresh", "vector"]
 VOCABULARY_LEAVES = ("word/embedding", "mlm/bias")
-"""How the paths end of leaves that have a row a piece: the embedding, and the bias of the decoder that is tied to it."""
+"""How the paths end of leaves that have a row a piece: the embedding, and the bias of the decoder tied to it."""
 
 
 class NewPiece(NamedTuple):
