@@ -142,7 +142,8 @@ class _Features:
 
     def data(self, data: Data) -> Data:
         """Return the data with features in the place of inputs."""
-        return replace(data, **{name: self._seen(getattr(data, name), data) for name in PARTS}, spec=None)
+        parts: dict[str, Any] = {name: self._seen(getattr(data, name), data) for name in PARTS}
+        return replace(data, **parts, spec=None)
 
     def _seen(self, source: Source, data: Data) -> Source:
         if not len(source):

@@ -18,7 +18,8 @@ LONG = (256, 512)  # pieces: the lengths to which sentence models and BERT cut t
 LISTED = 20
 
 
-class SplitWord(NamedTuple):
+@dataclass(frozen=True)
+class SplitWord:
     """A word that is split: how often it is there, and its pieces."""
 
     word: str
@@ -116,7 +117,7 @@ def coverage(tokenizer: Tokenizer, texts: Iterable[str], *, max_length: int = 51
         distinct_words=len(counted.words),
         pieces=int(sizes.sum()),
         split_words=sum(split.values()),
-        unknown_pieces=sum(count * pieces.count(unknown) for (_, pieces), count in counted.words.items()),  # type: ignore[arg-type]
+        unknown_pieces=sum(count * pieces.count(unknown) for (_, pieces), count in counted.words.items()),
         over_256=int((lengths > LONG[0]).sum()),
         over_512=int((lengths > LONG[1]).sum()),
         max_length=max_length,

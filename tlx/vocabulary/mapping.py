@@ -125,7 +125,7 @@ def map_memory(memory: Memory, mapping: Mapping) -> Memory:
             name: _like(slot, mapping.mean_rows(slot)) if name in rows else slot for name, slot in leaves[path].items()
         }
         shapes[path] = (mapping.new_size, *shape[1:])
-    return memory.replace(leaves=leaves, shapes=shapes)  # type: ignore[attr-defined, no-any-return]
+    return memory.replace(leaves=leaves, shapes=shapes)
 
 
 def _like(old: Any, made: np.ndarray) -> Any:
