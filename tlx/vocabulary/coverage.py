@@ -153,11 +153,11 @@ def choose_words(tokenizer: Tokenizer, texts: Iterable[str], count: int, least: 
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ConfigError(f"{name}: {value!r} is not a whole number of {minimum} or more")
     check_word_piece(tokenizer)
-    unknown = tokenizer.special("unknown")
+    # WordPiece makes a word with an unknown character one unknown piece, so no such word is split.
     saved = {
         word: seen * (len(pieces) - 1)
         for (word, pieces), seen in _count(tokenizer, texts).words.items()
-        if len(pieces) > 1 and seen >= least and unknown not in pieces
+        if len(pieces) > 1 and seen >= least
     }
     return tuple(sorted(saved, key=lambda word: (-saved[word], word))[:count])
 
