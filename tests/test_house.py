@@ -35,9 +35,10 @@ BELOW["presets"] |= {"progress"}
 BELOW["training"] = BELOW["presets"] | {"optim", "logs", "presets", "records", *SMALL}
 BELOW["probes"] = BELOW["training"] | {"training"}
 BELOW["runs"] = BELOW["training"] | {"training", "recipes"}
+BELOW["vocabulary"] = BELOW["presets"] | {"presets", "optim", "progress"}
 BELOW["analysis"] = {"records", "files", "places", "errors"}
 BELOW["predictions"] = BELOW["training"] | {"training", "text"}
-BELOW["cli"] = BELOW["runs"] | {"runs", "predictions", "probes", "analysis", "convert"}
+BELOW["cli"] = BELOW["runs"] | {"runs", "predictions", "probes", "vocabulary", "analysis", "convert"}
 ROOMS = sorted(name for name in BELOW if (ROOT / name).is_dir())
 
 

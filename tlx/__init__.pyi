@@ -15,6 +15,7 @@ from . import runs as runs
 from . import text as text
 from . import training as training
 from . import tree as tree
+from . import vocabulary as vocabulary
 from .analysis import write_report as write_report
 from .data import Data as Data
 from .data import data_from_arrays as data_from_arrays

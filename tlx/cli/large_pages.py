@@ -11,7 +11,7 @@ SWITCH = "TLX_LARGE_PAGES"
 SETTINGS = ("auto", "on", "off")
 TUNABLE = "glibc.malloc.hugetlb"
 SINCE = (2, 35)  # of glibc
-COMPUTING = (["finetune"], ["probe"], ["evaluate"], ["predict"], ["embed"])
+COMPUTING = (["finetune"], ["probe"], ["evaluate"], ["predict"], ["embed"], ["vocabulary"])
 PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # What drivers of accelerators make: NVIDIA's, on Linux and in Windows's; AMD's; Google's, of two kinds.
 ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/accel*", "/dev/vfio/[0-9]*")

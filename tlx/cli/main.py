@@ -23,7 +23,18 @@ from tlx.stop import SIGNALS, within_import
 if TYPE_CHECKING:
     from tlx.cli.options import Command
 
-COMMANDS = ("finetune", "probe", "evaluate", "predict", "embed", "convert", "inspect", "presets", "report")
+COMMANDS = (
+    "finetune",
+    "probe",
+    "evaluate",
+    "predict",
+    "embed",
+    "convert",
+    "inspect",
+    "vocabulary",
+    "presets",
+    "report",
+)
 MEANT = {
     "version": "--version",
     "-v": "--version",

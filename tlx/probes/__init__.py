@@ -1,5 +1,6 @@
 """Probes: linear heads solved at once, not trained."""
 
+from tlx.probes.compare import ProbeComparison, compare_probes, paired_interval
 from tlx.probes.lbfgs_path import LinearPath
 from tlx.probes.logistic_regression import logistic_regression
 from tlx.probes.options import ProbeOptions
@@ -12,11 +13,14 @@ from tlx.probes.sweep import ProbeFit
 __all__ = [
     "LinearPath",
     "Probe",
+    "ProbeComparison",
     "ProbeFit",
     "ProbeOptions",
     "StageProbes",
+    "compare_probes",
     "linear_probe",
     "logistic_regression",
+    "paired_interval",
     "probe_stages",
     "ridge_classification",
     "ridge_regression",

@@ -1,6 +1,7 @@
 """Text: tokenizers, the input spec of texts, word vectors."""
 
 from tlx.text.lengths import best_lengths
+from tlx.text.split_words import split_words, word_piece_prefix
 from tlx.text.tokenizer import Piece, Template, Tokenizer, read_tokenizer, read_vocabulary
 from tlx.text.tokens import Long, Rows, Tokens
 from tlx.text.word_tokenizer import WordTokenizer
@@ -20,4 +21,6 @@ __all__ = [
     "open_word_vectors",
     "read_tokenizer",
     "read_vocabulary",
+    "split_words",
+    "word_piece_prefix",
 ]
