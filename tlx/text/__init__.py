@@ -1,6 +1,7 @@
 """Text: tokenizers, the input spec of texts, word vectors."""
 
 from tlx.text.lengths import best_lengths
+from tlx.text.located import Word, locate_words
 from tlx.text.tokenizer import Piece, Template, Tokenizer, read_tokenizer, read_vocabulary
 from tlx.text.tokens import Long, Rows, Tokens
 from tlx.text.word_tokenizer import WordTokenizer
@@ -14,9 +15,11 @@ __all__ = [
     "Template",
     "Tokenizer",
     "Tokens",
+    "Word",
     "WordTokenizer",
     "WordVectors",
     "best_lengths",
+    "locate_words",
     "open_word_vectors",
     "read_tokenizer",
     "read_vocabulary",
