@@ -1,5 +1,6 @@
 """Text: tokenizers, the input spec of texts, word vectors."""
 
+from tlx.text.augment import TextAugment
 from tlx.text.lengths import best_lengths
 from tlx.text.located import Word, locate_words
 from tlx.text.tokenizer import Piece, Template, Tokenizer, read_tokenizer, read_vocabulary
@@ -13,6 +14,7 @@ __all__ = [
     "Piece",
     "Rows",
     "Template",
+    "TextAugment",
     "Tokenizer",
     "Tokens",
     "Word",
