@@ -14,6 +14,7 @@ from tlx.records.texts import MistakenText, TextRecord
 
 STRENGTHS = 4  # steps in which marks grow, in the style sheet: .strength-1 and on
 _MOST_WORDS = 6  # that are named beside a text
+_LONGEST = 1 << 40  # of a length that is drawn
 
 
 class Segment(NamedTuple):
@@ -81,7 +82,7 @@ def text_data(texts: TextRecord | None, preprocess: Mapping[str, Any]) -> dict[s
         return None
     unit = "words" if str(preprocess.get("tokenizer", "")).startswith("words") else "pieces"
     limits = preprocess.get("lengths")
-    padded = [each for each in limits if isinstance(each, int) and each > 0] if isinstance(limits, list) else []
+    padded = [each for each in limits if isinstance(each, int) and 0 < each <= _LONGEST] if isinstance(limits, list) else []
     most = preprocess.get("max_length")
     most = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
     rows = [_figures(name, part.counts, unit) for name, part in texts.parts.items()]

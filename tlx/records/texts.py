@@ -156,10 +156,9 @@ def read_texts(path: Path, mistakes: int) -> TextRecord | None:
 
 
 def _check_words(path: Path, words: np.ndarray, texts: tuple[str, ...], pairs: tuple[str, ...]) -> None:
-    """Raise `CheckpointError` for words that lie in no text, or over one another."""
+    """Raise `CheckpointError` for words that lie in no text."""
     for row, (mistake, text, begin, end) in enumerate(words.tolist()):
-        held = (texts, pairs)[text][mistake] if text < 2 and mistake < len(texts) else ""
-        if not begin <= end <= len(held):
+        if mistake >= len(texts) or text > 1 or not begin <= end <= len((texts, pairs)[text][mistake]):
             raise fault(path, f"'mistake_words' row {row} is {words[row].tolist()}, outside of the texts")
 
 

@@ -73,7 +73,7 @@ class TextAugment:
             value: a text, a mapping of `text` and `pair`, or a row of pieces as `Rows.take` gives (`ids`, `second` and,
                 where texts are cut into windows, `windows`).
             spec: the input spec.
-            generator: which all draws come from (`tlx.images.generator_of`).
+            generator: which all draws come from (`tlx.images.augment.generator_of`).
 
         Raises:
             ConfigError: as `check`.
