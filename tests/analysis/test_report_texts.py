@@ -19,9 +19,7 @@ def page(make_run):
     """The page of a run of two classes on texts, its first mistake hostile, its second a pair."""
     counts = Counts(1234, 9000, 10800, 5, 77, 90, 3)
     lengths = np.array([[3, 1000], [12, 200], [30, 34]])
-    hostile = MistakenText(
-        HOSTILE, "", np.array([[0, 0, 8], [0, FINE, FINE + 4]]), np.array([4.0, -1.0], np.float32)
-    )
+    hostile = MistakenText(HOSTILE, "", np.array([[0, 0, 8], [0, FINE, FINE + 4]]), np.array([4.0, -1.0], np.float32))
     pair = MistakenText("a good film", "bad", np.array([[0, 2, 6], [1, 0, 3]]), np.array([1, -2], np.float32))
     plain = MistakenText("nothing marked", "", np.zeros((0, 3), int), np.zeros(0, np.float32))
 
@@ -31,9 +29,7 @@ def page(make_run):
 
     found = dict.fromkeys(("mistake_images", "mistake_maps"), ...)
     preprocess = {"kind": "tokens", "max_length": 64, "long": "head", "lengths": [8, 16, 32]}
-    run = make_run(
-        classes=("no", "yes"), accuracy=0.9, run={"preprocess": preprocess}, arrays={**found, **arrays(24)}
-    )
+    run = make_run(classes=("no", "yes"), accuracy=0.9, run={"preprocess": preprocess}, arrays={**found, **arrays(24)})
     return tlx.write_report(run).read_text(encoding="utf-8")
 
 

@@ -60,7 +60,10 @@ def test_the_report_shows_the_lengths_of_the_texts(call, folder, run):
     assert "How long the texts are" in page
     assert "tlx predict run new.txt" in page
     held = read_run(folder / "run").texts
-    assert {name: part.counts.texts for name, part in held.parts.items()} == {"training": run["data"]["train"], "test": 48}
+    assert {name: part.counts.texts for name, part in held.parts.items()} == {
+        "training": run["data"]["train"],
+        "test": 48,
+    }
     assert len(held.mistakes) == 48 - round(48 * run["test_accuracy"])
 
 

@@ -37,7 +37,9 @@ def answers(labels, predicted):
     probabilities = np.zeros((len(labels), 2), np.float32)
     probabilities[np.arange(len(labels)), predicted] = np.linspace(0.9, 0.6, len(labels))
     losses = {"loss": np.ones(len(labels), np.float32)}
-    return Evaluation({"loss": 1.0, "accuracy": 0.5}, np.array(labels, np.int32), probabilities, losses, Classification())
+    return Evaluation(
+        {"loss": 1.0, "accuracy": 0.5}, np.array(labels, np.int32), probabilities, losses, Classification()
+    )
 
 
 def written(path, trained, inputs, wrong, **how):
@@ -149,7 +151,9 @@ def test_a_file_of_other_inputs_holds_no_texts(file):
 @pytest.mark.slow
 def test_texts_as_long_as_the_model_takes_are_trained_on(tmp_path, trained):
     """The frozen stages' activations are kept, the lengths of which are found out by trying another length."""
-    source = ColumnSource({"input": [f"{word} film " * 30 for word in ("good", "bad") * 6], "target": [0, 1] * 6}, CLASSES)
+    source = ColumnSource(
+        {"input": [f"{word} film " * 30 for word in ("good", "bad") * 6], "target": [0, 1] * 6}, CLASSES
+    )
     data = tlx.data_from_sources(source, test=source)
     options = tlx.RunOptions(compare_scratch=False, batch_size=4)
     run = tlx.finetune(trained, data, tlx.recipes.probe(trained, epochs=1), options, out=tmp_path / "run")

@@ -37,7 +37,11 @@ USAGE = """\
 import tlx
 
 print(tlx.predict(tlx.load({run}), {inputs}))"""
-_INPUTS: dict[Any, str] = {None: "photos/", "vectors": "new.csv", "tokens": "new.txt"}  # what is predicted, by the kind of input spec
+_INPUTS: dict[Any, str] = {
+    None: "photos/",
+    "vectors": "new.csv",
+    "tokens": "new.txt",
+}  # what is predicted, by the kind of input spec
 _QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
 
 

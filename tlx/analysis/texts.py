@@ -82,7 +82,9 @@ def text_data(texts: TextRecord | None, preprocess: Mapping[str, Any]) -> dict[s
         return None
     unit = "words" if str(preprocess.get("tokenizer", "")).startswith("words") else "pieces"
     limits = preprocess.get("lengths")
-    padded = [each for each in limits if isinstance(each, int) and 0 < each <= _LONGEST] if isinstance(limits, list) else []
+    padded = (
+        [each for each in limits if isinstance(each, int) and 0 < each <= _LONGEST] if isinstance(limits, list) else []
+    )
     most = preprocess.get("max_length")
     most = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
     rows = [_figures(name, part.counts, unit) for name, part in texts.parts.items()]

@@ -123,7 +123,9 @@ def read_texts(path: Path, mistakes: int) -> TextRecord | None:
         axes = _AXES.get(name, 1)
         if array.ndim != axes:
             raise fault(path, f"{name!r} must have {'one axis' if axes == 1 else f'{axes} axes'}, found {array.shape}")
-    names, texts, pairs = (_texts(path, name, arrays[name]) for name in ("text_parts", "mistake_texts", "mistake_pairs"))
+    names, texts, pairs = (
+        _texts(path, name, arrays[name]) for name in ("text_parts", "mistake_texts", "mistake_pairs")
+    )
     counts, lengths, words = (arrays[name] for name in ("text_counts", "text_lengths", "mistake_words"))
     if counts.shape != (len(names), len(Counts._fields)) or len(set(names)) != len(names):
         raise fault(path, f"'text_counts' has shape {counts.shape}, 'text_parts' {len(names)} names")

@@ -81,7 +81,9 @@ def _scores(trained: Pretrained, source: TokenSource, rows: np.ndarray, answers:
 def _mistaken(spec: Tokens, value: Any, scores: np.ndarray | None) -> MistakenText:
     """Put a text beside the scores of its words, each the sum of those of its pieces."""
     pair = {"text": value, "pair": ""} if isinstance(value, str) else value
-    kept = tuple((pair.get(name) or "")[:MOST_CHARACTERS].rstrip("\0") for name in ("text", "pair"))  # as NumPy keeps it
+    kept = tuple(
+        (pair.get(name) or "")[:MOST_CHARACTERS].rstrip("\0") for name in ("text", "pair")
+    )  # as NumPy keeps it
     words = [] if scores is None else [word for word in locate_words(spec, value) if word.end <= len(kept[word.text])]
     sums = [0.0 if scores is None else float(scores[list(word.places)].sum()) for word in words]
     spans = np.array([word[:3] for word in words], np.int64).reshape(-1, 3)
