@@ -1,6 +1,7 @@
 """What a run on texts keeps of them, and that it comes back from the file."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_mistakes_are_kept_as_texts_with_the_scores_of_their_words(tmp_path, tra
     scores = saliency(trained.model, trained.variables, inputs, np.array([1]))[0]
     pieces = [len(spec.tokenizer.encode([word])[0]) for word in words]
     ends = 1 + np.cumsum([0, *pieces])
-    wanted = [scores[begin:end].sum() for begin, end in zip(ends, ends[1:], strict=False)]
+    wanted = [scores[begin:end].sum() for begin, end in itertools.pairwise(ends)]
     np.testing.assert_allclose(first.scores, wanted, rtol=1e-3, atol=1e-6)
     assert first.scores.any()
 
