@@ -56,6 +56,7 @@ from .runs import RunOptions as RunOptions
 from .runs import estimate as estimate
 from .runs import finetune as finetune
 from .stop import StopOnSignals as StopOnSignals
+from .text import TextAugment as TextAugment
 from .text import Tokens as Tokens
 from .training import ActivationCache as ActivationCache
 from .training import Callback as Callback

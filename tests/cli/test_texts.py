@@ -7,6 +7,7 @@ import pytest
 from text_models import write_text_folder
 
 import tlx
+from tlx.analysis import read_run
 
 GOOD, BAD = ("good", "fine", "very good", "a fine film"), ("bad", "dull", "not good", "a dull play")
 TEXTS = [(f"{a} {b}", label) for label, own in ((1, GOOD), (0, BAD)) for a in ("the film,", "the play,") for b in own]
@@ -24,6 +25,7 @@ def folder(tmp_path_factory):
     (folder / "train.tsv").write_text("".join(lines[::2]))
     (folder / "test.tsv").write_text("".join(lines[1::2]))
     (folder / "vectors.txt").write_text(VECTORS)
+    (folder / "vectors.csv").write_text("a,b,label\n" + "1.5,2,x\n2,3.5,y\n" * 9)
     (folder / "new.txt").write_text("A good film!\n\nA dull play.\n")
     return folder
 
@@ -49,6 +51,32 @@ def test_a_text_model_is_trained_and_tested_again(call, folder, run):
     assert again["accuracy"] == run["test_accuracy"]
     named = call("evaluate", folder / "run", "--data", folder / "test.tsv", "--part", "train", "--json")
     assert named.code == 0, named.err
+
+
+def test_the_report_shows_the_lengths_of_the_texts(call, folder, run):
+    (folder / "run" / "report.html").unlink()
+    assert call("report", folder / "run").code == 0
+    page = (folder / "run" / "report.html").read_text()
+    assert "How long the texts are" in page
+    assert "tlx predict run new.txt" in page
+    held = read_run(folder / "run").texts
+    assert {name: part.counts.texts for name, part in held.parts.items()} == {
+        "training": run["data"]["train"],
+        "test": 48,
+    }
+    assert len(held.mistakes) == 48 - round(48 * run["test_accuracy"])
+
+
+def test_texts_are_varied_as_they_are_trained_on(call, folder):
+    data = ["--data", folder / "train.tsv", "--test-data", folder / "test.tsv", "--base", folder / "tiny"]
+    varied = ["--word-dropout", 0.2, "--mask-pieces", 0.15, "--cache-views", 2]
+    called = call("finetune", *data, *QUICK, *varied, "--out", folder / "varied", "--json")
+    assert called.code == 0, called.err
+    said = json.loads((folder / "varied" / "run.json").read_text())["augment"]
+    assert said == {"kind": "text", "word_dropout": 0.2, "mask_pieces": 0.15}
+    plain = call("finetune", *data, *QUICK, "--out", folder / "unvaried", "--json")
+    losses = [each.json["phases"][0]["val_loss"] for each in (called, plain)]
+    assert losses[0] != losses[1]
 
 
 def test_new_texts_are_predicted_from_files_and_from_standard_input(call, folder, run, monkeypatch):
@@ -128,6 +156,9 @@ def test_a_file_of_word_vectors_is_a_base(call, folder, tmp_path):
         (["--data", "train.tsv", "--base", "tiny", "--text", "3"], 4, ["no column '3'"]),
         (["--data", "train.tsv", "--base", "tiny", "--margin", "2"], 2, ["--margin", "images"]),
         (["--data", "digits", "--max-length", "8"], 2, ["--max-length", "texts"]),
+        (["--data", "digits", "--word-dropout", "0.1"], 2, ["varies texts", "takes none"]),
+        (["--data", "vectors.csv", "--base", "vectors", "--mask-pieces", "0.1"], 2, ["varies texts", "takes none"]),
+        (["--data", "train.tsv", "--base", "tiny", "--word-dropout", "1.5"], 2, ["word_dropout 1.5", "of 0 to 1"]),
         (["--data", "train.tsv", "--base", "tiny", "--max-length", "99"], 2, ["max_length 99", "40"]),
         (["--data", "train.tsv", "--base", "tiny", "--test-data", "nothing.tsv"], 4, ["nothing.tsv"]),
     ],

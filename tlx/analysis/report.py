@@ -19,9 +19,11 @@ from tlx.analysis.names import shown
 from tlx.analysis.plots import confusion, curves, reliability, scatter, words
 from tlx.analysis.run_record import PlannedPhase, RunRecord, read_run
 from tlx.analysis.sharing import shareable
+from tlx.analysis.texts import mistaken, text_data
 from tlx.errors import StorageError
 from tlx.files import home
 from tlx.records.epoch import Epoch
+from tlx.records.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -35,7 +37,11 @@ USAGE = """\
 import tlx
 
 print(tlx.predict(tlx.load({run}), {inputs}))"""
-_INPUTS: dict[Any, str] = {None: "photos/", "vectors": "new.csv"}  # what is predicted, by the kind of input spec
+_INPUTS: dict[Any, str] = {
+    None: "photos/",
+    "vectors": "new.csv",
+    "tokens": "new.txt",
+}  # what is predicted, by the kind of input spec
 _QUIET = {"b1", "b2", "eps", "no_decay", "slots"}  # of a group: left to the full plan
 
 
@@ -104,6 +110,8 @@ def render(run: RunRecord) -> str:
             calibration=_calibration(labels == predicted, evaluation.confidence),
             map=_feature_map(run),
             mistakes=_mistakes(run),
+            mistaken_texts=_mistaken_texts(run),
+            texts=text_data(run.texts, run.preprocess),
             most_skipped=_MOST_SKIPPED,
             predict=f"tlx predict {shlex.quote(run.path.name)} {inputs}",
             unbettered=_unbettered(run.phases),
@@ -270,11 +278,7 @@ def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
     images = evaluation.mistake_images if len(evaluation.mistake_images) else (None,) * len(evaluation.mistakes)
     return [
         {
-            "index": index,
-            "label": evaluation.labels[index],
-            "predicted": evaluation.predicted[index],
-            "confidence": float(evaluation.confidence[index]),
-            "truth": math.exp(-max(float(evaluation.loss[index]), 0.0)),  # the loss is -log of that probability
+            **_answer(evaluation, index),
             "name": names[place] if names else "",
             "image": None if image is None else data_uri(image),
             "heat": data_uri(heat_over(image, maps[place])) if len(maps) and image is not None else None,
@@ -282,6 +286,24 @@ def _mistakes(run: RunRecord) -> list[dict[str, Any]]:
         }
         for place, (index, image) in enumerate(zip(evaluation.mistakes.tolist(), images, strict=True))
     ]
+
+
+def _mistaken_texts(run: RunRecord) -> list[dict[str, Any]]:
+    """List the most confident mistakes as texts with their words marked; none where the inputs are others."""
+    found = () if run.texts is None else run.texts.mistakes
+    rows = zip(run.evaluation.mistakes.tolist(), found, strict=bool(found))
+    return [{**_answer(run.evaluation, index), **mistaken(mistake)} for index, mistake in rows]
+
+
+def _answer(evaluation: Evaluation, index: int) -> dict[str, Any]:
+    """Say what was answered to a test example."""
+    return {
+        "index": index,
+        "label": evaluation.labels[index],
+        "predicted": evaluation.predicted[index],
+        "confidence": float(evaluation.confidence[index]),
+        "truth": math.exp(-max(float(evaluation.loss[index]), 0.0)),  # the loss is -log of that probability
+    }
 
 
 def _unbettered(phases: tuple[PlannedPhase, ...]) -> list[PlannedPhase]:

@@ -17,6 +17,7 @@ from tlx.records.fields import fault, read_text, take
 from tlx.records.outcome import UNKNOWN, Outcome, read_outcome
 from tlx.records.phase import PhasePlan, PhaseRecord, Stage
 from tlx.records.result import RESULT, Result
+from tlx.records.texts import TextRecord, read_texts
 
 CONFIG = "config.yaml"
 
@@ -77,6 +78,8 @@ class RunRecord:
     """What was answered where the targets are no classes; `evaluation` is empty then."""
     test: Mapping[str, float] = field(default_factory=dict)
     scratch_test: Mapping[str, float] = field(default_factory=dict)
+    texts: TextRecord | None = None
+    """What the run kept of its texts; None where the inputs are others."""
 
     @property
     def metric(self) -> str:
@@ -143,6 +146,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         outcome=outcome,
         test=result.test,
         scratch_test=result.scratch_test,
+        texts=read_texts(path / EVALUATION, len(evaluation.mistakes)) if (path / EVALUATION).is_file() else None,
     )
 
 

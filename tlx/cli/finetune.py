@@ -47,7 +47,7 @@ class Finetune(RecipeOptions):
         "loss and sampling": ("label_smoothing", "focal", "class_weights", "regression_loss", "sampling"),
         "augmentation": (
             *("flip", "flip_vertical", "crop", "rotate", "brightness", "contrast", "saturation", "hue"),
-            *("randaugment", "erase", "mixup", "cutmix", "cache_views"),
+            *("randaugment", "erase", "mixup", "cutmix", "word_dropout", "mask_pieces", "cache_views"),
         ),
         **RecipeOptions.GROUPS,
         "model": ("hidden", "dropout", "pool", "keep_head", "until", "dtype", "ema"),
@@ -140,6 +140,10 @@ class Finetune(RecipeOptions):
     """Blend images in pairs; the alpha of the shares' Beta distribution, 0.2, say."""
     cutmix: float = 0.0
     """Put a part of one image into another; alpha, 1, say."""
+    word_dropout: float = 0.0
+    """The probability that a word of a training text is left out: 0.1, say."""
+    mask_pieces: float = 0.0
+    """The probability that a piece of a training text is masked: 0.15, say."""
 
     @classmethod
     def expand(cls, arguments: list[str]) -> list[str]:
@@ -202,12 +206,13 @@ class Finetune(RecipeOptions):
             raise ConfigError(
                 f"--checkpoint-every: {self.checkpoint_every} is no number of seconds; say 10, for example"
             )
-        augment = tlx.Augment(**self.given(tlx.Augment))
+        of_images, of_texts = tlx.Augment(**self.given(tlx.Augment)), tlx.TextAugment(**self.given(tlx.TextAugment))
 
         def check(base: "Pretrained", spec: "InputSpec") -> None:
             self.build_recipe(base)
-            if augment:
-                augment.check(spec)
+            for augment in (of_images, of_texts):
+                if augment:
+                    augment.check(spec)
 
         base, preprocess, data = self.base_and_data(check)
         recipe = self.build_recipe(base)
@@ -221,7 +226,7 @@ class Finetune(RecipeOptions):
             seed=self.seed,
             objective=self._objective(data.target_kind),
             preprocess=preprocess,
-            augment=augment,
+            augment=of_texts or of_images,
             mix=tlx.Mixup(self.mixup, self.cutmix),
             balanced=self.sampling == "balanced",
             workers=self.workers,

@@ -6,6 +6,7 @@ from tlx.records.evaluation import Evaluation, read_evaluation, write_answers
 from tlx.records.outcome import Outcome, read_outcome
 from tlx.records.phase import PhasePlan, PhaseRecord, Stage
 from tlx.records.result import Result
+from tlx.records.texts import TextRecord, read_texts
 
 __all__ = [
     "Description",
@@ -16,7 +17,9 @@ __all__ = [
     "PhaseRecord",
     "Result",
     "Stage",
+    "TextRecord",
     "read_evaluation",
     "read_outcome",
+    "read_texts",
     "write_answers",
 ]

@@ -196,5 +196,6 @@ def _write(
         save(trained, out / EXPORT)
     options = trainer.options
     how: dict[str, Any] = {"workers": options.workers, "interpret": options.interpret, "seen": seen}
+    how["training"] = trainer.data.train
     write_evaluation(out / EVALUATION, scores, trainer.data.test, trained, **how)
     write_json(out / RESULT, result)

@@ -15,6 +15,7 @@ from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
 from tlx.records.evaluation import write_answers
 from tlx.runs.seen import MISTAKES, Seen, mapped_rows
+from tlx.runs.texts import text_record
 from tlx.training.evaluate import Evaluation
 from tlx.training.features import features
 
@@ -28,6 +29,7 @@ def write_evaluation(
     workers: int | None = None,
     interpret: bool = True,
     seen: Seen | None = None,
+    training: Source | None = None,
 ) -> None:
     """Write the test results of a trained model, and what interprets them, into an `evaluation.npz`.
 
@@ -39,13 +41,15 @@ def write_evaluation(
         workers: threads that prepare batches (`tlx.data.Feed`).
         interpret: whether a map of the features is drawn and, where inputs can be shown, Grad-CAM of the mistakes.
         seen: what was kept of the examples as they were tested; without it some are asked for again.
+        training: the training examples, whose lengths are kept beside those of the test examples where they are texts.
 
     The file holds, by objective: `labels`, `predicted`, `confidence` and `loss`, all (N,), of a classification;
     `targets`, `predictions` and, of several labels, `thresholds` of others, (N, C). Of a classification it also holds K
     most confident mistakes (`mistakes`, their rows) and what the network was shown (`mistake_images`,
     (K, H, W, C) uint8), with Grad-CAM of the class that was answered (`mistake_maps`, (K, H, W) uint8; none where the
     base has no spatial features) and the examples' names, if the source has `names` (`mistake_names`); and a map of M
-    examples (`map_rows`, (M,); `map_points`, (M, 2) float32).
+    examples (`map_rows`, (M,); `map_points`, (M, 2) float32). Of texts it holds what `tlx.records.TextRecord` says:
+    lengths, what was left out, and the words that spoke for the answer in each mistake, by gradient x input.
 
     Raises:
         StorageError: where it cannot be written.
@@ -62,6 +66,11 @@ def write_evaluation(
     columns = _results(scores)
     if "predicted" in columns:
         columns |= _mistakes(scores, source, trained, interpret, seen)
+    worst = columns.get("mistakes", np.zeros(0, np.int64))
+    parts = {"training": training, "test": source}
+    answers = scores.predicted[worst] if len(worst) else worst
+    texts = text_record(trained, parts, source, worst, answers, interpret=interpret)
+    columns |= {} if texts is None else texts.to_arrays()
     if interpret and not isinstance(scores.predictions, dict):
         doing("mapping the features")
         columns["map_rows"], columns["map_points"] = map_features(trained, source, workers=workers, seen=seen)

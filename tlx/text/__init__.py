@@ -1,6 +1,8 @@
 """Text: tokenizers, the input spec of texts, word vectors."""
 
+from tlx.text.augment import TextAugment
 from tlx.text.lengths import best_lengths
+from tlx.text.located import Word, locate_words
 from tlx.text.split_words import split_words, word_piece_prefix
 from tlx.text.tokenizer import Piece, Template, Tokenizer, read_tokenizer, read_vocabulary
 from tlx.text.tokens import Long, Rows, Tokens
@@ -13,11 +15,14 @@ __all__ = [
     "Piece",
     "Rows",
     "Template",
+    "TextAugment",
     "Tokenizer",
     "Tokens",
+    "Word",
     "WordTokenizer",
     "WordVectors",
     "best_lengths",
+    "locate_words",
     "open_word_vectors",
     "read_tokenizer",
     "read_vocabulary",

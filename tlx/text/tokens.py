@@ -183,7 +183,7 @@ class Tokens:
         made, lost, whole = [], [], []
         for row, ids in enumerate(first):
             other = None if second is None else second[row]
-            fitted = self._fitted(ids, other)
+            fitted = self.row_of(ids, other)
             made.append(fitted)
             lost.append(len(ids) + (0 if other is None else len(other)) - fitted.kept)
             whole.append(ids if other is None else np.concatenate([ids, other]))
@@ -209,7 +209,7 @@ class Tokens:
             special=np.array([_count(special, texts[i], pairs and pairs[i]) for i in range(len(texts))], np.int32),
         )
 
-    def _fitted(self, ids: np.ndarray, other: np.ndarray | None) -> _Row:
+    def row_of(self, ids: np.ndarray, other: np.ndarray | None) -> _Row:
         """Put the special pieces around one text or two, and leave out what is too long."""
         template = self.tokenizer.single if other is None else self.tokenizer.pair
         room = self.max_length - template.size

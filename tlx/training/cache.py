@@ -361,15 +361,16 @@ class StageActivations:
         """Say which leaves of a stage are as long as each text is: those whose shapes differ between two lengths."""
         if sizes_of(part.source) is None:
             return ()
-        longer = jax.tree.map(
+        # One shorter, since a text may already be as long as the model takes; one longer where there is but one.
+        another = jax.tree.map(
             lambda leaf: (
-                jax.ShapeDtypeStruct((1, leaf.shape[1] + 1, *leaf.shape[2:]), leaf.dtype)
+                jax.ShapeDtypeStruct((1, leaf.shape[1] - 1 or 2, *leaf.shape[2:]), leaf.dtype)
                 if len(leaf.shape) > 1
                 else leaf
             ),
             part.collated,
         )
-        shapes = [shapes_after(self.model, variables, part.spec, each, stage) for each in (part.collated, longer)]
+        shapes = [shapes_after(self.model, variables, part.spec, each, stage) for each in (part.collated, another)]
         pairs = zip(*map(jax.tree.leaves, shapes), strict=True)
         return tuple(here.shape[:1] != there.shape[:1] for here, there in pairs)
 
