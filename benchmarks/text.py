@@ -82,7 +82,7 @@ def compare(model: str, what: str, rounds: int, count: int) -> dict[str, Any]:
 def lengths(base: str) -> dict[str, Any]:
     """Say to what lengths SST-2 is padded, and what that computes."""
     import tlx
-    from tlx.text import best_lengths, padded
+    from tlx.text.lengths import best_lengths, padded
 
     texts, _ = text_programs.sentences(10_000)
     pieces = tlx.load(base).preprocess.encode(texts).lengths
@@ -123,7 +123,9 @@ def main(options: Options) -> None:
         if what == "lengths":
             figures[what] = lengths(options.base)
         else:
-            figures[what] = compare(options.base, what, rounds if what in ("forward", "step") else min(rounds, 3), count)
+            figures[what] = compare(
+                options.base, what, rounds if what in ("forward", "step") else min(rounds, 3), count
+            )
         if what in ("forward", "step") and options.random and not options.quick:
             figures[f"{what}, BERT-base"] = compare("random", what, rounds, count)
         if not options.json:
