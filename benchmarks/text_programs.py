@@ -63,8 +63,9 @@ def timed(run: Callable[[], Any], warm: int) -> Timed:
 
 def tlx_model(model: str) -> tuple[Any, Any, Any]:
     """Return a model of tlx's with a fresh head, its variables, and its input spec."""
-    import tlx
     from networks import tlx_variables
+
+    import tlx
     from tlx.models import BertConfig, ModelConfig, build_model
 
     if model == "random":

@@ -4,7 +4,7 @@
 
 FOLDER holds all-MiniLM-L6-v2 as model hubs lay it out. `probe` solves a head on the frozen base; the others begin from
 this head (A. Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, 2022) and
-train the upper third of the layers, or all, for 3 epochs: AdamW at 5e-5, batches of 32, a tenth of the steps to warm up.
+train the upper third of the layers, or all, for 3 epochs: AdamW at 5e-5, batches of 32, a tenth of the steps warm up.
 They learn from SST-2's sentences about films and are tested on its own, then on reviews of products (Amazon), of
 restaurants (Yelp) and of films (IMDB). Intervals are of 95%; `gain` is over the probe, on the same sentences.
 """

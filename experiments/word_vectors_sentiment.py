@@ -4,9 +4,9 @@
 
 SST-2 with vectors of three files: GloVe's first 5,000 words (50 numbers, from 6 billion words of news and Wikipedia);
 and fastText's of reviews of films (100 numbers, from some thousand sentences), as `.vec`, which has 1,694 words, and as
-`.bin`, whose n-grams make a vector of any word. Under them a linear head on the mean of the words, or a CNN of widths 3,
-4 and 5 (Y. Kim, Convolutional neural networks for sentence classification, 2014). `frozen` trains the head alone,
-`tuned` the vectors with it. Words without a vector are left out; `unknown` is their share in the test sentences.
+`.bin`, whose n-grams make a vector of any word. On them a linear head on the mean of the words, or a small CNN (Y. Kim,
+Convolutional neural networks for sentence classification, 2014). `frozen` trains the head alone, `tuned` the vectors
+with it. Words without a vector are left out; `unknown` is their share in the test sentences.
 Adam at 1e-3, at most `--epochs` epochs, until validation no longer improves for 3. Intervals are of 95%; `gain` is
 tuned over frozen, on the same sentences.
 """
