@@ -97,7 +97,7 @@ def tlx_variables(config: Any) -> Any:
     random = np.random.default_rng(0)
     leaves = {}
     for path, shape in leaf_shapes(config).items():
-        if path.endswith("/kernel"):
+        if path.endswith(("/kernel", "/embedding")):
             leaf = random.standard_normal(shape, np.float32) / np.sqrt(np.prod(shape[:-1]), dtype=np.float32)
         else:
             leaf = np.full(shape, path.endswith(("/scale", "/var")), np.float32)
