@@ -233,7 +233,7 @@ def _check_any(data: Data, name: str, part: Source) -> None:
         raise DataError(
             f"data: no {name} examples, of {sum(map(len, (data.train, data.validation, data.test)))} in all; a "
             "class gives one to testing where it has two or more and the share (--test, --validation) is above 0: "
-            "add examples, change the shares, or name a set (--train-split, --test-split, --test-data)"
+            "add examples, change the shares, or name a set (--train-split, --test-split)"
         )
 
 
