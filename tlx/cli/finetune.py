@@ -19,7 +19,7 @@ from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
 
 if TYPE_CHECKING:
-    from tlx.data import InputSpec
+    from tlx.data import DataSpec, InputSpec
     from tlx.presets import Pretrained
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
@@ -245,7 +245,7 @@ class Finetune(RecipeOptions):
             config=self.resolved(
                 data.spec.source if data.spec else self.data,
                 VECTORS if base.name == VECTORS else None,
-                **{name: getattr(data.spec, name, None) for name in ("test_data", "validation_data")},
+                data.spec,
             ),
         )
         if self.dry_run:
@@ -327,13 +327,13 @@ class Finetune(RecipeOptions):
         if not self.json:
             print("It fits.")
 
-    def resolved(self, source: str, base: str | None = None, **places: str | None) -> dict[str, Any]:
+    def resolved(self, source: str, base: str | None = None, spec: "DataSpec | None" = None) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory.
 
         Args:
             source: the data, as they were loaded.
             base: the name of the base where it is another than --base says.
-            **places: further sources of data, as they were loaded.
+            spec: what names further data, as they were loaded.
         """
         from tlx.presets.load import is_published, list_presets
 
@@ -341,7 +341,9 @@ class Finetune(RecipeOptions):
         if base not in (*list_presets(), VECTORS) and not is_published(base):
             base = str(home(base).absolute())
         weights = None if self.weights is None else str(home(self.weights).absolute())
-        resolved = replace(self, data=source, base=base, weights=weights, **places)
+        resolved = replace(self, data=source, base=base, weights=weights)
+        if spec is not None:
+            resolved = replace(resolved, test_data=spec.test_data, validation_data=spec.validation_data)
         options = {key: _plain(value) for key, value in asdict(resolved).items() if key not in NOT_SAVED}
         imports = named_imports(self.import_)
         return options | ({"import": os.pathsep.join(imports)} if imports else {})

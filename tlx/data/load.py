@@ -217,19 +217,23 @@ def check_data(data: Data, batch_size: int) -> None:
 
     >>> check_data(load_data("digits", labels_per_class=1), 10)
     """
-    for name, part in (("training", data.train), ("test", data.test)):
-        if not len(part):
-            raise DataError(
-                f"data: no {name} examples, of {sum(map(len, (data.train, data.validation, data.test)))} in all; a "
-                "class gives one to testing where it has two or more and the share (--test, --validation) is above 0: "
-                "add examples, change the shares, or name a set (--train-split, --test-split)"
-            )
+    _check_any(data, "training", data.train)
     if data.target_kind == "class":
         _check_classes(data)
+    _check_any(data, "test", data.test)
     if len(data.train) < batch_size:
         raise DataError(
             f"data: {len(data.train)} training examples are fewer than a batch of {batch_size}; lower batch_size "
             "(--batch-size)"
+        )
+
+
+def _check_any(data: Data, name: str, part: Source) -> None:
+    if not len(part):
+        raise DataError(
+            f"data: no {name} examples, of {sum(map(len, (data.train, data.validation, data.test)))} in all; a "
+            "class gives one to testing where it has two or more and the share (--test, --validation) is above 0: "
+            "add examples, change the shares, or name a set (--train-split, --test-split)"
         )
 
 

@@ -321,3 +321,14 @@ def test_a_spec_travels_as_plain_data(write):
     data = load_data(write(table()), text="text", target="label")
     plain = json.loads(json.dumps(asdict(data.spec)))
     assert fingerprint(load_data(DataSpec(**plain))) == fingerprint(data)
+
+
+def test_a_named_target_that_is_missing_is_bad_but_among_several_labels(write):
+    rows = "".join(f"{text},{row / 4},{'red|odd' if row % 2 else ''}\n" for row, text in enumerate(SENTENCES))
+    path = write("text,score,tags\n" + rows + "a film without a score,,red\n")
+    with pytest.raises(DataError, match=r"1 of 25 texts \(4%\) are bad: .* line 26 has no label \(column score\)"):
+        load_data(path, target="score")
+    data = load_data(path, target="score", skip_bad=0.04)
+    assert sum(map(len, (data.train, data.validation, data.test))) == 24
+    tags = load_data(path, target="tags")
+    assert (tags.classes, sum(map(len, (tags.train, tags.validation, tags.test)))) == (("odd", "red"), 25)

@@ -36,6 +36,12 @@ class Rows(NamedTuple):
     names: list[str]
     lines: list[int]
 
+    def only(self, rows: Sequence[int]) -> Rows:
+        """Return some of the rows."""
+        texts, targets = [self.texts[row] for row in rows], [self.targets[row] for row in rows]
+        splits, names = [self.splits[row] for row in rows], [self.names[row] for row in rows]
+        return Rows(texts, targets, splits, names, [self.lines[row] for row in rows])
+
 
 def read_texts(request: Request) -> Parts:
     """Read a table of texts: the columns and targets as `find_columns` and `read_targets` say; or a `.txt` file.
@@ -116,7 +122,7 @@ def parts_of_rows(
             every.append(f"{shown(rows.names[row])} {fault}")
     total = len(rows.texts) + len(faults)
     check_bad(every, total, spec.skip_bad, "texts")
-    rows = Rows(*([column[row] for row in good] for column in rows))
+    rows = rows.only(good)
     targets = read_targets(path, found.target, rows.targets, rows.lines, kind)
     held = rows_of_parts(rows.splits, rows.lines, spec, place)
     if "train" not in held:
