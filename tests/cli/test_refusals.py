@@ -180,7 +180,7 @@ def test_the_folder_that_the_faults_are_put_in_is_good(call, folder, tmp_path):
 
 def test_fewer_images_than_a_batch(refused, folder, tmp_path):
     line = refused(4, "finetune", *QUICK, "--data", folder(), "--batch-size", 64, "--out", tmp_path / "run")
-    assert "40 training examples are fewer than a batch of 64; lower batch_size" in line
+    assert "32 training examples are fewer than a batch of 64; lower batch_size" in line
     assert not (tmp_path / "run").exists()
 
 

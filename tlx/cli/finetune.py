@@ -12,7 +12,7 @@ from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.cli.recipe import RecipeOptions
-from tlx.cli.transfer import VECTORS
+from tlx.cli.transfer import VECTORS, WORD_BASES
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
 from tlx.progress import doing, listening
@@ -336,9 +336,11 @@ class Finetune(RecipeOptions):
             spec: what names further data, as they were loaded.
         """
         from tlx.presets.load import is_published, list_presets
+        from tlx.presets.text_catalogue import is_published_text
 
         base = base or self.base_name
-        if base not in (*list_presets(), VECTORS) and not is_published(base):
+        named = (*list_presets(), VECTORS, *WORD_BASES)
+        if base not in named and not (is_published(base) or is_published_text(base)):
             base = str(home(base).absolute())
         weights = None if self.weights is None else str(home(self.weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)

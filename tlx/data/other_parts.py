@@ -74,7 +74,7 @@ def with_other_parts(parts: Parts, request: Request, read: Callable[[Request], P
         if other.test is not None or other.validation is not None:
             raise DataError(f"{shown(path)}: is divided into parts itself; name a {part} part alone (--{part}-data)")
         source = _matched(other.train, parts.train, path, part)
-        parts = parts._replace(**{part: source})  # type: ignore[arg-type]
+        parts = parts._replace(test=source) if part == "test" else parts._replace(validation=source)
         notes = (*parts.notes, *(note for note in other.notes if note not in parts.notes))
         parts = parts._replace(notes=notes, skipped=(*parts.skipped, *other.skipped))
     return parts

@@ -113,7 +113,10 @@ def tokenized(source: Source, spec: InputSpec) -> Source:
     """Return a source of texts as one of rows of pieces; another source, or for another spec, as it is."""
     if not hasattr(spec, "encode") or not len(source):
         return source
-    view: Any = source
+    return _tokenized(source, spec)
+
+
+def _tokenized(view: Any, spec: Any) -> Any:
     if isinstance(view, TokenSource):
         if view.spec == spec:
             return view
@@ -121,7 +124,7 @@ def tokenized(source: Source, spec: InputSpec) -> Source:
             return view.fitted(spec)
         view = view.source
     elif "ids" in _first(view):
-        return source  # a view of rows
+        return view  # a view of rows
     try:
         known = _known.get(view)
     except TypeError:  # a source of the user's that cannot be hashed
@@ -272,7 +275,7 @@ def _part(path: Path, count: int) -> Rows | None:
     except Exception:  # whatever NumPy and zipfile make of a damaged file
         return None
     good = all(arrays[name] is not None for name in ARRAYS if name != "windows")
-    return Rows(**arrays) if good and len(arrays["second"]) == count else None  # type: ignore[arg-type]
+    return Rows(**arrays) if good and len(arrays["second"]) == count else None
 
 
 def _keep(path: Path, part: Rows) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,8 @@ from tlx.models.xception import xception
 from tlx.tree.paths import Tree, flatten, quote
 
 
-class Build(Protocol):
-    """Build a base that computes in a type; of an architecture with settings, by these, which come first."""
-
-    def __call__(self, *settings: Any, dtype: Any = jnp.float32) -> Base: ...
+Build = Callable[..., Base]
+"""Build a base that computes in a type, `dtype=`; of an architecture with settings, by these, which come first."""
 
 
 def images(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

@@ -1,6 +1,7 @@
 """Small networks over words, for heads on word vectors: a convolution, and an LSTM read both ways."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -44,7 +45,7 @@ class WordLstm(nn.Module):
         lengths = mask.sum(1)
         forward = nn.RNN(nn.OptimizedLSTMCell(STATE, dtype=self.dtype))
         backward = nn.RNN(nn.OptimizedLSTMCell(STATE, dtype=self.dtype))
-        states = nn.Bidirectional(forward, backward, name="lstm")(x["hidden"], seq_lengths=lengths)
+        states: Any = nn.Bidirectional(forward, backward, name="lstm")(x["hidden"], seq_lengths=lengths)
         lowest = jnp.finfo(states.dtype).min
         pooled: jax.Array = jnp.where(mask[..., None], states, lowest).max(1)
         return jnp.where(lengths[:, None] > 0, pooled, 0)

@@ -108,7 +108,7 @@ class TextAugment:
             if own.any() and not kept[own].any():
                 kept[own] = draws[0][firsts][word][own] == draws[0][firsts][word][own].max()
         masked = ~special & (draws[1] < self.mask_pieces)
-        ids[masked] = spec.tokenizer.special("mask") if masked.any() else 0
+        ids[masked] = spec.tokenizer.special("mask") or 0 if masked.any() else 0
         varied = {"ids": ids[kept], "second": int(kept[:second].sum()) if of_pair else int(kept.sum())}
         return {**varied, "windows": windows[kept]} if "windows" in row else varied
 

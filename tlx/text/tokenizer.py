@@ -199,8 +199,8 @@ class Tokenizer:
     def locate(self, text: str, *, parse_special: bool = True) -> list[Piece]:
         """Return a text's pieces, each with its place in the text and the number of its word."""
         found = self._rules_for(parse_special).encode(text, add_special_tokens=False)
-        words = found.word_ids
-        return [Piece(i, *span, word) for i, span, word in zip(found.ids, found.offsets, words, strict=True)]
+        pieces = zip(found.ids, found.offsets, found.word_ids, strict=True)
+        return [Piece(number, start, end, word) for number, (start, end), word in pieces]
 
     def encode_words(self, words: Sequence[str], *, parse_special: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return the pieces (L,) int32 of a text that is split into words, and the number of each piece's word (L,)."""

@@ -21,7 +21,9 @@ TOKENIZER = "tokenizer.json"
 
 
 class Splits(Protocol):
-    """What turns texts into the numbers of pieces; `Tokenizer` and `WordTokenizer` do."""
+    """What turns texts into the numbers of pieces; `Tokenizer` and `WordTokenizer` do. It is hashable."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def size(self) -> int: ...
@@ -206,7 +208,9 @@ class Tokens:
             windows=np.concatenate(marks) if windowed else None,
             lost=np.array(lost, np.int32),
             unknown=np.array(absent, np.int32),
-            special=np.array([_count(special, texts[i], pairs and pairs[i]) for i in range(len(texts))], np.int32),
+            special=np.array(
+                [_count(special, texts[i], None if pairs is None else pairs[i]) for i in range(len(texts))], np.int32
+            ),
         )
 
     def row_of(self, ids: np.ndarray, other: np.ndarray | None) -> _Row:

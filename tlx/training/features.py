@@ -115,10 +115,14 @@ def _features(
     model: Classifier, spec: InputSpec, stage: str | None, pool: Pool | None, variables: Tree, collated: Tree
 ) -> jax.Array:
     values = model.apply(variables, spec.on_device(collated), until=stage, method="features")
+    found: Any
     if pool is None and stage is None and not getattr(model.head, "classes", 1):
-        found: jax.Array = model.apply(variables, values, method="logits")  # which pools, and normalises
-        return found.astype("float32")
-    return pooled(values, plain_pool(pool or getattr(model.head, "pool", "average"))).astype("float32")
+        found = model.apply(variables, values, method="logits")  # which pools, and normalises
+    else:
+        own: Any = getattr(model.head, "pool", "average")
+        found = pooled(values, plain_pool(pool or own))
+    features: jax.Array = found.astype("float32")
+    return features
 
 
 def plain_pool(pool: Pool) -> Pool:
