@@ -1,6 +1,30 @@
-"""Medical words for a general BERT: how many pieces they save, and whether probes on the base are better for them."""
+"""Medical words for a general BERT: how many pieces they save, and whether probes on the base are better for them.
 
-from dataclasses import dataclass
+On 2,770 medical abstracts of five classes (2,888 rows) with all-MiniLM-L6-v2, which cuts texts to 256 pieces. Words are
+chosen on one half of the texts without their labels, and measured on the other; rows begin from the mean.
+
+    added words  pieces a word  split words  pieces saved  over 256  over 512
+    -------------------------------------------------------------------------
+    0            1.265          13.1%        0.0%          54.9%     4.0%
+    100          1.221          11.1%        3.5%          51.9%     2.9%
+    500          1.165          8.6%         7.9%          48.4%     2.4%
+    994          1.136          7.1%         10.2%         46.5%     2.1%
+    2,000        1.110          5.3%         12.2%         44.1%     2.1%
+
+    seed  before   after
+    --------------------
+    0     0.6014  0.5858
+    1     0.5798  0.5883
+    2     0.6176  0.6107
+    3     0.6274  0.6256
+    4     0.6046  0.5958
+    test accuracy, 994 words added: no difference shown
+    mean difference -0.0049, 95% interval -0.0217 to +0.0119
+
+So the words save time and truncation, and on a frozen base show no benefit in accuracy; the base was not trained on.
+"""
+
+from dataclasses import dataclass, replace
 
 from common import start
 
@@ -32,8 +56,6 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from dataclasses import replace
-
     base = load(options.base)
     if options.max_length is not None:
         base = replace(base, preprocess=replace(base.preprocess, max_length=options.max_length))

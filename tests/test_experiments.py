@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from image_files import write_classes
+from text_models import write_text_folder
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 BASE, WEIGHTS = "cifar/resnet20", "weights/resnet20-12fca82f.th"  # trains whole in seconds
@@ -60,3 +61,20 @@ def test_what_is_missing_is_said_in_one_line(name, options, code, words, tmp_pat
     assert ended.value.code == code
     assert words in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_words_are_added_and_probes_compared(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    base = write_text_folder(tmp_path / "bert")
+    words = {"a": "films fine playing", "b": "cars dull not"}
+    rows = [f"{number} {text} films,{label}" for number in range(20) for label, text in words.items()]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    given = ["--data", tmp_path / "texts.csv", "--base", base, "--target", "label", "--counts", "0", "2"]
+    given += ["--compared", "2", "--seeds", "2"]
+    monkeypatch.setattr(sys, "argv", ["medical_vocabulary", *map(str, given)])
+    experiment = importlib.import_module("medical_vocabulary")
+    experiment.start(experiment.main)
+    said = capsys.readouterr().out
+    for expected in ("pieces a word", "test accuracy, 2 words added: ", "95% interval"):
+        assert expected in said
