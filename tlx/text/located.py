@@ -59,5 +59,5 @@ def locate_words(spec: Tokens, value: Any) -> list[Word]:
     for place, piece in enumerate(row.ids.tolist()):
         if piece < 0:
             places.setdefault(keys[-1 - piece], []).append(place)
-    words = [Word(key[0], *spans[key], tuple(found)) for key, found in places.items()]
+    words = [Word(key[0], spans[key][0], spans[key][1], tuple(found)) for key, found in places.items()]
     return sorted(words, key=lambda word: (word.text, word.start))
