@@ -33,7 +33,6 @@ from tlx.models.words import WordsConfig, words
 from tlx.models.xception import xception
 from tlx.tree.paths import Tree, flatten, quote
 
-
 Build = Callable[..., Base]
 """Build a base that computes in a type, `dtype=`; of an architecture with settings, by these, which come first."""
 

@@ -91,7 +91,8 @@ class TextAugment:
         if not len(ids):
             return dict(row)
         windows = np.asarray(row.get("windows", np.ones(len(ids), np.int16)))
-        special, begins = _special_of(spec.tokenizer)[ids], _begins_of(spec.tokenizer)[ids]
+        tokenizer: Any = spec.tokenizer  # which can be hashed, as the spec can
+        special, begins = _special_of(tokenizer)[ids], _begins_of(tokenizer)[ids]
         draws = generator.random((2, len(ids)))  # as many whatever is on
         bounds = np.flatnonzero(np.diff(windows, prepend=0))  # where each window begins
         positions = np.arange(len(ids)) - bounds[np.cumsum(np.isin(np.arange(len(ids)), bounds)) - 1]
@@ -108,7 +109,7 @@ class TextAugment:
             if own.any() and not kept[own].any():
                 kept[own] = draws[0][firsts][word][own] == draws[0][firsts][word][own].max()
         masked = ~special & (draws[1] < self.mask_pieces)
-        ids[masked] = spec.tokenizer.special("mask") or 0 if masked.any() else 0
+        ids[masked] = spec.tokenizer.special("mask") or 0  # none is masked where there is no such piece
         varied = {"ids": ids[kept], "second": int(kept[:second].sum()) if of_pair else int(kept.sum())}
         return {**varied, "windows": windows[kept]} if "windows" in row else varied
 
