@@ -176,6 +176,10 @@ FAULTS = {
         "row 3: the vector of the word 'naïve' holds a number that is not finite",
     ),
     "binary without words": (b"5 1\n" + b"\x01" * 9000, "row 1 has no end of its word in 4096 bytes"),
+    "binary with a long word": (
+        word2vec_binary(("the", "a" * 4097, "b", "c")),
+        "row 2 has no end of its word in 4096 bytes",
+    ),
     "gzip cut": (gzip.compress(THREE)[:-9], "truncated: the gzip stream has no end"),
     "gzip flipped": (gzip.compress(THREE)[:-6] + b"\0\0\0\0\0\0", "damaged gzip file"),
     "fastText in gzip": (gzip.compress(fasttext()), "unpack it first (gunzip)"),
