@@ -160,6 +160,7 @@ FAULTS = {
         "announces",
     ),
     "entries that do not add up": (changed(64, "<i", 5), "do not agree"),
+    "no words": (fasttext((), model=3, labels=(b"__label__a",)), "holds no word"),
     "no loss": (changed(32, "<i", 9), "damaged options"),
     "long n-grams": (changed(48, "<i", 2**30), "damaged options"),
     "other buckets": (changed(40, "<i", 11), "the input matrix is 14 x 6 where 4 words and their n-grams need 15 x 6"),

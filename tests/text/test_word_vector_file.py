@@ -88,6 +88,13 @@ def test_a_binary_file_without_control_characters_is_told_by_bytes_that_are_no_t
     assert (opened(word2vec_binary(("a",), vectors)).matrix == vectors).all()
 
 
+def test_a_text_whose_words_hold_control_characters_is_told_by_its_first_row(opened):
+    words = ("the", "\x01", "\0", "caf\udce9")
+    vectors = opened(text(words, header=True))
+    assert vectors.words == words
+    assert (vectors.matrix == VECTORS).all()
+
+
 def test_a_word_keeps_its_spaces_and_is_split_from_the_right(opened):
     words = (". . .", "at name@domain.com", "2010", "the")
     assert opened(text(words)).words == words
@@ -128,6 +135,7 @@ FAULTS = {
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG image"),
     "zip": (b"PK\x03\x04" + bytes(99), "a zip file"),
     "utf-16": (THREE.decode().encode("utf-16"), "a file that starts with 0xfffe"),
+    "binary before rows": (b"\x1f\x9d\x01\n" + THREE, "no word vectors but a file that starts with 0x1f9d01"),
     "zeros": (bytes(5000), "a file that starts with 0x00000000"),
     "row too short": (damaged(THREE, b" 5 ", b" "), "line 2: has 3 fields where a word and 3 numbers are expected"),
     "row too long": (damaged(THREE, b" 5 ", b" 5 5 "), "line 2: has 4 numbers where 3 are expected"),
@@ -168,6 +176,10 @@ FAULTS = {
         "row 3: the vector of the word 'naïve' holds a number that is not finite",
     ),
     "binary without words": (b"5 1\n" + b"\x01" * 9000, "row 1 has no end of its word in 4096 bytes"),
+    "binary with a long word": (
+        word2vec_binary(("the", "a" * 4097, "b", "c")),
+        "row 2 has no end of its word in 4096 bytes",
+    ),
     "gzip cut": (gzip.compress(THREE)[:-9], "truncated: the gzip stream has no end"),
     "gzip flipped": (gzip.compress(THREE)[:-6] + b"\0\0\0\0\0\0", "damaged gzip file"),
     "fastText in gzip": (gzip.compress(fasttext()), "unpack it first (gunzip)"),
