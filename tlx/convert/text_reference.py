@@ -55,7 +55,7 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
         ) from error
     try:
         with _quiet(transformers):
-            kind = transformers.AutoModelForSequenceClassification if config.classes else transformers.AutoModel
+            kind = _kind(transformers, config)
             network = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval().float()
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except TlxError:
@@ -83,13 +83,39 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
             x = run_layer(stage.layer, variables_of(variables, "base", stage.name), x)
             ours = np.asarray(x["hidden"])[:, :width][mask]
             differences.append(difference(stage.name, ours, hidden[number].numpy()[mask]))
-        if config.classes:
+        if config.pretraining is not None:
+            differences += _pretraining(config, variables, x, found, width, mask)
+        elif config.classes:
             logits = run_layer(model.head, variables_of(variables, "head"), x)
             differences.append(difference(OUTPUT, np.asarray(logits), found.logits.numpy()))
         elif config.pool == POOLER and getattr(found, "pooler_output", None) is not None:
             pooled = run_layer(model.head, variables_of(variables, "head"), x)
             differences.append(difference(POOLER, np.asarray(pooled), found.pooler_output.numpy()))
     return Verification(f"transformers:{type(network).__name__}", tuple(differences))
+
+
+def _kind(transformers: Any, config: ModelConfig) -> Any:
+    """Return the class of transformers that has the heads that a model has."""
+    if config.pretraining is not None:
+        name = {"mlm": "AutoModelForMaskedLM", "mlm+nsp": "AutoModelForPreTraining"}[config.pretraining]
+    else:
+        name = "AutoModelForSequenceClassification" if config.classes else "AutoModel"
+    return getattr(transformers, name)
+
+
+def _pretraining(
+    config: ModelConfig, variables: Tree, features: Tree, found: Any, width: int, mask: np.ndarray
+) -> list[Difference]:
+    """Compare the heads of pretraining on the features of the last stage."""
+    matrix = variables["params"]["base"]["embeddings"]["word"]["embedding"]
+    head = {"params": variables["params"]["head"]}
+    ours = jax.jit(build_model(config).head.apply)(head, features, matrix)
+    both = config.pretraining == "mlm+nsp"
+    scores = (found.prediction_logits if both else found.logits).numpy()[mask]
+    differences = [difference("mlm", np.asarray(ours["mlm"])[:, :width][mask], scores)]
+    return (
+        [*differences, difference("nsp", ours["nsp"], found.seq_relationship_logits.numpy())] if both else differences
+    )
 
 
 class _quiet:

@@ -14,7 +14,7 @@ from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
 from tlx.convert.source import Source
 from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family
-from tlx.convert.text_plan import make_text_plan
+from tlx.convert.text_plan import check_tied, make_text_plan
 from tlx.errors import ConfigError, WeightsError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
@@ -157,6 +157,7 @@ def read_text_model(
 def load_text_folder(path: str | Path, options: ConvertOptions, tokenizer: str | Path | None = None) -> Pretrained:
     """Load a text model from its folder, converted in memory; raise as `read_text_model`."""
     read = read_text_model(path, options, tokenizer=tokenizer)
+    check_tied(read.plan, read.source)
     conversion = Conversion(read.plan, str(read.source.path), options.allow_nonfinite, seed=options.seed)
     return replace(read.described, variables=conversion.variables())
 
