@@ -111,6 +111,8 @@ def _with_names(path: str, rows: list[Row], asked: Sequence[str]) -> TextTable:
     headed = is_header(first, [values for _, values in rows[1:] if len(values) == len(first)], asked)
     if headed:
         names, width, rows = [name.strip() for name in first], len(first), rows[1:]
+        if twice := next((name for name in names if name and names.count(name) > 1), None):
+            raise DataError(f"{shown(path)}: a column is named twice in its first line, {shown(twice)}; rename one")
     else:
         names = [str(number) for number in range(1, width + 1)]
     good = [values for _, values in rows if len(values) == width]
