@@ -54,7 +54,7 @@ class Presets(Command):
                 )
                 for row in rows
             ],
-            cut=("licence",),
+            cut=("data", "licence"),
             optional=("accuracy", "input", "data", "licence"),
             plain=True,
         )
