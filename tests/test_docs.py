@@ -198,9 +198,10 @@ def test_the_page_on_objectives_does_what_it_says(capsys: pytest.CaptureFixture[
 
 
 def test_the_page_on_texts_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    ((_, code),) = blocks(ROOT / "docs" / "text.md", "python")
-    exec(code, {})
-    assert capsys.readouterr().out == "('yes',)\n"
+    for line, block in blocks(ROOT / "docs" / "text.md", "python"):
+        exec(compile("\n" * line + block, "text.md", "exec"), {})
+        shown = [each.rpartition("  # ")[2] for each in block.splitlines() if each.startswith("print(")]
+        assert capsys.readouterr().out.splitlines() == [each.partition(" of ")[0] for each in shown]
 
 
 def test_the_page_on_commands_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
