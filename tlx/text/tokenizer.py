@@ -278,7 +278,7 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     ...     read_vocabulary(Path(file.name))
     ('[PAD]', '[UNK]')
     """
-    lines = _text(path).split("\n")  # not splitlines: some pieces are separators of lines
+    lines = read_text(path).split("\n")  # not splitlines: some pieces are separators of lines
     if lines and not lines[-1]:
         lines.pop()
     pieces = tuple(line.removesuffix("\r") for line in lines)
@@ -311,7 +311,7 @@ def read_tokenizer(path: str | Path, *, lower: bool | None = None) -> Tokenizer:
         if lower is not None:
             raise ConfigError(f"lower: {shown(path)} says itself what becomes of case: leave it out")
         try:
-            return Tokenizer(_text(path))
+            return Tokenizer(read_text(path))
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {str(error).removeprefix('tokenizer: ')}") from error
     said = _beside(path)
@@ -331,7 +331,7 @@ def _beside(path: Path) -> dict[str, Any]:
     if not config.is_file():
         return {}
     try:
-        said = json.loads(_text(config))
+        said = json.loads(read_text(config))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{shown(config)}: not JSON ({one_line(error)})") from error
     names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
@@ -340,7 +340,7 @@ def _beside(path: Path) -> dict[str, Any]:
     return {name: said[name] for name in names if said.get(name) is not None}
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     file = RegularFile.at(path)
     if file.size > MAX_BYTES:
         raise WeightsError(f"{shown(path)}: {file.size:,} bytes, more than {MAX_BYTES:,}: no tokenizer has as many")
