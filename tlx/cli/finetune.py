@@ -12,7 +12,7 @@ from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.cli.recipe import RecipeOptions
-from tlx.cli.transfer import VECTORS, WORD_BASES
+from tlx.cli.transfer import VECTORS
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
 from tlx.progress import doing, listening
@@ -337,12 +337,16 @@ class Finetune(RecipeOptions):
         """
         from tlx.presets.load import is_published, list_presets
         from tlx.presets.text_catalogue import is_published_text
+        from tlx.presets.vector_catalogue import is_published_vectors
+        from tlx.presets.word_base import is_word_base
 
         base = base or self.base_name
-        named = (*list_presets(), VECTORS, *WORD_BASES)
-        if base not in named and not (is_published(base) or is_published_text(base)):
+        named = (*list_presets(), VECTORS)
+        if base not in named and not (is_published(base) or is_published_text(base) or is_word_base(base)):
             base = str(home(base).absolute())
-        weights = None if self.weights is None else str(home(self.weights).absolute())
+        weights = self.weights
+        if weights is not None and not is_published_vectors(weights):
+            weights = str(home(weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)
         if spec is not None:
             resolved = replace(resolved, test_data=spec.test_data, validation_data=spec.validation_data)
