@@ -147,7 +147,7 @@ def list_vectors() -> tuple[str, ...]:
 def published_vectors(name: str) -> PublishedVectors:
     """Return the entry of word vectors; raise `ConfigError` with the nearest name for a name that is none.
 
-    >>> published_vectors("glove/6B.100d").member, published_vectors("fasttext/cc.de.300").location.url[-19:]
+    >>> published_vectors("glove/6B.100d").member, published_vectors("fasttext/cc.de.300").location.url[-17:]
     ('glove.6B.100d.txt', '/cc.de.300.vec.gz')
     """
     if name in PUBLISHED_VECTORS:
