@@ -97,7 +97,9 @@ def test_other_signals_do_not_count():
 def test_the_second_ends_the_process_though_python_does_not_run(number):
     """Its main thread waits in C, as in a compilation, and would not come to a handler for a minute."""
     program = (
-        "import ctypes, tlx\nwith tlx.StopOnSignals() as stop:\n    print('ready', flush=True)\n"
+        "import ctypes, signal, tlx\n"
+        f"signal.signal({int(number)}, signal.default_int_handler)\n"  # nohup and scripts' backgrounds ignore some
+        "with tlx.StopOnSignals() as stop:\n    print('ready', flush=True)\n"
         "    libc = ctypes.CDLL(None)\n    for _ in range(60): libc.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:

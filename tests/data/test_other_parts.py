@@ -86,6 +86,11 @@ def test_what_does_not_fit_is_refused(write, refuses, tmp_path):
         load_data(train, validation_data=str(tmp_path / "gone.csv"))
     with refuses(ConfigError, "test_data: is for files and folders, and not for digits"):
         load_data("digits", test_data=test)
+    with refuses(DataError, f"{tmp_path}: no file, and the data to train on are one; name one (--test-data)"):
+        load_data(train, test_data=str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    with refuses(DataError, "test.csv: no folder, and the data to train on are one; name one (--test-data)"):
+        load_data(str(tmp_path / "photos"), test_data=test)
     rows = [(text, f"{label},{('train', 'test')[row % 3 == 0]}") for row, (text, label) in enumerate(labelled(TEXTS))]
     divided = write("divided.csv", rows, "text,label,split\n")
     with refuses(DataError, "divided.csv: is divided into parts itself; name a validation part alone"):
@@ -105,6 +110,8 @@ def test_texts_in_memory_are_split():
     data = data_from_arrays([*TEXTS[:38], TEXTS[0], TEXTS[1]], labels, test_inputs=TEXTS[38:], test_targets=[0, 1])
     assert data.test[0]["input"] == TEXTS[38]
     assert "2 texts stand in several rows, 4 in all; all rows of one are in the same part" in data.notes
+    once = data_from_arrays([*TEXTS[:39], TEXTS[0]], labels)
+    assert "1 text stands in several rows, 2 in all; all rows of one are in the same part" in once.notes
     pairs = data_from_arrays([(text, text.upper()) for text in TEXTS], labels)
     assert pairs.train[0]["input"]["pair"] == pairs.train[0]["input"]["text"].upper()
     with pytest.raises(DataError, match="test_inputs: row 0 is empty"):

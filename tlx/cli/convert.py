@@ -32,6 +32,7 @@ FOR_FILES = (
     "fresh",
     "allow_nonfinite",
     "allow_negative_variance",
+    "pretraining",
     "seed",
 )
 
@@ -69,6 +70,8 @@ class Convert(Command):
     """Cut the base after this stage; the file may end there."""
     head: bool = True
     """Leave out the published head."""
+    pretraining: bool = False
+    """Take the heads that a text model was pretrained with: masked words and, where it has it, next sentence."""
     input_size: tuple[int, int] | None = None
     """Height and width of the images, where a head's size depends on them; by default as published."""
     prefix: str | None = None
@@ -181,7 +184,7 @@ class Convert(Command):
                     use_hub_config=self.hub_config,
                     input_size=self.input_size,
                     until=self.until,
-                    head=self.head,
+                    head="pretraining" if self.pretraining else self.head,
                     prefix=self.prefix,
                     ignored=self.ignore,
                     fresh=self.fresh,

@@ -57,7 +57,7 @@ class Presets(Command):
                 )
                 for row in rows
             ],
-            cut=("licence",),
+            cut=("data", "licence"),
             optional=("accuracy", "input", "data", "licence"),
             plain=True,
         )

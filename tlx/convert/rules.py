@@ -55,11 +55,14 @@ KINDS: Mapping[Dialect, Mapping[str, tuple[LeafRule, ...]]] = {
         "conv_7x7x512": (LeafRule("weight", "kernel", "conv_7x7x512"), LeafRule("bias", "bias")),
         "embedding": (LeafRule("weight", "embedding"),),
         "layer_norm": (LeafRule("weight", "scale"), LeafRule("bias", "bias")),
+        "bias": (LeafRule("bias", "bias"),),
     },
     "tf": {
         "dense": (LeafRule("kernel", "kernel"), LeafRule("bias", "bias")),
         "embedding": (LeafRule("", "embedding"),),
         "layer_norm": (LeafRule("gamma", "scale"), LeafRule("beta", "bias")),
+        "bias": (LeafRule("output_bias", "bias"),),
+        "output": (LeafRule("output_weights", "kernel", "oi_to_io"), LeafRule("output_bias", "bias")),
     },
     "keras_hub": {
         "dense": (LeafRule("0", "kernel"), LeafRule("1", "bias")),

@@ -1,6 +1,7 @@
 """What another library makes of texts, stage by stage: what a text model is compared with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class TextOutputs:
         hidden: of embeddings and each layer, (B, width, C).
         pooled: of the pooler (B, C), where there is one.
         logits: of a classifier (B, classes).
+        pretraining: of the heads of pretraining, by name: 'mlm' (B, width, pieces) and 'nsp' (B, 2).
     """
 
     by: str
@@ -34,3 +36,4 @@ class TextOutputs:
     hidden: tuple[np.ndarray, ...]
     pooled: np.ndarray | None = None
     logits: np.ndarray | None = None
+    pretraining: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
 
 from tlx.convert.plan import MOST, Match, Plan, Unused, beside, faults_of
 from tlx.convert.rules import KINDS, LeafRule, Row, Table
 from tlx.convert.source import Source
-from tlx.convert.tables.texts import TEXT_TABLES
+from tlx.convert.tables.texts import TEXT_TABLES, TIED, TIED_BIAS
 from tlx.convert.transforms import leaf_shape
-from tlx.errors import WeightsError
+from tlx.errors import ConfigError, WeightsError
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.tree.paths import quote, select
 
@@ -22,7 +25,7 @@ def make_text_plan(
     table: Table,
     config: ModelConfig,
     *,
-    head: bool = True,
+    head: bool | Literal["pretraining"] = True,
     prefix: str | None = None,
     ignored: Sequence[str] = (),
     fresh: Sequence[str] = (),
@@ -34,7 +37,7 @@ def make_text_plan(
         table: how it names the tensors.
         config: the model, with its settings; classes and pooling are taken from the source, unless it pools by
             'average', 'max' or 'cls' and has no classes: then the source's head is left out.
-        head: whether a head that the source has is taken.
+        head: whether a head that the source has is taken; 'pretraining' for those of pretraining.
         prefix: what stands before the names of the tensors, where several would do.
         ignored: patterns of tensors to leave out, over the name with '.' as '/'.
         fresh: patterns of leaves, over 'base/…', that are initialised.
@@ -48,6 +51,8 @@ def make_text_plan(
     by_path = {name.replace(".", "/"): name for name in source.tensors}
     left_out = {by_path[path] for path in select(ignored, by_path)} if ignored else set()
     config = _with_own_head(source, table, config, names, start, head)
+    if head == "pretraining":
+        config = _with_pretraining(source, table, config, names, start)
     expected = expected_tensors(table, config, start)
     below = {path.partition("/")[2]: path for path in expected}
     stay_fresh = {below[path] for path in select(fresh, below)} if fresh else set()
@@ -153,10 +158,11 @@ def _prefix(source: Source, table: Table, names: dict[str, str], prefix: str | N
 
 
 def _with_own_head(
-    source: Source, table: Table, config: ModelConfig, names: dict[str, str], start: str, head: bool
+    source: Source, table: Table, config: ModelConfig, names: dict[str, str], start: str, head: object
 ) -> ModelConfig:
     """Take the head that the source has: classes, hidden layers, or the pooler alone."""
-    if config.classes or config.until is not None or config.pool not in ("pooler", table.pool):
+    others = config.until is not None or config.pool not in ("pooler", table.pool)
+    if config.classes or others or head == "pretraining":
         return config
     rows = {row.target: row for row in table.rows if row.target.startswith("head/")}
 
@@ -177,10 +183,50 @@ def _with_own_head(
     return replace(config, classes=0, hidden=(), pool="pooler" if has_pooler and head else "average")
 
 
+def _with_pretraining(
+    source: Source, table: Table, config: ModelConfig, names: dict[str, str], start: str
+) -> ModelConfig:
+    """Take the heads of pretraining that the source has."""
+    if config.until is not None:
+        raise ConfigError(f"{source.path}: the heads of pretraining belong to the whole network: leave out until")
+    for tasks in ("mlm+nsp", "mlm"):
+        made = replace(config, classes=0, hidden=(), pool="average", normalize=False, pretraining=tasks)
+        try:
+            expected = expected_tensors(table, made, start)
+        except ConfigError:  # a table without a row for next sentence
+            continue
+        heads = {name for path, (name, _) in expected.items() if path.startswith("params/head/")}
+        if heads <= names.keys():
+            return made
+    raise WeightsError(
+        f"{source.path}: holds no heads of pretraining that {table.name} knows ({quote(sorted(heads), 3)}): fetch the "
+        "weights as they were pretrained"
+    )
+
+
+def check_tied(plan: Plan, source: Source) -> None:
+    """Raise `WeightsError` where the decoder of masked words is not the matrix of pieces, or has a bias of its own."""
+    if plan.config.pretraining is None:
+        return
+    taken = {match.path: match.tensor for match in plan.matches}
+    for pattern, path in ((TIED, ANCHOR), (TIED_BIAS, "params/head/mlm/bias")):
+        for name in source.tensors:
+            twin = source.tensors[name]
+            if re.fullmatch(pattern, name) and path in taken:
+                same = twin.shape == taken[path].shape and np.array_equal(twin.read(), taken[path].read())
+                if not same:
+                    raise WeightsError(
+                        f"{source.path}: {name!r} differs from {taken[path].name!r}: a decoder that is not tied to the "
+                        "embeddings is another network: leave its heads out"
+                    )
+
+
 def _unused(table: Table, name: str, own: str, start: str, config: ModelConfig, left_out: set[str]) -> Unused | None:
     """Say why a tensor that fills no leaf is of no use, or None where nobody said so."""
     if own in left_out:
         return Unused(own, "as asked for")
+    if config.pretraining is not None and re.fullmatch(f"{TIED}|{TIED_BIAS}", name):
+        return Unused(own, "tied: the same numbers as another tensor")
     rule = beside(name.removeprefix(start), table.ignored) or beside(name)
     if rule:
         return Unused(own, rule.reason, rule.kept)

@@ -43,7 +43,7 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
     if table.dialect == "keras_hub":
         theirs = keras_hub_outputs(table, spec, folder, batch, config.classes)
     else:
-        theirs = _transformers_outputs(table, spec, folder, batch, config.classes)
+        theirs = _transformers_outputs(table, spec, folder, batch, config)
     mask = np.asarray(batch["mask"])[:, : theirs.width]
     differences = []
     if theirs.same_pieces is not None:
@@ -56,7 +56,9 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
             x = run_layer(stage.layer, variables_of(variables, "base", stage.name), x)
             ours = np.asarray(x["hidden"])[:, : theirs.width][mask]
             differences.append(difference(stage.name, ours, theirs.hidden[number][mask]))
-        if config.classes:
+        if config.pretraining is not None:
+            differences += _pretraining(config, variables, x, theirs, mask)
+        elif config.classes:
             logits = run_layer(model.head, variables_of(variables, "head"), x)
             assert theirs.logits is not None
             differences.append(difference(OUTPUT, np.asarray(logits), theirs.logits))
@@ -67,7 +69,7 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
 
 
 def _transformers_outputs(
-    table: Table, spec: Tokens, folder: Path, batch: Mapping[str, Any], classes: int
+    table: Table, spec: Tokens, folder: Path, batch: Mapping[str, Any], config: ModelConfig
 ) -> TextOutputs:
     """Run transformers' tokenizer and model."""
     with contextlib.suppress(ImportError):  # transformers does without
@@ -82,7 +84,7 @@ def _transformers_outputs(
         ) from error
     try:
         with _quiet(transformers):
-            kind = transformers.AutoModelForSequenceClassification if classes else transformers.AutoModel
+            kind = _kind(transformers, config)
             network = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval().float()
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except TlxError:
@@ -107,8 +109,41 @@ def _transformers_outputs(
         width,
         tuple(each.numpy() for each in found.hidden_states),
         None if pooled is None else pooled.numpy(),
-        found.logits.numpy() if classes else None,
+        found.logits.numpy() if config.classes else None,
+        _pretraining_outputs(config, found),
     )
+
+
+def _kind(transformers: Any, config: ModelConfig) -> Any:
+    """Return the class of transformers that has the heads that a model has."""
+    if config.pretraining is not None:
+        name = {"mlm": "AutoModelForMaskedLM", "mlm+nsp": "AutoModelForPreTraining"}[config.pretraining]
+    else:
+        name = "AutoModelForSequenceClassification" if config.classes else "AutoModel"
+    return getattr(transformers, name)
+
+
+def _pretraining_outputs(config: ModelConfig, found: Any) -> dict[str, np.ndarray]:
+    """Return the scores of transformers' heads of pretraining by their names in tlx."""
+    if config.pretraining is None:
+        return {}
+    if config.pretraining == "mlm":
+        return {"mlm": found.logits.numpy()}
+    return {"mlm": found.prediction_logits.numpy(), "nsp": found.seq_relationship_logits.numpy()}
+
+
+def _pretraining(
+    config: ModelConfig, variables: Tree, features: Tree, theirs: TextOutputs, mask: np.ndarray
+) -> list[Difference]:
+    """Compare the heads of pretraining on the features of the last stage."""
+    matrix = variables["params"]["base"]["embeddings"]["word"]["embedding"]
+    head = {"params": variables["params"]["head"]}
+    ours = jax.jit(build_model(config).head.apply)(head, features, matrix)
+    scores = np.asarray(ours["mlm"])[:, : theirs.width][mask]
+    differences = [difference("mlm", scores, theirs.pretraining["mlm"][mask])]
+    if "nsp" in theirs.pretraining:
+        differences.append(difference("nsp", ours["nsp"], theirs.pretraining["nsp"]))
+    return differences
 
 
 class _quiet:

@@ -146,7 +146,7 @@ def kind_for(spec: DataSpec, preprocess: InputSpec | None = None) -> tuple[str, 
         return "texts", where
     path = str(home(where))
     try:
-        prose = request.may_be_texts and os.path.isfile(path) and names_texts(path)
+        prose = request.may_be_texts and os.path.isfile(path) and names_texts(path, spec.target)
     except (DataError, ConfigError):  # which the reader says better
         prose = False
     return ("texts" if prose else name), where

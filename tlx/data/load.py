@@ -65,7 +65,7 @@ def load_data(
     if kind.path and where:  # so that the run can be tested again from another directory
         where = os.path.abspath(home(where))
         spec = replace(spec, source=f"{name}:{where}")
-    spec = at_home(spec, name, kind.path in ("file", "folder"))
+    spec = at_home(spec, name, kind.path)
     spec = replace(
         spec,
         labels_per_class=kind.labels_per_class if spec.labels_per_class is None else spec.labels_per_class,

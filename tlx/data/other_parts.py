@@ -17,21 +17,23 @@ from tlx.tree.paths import quote
 OTHERS = ("validation", "test")
 
 
-def at_home(spec: DataSpec, name: str, is_path: bool) -> DataSpec:
+def at_home(spec: DataSpec, name: str, path_of: str) -> DataSpec:
     """Return a spec whose further sources are absolute paths, so that a run finds them from another directory.
 
-    Raise `ConfigError` where the kind of data, `name`, is none of files or folders, and `DataError` where nothing is
-    there.
+    Raise `ConfigError` where the kind of data, `name`, is none of files or folders (`path_of`), and `DataError` where
+    nothing is there, or a file instead of a folder.
     """
     for part in OTHERS:
         given = getattr(spec, f"{part}_data")
         if given is None:
             continue
-        if not is_path:
+        if path_of not in ("file", "folder"):
             raise ConfigError(f"{part}_data: is for files and folders, and not for {name}; leave it out")
         path = given if os.path.lexists(home(given)) else given.rpartition(":")[2]  # after a kind, as of the source
         if not os.path.lexists(home(path)):
             raise DataError(f"{shown(path)}: no such file or folder; check {part}_data (--{part}-data)")
+        if os.path.isdir(home(path)) != (path_of == "folder"):
+            raise DataError(f"{shown(path)}: no {path_of}, and the data to train on are one; name one (--{part}-data)")
         spec = replace(spec, **{f"{part}_data": os.path.abspath(home(path))})  # type: ignore[arg-type]
     return spec
 

@@ -48,8 +48,8 @@ def split_rows(
     `labels_per_class`. The parts depend on the examples and the seed, not on the order of the rows, and fewer labels a
     class are always among more labels a class.
 
-    Rows of equal digests, whatever their classes, land in one part: in training, where the shares would divide them, so
-    that another part then gets fewer than its share.
+    With `together`, rows of equal digests land in one part, whatever their classes: in training, where the shares would
+    divide them, so that another part then gets fewer than its share.
 
     >>> parts = split_rows(np.array([0, 0, 0, 0, 1, 1]), [bytes([i]) for i in range(6)], validation=0.25, test=0.5)
     >>> [len(part) for part in parts]
@@ -177,7 +177,8 @@ def _repeated(digests: Sequence[bytes], noun: str) -> list[str]:
     several = [count for count in Counter(digests).values() if count > 1]
     if not several:
         return []
-    return [f"{len(several)} {noun} stand in several rows, {sum(several)} in all; all rows of one are in the same part"]
+    stand = f"1 {noun.removesuffix('s')} stands" if len(several) == 1 else f"{len(several)} {noun} stand"
+    return [f"{stand} in several rows, {sum(several)} in all; all rows of one are in the same part"]
 
 
 def contradictions(parts: Parts) -> list[str]:

@@ -79,5 +79,6 @@ def _read(path: str, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], lis
         if fault := next((fault for text in each if (fault := text_fault(text)) is not None), None):
             faults.append(f"{shown(name)}: its text {fault}")
     if faults:
-        raise DataError(f"{len(faults)} of {len(rows.texts)} texts are bad: {some(faults)}; mend these lines")
+        total = len(rows.texts) + len(table.faults)
+        raise DataError(f"{len(faults)} of {total} texts are bad: {some(faults)}; mend these lines")
     return rows.texts, rows.names, [found.note]

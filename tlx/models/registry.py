@@ -23,6 +23,7 @@ from tlx.models.head import POOLS, Head, Pool
 from tlx.models.inception_v3 import inception_v3
 from tlx.models.installed import load_installed
 from tlx.models.mobilenet_v2 import mobilenet_v2
+from tlx.models.pretraining import Pretraining, PretrainingHead, PretrainingModel
 from tlx.models.resnet import BLOCKS as RESNET_BLOCKS
 from tlx.models.resnet import cifar_resnet, resnet
 from tlx.models.small import cnn, mlp, vectors
@@ -168,7 +169,9 @@ class ModelConfig:
     `input_shape` is that of one input, (height, width, channels) of images; `hidden`, `pool` and `dropout` describe the
     head (`Head`), which is none with 0 `classes`. `until` cuts the base after a stage, `dtype` is the type that the
     model computes in; its parameters are float32. `settings` are those of the architecture, if it has any
-    (`Architecture`), and `normalize` divides pooled features by their length.
+    (`Architecture`), and `normalize` divides pooled features by their length. With `pretraining` a text model has the
+    heads that it is pretrained with, in place of one for classes: 'mlm' (masked words) or 'mlm+nsp' (next sentence,
+    too).
     """
 
     architecture: str
@@ -181,6 +184,7 @@ class ModelConfig:
     dtype: DType = "float32"
     normalize: bool = False
     settings: Any = None
+    pretraining: Pretraining | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_shape", "hidden"):  # lists would make the model unhashable, and jit needs the hash
@@ -206,6 +210,10 @@ class ModelConfig:
             )
         check_choice("pool", self.pool, POOLS)
         check_choice("dtype", self.dtype, get_args(DType))
+        if self.pretraining is not None:
+            check_choice("pretraining", self.pretraining, get_args(Pretraining))
+            if not isinstance(self.settings, BertConfig) or self.classes or self.until is not None:
+                raise ConfigError("pretraining: is for a whole text model without classes: leave it out")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be at least 0 and under 1, not {self.dropout}")
 
@@ -213,7 +221,7 @@ class ModelConfig:
         """Return the fields as plain data, without settings where there are none; the inverse of `from_dict`."""
         plain = asdict(self)
         plain |= {} if self.settings is None else {"settings": asdict(self.settings)}
-        optional = {"settings": None, "normalize": False}
+        optional = {"settings": None, "normalize": False, "pretraining": None}
         return {name: value for name, value in plain.items() if name not in optional or value != optional[name]}
 
     @classmethod
@@ -268,6 +276,10 @@ def build_model(config: ModelConfig) -> Classifier:
     ('conv1', 'conv2', 'conv3')
     """
     dtype = jnp.dtype(config.dtype)
+    if config.pretraining is not None:
+        own = config.settings
+        heads = PretrainingHead(config.pretraining == "mlm+nsp", own.hidden_act, own.layer_norm_eps, dtype)
+        return PretrainingModel(base=built_base(config, dtype), head=heads)
     head = Head(config.classes, config.hidden, config.pool, config.dropout, config.normalize, dtype)
     base = built_base(config, dtype)
     return Classifier(base=base if config.until is None else cut(base, config.until), head=head)
@@ -301,7 +313,8 @@ def leaf_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """
     model = build_model(config)
     features, base = _traced(config, model)
-    head = jax.eval_shape(model.head.init, jax.random.key(0), features)
+    matrix = () if config.pretraining is None else (base["params"]["embeddings"]["word"]["embedding"],)
+    head = jax.eval_shape(model.head.init, jax.random.key(0), features, *matrix)
     tree = {kind: {"base": base.get(kind, {}), "head": head.get(kind, {})} for kind in {**base, **head}}
     return MappingProxyType({path: tuple(leaf.shape) for path, leaf in flatten(tree).items()})
 

@@ -73,6 +73,8 @@ def convert_weights(
     check_free(dest)
     if arch in TEXT_TABLES or (arch is None and options.use_hub_config and text_family(home(source)) is not None):
         return convert_text(source, dest, arch, options)
+    if options.head == "pretraining":
+        raise ConfigError(f"{source}: heads of pretraining are a text model's: leave out --pretraining")
     opened = open_weights(source)
     _refuse_own(opened)
     hub = hub_config(Path(source), opened) if options.use_hub_config else HubConfig()

@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tlx.errors import ConfigError, check_flags
 from tlx.images.preprocess import Preprocess
+
+
+def check_head(head: object) -> None:
+    """Raise `ConfigError` for what says nothing of which head is taken."""
+    if head != "pretraining":
+        check_flags(head=head)
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class ConvertOptions:
         classes: what its outputs are called; none likewise.
         input_size: height and width of the images, where a head's size depends on them; None as published.
         until: cut the base after this stage; the file may end there.
-        head: whether the head is taken, too.
+        head: whether the head is taken, too; 'pretraining' takes those that a text model was pretrained with: for
+            masked words and, where the source has it, next sentence.
         use_hub_config: whether the `config.json` and `preprocessor_config.json` of a folder, as model hubs lay them
             out, are read; they must agree with the weights and with what is said here.
         prefix: below which names to look, where a file holds the network several times.
@@ -41,7 +48,7 @@ class ConvertOptions:
     classes: Sequence[str] = ()
     input_size: tuple[int, int] | None = None
     until: str | None = None
-    head: bool = True
+    head: bool | Literal["pretraining"] = True
     use_hub_config: bool = True
     prefix: str | None = None
     ignored: Sequence[str] = ()
@@ -52,7 +59,8 @@ class ConvertOptions:
     compare: bool | str | Path = False
 
     def __post_init__(self) -> None:
-        check_flags(head=self.head, use_hub_config=self.use_hub_config)
+        check_head(self.head)
+        check_flags(use_hub_config=self.use_hub_config)
         check_flags(allow_nonfinite=self.allow_nonfinite, allow_negative_variance=self.allow_negative_variance)
         for name in ("classes", "ignored", "fresh"):
             value = getattr(self, name)

@@ -4,13 +4,14 @@ import difflib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from tlx.errors import CheckpointError, ConfigError, check_flags
+from tlx.errors import CheckpointError, ConfigError
 from tlx.files import home
 from tlx.models.registry import DType
 from tlx.presets.bundle import CONFIG, load_bundle
 from tlx.presets.catalogue import list_published
-from tlx.presets.convert_options import ConvertOptions
+from tlx.presets.convert_options import ConvertOptions, check_head
 from tlx.presets.own import list_own
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import load_published
@@ -69,19 +70,19 @@ def load(
     weights: str | Path | None = None,
     *,
     until: str | None = None,
-    head: bool = True,
+    head: bool | Literal["pretraining"] = True,
     dtype: DType | None = None,
 ) -> Pretrained:
     """Load a pretrained model: a preset by name, a published one by name, or a finished run or an export by folder.
 
     The weights of a published model ('keras/vgg16', `list_published`) come from the file `weights`, or else from the
     cache or the network. With `until` the base ends after that stage and has no head; the file may end there, too.
-    Without `head` the base is alone. A text model is named as 'hf/bert-base-uncased', 'hf:ORG/NAME', or by its folder
-    as model hubs lay it out, which is converted in memory. Word vectors are named as 'glove/6B.50d' (`list_vectors`),
-    or 'glove', 'word2vec' or 'fasttext' with any file of them as `weights`. `dtype` is the type that the model computes
-    in, 'float32' or 'bfloat16' (None: as saved); its parameters are float32. Raise `ConfigError` (with the nearest
-    name) for what does not exist, `WeightsError` for what is damaged or does not fit, `UnsafeFileError`, and
-    `DownloadError`.
+    Without `head` the base is alone; a text model also has the heads of its pretraining with 'pretraining'. A text
+    model is named as 'hf/bert-base-uncased', 'hf:ORG/NAME', or by its folder as model hubs lay it out, which is
+    converted in memory. Word vectors are named as 'glove/6B.50d' (`list_vectors`), or 'glove', 'word2vec' or 'fasttext'
+    with any file of them as `weights`. `dtype` is the type that the model computes in, 'float32' or 'bfloat16' (None:
+    as saved); its parameters are float32. Raise `ConfigError` (with the nearest name) for what does not exist,
+    `WeightsError` for what is damaged or does not fit, `UnsafeFileError`, and `DownloadError`.
 
     >>> load("cnn-mnist").stages
     ('conv1', 'conv2', 'conv3')
@@ -90,7 +91,7 @@ def load(
     """
     if not isinstance(name, str | os.PathLike):
         raise ConfigError(f"name: {type(name).__name__}, expected a name or a folder; a run's model is run.load()")
-    check_flags(head=head)
+    check_head(head)
     if is_word_base(str(name)) and not os.path.isdir(name):
         found = load_words(str(name), weights)
     elif is_published_text(str(name)) and not os.path.isdir(name):
@@ -98,7 +99,7 @@ def load(
     elif weights is None and is_text_folder(name):
         found = load_text_folder(name, ConvertOptions(until=until, head=head))
     elif is_published(name):
-        found = load_published(str(name), weights, until=until, head=head)
+        found = load_published(str(name), weights, until=until, head=bool(head))
     elif weights is not None:
         raise ConfigError(f"{name}: only published models take a file of weights, such as {list_published()[0]!r}")
     else:
@@ -107,6 +108,8 @@ def load(
             found = found.cut(until)
         elif not head:
             found = found.without_head()
+    if head == "pretraining" and found.config.pretraining is None:
+        raise ConfigError(f"{name}: has no heads of pretraining: leave out head={head!r}")
     return found if dtype is None else replace(found, config=replace(found.config, dtype=dtype))
 
 

@@ -169,6 +169,7 @@ class Pretrained:
             pool=pool or self._pool,
             dropout=dropout,
             normalize=False,
+            pretraining=None,
         )
         base, head = split(self.variables)[0], init_head(config, seed)
         if not hidden and "logits" in head.get("params", {}):
@@ -193,7 +194,7 @@ class Pretrained:
         >>> tlx.load("cnn-mnist").without_head().classes
         ()
         """
-        config = replace(self.config, classes=0, hidden=(), pool=self._pool, dropout=0.0)
+        config = replace(self.config, classes=0, hidden=(), pool=self._pool, dropout=0.0, pretraining=None)
         new: dict[str, Any] = {"classes": (), "card": self._origin, "objective": CLASSES}
         return replace(self, config=config, variables=_only(self.variables, config), **new)
 

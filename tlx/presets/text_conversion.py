@@ -13,7 +13,7 @@ from tlx.convert.leaves import Conversion
 from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
 from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES
-from tlx.convert.text_plan import expected_tensors
+from tlx.convert.text_plan import check_tied, expected_tensors
 from tlx.convert.text_reference import verify_text
 from tlx.convert.transforms import inverse, source_shape
 from tlx.convert.verify import Verification
@@ -37,6 +37,7 @@ def convert_text(source: str | Path, dest: Path, arch: str | None, options: Conv
             "--verify FILE.npz: is for images; a text model is compared with the library that wrote it (--verify)"
         )
     read = read_text_model(source, options, table=arch)
+    check_tied(read.plan, read.source)
     conversion = Conversion(read.plan, str(read.source.path), options.allow_nonfinite, seed=options.seed)
     verification: list[Verification] = []
 
@@ -138,7 +139,8 @@ def export_text(
             f"{pretrained.name}: its head pools by {config.pool!r}, and transformers' {family} by {table.pool!r}: "
             "write the base alone (--no-head)"
         )
-    start = (f"{family}." if config.classes else "") if prefix is None else prefix
+    alone = not config.classes and config.pretraining is None
+    start = ("" if alone else f"{family}.") if prefix is None else prefix
     expected = expected_tensors(table, config, start)
     tensors = []
     for path, (name, rule) in expected.items():
@@ -178,7 +180,8 @@ def _hub_config(pretrained: Pretrained, family: str, plain: dict[str, Any]) -> d
     described = FAMILIES[family]
     classes = pretrained.classes
     names = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "electra": "Electra"}
-    kind = "ForSequenceClassification" if classes else "Model"
+    heads = {None: "Model", "mlm": "ForMaskedLM", "mlm+nsp": "ForPreTraining"}
+    kind = "ForSequenceClassification" if classes else heads[pretrained.config.pretraining]
     said: dict[str, Any] = {"model_type": family, "architectures": [f"{names[family]}{kind}"]}
     for name, value in plain.items():
         if name not in described.fixed and name != "first_position" and value is not None:

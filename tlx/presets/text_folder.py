@@ -13,6 +13,7 @@ from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
 from tlx.convert.source import Source
 from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family
+from tlx.convert.text_plan import check_tied
 from tlx.errors import ConfigError, WeightsError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
@@ -26,12 +27,14 @@ from tlx.presets.keras_hub_folder import is_keras_hub, keras_hub_folder, read_ke
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.text_catalogue import FILES, OPTIONAL, PREFIX, PUBLISHED_TEXTS, published_text
 from tlx.presets.text_model import Sentences, TextDescription, TextModel, plan_text_model, settings_of
-from tlx.text.tokenizer import read_tokenizer
+from tlx.text.tokenizer import length_beside, read_tokenizer
 
 CONFIGS = ("config.json", "bert_config.json")  # Hugging Face's, and that beside Google's checkpoints
 MODULES, POOLING, LENGTH = "modules.json", "config.json", "sentence_bert_config.json"  # of sentence-transformers
-POOLS: Mapping[str, Pool] = {
-    "pooling_mode_mean_tokens": "average",
+TOKENIZER_CONFIG = "tokenizer_config.json"
+POOLS: Mapping[str, Pool] = {"mean": "average", "cls": "cls", "max": "max"}
+OLD_POOLS = {  # by flags, before sentence-transformers 6
+    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
 }
@@ -119,6 +122,7 @@ def read_text_model(
 def load_text_folder(path: str | Path, options: ConvertOptions, tokenizer: str | Path | None = None) -> Pretrained:
     """Load a text model from its folder, converted in memory; raise as `read_text_model`."""
     read = read_text_model(path, options, tokenizer=tokenizer)
+    check_tied(read.plan, read.source)
     conversion = Conversion(read.plan, str(read.source.path), options.allow_nonfinite, seed=options.seed)
     return replace(read.described, variables=conversion.variables())
 
@@ -179,9 +183,16 @@ def _sentences(folder: Path) -> Sentences | None:
                 f"{shown(folder / MODULES)}: has a module {shown(kind)!r}, which tlx does not run (--no-hub-config "
                 "takes the transformer alone)"
             )
+    return Sentences(pool, normalize, _longest(folder))
+
+
+def _longest(folder: Path) -> int | None:
+    """Return to how many pieces sentence-transformers cuts texts: as it says itself, or as the tokenizer's files do."""
     said = read_json_file(folder / LENGTH)
     length = said.get("max_seq_length", "a number of pieces", int) if said else None
-    return Sentences(pool, normalize, length.value if length else None)
+    if length:
+        return int(length.value)
+    return length_beside(folder / TOKENIZER_CONFIG)
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:
@@ -207,11 +218,14 @@ def _pooling(folder: Path, name: str) -> Pool:
     if said is None:
         raise WeightsError(f"{shown(folder / name / POOLING)}: missing: fetch it, or --no-hub-config")
     on = [key for key, value in said.content.items() if key.startswith("pooling_mode_") and value is True]
-    if len(on) != 1 or on[0] not in POOLS:
+    named = said.content.get("pooling_mode", [OLD_POOLS.get(key, key) for key in on])
+    modes = [str(each) for each in named] if isinstance(named, list) else [str(named)]
+    if len(modes) != 1 or modes[0] not in POOLS:
         raise WeightsError(
-            f"{shown(said.file)}: pools by {', '.join(on) or 'nothing'}: tlx pools by one of {', '.join(POOLS)}"
+            f"{shown(said.file)}: pools by {shown(', '.join(modes)) or 'nothing'}: tlx pools by one of "
+            f"{', '.join(POOLS)} (--no-hub-config takes the transformer alone)"
         )
-    return POOLS[on[0]]
+    return POOLS[modes[0]]
 
 
 def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tuple[str, ...], Objective]:

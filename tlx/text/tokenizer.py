@@ -327,17 +327,30 @@ def read_tokenizer(path: str | Path, *, lower: bool | None = None) -> Tokenizer:
 
 def _beside(path: Path) -> dict[str, Any]:
     """Return what the configuration beside a vocabulary says of it."""
-    config = path.with_name("tokenizer_config.json")
+    said = _config(path.with_name("tokenizer_config.json"))
+    names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+    if not all(said.get(name) in (None, True, False) for name in names):
+        where = shown(path.with_name("tokenizer_config.json"))
+        raise WeightsError(f"{where}: expected an object whose {', '.join(names)} are true or false")
+    return {name: said[name] for name in names if said.get(name) is not None}
+
+
+def length_beside(config: Path) -> int | None:
+    """Return to how many pieces a `tokenizer_config.json` cuts texts; None where it says none, or 1e30."""
+    length = _config(config).get("model_max_length")
+    return length if type(length) is int and 0 < length < 1 << 31 else None
+
+
+def _config(config: Path) -> dict[str, Any]:
     if not config.is_file():
         return {}
     try:
         said = json.loads(read_text(config))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{shown(config)}: not JSON ({one_line(error)})") from error
-    names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-    if not isinstance(said, dict) or not all(said.get(name) in (None, True, False) for name in names):
-        raise WeightsError(f"{shown(config)}: expected an object whose {', '.join(names)} are true or false")
-    return {name: said[name] for name in names if said.get(name) is not None}
+    if not isinstance(said, dict):
+        raise WeightsError(f"{shown(config)}: expected an object")
+    return said
 
 
 def read_text(path: Path) -> str:

@@ -68,13 +68,29 @@ PROSE = ["a film of joy", "no film at all", "what a waste of time", "the best in
         (["1", "a film"], ["1", "0", "1", "0"], False),
         (["spam", "text"], ["ham", "spam", "ham", "spam"], False),
         (["good", "short text"], ["good", "bad", "bad", "good"], False),
-        (["text", "text"], ["1", "0", "1", "0"], False),
+        (["text", "text"], ["1", "0", "1", "0"], True),
+        (["word", "word"], ["1", "0", "1", "0"], False),
         (["label", "a text that is far too long for the name of a column"], ["1", "0", "1", "0"], False),
     ],
 )
 def test_headers(first, below, expected):
     rows = [[label, text] for label, text in zip(below, PROSE, strict=True)]
     assert is_header(first, rows) is expected
+
+
+@pytest.mark.parametrize("end", [",", ",,"])
+def test_a_header_may_end_in_separators(tmp_path, end):
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["text,label" + end, *(f"{text},{row % 2}{end}" for row, text in enumerate(PROSE))]))
+    table = read_text_table(str(path))
+    assert (table.headed, table.columns["text"], table.columns["label"]) == (True, PROSE, ["0", "1", "0", "1"])
+
+
+def test_a_name_that_stands_twice_is_no_row(tmp_path, refuses):
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["text,text,label", *(f"{text},{text},{row % 2}" for row, text in enumerate(PROSE))]))
+    with refuses(DataError, "a.csv: a column is named twice in its first line, text; rename one"):
+        read_text_table(str(path))
 
 
 def test_a_header_that_the_user_names():

@@ -1,5 +1,6 @@
 """Tables of texts: what is taken for text, target and split, which tables are such, and how a bad row is named."""
 
+import csv
 import json
 from collections import Counter
 
@@ -169,6 +170,26 @@ def test_targets_of_other_kinds(write):
     assert targets_of(scores.train)[0].tolist() == [row / 4]
     tags = load_data(path, target="tags", text="text")
     assert (tags.target_kind, tags.classes) == ("multi-label", ("even", "odd", "red"))
+
+
+def test_columns_of_numbers_that_are_the_target(write):
+    """They are no inputs, so that the table is one of texts without a word on which column is the text."""
+    flags = "".join(f"{row % 2},{row % 3 // 2},{text}\n" for row, text in enumerate(SENTENCES))
+    path = write("long,sad,said\n" + flags)
+    data = load_data(path, target=("long", "sad"))
+    assert (data.target_kind, data.classes) == ("multi-label", ("long", "sad"))
+    assert data.spec.source.startswith("texts:")
+    with pytest.raises(DataError, match="has no column 'glad'; its columns are text, label"):
+        load_data(write(table(), "b.csv"), target="glad")
+
+
+def test_long_texts_between_commas(write):
+    """Python's csv module takes no more than 131,072 characters a value, unless it is told to."""
+    limit = csv.field_size_limit()
+    book = "a film and more of it, " * 10_000
+    data = load_data(write(table() + f'"{book}",bad\n'))
+    assert every(data)[book.strip()] == "bad"
+    assert csv.field_size_limit() == limit
 
 
 def test_a_column_of_splits(write):

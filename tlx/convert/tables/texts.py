@@ -57,6 +57,20 @@ _EMBEDDINGS = (
 _ENCODER = (*_EMBEDDINGS, *_layers("encoder.layer.{i}.", _BERT))
 _POOLER = Row("dense", "pooler.dense", "head/pooler")
 _LOGITS = Row("dense", "classifier", "head/logits", outside=True)
+_OUTPUT = Row("output", "cls/seq_relationship", "head/nsp", outside=True)  # as Google's code names the next
+_NEXT = Row("dense", "cls.seq_relationship", "head/nsp", outside=True)
+
+
+def _masked(bias: str, transform: str, norm: str) -> tuple[Row, ...]:
+    """Return the rows of the head for masked words: the modules that hold its bias, dense layer and layer norm."""
+    return (
+        Row("dense", transform, "head/mlm/transform", outside=True),
+        Row("layer_norm", norm, "head/mlm/norm", outside=True),
+        Row("bias", bias, "head/mlm", outside=True),
+    )
+
+
+_BERT_MASKED = _masked("cls.predictions", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm")
 
 # Keras numbers the layers of a class, but the first one of each.
 _KERAS_HUB_ENCODER = (
@@ -81,7 +95,7 @@ def _google(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     def named(source: str) -> str:
         return source.replace("encoder.layer.{i}", "encoder.layer_{i}").replace(".", "/")
 
-    return tuple(Row(row.kind, named(row.source), row.target) for row in rows)
+    return tuple(Row(row.kind, named(row.source), row.target, row.outside) for row in rows)
 
 
 def _stages(prefix: str) -> tuple[tuple[str, str], ...]:
@@ -90,7 +104,12 @@ def _stages(prefix: str) -> tuple[tuple[str, str], ...]:
 
 _KERAS_HUB_STAGES = (("embeddings", "embeddings_layer_norm"), ("layer{i}", "transformer_layer_{i}"))
 PRETRAINING = Ignored(r"cls\..*", "of the heads of pretraining")
+# KerasHub computes it by erf and epsilon 1e-5, whatever the backbone does: a head that tlx does not have.
 MASKED_WORDS = Ignored(r"task/masked_lm_head/.*", "of the head of pretraining")
+TIED = r"(cls\.predictions\.decoder|lm_head\.decoder|vocab_projector|generator_lm_head)\.weight"
+"""The decoder of masked words, which is the matrix of pieces again."""
+TIED_BIAS = r"(cls\.predictions|lm_head)\.decoder\.bias"
+"""Its bias, which is the head's again."""
 
 TEXT_TABLES: dict[str, Table] = {
     table.name: table
@@ -99,7 +118,7 @@ TEXT_TABLES: dict[str, Table] = {
             "hf/bert",
             "bert",
             "torch",
-            (*_ENCODER, _POOLER, _LOGITS),
+            (*_ENCODER, _POOLER, _LOGITS, *_BERT_MASKED, _NEXT),
             reference="transformers:bert",
             stages=_stages("encoder.layer."),
             pool="pooler",
@@ -116,6 +135,7 @@ TEXT_TABLES: dict[str, Table] = {
                 *_layers("transformer.layer.{i}.", _DISTILBERT),
                 Row("dense", "pre_classifier", "head/hidden1", outside=True),
                 _LOGITS,
+                *_masked("vocab_projector", "vocab_transform", "vocab_layer_norm"),
             ),
             reference="transformers:distilbert",
             stages=_stages("transformer.layer."),
@@ -130,6 +150,7 @@ TEXT_TABLES: dict[str, Table] = {
                 *_ENCODER,
                 Row("dense", "classifier.dense", "head/pooler", outside=True),
                 Row("dense", "classifier.out_proj", "head/logits", outside=True),
+                *_masked("lm_head", "lm_head.dense", "lm_head.layer_norm"),
             ),
             reference="transformers:roberta",
             stages=_stages("encoder.layer."),
@@ -144,7 +165,11 @@ TEXT_TABLES: dict[str, Table] = {
             "hf/electra",
             "bert",
             "torch",
-            (*_ENCODER, Row("dense", "embeddings_project", "base/embeddings/projection")),
+            (
+                *_ENCODER,
+                Row("dense", "embeddings_project", "base/embeddings/projection"),
+                *_masked("generator_lm_head", "generator_predictions.dense", "generator_predictions.LayerNorm"),
+            ),
             reference="transformers:electra",
             stages=_stages("encoder.layer."),
             pool="cls",
@@ -157,7 +182,7 @@ TEXT_TABLES: dict[str, Table] = {
             "google/bert",
             "bert",
             "tf",
-            _google((*_ENCODER, _POOLER)),
+            (*_google((*_ENCODER, _POOLER, *_BERT_MASKED)), _OUTPUT),
             pool="pooler",
             ignored=(Ignored(r"cls/.*", "of the heads of pretraining"),),
         ),

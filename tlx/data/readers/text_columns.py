@@ -105,8 +105,8 @@ def find_columns(
 def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], asked: Sequence[str] = ()) -> bool:
     """Tell whether the first row of a table names its columns.
 
-    It does where its values are different short names, none of which stands again in its column, and one is usual or
-    asked for, or where below one of them prose stands.
+    It does where its values are short names, none of which stands again in its column, and one is usual; or where they
+    are different, and one is asked for, or stands above prose.
 
     Args:
         first: the first row.
@@ -118,18 +118,21 @@ def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], asked: Sequen
     """
     cells = [cell.strip() for cell in first]
     plain = list(map(plain_name, cells))
-    if len(set(plain)) < len(plain) or not any(plain) or "" in plain[1:]:
+    usual = any(name in _KNOWN or _last_word(name) in (*TEXTS, *TARGETS) for name in plain)
+    named = list(filter(None, plain))
+    # Names that stand twice or are empty are those of a header only where another is usual: `text,label,` is one.
+    if not named or (not usual and (len(set(named)) < len(named) or "" in plain[1:])):
         return False
     if any(len(cell) > _SHORT or len(cell.split()) > _PROSE + 1 or _is_figure(cell) for cell in cells):
         return False
     below = [[row[at].strip() for row in rows[:_SAMPLE] if at < len(row)] for at in range(len(cells))]
-    if any(cell in column for cell, column in zip(cells, below, strict=True)):
+    if any(cell and cell in column for cell, column in zip(cells, below, strict=True)):
         return False
     if {plain_name(name) for name in asked if not name.isdigit()} & set(plain):
         return True
-    usual = any(name in _KNOWN or _last_word(name) in (*TEXTS, *TARGETS) for name in plain)
-    named = any(len(cell.split()) < _PROSE and is_prose(column) for cell, column in zip(cells, below, strict=True))
-    return usual or named
+    return usual or any(
+        len(cell.split()) < _PROSE and is_prose(column) for cell, column in zip(cells, below, strict=True)
+    )
 
 
 def is_prose(values: Sequence[Any]) -> bool:

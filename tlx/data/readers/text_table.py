@@ -17,6 +17,7 @@ from tlx.errors import DataError
 from tlx.files.opening import shown
 
 _SAMPLE = 1000  # lines that decide on the separator
+_LONGEST = (1 << 31) - 1  # characters of a value, as many as csv can be told
 _FIELD = r'"(?:[^"]|"")*"|[^"\t]*'
 _FIELDS = re.compile(rf"(?:{_FIELD})(?:\t(?:{_FIELD}))*")
 _EACH = re.compile(rf"(?:^|\t)({_FIELD})(?=\t|$)")
@@ -68,7 +69,19 @@ def read_text_table(path: str, asked: Sequence[str] = (), most: int | None = Non
     if lines and lines[0][1].strip().lower() in {f"sep={separator}" for separator in SEPARATORS}:  # as Excel writes it
         lines = lines[1:]
     lines = [(number, text.rstrip("\r\n")) for number, text in lines]
-    return _with_names(path, _rows(path, lines, cut=most is not None), asked)
+    with _long_values():
+        rows = _rows(path, lines, cut=most is not None)
+    return _with_names(path, rows, asked)
+
+
+@contextlib.contextmanager
+def _long_values() -> Iterator[None]:
+    """Let the csv module take values of more than 131,072 characters: `lines_of` limits the lines."""
+    before = csv.field_size_limit(_LONGEST)  # of the whole process, so that it is put back
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _of_objects(rows: Sequence[tuple[int, dict[str, Any]]]) -> TextTable:
@@ -98,6 +111,8 @@ def _with_names(path: str, rows: list[Row], asked: Sequence[str]) -> TextTable:
     headed = is_header(first, [values for _, values in rows[1:] if len(values) == len(first)], asked)
     if headed:
         names, width, rows = [name.strip() for name in first], len(first), rows[1:]
+        if twice := next((name for name in names if name and names.count(name) > 1), None):
+            raise DataError(f"{shown(path)}: a column is named twice in its first line, {shown(twice)}; rename one")
     else:
         names = [str(number) for number in range(1, width + 1)]
     good = [values for _, values in rows if len(values) == width]

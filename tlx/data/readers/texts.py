@@ -197,9 +197,14 @@ def _of_lines(path: str) -> Parts:
     return Parts(source, None, tuple(notes))
 
 
-def names_texts(path: str) -> bool:
-    """Tell whether a table holds texts: a column of prose, and neither one of images' paths nor one of numbers."""
-    table = read_text_table(path, most=_LOOKED_AT)
+def names_texts(path: str, target: Sequence[str] = ()) -> bool:
+    """Tell whether a table holds texts: a column of prose, and neither one of images' paths nor one of numbers.
+
+    Args:
+        path: the file.
+        target: the columns that are to be predicted, which may hold numbers.
+    """
+    table = read_text_table(path, target, most=_LOOKED_AT)
     if not any(is_prose(values) for values in table.columns.values()):
         return False
     if not table.headed:  # which only texts go without
@@ -208,7 +213,8 @@ def names_texts(path: str) -> bool:
         return False
     found = find_columns(shown(path), table.columns, True, needs_target=False)
     others = [name for name in table.columns if name not in (*found.text, *found.target, found.split)]
-    return not any(are_numeric(table.columns[name]) for name in others if plain_name(name) not in INDICES)
+    meant = {*INDICES, *map(plain_name, target)}
+    return not any(are_numeric(table.columns[name]) for name in others if plain_name(name) not in meant)
 
 
 def _needed_label(rows: Rows, found: TextColumns, path: str, kind: str) -> str | None:
