@@ -163,18 +163,24 @@ class TransferOptions(DataOptions):
     def _words_and_data(self, check: "Callable[[Pretrained, InputSpec], None]") -> "tuple[Pretrained, InputSpec, Data]":
         """Load the data, and a base of the vectors of their words."""
         from tlx.data.source import is_of_texts
-        from tlx.presets.word_base import described, placeholder, unknown_note, word_base, words_named
+        from tlx.presets.word_base import placeholder, unknown_note, words_named
 
         name = self.base or ""
         file = words_named(name, self.weights)
         data = self.load_data(placeholder())
         if not is_of_texts(data.train):
             raise ConfigError(f"--base {name}: takes texts, and the data are none: name a base for images or vectors")
-        doing(f"reading {file}")
-        base = described(word_base(file, data, name=name), str(file))
+        base = self.load_words(str(file), name, data)
         spec = self.preprocess(base.preprocess)
         check(base, spec)
         return (base, *_tokenised(replace(data, notes=(*data.notes, unknown_note(file, base))), spec))
+
+    def load_words(self, file: str, name: str, data: "Data") -> "Pretrained":
+        """Load word vectors, a file's or published ones, as a base for data."""
+        from tlx.presets.word_base import described, word_base
+
+        doing(f"reading {file}")
+        return described(word_base(file, data, name=name), file)
 
     def _names_texts(self) -> bool:
         """Tell whether the data are texts, whatever the base takes."""

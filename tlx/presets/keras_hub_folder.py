@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.convert.keras_hub_file import TASK, read_keras_hub
+from tlx.convert.source import Source
 from tlx.convert.tables.texts import KERAS_HUB, TEXT_TABLES
 from tlx.errors import ConfigError, WeightsError, suggestion
 from tlx.files import home
@@ -58,7 +59,7 @@ def keras_hub_folder(path: str | Path) -> Path | None:
 def read_keras_hub_folder(
     folder: Path, options: ConvertOptions, table: str | None = None, tokenizer: str | Path | None = None
 ) -> TextDescription:
-    """Read what a preset says of itself; no tensor is read yet.
+    """Read what a preset says of itself, its weights apart (`keras_hub_weights`).
 
     Args:
         folder: the preset (`save_to_preset`): `config.json`, `model.weights.h5`, `tokenizer.json` and
@@ -84,14 +85,12 @@ def read_keras_hub_folder(
         raise ConfigError(f"unknown table {table!r}{suggestion(table, TEXT_TABLES)}: {', '.join(TEXT_TABLES)}")
     task = _task_of(folder) if options.use_hub_config else None
     found, special = (read_tokenizer(home(tokenizer)), True) if tokenizer else read_keras_hub_tokenizer(folder)
-    has_head = task is not None and (folder / TASK).is_file()
     dropout = task.get("dropout", "a rate", float, int) if task else None
     return TextDescription(
         name=folder.name,
         origin=f"a KerasHub preset of {kind}",
         folder=folder.name,
         config=config,
-        source=read_keras_hub(folder, task=has_head),
         table=TEXT_TABLES[table or family.table],
         settings=settings_of(inside, family),
         settings_of=f"KerasHub's {kind}",
@@ -102,6 +101,11 @@ def read_keras_hub_folder(
         longest=_longest(folder),
         dropout=float(dropout.value) if dropout else None,
     )
+
+
+def keras_hub_weights(folder: Path, options: ConvertOptions) -> Source:
+    """List the tensors of a preset: of the backbone, and of the task where its configuration is read."""
+    return read_keras_hub(folder, task=options.use_hub_config and (folder / TASK).is_file())
 
 
 def _task_of(folder: Path) -> JsonFile | None:
@@ -135,7 +139,8 @@ def _longest(folder: Path) -> int | None:
 
 def _outputs(task: JsonFile | None, count: int, options: ConvertOptions) -> tuple[tuple[str, ...], Objective]:
     """Return the names of a classifier's outputs and what it was trained for."""
-    assert task is not None
+    if task is None:
+        raise WeightsError(f"{TASK_CONFIG}: missing beside {TASK}, whose head it describes: --no-head leaves it out")
     told: Any = task.content.get("num_classes", count)
     if told != count:
         raise WeightsError(f"{task.said('num_classes').where} is {told!r:.60}, and the weights have {count}")

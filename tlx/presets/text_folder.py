@@ -11,7 +11,6 @@ from typing import Any
 from tlx.convert.leaves import Conversion
 from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
-from tlx.convert.source import Source
 from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family
 from tlx.convert.text_plan import check_tied
 from tlx.errors import ConfigError, WeightsError, suggestion
@@ -23,10 +22,17 @@ from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub import fetch_folder
 from tlx.presets.hub_config import class_names_of
 from tlx.presets.hub_json import JsonFile, read_json_file
-from tlx.presets.keras_hub_folder import is_keras_hub, keras_hub_folder, read_keras_hub_folder
+from tlx.presets.keras_hub_folder import is_keras_hub, keras_hub_folder, keras_hub_weights, read_keras_hub_folder
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.text_catalogue import FILES, OPTIONAL, PREFIX, PUBLISHED_TEXTS, published_text
-from tlx.presets.text_model import Sentences, TextDescription, TextModel, plan_text_model, settings_of
+from tlx.presets.text_catalogue import PREFIX, PUBLISHED_TEXTS, files_of, optional_of, published_text
+from tlx.presets.text_model import (
+    Sentences,
+    TextDescription,
+    TextModel,
+    blank_text_model,
+    plan_text_model,
+    settings_of,
+)
 from tlx.text.tokenizer import length_beside, read_tokenizer
 
 CONFIGS = ("config.json", "bert_config.json")  # Hugging Face's, and that beside Google's checkpoints
@@ -92,23 +98,33 @@ def read_text_model(
     """
     preset = keras_hub_folder(path)
     if preset is not None:
-        return plan_text_model(read_keras_hub_folder(preset, options, table, tokenizer), options)
+        said = read_keras_hub_folder(preset, options, table, tokenizer)
+        return plan_text_model(said, keras_hub_weights(preset, options), options)
     opened = open_weights(path)
     folder = opened.path.parent
+    said = _described(folder, options, table or ("google/bert" if opened.format == "tf" else None), tokenizer)
+    if opened.path.stem not in ("model", "pytorch_model", "bert_model"):
+        said = replace(said, name=opened.path.stem)
+    return plan_text_model(said, opened, options)
+
+
+def _described(
+    folder: Path, options: ConvertOptions, table: str | None = None, tokenizer: str | Path | None = None
+) -> TextDescription:
+    """Read what a folder of Hugging Face's kind says of a text model, its weights apart."""
     model = _config_of(folder)
     if model is None:
         raise WeightsError(
             f"{shown(folder)}: no {' or '.join(CONFIGS)} beside the weights: the number of heads, activation and "
             "epsilon of a text model stand there"
         )
-    family, found = _family(model, table, opened)
+    family, found = _family(model, table)
     dropout = model.content.get("classifier_dropout")
-    said = TextDescription(
-        name=folder.name if opened.path.stem in ("model", "pytorch_model", "bert_model") else opened.path.stem,
+    return TextDescription(
+        name=folder.name,
         origin=str(model.content.get("_name_or_path") or folder.name),
         folder=folder.name,
         config=model,
-        source=opened,
         table=found,
         settings=settings_of(model, family),
         tokenizer=read_tokenizer(home(tokenizer) if tokenizer else folder),
@@ -116,7 +132,6 @@ def read_text_model(
         sentences=_sentences(folder) if options.use_hub_config else None,
         dropout=dropout if isinstance(dropout, float) else None,
     )
-    return plan_text_model(said, options)
 
 
 def load_text_folder(path: str | Path, options: ConvertOptions, tokenizer: str | Path | None = None) -> Pretrained:
@@ -138,15 +153,30 @@ def load_text(name: str, weights: str | Path | None, options: ConvertOptions) ->
     return replace(found, name=entry.name, card={**found.card, "source": entry.repo, **own})
 
 
-def _fetched(repo: str, name: str) -> Path:
+def blank_text(name: str, *, until: str | None = None) -> Pretrained:
+    """Return a published text model with zeros for weights, which are not fetched: its description alone is.
+
+    Raise as `load_text`.
+    """
+    entry, options = published_text(name), ConvertOptions(until=until)
+    folder = _fetched(entry.repo, name, weights=False)
+    is_preset = keras_hub_folder(folder) is not None
+    said = read_keras_hub_folder(folder, options) if is_preset else _described(folder, options)
+    return blank_text_model(replace(said, name=entry.name), until)
+
+
+def _fetched(repo: str, name: str, *, weights: bool = True) -> Path:
+    """Fetch the files of a text model, or without `weights` those that describe it."""
+    *described, of_weights = files_of(repo)
     revision = name.partition("@")[2] if name.startswith(PREFIX) else ""
-    return fetch_folder(repo, FILES, OPTIONAL, revision or "main")
+    optional = [each for each in optional_of(repo) if weights or not each.endswith(".h5")]
+    return fetch_folder(repo, [*described, of_weights] if weights else described, optional, revision or "main")
 
 
 # What a folder says
 
 
-def _family(model: JsonFile, table: str | None, opened: Source) -> tuple[Family, Table]:
+def _family(model: JsonFile, table: str | None) -> tuple[Family, Table]:
     """Return how a configuration describes the model, and the table that reads the weights beside it."""
     named = model.get("model_type", "the name of a kind of network", str)
     kind = named.value if named else "bert"
@@ -160,7 +190,7 @@ def _family(model: JsonFile, table: str | None, opened: Source) -> tuple[Family,
     for key, value in family.refused.items():
         if model.content.get(key, value) != value:
             raise WeightsError(f"{model.said(key).where} is {model.content[key]!r:.60}: tlx's {kind} has {value!r}")
-    name = table or ("google/bert" if opened.format == "tf" else family.table)
+    name = table or family.table
     if name not in TEXT_TABLES:
         raise ConfigError(f"unknown table {name!r}{suggestion(name, TEXT_TABLES)}: {', '.join(TEXT_TABLES)}")
     return family, TEXT_TABLES[name]

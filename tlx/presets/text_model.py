@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
+
+import jax
+import numpy as np
 
 from tlx.convert.plan import Plan
 from tlx.convert.rules import Table
@@ -15,7 +19,7 @@ from tlx.errors import ConfigError, WeightsError
 from tlx.files.opening import shown
 from tlx.models.bert import BertConfig
 from tlx.models.head import Pool
-from tlx.models.registry import ModelConfig
+from tlx.models.registry import ModelConfig, init_variables
 from tlx.objectives import Classification, Objective
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub_json import JsonFile
@@ -63,8 +67,7 @@ class TextDescription:
         origin: where it comes from.
         folder: the folder's name.
         config: the configuration.
-        source: its weights.
-        table: which reads them.
+        table: which reads its weights.
         settings: the network's.
         settings_of: whose code they are from, beside the configuration; nothing, where it says them all.
         sentences: how it makes a vector of a text, where it was made for that.
@@ -79,7 +82,6 @@ class TextDescription:
     origin: str
     folder: str
     config: JsonFile
-    source: Source
     table: Table
     settings: BertConfig
     tokenizer: Tokenizer
@@ -91,36 +93,22 @@ class TextDescription:
     dropout: float | None = None
 
 
-def plan_text_model(said: TextDescription, options: ConvertOptions) -> TextModel:
-    """Plan the conversion of a text model; no tensor is read yet.
+def plan_text_model(said: TextDescription, opened: Source, options: ConvertOptions) -> TextModel:
+    """Plan the conversion of a text model from its weights; no tensor is read yet.
 
     Raises:
         WeightsError: for weights that do not fit the description, and a tokenizer with more pieces than there are rows.
         ConfigError: for options that select nothing.
     """
-    found, sentences, opened, settings = said.table, said.sentences, said.source, said.settings
-    config = ModelConfig(
-        found.architecture,
-        0,
-        (settings.max_position_embeddings,),
-        pool=sentences.pool if sentences else found.pool,
-        normalize=bool(sentences and sentences.normalize and options.until is None),
-        until=options.until,
-        settings=settings,
-    )
-    if options.until is not None:
-        config = replace(config, pool="average")
+    found, settings = said.table, said.settings
+    config = _config_of(said, options.until, found.pool)
     patterns: dict[str, Any] = {"prefix": options.prefix, "ignored": options.ignored, "fresh": options.fresh}
     plan = make_text_plan(opened, found, config, head=options.head, **patterns)
     count = plan.config.classes
     classes, objective = said.outputs(count) if count else ((), Classification())
     if count and said.dropout is not None:
         plan = replace(plan, config=replace(plan.config, dropout=said.dropout))
-    longest = min(settings.max_position_embeddings, said.longest or settings.max_position_embeddings)
-    if sentences and sentences.max_length:
-        longest = min(longest, sentences.max_length)
-    spec = Tokens(said.tokenizer, max_length=longest, parse_special=said.parse_special)
-    _check_same_words(said.config, spec, settings)
+    spec = _spec_of(said)
     card = {
         "description": f"{opened.path.name} ({opened.format}), converted by the table {found.name}",
         "source": said.origin,
@@ -130,6 +118,42 @@ def plan_text_model(said: TextDescription, options: ConvertOptions) -> TextModel
         card["settings"] = f"{settings.hidden_act} and epsilon {settings.layer_norm_eps:g}, as {said.settings_of} says"
     described = Pretrained(said.name, plan.config, {"params": {}}, spec, classes, card, objective)
     return TextModel(opened, plan, described, found)
+
+
+def blank_text_model(said: TextDescription, until: str | None = None) -> Pretrained:
+    """Return a text model without a head, with zeros for weights: all that its description alone can tell.
+
+    Raise `WeightsError` for a tokenizer with more pieces than there are rows, `ConfigError` for an unknown stage.
+    """
+    config = _config_of(said, until, "average")
+    leaves = jax.eval_shape(functools.partial(init_variables, config))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), leaves)
+    return Pretrained(said.name, config, zeros, _spec_of(said), ())
+
+
+def _config_of(said: TextDescription, until: str | None, pool: Pool) -> ModelConfig:
+    """Return the configuration without classes; a base that is cut has the mean of its last stage."""
+    sentences = said.sentences
+    if until is not None:
+        pool, sentences = "average", None
+    return ModelConfig(
+        said.table.architecture,
+        0,
+        (said.settings.max_position_embeddings,),
+        pool=sentences.pool if sentences else pool,
+        normalize=bool(sentences and sentences.normalize),
+        until=until,
+        settings=said.settings,
+    )
+
+
+def _spec_of(said: TextDescription) -> Tokens:
+    longest = said.settings.max_position_embeddings
+    for limit in (said.longest, said.sentences and said.sentences.max_length):
+        longest = min(longest, limit or longest)
+    spec = Tokens(said.tokenizer, max_length=longest, parse_special=said.parse_special)
+    _check_same_words(said.config, spec, said.settings)
+    return spec
 
 
 def settings_of(model: JsonFile, family: Family) -> BertConfig:
