@@ -13,7 +13,9 @@ from tlx.presets import vector_catalogue
 from tlx.presets.hub import Url, cached_path
 from tlx.presets.vector_catalogue import published_vectors
 
-ROWS = "".join(f"{label}\t{'good' if label else 'bad'} film {'a' * n}\n" for label in (0, 1) for n in range(1, 21))
+ROWS = "".join(
+    f"{label}\t{'good' if label else 'bad'} film {a} {b}\n" for label in (0, 1) for a in "abcd" for b in "efgh"
+)
 QUICK = ["--head-epochs", 1, "--base-epochs", 1, "--batch-size", 4, "--compare-scratch", "never", "--dry-run"]
 
 
@@ -41,6 +43,7 @@ def hub(files):
     return answer
 
 
+@pytest.mark.slow
 def test_of_a_text_model_only_the_description_is_fetched(call, server, tmp_path):
     vocabulary = ("\n".join(VOCABULARY) + "\n").encode()
     server.answer = hub({"config.json": json.dumps(TINY).encode(), "vocab.txt": vocabulary})
@@ -53,6 +56,7 @@ def test_of_a_text_model_only_the_description_is_fetched(call, server, tmp_path)
     assert not [name for name in asked if name.endswith((".safetensors", ".bin", ".h5"))]
 
 
+@pytest.mark.slow
 def test_of_word_vectors_nothing_is_fetched(call, server, tmp_path, monkeypatch):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -71,7 +75,7 @@ def test_of_word_vectors_nothing_is_fetched(call, server, tmp_path, monkeypatch)
     ran = call("finetune", *options[:-1], "--out", out, "--json")
     assert ran.code == 0, ran.err
     assert cached_path(own.location).is_file()
-    assert json.loads((out / "run.json").read_text())["base"]["name"] == own.name
+    assert json.loads((out / "run.json").read_text())["base"] == own.name
     (tmp_path / "new.txt").write_text("bad film\n")
     predicted = call("predict", out, tmp_path / "new.txt", "--weights", own.name, "--json")
     assert predicted.code == 0, predicted.err
