@@ -2,9 +2,9 @@
 
 import pytest
 
-from tlx.presets import list_presets, list_published, list_texts
+from tlx.presets import list_presets, list_published, list_texts, list_vectors
 
-EVERY = [*list_presets(), *list_published(), *list_texts()]
+EVERY = [*list_presets(), *list_published(), *list_texts(), *list_vectors()]
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -12,14 +12,14 @@ from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
 from tlx.cli.output import percent, print_facts, print_json, print_table
 from tlx.cli.recipe import RecipeOptions
-from tlx.cli.transfer import VECTORS, WORD_BASES
+from tlx.cli.transfer import VECTORS
 from tlx.errors import CheckpointError, ConfigError, StorageError
 from tlx.files import home
 from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
 
 if TYPE_CHECKING:
-    from tlx.data import DataSpec, InputSpec
+    from tlx.data import Data, DataSpec, InputSpec
     from tlx.presets import Pretrained
 
 OF_THE_MACHINE = ("workers", "device", "cache", "cache_limit", "checkpoint_every", "devices", "parallel", "shard")
@@ -67,7 +67,8 @@ class Finetune(RecipeOptions):
     log: tuple[Literal["csv", "wandb", "mlflow", "trackio"], ...] = ()
     """Where each epoch goes beside metrics.jsonl: metrics.csv in the run's directory, tracking services, or both."""
     dry_run: bool = False
-    """Train nothing: say what memory and time the run would take here, and whether it fits (exit code 6 if not)."""
+    """Train nothing: say what memory and time the run would take here, and whether it fits (exit code 6 if not).
+    Weights are not fetched; of a text model of the hub, configuration and tokenizer are."""
     keep_head: bool = False
     """Begin with the base's own head, as tlx probe leaves one, and not with a fresh one; its classes are the data's."""
     hidden: tuple[int, ...] = ()
@@ -162,13 +163,29 @@ class Finetune(RecipeOptions):
         return ["--config", str(config), *arguments]
 
     def base_as_named(self) -> "Pretrained":
-        from tlx.presets.load import is_published
-        from tlx.presets.published import blank_published
+        from tlx.presets.blank import is_hub_model, load_blank
 
-        if not self.dry_run or self.weights is not None or not is_published(self.base_name):
+        if not self.dry_run or self.weights is not None or not is_hub_model(self.base_name):
             return super().base_as_named()
-        base = blank_published(self.base_name, until=self.until)  # shapes tell what a run takes: nothing is fetched
+        self._would_fetch(self.base_name)
+        base = load_blank(self.base_name, until=self.until)  # shapes tell what a run takes
         return base if self.dtype is None else replace(base, config=replace(base.config, dtype=self.dtype))
+
+    def load_words(self, file: str, name: str, data: "Data") -> "Pretrained":
+        from tlx.presets.blank import blank_words
+
+        if not self.dry_run or not self._would_fetch(file):
+            return super().load_words(file, name, data)
+        return blank_words(file, data)
+
+    def _would_fetch(self, name: str) -> bool:
+        """Say which weights a run would fetch; tell whether there are such."""
+        from tlx.presets.blank import to_fetch
+
+        addresses = to_fetch(name)
+        for address in addresses:
+            print(f"tlx: {name}: a run would fetch {address}; this estimate does not need it", file=sys.stderr)
+        return bool(addresses)
 
     def context(self) -> AbstractContextManager[Any]:
         if self.coordinator is not None:
@@ -337,12 +354,16 @@ class Finetune(RecipeOptions):
         """
         from tlx.presets.load import is_published, list_presets
         from tlx.presets.text_catalogue import is_published_text
+        from tlx.presets.vector_catalogue import is_published_vectors
+        from tlx.presets.word_base import is_word_base
 
         base = base or self.base_name
-        named = (*list_presets(), VECTORS, *WORD_BASES)
-        if base not in named and not (is_published(base) or is_published_text(base)):
+        named = (*list_presets(), VECTORS)
+        if base not in named and not (is_published(base) or is_published_text(base) or is_word_base(base)):
             base = str(home(base).absolute())
-        weights = None if self.weights is None else str(home(self.weights).absolute())
+        weights = self.weights
+        if weights is not None and not is_published_vectors(weights):
+            weights = str(home(weights).absolute())
         resolved = replace(self, data=source, base=base, weights=weights)
         if spec is not None:
             resolved = replace(resolved, test_data=spec.test_data, validation_data=spec.validation_data)

@@ -27,14 +27,17 @@ class Presets(Command):
         from tlx.presets.catalogue import list_published, published
         from tlx.presets.load import list_presets
         from tlx.presets.text_catalogue import PUBLISHED_TEXTS, list_texts
+        from tlx.presets.vector_catalogue import PUBLISHED_VECTORS, list_vectors
 
-        names = _matching(self.pattern, [*list_presets(), *list_published(), *list_texts()])
+        names = _matching(self.pattern, [*list_presets(), *list_published(), *list_texts(), *list_vectors()])
         packaged = set(list_presets())
         rows = [
             _packaged(name)
             if name in packaged
             else _text(PUBLISHED_TEXTS[name])
             if name in PUBLISHED_TEXTS
+            else _vectors(PUBLISHED_VECTORS[name])
+            if name in PUBLISHED_VECTORS
             else _published(published(name))
             for name in names
         ]
@@ -124,6 +127,24 @@ def _text(entry: Any) -> dict[str, Any]:
         "accuracy": None,
         "licence": entry.licence,
         "location": {"repo": entry.repo},
+        "paper": entry.paper,
+        "page": entry.page,
+    }
+
+
+def _vectors(entry: Any) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "architecture": "words",
+        "input_shape": None,
+        "classes": 0,
+        "data": entry.data,
+        "accuracy": None,
+        "licence": entry.licence,
+        "words": entry.words,
+        "size": entry.size,
+        "location": {key: value for key, value in asdict(entry.location).items() if value is not None},
+        "member": entry.member or None,
         "paper": entry.paper,
         "page": entry.page,
     }

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA, DEFAULT_BASE = "digits", "cnn-mnist"
 TEXT_BASES = "such as hf/all-MiniLM-L6-v2 or hf/bert-base-uncased (tlx presets 'hf/*')"
-WORD_BASES = ("glove", "word2vec", "fasttext")  # a file of word vectors, named by --weights
 VECTORS = "vectors"  # what --base calls none at all, of data that are vectors
 
 
@@ -120,8 +119,9 @@ class TransferOptions(DataOptions):
         from tlx.data import Vectors
         from tlx.data.source import is_of_texts
         from tlx.presets.vector_base import is_of_vectors, vector_base
+        from tlx.presets.word_base import is_word_base
 
-        if self.base in WORD_BASES:
+        if self.base is not None and is_word_base(self.base):
             return self._words_and_data(check)
         base = None if self.base == VECTORS else self.load_base()
         spec = None if base is None else self.preprocess(base.preprocess)
@@ -163,19 +163,24 @@ class TransferOptions(DataOptions):
     def _words_and_data(self, check: "Callable[[Pretrained, InputSpec], None]") -> "tuple[Pretrained, InputSpec, Data]":
         """Load the data, and a base of the vectors of their words."""
         from tlx.data.source import is_of_texts
-        from tlx.presets.word_base import load_words, placeholder, unknown_note, word_base
+        from tlx.presets.word_base import placeholder, unknown_note, words_named
 
         name = self.base or ""
-        if self.weights is None:
-            load_words(name, None)  # which says what is missing
+        file = words_named(name, self.weights)
         data = self.load_data(placeholder())
         if not is_of_texts(data.train):
             raise ConfigError(f"--base {name}: takes texts, and the data are none: name a base for images or vectors")
-        doing(f"reading {self.weights}")
-        base = word_base(self.weights or "", data, name=name)
+        base = self.load_words(str(file), name, data)
         spec = self.preprocess(base.preprocess)
         check(base, spec)
-        return (base, *_tokenised(replace(data, notes=(*data.notes, unknown_note(self.weights or "", base))), spec))
+        return (base, *_tokenised(replace(data, notes=(*data.notes, unknown_note(file, base))), spec))
+
+    def load_words(self, file: str, name: str, data: "Data") -> "Pretrained":
+        """Load word vectors, a file's or published ones, as a base for data."""
+        from tlx.presets.word_base import described, word_base
+
+        doing(f"reading {file}")
+        return described(word_base(file, data, name=name), file)
 
     def _names_texts(self) -> bool:
         """Tell whether the data are texts, whatever the base takes."""

@@ -68,7 +68,7 @@ def reference_for(table: Table, config: ModelConfig, source: Source, prefix: str
 
 
 @contextlib.contextmanager
-def _backend(name: str) -> Iterator[None]:
+def keras_backend(name: str) -> Iterator[None]:
     """Let Keras choose a backend as it is imported, where nobody has: its default, TensorFlow, need not be there."""
     if "KERAS_BACKEND" in os.environ:
         yield
@@ -82,7 +82,7 @@ def _backend(name: str) -> Iterator[None]:
 
 class _Keras:
     def __init__(self, name: str, config: ModelConfig, weights: Path) -> None:
-        with _backend("jax"):
+        with keras_backend("jax"):
             import keras
 
         more: dict[str, Any] = {"classes": config.classes, "classifier_activation": None} if config.classes else {}

@@ -10,8 +10,8 @@ from tlx.errors import ConfigError, check_choice
 from tlx.models.head import POOLS, Pool
 from tlx.tree.paths import quote
 
-Dialect = Literal["keras", "torch", "tf"]
-REFERENCES = ("keras", "torchvision", "timm", "transformers")
+Dialect = Literal["keras", "torch", "tf", "keras_hub"]
+REFERENCES = ("keras", "torchvision", "timm", "transformers", "keras_hub")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ KINDS: Mapping[Dialect, Mapping[str, tuple[LeafRule, ...]]] = {
         "layer_norm": (LeafRule("gamma", "scale"), LeafRule("beta", "bias")),
         "bias": (LeafRule("output_bias", "bias"),),
         "output": (LeafRule("output_weights", "kernel", "oi_to_io"), LeafRule("output_bias", "bias")),
+    },
+    "keras_hub": {
+        "dense": (LeafRule("0", "kernel"), LeafRule("1", "bias")),
+        "embedding": (LeafRule("0", "embedding"),),
+        "layer_norm": (LeafRule("0", "scale"), LeafRule("1", "bias")),
     },
 }
 KERAS_CLASSES = {  # the name that Keras 3 derives from a layer's class
@@ -173,7 +178,7 @@ class Table:
     @property
     def separator(self) -> str:
         """What stands between a module's name and a weight's."""
-        return {"keras": "/", "torch": ".", "tf": "/"}[self.dialect]
+        return "." if self.dialect == "torch" else "/"
 
     def name_of(self, module: str, rule: LeafRule) -> str:
         """Name the tensor of a module's weight; a weight without a name of its own has the module's."""

@@ -11,6 +11,7 @@ from tlx.convert.plan import MOST, Match, Plan, Unused, beside, faults_of
 from tlx.convert.rules import KINDS, LeafRule, Row, Table
 from tlx.convert.source import Source
 from tlx.convert.tables.texts import TEXT_TABLES, TIED, TIED_BIAS
+from tlx.convert.transforms import leaf_shape
 from tlx.errors import ConfigError, WeightsError
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.tree.paths import quote, select
@@ -169,16 +170,16 @@ def _with_own_head(
         row: Row | None = rows.get(target)
         if row is None:
             return None
-        weight = ".weight" if table.dialect == "torch" else "/kernel"
-        name = f"{'' if row.outside else start}{row.source}{weight}"
-        return names.get(name)
+        (kernel, *_) = KINDS[table.dialect][row.kind]
+        return names.get(("" if row.outside else start) + table.name_of(row.source, kernel))
 
     has_pooler, logits = there("head/pooler"), there("head/logits")
     own_pool = table.pool if table.pool != "pooler" or has_pooler else "cls"
     if head and logits is not None:
         hidden = (config.settings.hidden_size,) if there("head/hidden1") else ()
-        shape = source.tensors[logits].shape
-        return replace(config, classes=shape[0] if shape else 0, hidden=hidden, pool=own_pool)
+        (kernel, *_) = KINDS[table.dialect][rows["head/logits"].kind]
+        shape = leaf_shape(kernel.transform, source.tensors[logits].shape) or (0,)
+        return replace(config, classes=shape[-1], hidden=hidden, pool=own_pool)
     return replace(config, classes=0, hidden=(), pool="pooler" if has_pooler and head else "average")
 
 

@@ -12,6 +12,7 @@ from tlx.presets.sentinel import Verdict, check_preprocessing
 from tlx.presets.specs import register_input_spec
 from tlx.presets.text_catalogue import list_texts
 from tlx.presets.vector_base import vector_base
+from tlx.presets.vector_catalogue import list_vectors
 from tlx.presets.word_base import word_base
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "list_presets",
     "list_published",
     "list_texts",
+    "list_vectors",
     "load",
     "load_bundle",
     "published",

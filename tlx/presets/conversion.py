@@ -266,9 +266,10 @@ def _exported_text(folder: Path, dest: Path, until: str | None, head: bool) -> C
     check_folder(folder)
     certificate = read_certificate(folder / CERTIFICATE) if (folder / CERTIFICATE).is_file() else None
     table = certificate["table"] if certificate else "hf/bert"
-    family = next((name for name, each in FAMILIES.items() if each.table == table), "bert")
+    named = table.partition("/")[2]
+    family = named if named in FAMILIES else "bert"
     more: dict[str, Any] = {}
-    if certificate and pretrained is whole:
+    if certificate and pretrained is whole and table == FAMILIES[family].table:
         more["prefix"] = certificate["prefix"]
         more["kept"] = list(open_weights(folder / KEPT).tensors.values()) if (folder / KEPT).is_file() else []
     return export_text(pretrained, open_weights(folder / WEIGHTS).tensors, dest, family, **more)

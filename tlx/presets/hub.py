@@ -17,7 +17,13 @@ from tlx.files.opening import one_line
 from tlx.presets.download import LOOPBACK, TIMEOUT, discard, transfer
 
 LOCK_SECONDS = 3600.0  # for another process to fetch the same file
-MAGIC = {".h5": (b"\x89HDF",), ".pth": (b"PK\x03\x04", b"\x80"), ".th": (b"PK\x03\x04", b"\x80")}  # zip, pickle
+MAGIC = {
+    ".h5": (b"\x89HDF",),
+    ".pth": (b"PK\x03\x04", b"\x80"),  # zip, pickle
+    ".th": (b"PK\x03\x04", b"\x80"),
+    ".zip": (b"PK\x03\x04",),
+    ".gz": (b"\x1f\x8b",),
+}
 _ABSENT = "is not there"
 _FORBIDDEN = "TLX_OFFLINE or HF_HUB_OFFLINE forbids to fetch it"
 PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
@@ -197,6 +203,12 @@ def _into(folder: Path, file: HubFile) -> None:
         partial.replace(wanted)
 
 
+def is_cached(location: Location) -> bool:
+    """Tell whether a file is in the cache, or in the hub's own; it may have changed since."""
+    shared = _shared(location) if isinstance(location, HubFile) else None
+    return cached_path(location).is_file() or (shared is not None and shared.is_file())
+
+
 def is_offline() -> bool:
     """Say whether the environment forbids the network: `TLX_OFFLINE` or `HF_HUB_OFFLINE` is 1, true, yes or on."""
     values = (os.environ.get(name, "") for name in ("TLX_OFFLINE", "HF_HUB_OFFLINE"))
@@ -223,7 +235,7 @@ def _fetch_url(location: Url, path: Path, progress: bool, headers: Mapping[str, 
                 logging.getLogger("tlx").warning("tlx: %s %s: fetching it again", path, fault)
             _complete(location, partial, progress, headers)
             if not location.checked or headers is not None:  # of a file of the hub nothing is known without asking it
-                write_bytes(_own_hash(path), _hash(partial, "sha256").encode())
+                write_bytes(own_hash(path), file_hash(partial, "sha256").encode())
             partial.replace(path)
             discard(partial)
     except filelock.Timeout as error:
@@ -252,7 +264,7 @@ def _fetch_from_hub(file: HubFile, path: Path, progress: bool) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or None  # now, not when huggingface_hub was imported
     url = huggingface_hub.hf_hub_url(file.repo, file.filename, revision=file.revision, endpoint=endpoint)
     faults = []
-    for place, fault_of in ((path, _kept_fault), (_shared(file), _blob_fault)):
+    for place, fault_of in ((path, kept_fault), (_shared(file), _blob_fault)):
         if place is not None and place.is_file():
             fault = fault_of(place)
             if fault is None:
@@ -283,10 +295,10 @@ def _shared(file: HubFile) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _kept_fault(path: Path) -> str | None:
+def kept_fault(path: Path) -> str | None:
     """Say what is wrong with a file in tlx's cache of which nothing was published: fetched, or put there by hand."""
-    own = _own_hash(path)
-    if own.is_file() and own.read_text() != _hash(path, "sha256"):
+    own = own_hash(path)
+    if own.is_file() and own.read_text() != file_hash(path, "sha256"):
         return "is no longer what was fetched"
     return _kind_fault(path, path.suffix)
 
@@ -309,7 +321,7 @@ def _hub_error(error: Exception, url: str) -> TlxError:
 def _blob_fault(path: Path) -> str | None:
     """Say what is wrong with a file in the hub's cache, where large ones are links to what their SHA-256 names."""
     name = Path(os.readlink(path)).name if path.is_symlink() else ""
-    if re.fullmatch("[0-9a-f]{64}", name) and _hash(path, "sha256") != name:
+    if re.fullmatch("[0-9a-f]{64}", name) and file_hash(path, "sha256") != name:
         return f"has not the SHA-256 {name[:12]}… that the hub gave it"
     return _kind_fault(path, path.suffix)
 
@@ -318,7 +330,7 @@ def _cached_fault(location: Url, path: Path) -> str | None:
     """Say what is wrong with a cached file: by what was published, or else by what came when it was fetched."""
     if not path.is_file():
         return _ABSENT
-    return _fault(location, path, path.suffix) or (None if location.checked else _kept_fault(path))
+    return _fault(location, path, path.suffix) or (None if location.checked else kept_fault(path))
 
 
 def _fault(location: Url, path: Path, suffix: str) -> str | None:
@@ -328,7 +340,7 @@ def _fault(location: Url, path: Path, suffix: str) -> str | None:
         return f"has {length} bytes, {location.size} were published"
     for name, kind in (("sha256", "sha256"), ("sha256_prefix", "sha256"), ("md5", "md5")):
         published = getattr(location, name)
-        found = _hash(path, kind) if published else ""
+        found = file_hash(path, kind) if published else ""
         if published and not found.startswith(published):
             return _kind_fault(path, suffix) or f"has the {kind.upper()} {found[:12]}…, {published[:12]}… was published"
     return None if location.checked else _kind_fault(path, suffix)
@@ -344,11 +356,13 @@ def _kind_fault(path: Path, suffix: str) -> str | None:
     return None if good else f"is no {suffix} file"
 
 
-def _own_hash(path: Path) -> Path:
+def own_hash(path: Path) -> Path:
+    """Return where the SHA-256 of a file is kept that was right when it came."""
     return path.with_name(path.name + ".sha256")
 
 
-def _hash(path: Path, kind: str) -> str:
+def file_hash(path: Path, kind: str) -> str:
+    """Return the hash of a file, 'sha256' or 'md5', in hexadecimal."""
     import pooch
 
     digest: str = pooch.file_hash(path, alg=kind)

@@ -17,7 +17,8 @@ from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import load_published
 from tlx.presets.text_catalogue import is_published_text, list_texts
 from tlx.presets.text_folder import is_text_folder, load_text, load_text_folder
-from tlx.presets.word_base import WORD_BASES, load_words
+from tlx.presets.vector_catalogue import list_vectors
+from tlx.presets.word_base import is_word_base, load_words
 
 PRESETS = Path(__file__).parent / "packaged"
 
@@ -58,7 +59,8 @@ def find(name: str | Path) -> Path:
             f"{name} names published weights, of which this needs a folder: convert their file first (tlx convert FILE "
             f"FOLDER --arch {name})"
         )
-    near = difflib.get_close_matches(str(name), [*list_presets(), *list_published(), *list_texts()], n=1)
+    every = [*list_presets(), *list_published(), *list_texts(), *list_vectors()]
+    near = difflib.get_close_matches(str(name), every, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"no preset and no folder is called {str(name)!r}: {hint}tlx presets lists the presets")
 
@@ -77,9 +79,10 @@ def load(
     cache or the network. With `until` the base ends after that stage and has no head; the file may end there, too.
     Without `head` the base is alone; a text model also has the heads of its pretraining with 'pretraining'. A text
     model is named as 'hf/bert-base-uncased', 'hf:ORG/NAME', or by its folder as model hubs lay it out, which is
-    converted in memory. `dtype` is the type that the model computes in, 'float32' or 'bfloat16' (None: as saved);
-    its parameters are float32. Raise `ConfigError` (with the nearest name) for what does not exist, `WeightsError`
-    for what is damaged or does not fit, `UnsafeFileError`, and `DownloadError`.
+    converted in memory. Word vectors are named as 'glove/6B.50d' (`list_vectors`), or 'glove', 'word2vec' or 'fasttext'
+    with any file of them as `weights`. `dtype` is the type that the model computes in, 'float32' or 'bfloat16' (None:
+    as saved); its parameters are float32. Raise `ConfigError` (with the nearest name) for what does not exist,
+    `WeightsError` for what is damaged or does not fit, `UnsafeFileError`, and `DownloadError`.
 
     >>> load("cnn-mnist").stages
     ('conv1', 'conv2', 'conv3')
@@ -89,7 +92,7 @@ def load(
     if not isinstance(name, str | os.PathLike):
         raise ConfigError(f"name: {type(name).__name__}, expected a name or a folder; a run's model is run.load()")
     check_head(head)
-    if str(name) in WORD_BASES and not os.path.isdir(name):
+    if is_word_base(str(name)) and not os.path.isdir(name):
         found = load_words(str(name), weights)
     elif is_published_text(str(name)) and not os.path.isdir(name):
         found = load_text(str(name), weights, ConvertOptions(until=until, head=head))

@@ -105,6 +105,28 @@ PUBLISHED_TEXTS: dict[str, PublishedText] = {
 """Every entry by name; any other repository of these families is `hf:ORG/NAME`."""
 FILES = (("config.json",), ("tokenizer.json", "vocab.txt"), ("model.safetensors", "pytorch_model.bin"))
 OPTIONAL = ("tokenizer_config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
+KERAS_ORGANISATION = "keras/"  # whose repositories are presets of KerasHub
+KERAS_FILES = (
+    ("config.json",),
+    ("tokenizer.json",),
+    ("assets/tokenizer/vocabulary.txt", "assets/tokenizer/vocabulary.json"),
+    ("model.weights.h5",),
+)
+KERAS_OPTIONAL = ("assets/tokenizer/merges.txt", "preprocessor.json", "task.json", "task.weights.h5")
+
+
+def files_of(repo: str) -> tuple[tuple[str, ...], ...]:
+    """Return groups of files of a repository, of each of which one is needed; the last one is that of its weights.
+
+    >>> files_of("keras/bert_tiny_en_uncased")[-1]
+    ('model.weights.h5',)
+    """
+    return KERAS_FILES if repo.startswith(KERAS_ORGANISATION) else FILES
+
+
+def optional_of(repo: str) -> tuple[str, ...]:
+    """Return the files that a repository may lack."""
+    return KERAS_OPTIONAL if repo.startswith(KERAS_ORGANISATION) else OPTIONAL
 
 
 def list_texts() -> tuple[str, ...]:

@@ -24,7 +24,8 @@ from tlx.presets.bundle import METADATA, WEIGHTS, write_bundle
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.converted import KEPT, Converted
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.text_folder import TextModel, read_text_model
+from tlx.presets.text_folder import read_text_model
+from tlx.presets.text_model import TextModel
 from tlx.text.tokens import TOKENIZER, Tokens
 from tlx.tree.paths import unflatten
 
@@ -32,7 +33,9 @@ from tlx.tree.paths import unflatten
 def convert_text(source: str | Path, dest: Path, arch: str | None, options: ConvertOptions) -> Converted:
     """Convert a text model's folder or file as `convert_weights` does."""
     if options.compare and not isinstance(options.compare, bool):
-        raise ConfigError("--verify FILE.npz: is for images; a text model is compared with transformers (--verify)")
+        raise ConfigError(
+            "--verify FILE.npz: is for images; a text model is compared with the library that wrote it (--verify)"
+        )
     read = read_text_model(source, options, table=arch)
     check_tied(read.plan, read.source)
     conversion = Conversion(read.plan, str(read.source.path), options.allow_nonfinite, seed=options.seed)
@@ -67,7 +70,7 @@ def convert_text(source: str | Path, dest: Path, arch: str | None, options: Conv
 
 
 def _compared(read: TextModel, folder: Path) -> Verification:
-    """Run what was written beside transformers; raise `WeightsError` naming what differs first."""
+    """Run what was written beside the library that wrote it; raise `WeightsError` naming what differs first."""
     leaves = {name: tensor.read() for name, tensor in open_weights(folder / WEIGHTS).tensors.items()}
     spec = read.described.preprocess
     assert isinstance(spec, Tokens)
@@ -124,6 +127,10 @@ def export_text(
         raise ConfigError(f"{pretrained.name}: is cut after {config.until}: transformers has whole networks only")
     described, table = FAMILIES[family], TEXT_TABLES[FAMILIES[family].table]
     plain = asdict(config.settings)
+    if family == "roberta" and not plain["first_position"]:
+        raise ConfigError(
+            f"{pretrained.name}: has no rows for positions of padding, as transformers' roberta has: leave out --to hf"
+        )
     fixed = {name: value for name, value in described.fixed.items() if plain[name] != value}
     if fixed:
         raise ConfigError(f"{pretrained.name}: {family} has {fixed}: it is another family's")

@@ -4,66 +4,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tlx.convert.leaves import Conversion
-from tlx.convert.plan import Plan
 from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
-from tlx.convert.source import Source
 from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family
-from tlx.convert.text_plan import check_tied, make_text_plan
+from tlx.convert.text_plan import check_tied
 from tlx.errors import ConfigError, WeightsError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
-from tlx.models.bert import BertConfig
 from tlx.models.head import Pool
-from tlx.models.registry import ModelConfig
 from tlx.objectives import Classification, MultiLabel, Objective, Regression
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub import fetch_folder
 from tlx.presets.hub_config import class_names_of
 from tlx.presets.hub_json import JsonFile, read_json_file
+from tlx.presets.keras_hub_folder import is_keras_hub, keras_hub_folder, keras_hub_weights, read_keras_hub_folder
 from tlx.presets.pretrained import Pretrained
-from tlx.presets.text_catalogue import FILES, OPTIONAL, PREFIX, PUBLISHED_TEXTS, published_text
-from tlx.text.tokenizer import read_tokenizer
-from tlx.text.tokens import Tokens
+from tlx.presets.text_catalogue import PREFIX, PUBLISHED_TEXTS, files_of, optional_of, published_text
+from tlx.presets.text_model import (
+    Sentences,
+    TextDescription,
+    TextModel,
+    blank_text_model,
+    plan_text_model,
+    settings_of,
+)
+from tlx.text.tokenizer import length_beside, read_tokenizer
 
 CONFIGS = ("config.json", "bert_config.json")  # Hugging Face's, and that beside Google's checkpoints
 MODULES, POOLING, LENGTH = "modules.json", "config.json", "sentence_bert_config.json"  # of sentence-transformers
-POOLS: Mapping[str, Pool] = {
-    "pooling_mode_mean_tokens": "average",
+TOKENIZER_CONFIG = "tokenizer_config.json"
+POOLS: Mapping[str, Pool] = {"mean": "average", "cls": "cls", "max": "max"}
+OLD_POOLS = {  # by flags, before sentence-transformers 6
+    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
 }
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """How a folder of sentence-transformers makes a vector of a text, and to how many pieces it cuts it."""
-
-    pool: Pool
-    normalize: bool = False
-    max_length: int | None = None
-
-
-@dataclass(frozen=True)
-class TextModel:
-    """A text model as its folder describes it, and the plan of its conversion."""
-
-    source: Source
-    plan: Plan
-    described: Pretrained  # without variables
-    table: Table
-
-    @property
-    def certified(self) -> dict[str, Any]:
-        """What the model depends on beside its weights, as data for the certificate."""
-        config, spec = self.plan.config, self.described.preprocess.to_dict()
-        said = {"settings": config.to_dict()["settings"], "pool": config.pool, "normalize": config.normalize}
-        return {**said, **{name: spec[name] for name in ("max_length", "vocabulary_sha256", "probe_sha256")}}
 
 
 def is_text_folder(path: str | Path) -> bool:
@@ -72,13 +52,18 @@ def is_text_folder(path: str | Path) -> bool:
 
 
 def text_family(path: Path) -> str | None:
-    """Return the family that the configuration beside a weight file, or in a folder, names; None where it is none."""
+    """Return the family that the configuration beside a weight file, or in a folder, names; None where it is none.
+
+    Of a KerasHub preset that is the class of its backbone.
+    """
     model = _config_of(path if os.path.isdir(path) else path.parent)
     if model is None:
         return None
     kind = model.content.get("model_type")
     if isinstance(kind, str):
         return kind if kind in FAMILIES else None
+    if is_keras_hub(model):
+        return str(model.content["class_name"])
     return "google" if _is_google(model) else "bert" if _is_bert(model) else None
 
 
@@ -111,47 +96,42 @@ def read_text_model(
         WeightsError: for files that are missing, damaged or contradict one another, naming file and key.
         ConfigError: for a table that does not exist.
     """
+    preset = keras_hub_folder(path)
+    if preset is not None:
+        said = read_keras_hub_folder(preset, options, table, tokenizer)
+        return plan_text_model(said, keras_hub_weights(preset, options), options)
     opened = open_weights(path)
     folder = opened.path.parent
+    said = _described(folder, options, table or ("google/bert" if opened.format == "tf" else None), tokenizer)
+    if opened.path.stem not in ("model", "pytorch_model", "bert_model"):
+        said = replace(said, name=opened.path.stem)
+    return plan_text_model(said, opened, options)
+
+
+def _described(
+    folder: Path, options: ConvertOptions, table: str | None = None, tokenizer: str | Path | None = None
+) -> TextDescription:
+    """Read what a folder of Hugging Face's kind says of a text model, its weights apart."""
     model = _config_of(folder)
     if model is None:
         raise WeightsError(
             f"{shown(folder)}: no {' or '.join(CONFIGS)} beside the weights: the number of heads, activation and "
             "epsilon of a text model stand there"
         )
-    family, found = _family(model, table, opened)
-    settings = _settings(model, family)
-    sentences = _sentences(folder) if options.use_hub_config else None
-    config = ModelConfig(
-        found.architecture,
-        0,
-        (settings.max_position_embeddings,),
-        pool=sentences.pool if sentences else found.pool,
-        normalize=bool(sentences and sentences.normalize and options.until is None),
-        until=options.until,
-        settings=settings,
-    )
-    if options.until is not None:
-        config = replace(config, pool="average")
-    patterns: dict[str, Any] = {"prefix": options.prefix, "ignored": options.ignored, "fresh": options.fresh}
-    plan = make_text_plan(opened, found, config, head=options.head, **patterns)
-    classes, objective = _outputs(model, plan.config.classes, options)
+    family, found = _family(model, table)
     dropout = model.content.get("classifier_dropout")
-    if plan.config.classes and isinstance(dropout, float):
-        plan = replace(plan, config=replace(plan.config, dropout=dropout))
-    longest = settings.max_position_embeddings
-    if sentences and sentences.max_length:
-        longest = min(longest, sentences.max_length)
-    spec = Tokens(read_tokenizer(home(tokenizer) if tokenizer else folder), max_length=longest)
-    _check_same_words(model, spec, settings)
-    card = {
-        "description": f"{opened.path.name} ({opened.format}), converted by the table {found.name}",
-        "source": str(model.content.get("_name_or_path") or folder.name),
-        "preprocessing": f"the tokenizer of {folder.name}",
-    }
-    name = folder.name if opened.path.stem in ("model", "pytorch_model", "bert_model") else opened.path.stem
-    described = Pretrained(name, plan.config, {"params": {}}, spec, classes, card, objective)
-    return TextModel(opened, plan, described, found)
+    return TextDescription(
+        name=folder.name,
+        origin=str(model.content.get("_name_or_path") or folder.name),
+        folder=folder.name,
+        config=model,
+        table=found,
+        settings=settings_of(model, family),
+        tokenizer=read_tokenizer(home(tokenizer) if tokenizer else folder),
+        outputs=lambda count: _outputs(model, count, options),
+        sentences=_sentences(folder) if options.use_hub_config else None,
+        dropout=dropout if isinstance(dropout, float) else None,
+    )
 
 
 def load_text_folder(path: str | Path, options: ConvertOptions, tokenizer: str | Path | None = None) -> Pretrained:
@@ -173,15 +153,30 @@ def load_text(name: str, weights: str | Path | None, options: ConvertOptions) ->
     return replace(found, name=entry.name, card={**found.card, "source": entry.repo, **own})
 
 
-def _fetched(repo: str, name: str) -> Path:
+def blank_text(name: str, *, until: str | None = None) -> Pretrained:
+    """Return a published text model with zeros for weights, which are not fetched: its description alone is.
+
+    Raise as `load_text`.
+    """
+    entry, options = published_text(name), ConvertOptions(until=until)
+    folder = _fetched(entry.repo, name, weights=False)
+    is_preset = keras_hub_folder(folder) is not None
+    said = read_keras_hub_folder(folder, options) if is_preset else _described(folder, options)
+    return blank_text_model(replace(said, name=entry.name), until)
+
+
+def _fetched(repo: str, name: str, *, weights: bool = True) -> Path:
+    """Fetch the files of a text model, or without `weights` those that describe it."""
+    *described, of_weights = files_of(repo)
     revision = name.partition("@")[2] if name.startswith(PREFIX) else ""
-    return fetch_folder(repo, FILES, OPTIONAL, revision or "main")
+    optional = [each for each in optional_of(repo) if weights or not each.endswith(".h5")]
+    return fetch_folder(repo, [*described, of_weights] if weights else described, optional, revision or "main")
 
 
 # What a folder says
 
 
-def _family(model: JsonFile, table: str | None, opened: Source) -> tuple[Family, Table]:
+def _family(model: JsonFile, table: str | None) -> tuple[Family, Table]:
     """Return how a configuration describes the model, and the table that reads the weights beside it."""
     named = model.get("model_type", "the name of a kind of network", str)
     kind = named.value if named else "bert"
@@ -195,34 +190,10 @@ def _family(model: JsonFile, table: str | None, opened: Source) -> tuple[Family,
     for key, value in family.refused.items():
         if model.content.get(key, value) != value:
             raise WeightsError(f"{model.said(key).where} is {model.content[key]!r:.60}: tlx's {kind} has {value!r}")
-    name = table or ("google/bert" if opened.format == "tf" else family.table)
+    name = table or family.table
     if name not in TEXT_TABLES:
         raise ConfigError(f"unknown table {name!r}{suggestion(name, TEXT_TABLES)}: {', '.join(TEXT_TABLES)}")
     return family, TEXT_TABLES[name]
-
-
-def _settings(model: JsonFile, family: Family) -> BertConfig:
-    """Read the settings of a network; what a configuration does not say is as in the paper."""
-    given: dict[str, Any] = dict(family.fixed)
-    for each in fields(BertConfig):
-        key = family.names.get(each.name, each.name)
-        if each.name not in family.fixed and model.content.get(key) is not None:
-            given[each.name] = model.content[key]
-    for name in ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"):
-        if isinstance(given.get(name), int) and not isinstance(given[name], bool):
-            given[name] = float(given[name])
-    if family.table == "hf/roberta":
-        pad = given.get("pad_token_id", model.content.get("pad_token_id", 1))
-        given["first_position"] = pad + 1
-        given["max_position_embeddings"] = given.get("max_position_embeddings", 514) - given["first_position"]
-    if given.get("embedding_size") == given.get("hidden_size", BertConfig.hidden_size):
-        given["embedding_size"] = None
-    if family.table != "hf/electra":
-        given.pop("embedding_size", None)
-    try:
-        return BertConfig(**given)
-    except (ConfigError, TypeError) as error:
-        raise WeightsError(f"{shown(model.file)}: {error}") from error
 
 
 def _sentences(folder: Path) -> Sentences | None:
@@ -242,9 +213,16 @@ def _sentences(folder: Path) -> Sentences | None:
                 f"{shown(folder / MODULES)}: has a module {shown(kind)!r}, which tlx does not run (--no-hub-config "
                 "takes the transformer alone)"
             )
+    return Sentences(pool, normalize, _longest(folder))
+
+
+def _longest(folder: Path) -> int | None:
+    """Return to how many pieces sentence-transformers cuts texts: as it says itself, or as the tokenizer's files do."""
     said = read_json_file(folder / LENGTH)
     length = said.get("max_seq_length", "a number of pieces", int) if said else None
-    return Sentences(pool, normalize, length.value if length else None)
+    if length:
+        return int(length.value)
+    return length_beside(folder / TOKENIZER_CONFIG)
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:
@@ -270,17 +248,18 @@ def _pooling(folder: Path, name: str) -> Pool:
     if said is None:
         raise WeightsError(f"{shown(folder / name / POOLING)}: missing: fetch it, or --no-hub-config")
     on = [key for key, value in said.content.items() if key.startswith("pooling_mode_") and value is True]
-    if len(on) != 1 or on[0] not in POOLS:
+    named = said.content.get("pooling_mode", [OLD_POOLS.get(key, key) for key in on])
+    modes = [str(each) for each in named] if isinstance(named, list) else [str(named)]
+    if len(modes) != 1 or modes[0] not in POOLS:
         raise WeightsError(
-            f"{shown(said.file)}: pools by {', '.join(on) or 'nothing'}: tlx pools by one of {', '.join(POOLS)}"
+            f"{shown(said.file)}: pools by {shown(', '.join(modes)) or 'nothing'}: tlx pools by one of "
+            f"{', '.join(POOLS)} (--no-hub-config takes the transformer alone)"
         )
-    return POOLS[on[0]]
+    return POOLS[modes[0]]
 
 
 def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tuple[str, ...], Objective]:
     """Return the names of a classifier's outputs and what it was trained for."""
-    if not count:
-        return (), Classification()
     named = class_names_of(model) if options.use_hub_config else None
     names = tuple(options.classes) or (named.value if named else tuple(f"class {number}" for number in range(count)))
     if len(names) != count:
@@ -291,11 +270,3 @@ def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tupl
         "multi_label_classification": MultiLabel(),
     }
     return names, objectives.get(kind, Classification())
-
-
-def _check_same_words(model: JsonFile, spec: Tokens, settings: BertConfig) -> None:
-    """Raise `WeightsError` where the tokenizer numbers more pieces than the matrix has rows."""
-    try:
-        spec.check_model(settings.vocab_size, settings.max_position_embeddings)
-    except ConfigError as error:
-        raise WeightsError(f"{shown(model.file)}: {error}") from error

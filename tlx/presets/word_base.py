@@ -11,17 +11,18 @@ import numpy as np
 from tlx.data.source import take
 from tlx.data.spec import PARTS, Data
 from tlx.errors import ConfigError, check_choice
-from tlx.files import home
 from tlx.files.opening import shown
 from tlx.models.registry import ModelConfig
 from tlx.models.words import WordsConfig
 from tlx.presets.pretrained import Pretrained
+from tlx.presets.vector_catalogue import KINDS, PUBLISHED_VECTORS, is_published_vectors, published_vectors
+from tlx.presets.vector_file import vector_file
 from tlx.text.tokens import Tokens, as_texts
 from tlx.text.word_tokenizer import WordTokenizer, words_of
 from tlx.text.word_vector_file import open_word_vectors
 from tlx.text.word_vectors import WordVectors
 
-WORD_BASES = ("glove", "word2vec", "fasttext")  # what --base calls a file of word vectors, whichever it is
+WORD_BASES = KINDS  # what --base calls a file of word vectors, whichever it is
 MAX_LENGTH = 512  # words of a text
 SMALL = 100_000_000  # bytes of a matrix that is kept whole
 Rows = Literal["auto", "all", "needed"]
@@ -41,7 +42,8 @@ def word_base(
     'max', 'cnn', 'lstm'). The vectors are the base's parameters: frozen, or tuned, as a recipe says.
 
     Args:
-        vectors: the vectors, or a file of them (`tlx.text.open_word_vectors`).
+        vectors: the vectors, a file of them (`tlx.text.open_word_vectors`), or the name of published ones, such as
+            'glove/6B.50d' (`tlx.presets.list_vectors`), which are fetched where the cache lacks them.
         texts: texts, or the data that hold them, whose words are needed. Words that the file lacks get the vector that
             fastText's n-grams make of them.
         rows: which vectors the model keeps: "all", or those "needed" for `texts` alone. "auto" keeps all of a matrix up
@@ -55,6 +57,7 @@ def word_base(
     Raises:
         ConfigError: for "needed" without texts.
         DataError: for a file that is damaged or holds something else.
+        DownloadError: for published vectors that cannot be fetched.
 
     >>> vectors = WordVectors(("good", "bad"), np.eye(2, 3, dtype=np.float32))
     >>> base = word_base(vectors)
@@ -66,7 +69,7 @@ def word_base(
         raise ConfigError("rows: 'needed' goes with the texts whose words are: give them, or say 'all'")
     held = None if texts is None else (texts_of(texts) if isinstance(texts, Data) else list(texts))
     if not isinstance(vectors, WordVectors):
-        path = home(vectors)
+        path = vector_file(vectors)
         wanted = candidates(held) if held is not None and rows == "needed" else None
         vectors = open_word_vectors(path, words=wanted)
     if rows == "auto":
@@ -105,7 +108,7 @@ def extended(pretrained: Pretrained, vectors: WordVectors | str | Path, texts: S
     if config.architecture != "words" or not isinstance(spec, Tokens) or not isinstance(spec.tokenizer, WordTokenizer):
         raise ConfigError(f"{pretrained.name}: has no word vectors to add to: leave out --weights")
     if not isinstance(vectors, WordVectors):
-        vectors = open_word_vectors(home(vectors), words=candidates(texts))
+        vectors = open_word_vectors(vector_file(vectors), words=candidates(texts))
     if vectors.matrix.shape[1] != config.settings.vector_size:
         raise ConfigError(
             f"{pretrained.name}: has vectors of {config.settings.vector_size} numbers, the file's have "
@@ -158,11 +161,39 @@ def texts_of(data: Data) -> list[str]:
     return found
 
 
+def is_word_base(name: str) -> bool:
+    """Tell whether a name is meant as that of a base of word vectors: 'glove', or 'glove/6B.50d'."""
+    return name in WORD_BASES or is_published_vectors(name)
+
+
 def load_words(name: str, weights: str | Path | None) -> Pretrained:
-    """Load a file of word vectors as a base of the name that --base gives it."""
-    if weights is None:
-        raise ConfigError(f"--base {name}: needs a file of word vectors: --weights FILE (GloVe, word2vec, fastText)")
-    return word_base(weights, name=name)
+    """Load word vectors as a base of the name that --base gives it, from a file or as they are published."""
+    return described(word_base(words_named(name, weights), name=name), name if weights is None else "")
+
+
+def words_named(name: str, weights: str | Path | None) -> str | Path:
+    """Return the file, or the name of published vectors, that --base and --weights name together.
+
+    Raise `ConfigError` for a kind alone, and a name of no published vectors.
+    """
+    if is_published_vectors(name):
+        published_vectors(name)
+    elif weights is None:
+        some = [each for each in PUBLISHED_VECTORS if each.startswith(f"{name}/")]
+        raise ConfigError(
+            f"--base {name}: needs a file of word vectors: --weights FILE (GloVe, word2vec, fastText), or name "
+            f"published ones: {', '.join(some[:4])}"
+        )
+    return name if weights is None else weights
+
+
+def described(base: Pretrained, published: str) -> Pretrained:
+    """Return a base whose card says whose vectors these are, where they are published ones."""
+    if not is_published_vectors(published):
+        return base
+    entry = published_vectors(published)
+    own = {"source": entry.name, "licence": entry.licence, "paper": entry.paper, "page": entry.page}
+    return replace(base, card={**base.card, **own})
 
 
 def placeholder() -> Tokens:

@@ -278,7 +278,7 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     ...     read_vocabulary(Path(file.name))
     ('[PAD]', '[UNK]')
     """
-    lines = _text(path).split("\n")  # not splitlines: some pieces are separators of lines
+    lines = read_text(path).split("\n")  # not splitlines: some pieces are separators of lines
     if lines and not lines[-1]:
         lines.pop()
     pieces = tuple(line.removesuffix("\r") for line in lines)
@@ -311,7 +311,7 @@ def read_tokenizer(path: str | Path, *, lower: bool | None = None) -> Tokenizer:
         if lower is not None:
             raise ConfigError(f"lower: {shown(path)} says itself what becomes of case: leave it out")
         try:
-            return Tokenizer(_text(path))
+            return Tokenizer(read_text(path))
         except WeightsError as error:
             raise WeightsError(f"{shown(path)}: {str(error).removeprefix('tokenizer: ')}") from error
     said = _beside(path)
@@ -327,20 +327,33 @@ def read_tokenizer(path: str | Path, *, lower: bool | None = None) -> Tokenizer:
 
 def _beside(path: Path) -> dict[str, Any]:
     """Return what the configuration beside a vocabulary says of it."""
-    config = path.with_name("tokenizer_config.json")
-    if not config.is_file():
-        return {}
-    try:
-        said = json.loads(_text(config))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{shown(config)}: not JSON ({one_line(error)})") from error
+    said = _config(path.with_name("tokenizer_config.json"))
     names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-    if not isinstance(said, dict) or not all(said.get(name) in (None, True, False) for name in names):
-        raise WeightsError(f"{shown(config)}: expected an object whose {', '.join(names)} are true or false")
+    if not all(said.get(name) in (None, True, False) for name in names):
+        where = shown(path.with_name("tokenizer_config.json"))
+        raise WeightsError(f"{where}: expected an object whose {', '.join(names)} are true or false")
     return {name: said[name] for name in names if said.get(name) is not None}
 
 
-def _text(path: Path) -> str:
+def length_beside(config: Path) -> int | None:
+    """Return to how many pieces a `tokenizer_config.json` cuts texts; None where it says none, or 1e30."""
+    length = _config(config).get("model_max_length")
+    return length if type(length) is int and 0 < length < 1 << 31 else None
+
+
+def _config(config: Path) -> dict[str, Any]:
+    if not config.is_file():
+        return {}
+    try:
+        said = json.loads(read_text(config))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{shown(config)}: not JSON ({one_line(error)})") from error
+    if not isinstance(said, dict):
+        raise WeightsError(f"{shown(config)}: expected an object")
+    return said
+
+
+def read_text(path: Path) -> str:
     file = RegularFile.at(path)
     if file.size > MAX_BYTES:
         raise WeightsError(f"{shown(path)}: {file.size:,} bytes, more than {MAX_BYTES:,}: no tokenizer has as many")

@@ -1,4 +1,4 @@
-"""BERT and its relatives as Hugging Face and Google write them."""
+"""BERT and its relatives as Hugging Face, Google and KerasHub write them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from tlx.models.head import Pool
 BUFFERS = Ignored(r"embeddings\.(position_ids|token_type_ids)", "a buffer that counts positions", kept=False)
 
 
-def _layers(prefix: str, names: Mapping[str, str]) -> tuple[Row, ...]:
+def _layers(prefix: str, names: Mapping[str, str], layer: str = "layer{i}") -> tuple[Row, ...]:
     """Return the rows of a layer: what its parts are called below `prefix`, by their paths in tlx."""
     kinds = {"attention_norm": "layer_norm", "mlp_norm": "layer_norm"}
     return tuple(
-        Row(kinds.get(path, "dense"), f"{prefix}{name}", f"base/layer{{i}}/{path}") for path, name in names.items()
+        Row(kinds.get(path, "dense"), f"{prefix}{name}", f"base/{layer}/{path}") for path, name in names.items()
     )
 
 
@@ -37,6 +37,16 @@ _DISTILBERT = {
     "mlp/up": "ffn.lin1",
     "mlp/down": "ffn.lin2",
     "mlp_norm": "output_layer_norm",
+}
+_KERAS_HUB = {
+    "attention/query": "self_attention_layer/query_dense",
+    "attention/key": "self_attention_layer/key_dense",
+    "attention/value": "self_attention_layer/value_dense",
+    "attention/output": "self_attention_layer/output_dense",
+    "attention_norm": "self_attention_layer_norm",
+    "mlp/up": "feedforward_intermediate_dense",
+    "mlp/down": "feedforward_output_dense",
+    "mlp_norm": "feedforward_layer_norm",
 }
 _EMBEDDINGS = (
     Row("embedding", "embeddings.word_embeddings", "base/embeddings/word"),
@@ -62,6 +72,22 @@ def _masked(bias: str, transform: str, norm: str) -> tuple[Row, ...]:
 
 _BERT_MASKED = _masked("cls.predictions", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm")
 
+# Keras numbers the layers of a class, but the first one of each.
+_KERAS_HUB_ENCODER = (
+    Row("layer_norm", "layer_normalization", "base/embeddings/norm"),
+    *_layers("transformer_encoder/", _KERAS_HUB, "layer0"),
+    *_layers("transformer_encoder_{i}/", _KERAS_HUB),
+)
+_KERAS_HUB_EMBEDDINGS = (
+    Row("embedding", "reversible_embedding", "base/embeddings/word"),
+    Row("embedding", "position_embedding", "base/embeddings/position"),
+    Row("embedding", "embedding", "base/embeddings/segment"),
+)
+_KERAS_HUB_TOGETHER = (  # in a layer of their own, without segments
+    Row("embedding", "token_and_position_embedding/token_embedding", "base/embeddings/word"),
+    Row("embedding", "token_and_position_embedding/position_embedding", "base/embeddings/position"),
+)
+
 
 def _google(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     """Return rows as Google's code names them, from those of Hugging Face."""
@@ -76,7 +102,10 @@ def _stages(prefix: str) -> tuple[tuple[str, str], ...]:
     return (("embeddings", "embeddings"), ("layer{i}", f"{prefix}{{i}}"))
 
 
+_KERAS_HUB_STAGES = (("embeddings", "embeddings_layer_norm"), ("layer{i}", "transformer_layer_{i}"))
 PRETRAINING = Ignored(r"cls\..*", "of the heads of pretraining")
+# KerasHub computes it by erf and epsilon 1e-5, whatever the backbone does: a head that tlx does not have.
+MASKED_WORDS = Ignored(r"task/masked_lm_head/.*", "of the head of pretraining")
 TIED = r"(cls\.predictions\.decoder|lm_head\.decoder|vocab_projector|generator_lm_head)\.weight"
 """The decoder of masked words, which is the matrix of pieces again."""
 TIED_BIAS = r"(cls\.predictions|lm_head)\.decoder\.bias"
@@ -157,6 +186,61 @@ TEXT_TABLES: dict[str, Table] = {
             pool="pooler",
             ignored=(Ignored(r"cls/.*", "of the heads of pretraining"),),
         ),
+        Table(
+            "keras_hub/bert",
+            "bert",
+            "keras_hub",
+            (
+                *_KERAS_HUB_EMBEDDINGS,
+                *_KERAS_HUB_ENCODER,
+                Row("dense", "dense", "head/pooler"),
+                Row("dense", "task/dense", "head/logits", outside=True),
+            ),
+            reference="keras_hub:BertBackbone",
+            stages=_KERAS_HUB_STAGES,
+            pool="pooler",
+            ignored=(MASKED_WORDS,),
+        ),
+        Table(
+            "keras_hub/distilbert",
+            "bert",
+            "keras_hub",
+            (
+                *_KERAS_HUB_TOGETHER,
+                *_KERAS_HUB_ENCODER,
+                Row("dense", "task/dense", "head/hidden1", outside=True),
+                Row("dense", "task/dense_1", "head/logits", outside=True),
+            ),
+            reference="keras_hub:DistilBertBackbone",
+            stages=_KERAS_HUB_STAGES,
+            pool="cls",
+            ignored=(MASKED_WORDS,),
+        ),
+        Table(
+            "keras_hub/roberta",
+            "bert",
+            "keras_hub",
+            (
+                *_KERAS_HUB_TOGETHER,
+                *_KERAS_HUB_ENCODER,
+                Row("dense", "task/dense", "head/pooler", outside=True),
+                Row("dense", "task/dense_1", "head/logits", outside=True),
+            ),
+            reference="keras_hub:RobertaBackbone",
+            stages=_KERAS_HUB_STAGES,
+            pool="pooler",
+            ignored=(MASKED_WORDS,),
+        ),
+        Table(
+            "keras_hub/electra",
+            "bert",
+            "keras_hub",
+            (*_KERAS_HUB_EMBEDDINGS, *_KERAS_HUB_ENCODER, Row("dense", "dense", "base/embeddings/projection")),
+            reference="keras_hub:ElectraBackbone",
+            stages=(("embeddings", "embeddings_projection"), _KERAS_HUB_STAGES[1]),
+            pool="cls",
+            ignored=(Ignored(r"dense(_1)?/[01]", "a pooler that was not trained: ELECTRA has none"),),
+        ),
     )
 }
 """The tables of text models by name."""
@@ -203,3 +287,41 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 """What `model_type` in a `config.json` stands for."""
+
+_KERAS_HUB_NAMES = {
+    "vocab_size": "vocabulary_size",
+    "hidden_size": "hidden_dim",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_dim",
+    "max_position_embeddings": "max_sequence_length",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "dropout",
+}
+_SEGMENTS = {"type_vocab_size": "num_segments"}
+KERAS_HUB: dict[str, Family] = {
+    "BertBackbone": Family(
+        "keras_hub/bert",
+        names=_KERAS_HUB_NAMES | _SEGMENTS,
+        fixed={"hidden_act": "gelu_new", "layer_norm_eps": 1e-12},
+    ),
+    "DistilBertBackbone": Family(
+        "keras_hub/distilbert",
+        names=_KERAS_HUB_NAMES,
+        fixed={"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 0},
+        pool="cls",
+    ),
+    "RobertaBackbone": Family(
+        "keras_hub/roberta",
+        names=_KERAS_HUB_NAMES,
+        fixed={"hidden_act": "gelu", "layer_norm_eps": 1e-5, "type_vocab_size": 0},
+    ),
+    "ElectraBackbone": Family(
+        "keras_hub/electra",
+        names=_KERAS_HUB_NAMES | _SEGMENTS | {"vocab_size": "vocab_size", "embedding_size": "embedding_dim"},
+        fixed={"hidden_act": "gelu_new", "layer_norm_eps": 1e-12},
+        pool="cls",
+    ),
+}
+"""What the class of a KerasHub backbone stands for (KerasHub 0.32). Activation and epsilon stand in its code, not in
+`config.json`: whatever the weights were trained with, they are computed so."""
