@@ -8,7 +8,7 @@ from sources import source_of
 
 from tlx.convert import TABLES, open_weights
 from tlx.convert.library import TORCH, library_of, torch_table
-from tlx.convert.reference import _backend
+from tlx.convert.reference import keras_backend
 from tlx.convert.torch_writer import write_torch
 from tlx.errors import ConfigError
 from tlx.presets import convert_weights, export_weights
@@ -66,6 +66,6 @@ def test_keras_is_told_of_a_backend_while_it_is_imported_where_nobody_named_one(
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     if before is not None:
         monkeypatch.setenv("KERAS_BACKEND", before)
-    with _backend("jax"):
+    with keras_backend("jax"):
         assert os.environ["KERAS_BACKEND"] == within
     assert os.environ.get("KERAS_BACKEND") == before
