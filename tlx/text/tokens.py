@@ -273,8 +273,10 @@ class Tokens:
         if "windows" in arrays:
             blocks = arrays["windows"].astype(jnp.int32)
             begins = jnp.concatenate([jnp.ones_like(blocks[:, :1], bool), blocks[:, 1:] != blocks[:, :-1]], axis=1)
-            positions = places - lax.cummax(jnp.where(begins, places, 0), axis=1)
-            mask, more = blocks > 0, {"blocks": blocks, "positions": positions}
+            mask = blocks > 0
+            # Padding has position 0: counted on, it might come to one that the model does not have, which is NaN.
+            positions = jnp.where(mask, places - lax.cummax(jnp.where(begins, places, 0), axis=1), 0)
+            more = {"blocks": blocks, "positions": positions}
         else:
             positions, more = places, {}
             mask = places < arrays["length"][:, None]
