@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from tlx.text.tokens import Tokens
 
 CONFIGS = ("config.json", "bert_config.json")  # Hugging Face's, and that beside Google's checkpoints
 MODULES, POOLING, LENGTH = "modules.json", "config.json", "sentence_bert_config.json"  # of sentence-transformers
+WEIGHTS = ("model", "pytorch_model", "bert_model")  # what hubs call the file of weights
+NAMELESS = re.compile(r"(pytorch_|bert_|best_)?model|checkpoint(-\d+)?|snapshots|export|weights|[0-9a-f]{40}|")
 POOLS: Mapping[str, Pool] = {
     "pooling_mode_mean_tokens": "average",
     "pooling_mode_cls_token": "cls",
@@ -64,6 +67,19 @@ class TextModel:
         config, spec = self.plan.config, self.described.preprocess.to_dict()
         said = {"settings": config.to_dict()["settings"], "pool": config.pool, "normalize": config.normalize}
         return {**said, **{name: spec[name] for name in ("max_length", "vocabulary_sha256", "probe_sha256")}}
+
+
+def name_of_folder(folder: Path) -> str:
+    """Name a model after its folder, or after the first one above that has a name of its own.
+
+    >>> name_of_folder(Path("/tmp/all-MiniLM-L6-v2/model"))
+    'all-MiniLM-L6-v2'
+    >>> name_of_folder(Path("/hub/models--google-bert--bert-base-uncased/snapshots/" + 40 * "a"))
+    'bert-base-uncased'
+    """
+    above = (folder.absolute(), *folder.absolute().parents)
+    name = next((each.name for each in above if not NAMELESS.fullmatch(each.name)), folder.name)
+    return name.rpartition("--")[2] if name.startswith("models--") else name
 
 
 def is_text_folder(path: str | Path) -> bool:
@@ -136,20 +152,26 @@ def read_text_model(
     patterns: dict[str, Any] = {"prefix": options.prefix, "ignored": options.ignored, "fresh": options.fresh}
     plan = make_text_plan(opened, found, config, head=options.head, **patterns)
     classes, objective = _outputs(model, plan.config.classes, options)
-    dropout = model.content.get("classifier_dropout")
-    if plan.config.classes and isinstance(dropout, float):
-        plan = replace(plan, config=replace(plan.config, dropout=dropout))
+    dropout = model.get("classifier_dropout", "a number of at least 0 and under 1", int, float)
+    if dropout and not 0 <= dropout.value < 1:
+        raise WeightsError(f"{dropout.where} is {dropout.value!r:.40}, expected a number of at least 0 and under 1")
+    if plan.config.classes and dropout:
+        plan = replace(plan, config=replace(plan.config, dropout=float(dropout.value)))
     longest = settings.max_position_embeddings
     if sentences and sentences.max_length:
         longest = min(longest, sentences.max_length)
-    spec = Tokens(read_tokenizer(home(tokenizer) if tokenizer else folder), max_length=longest)
-    _check_same_words(model, spec, settings)
+    rules = read_tokenizer(home(tokenizer) if tokenizer else folder)
+    try:
+        spec = Tokens(rules, max_length=longest)
+        spec.check_model(settings.vocab_size, settings.max_position_embeddings)
+    except ConfigError as error:
+        raise WeightsError(f"{shown(model.file)}: {error}") from error
     card = {
         "description": f"{opened.path.name} ({opened.format}), converted by the table {found.name}",
         "source": str(model.content.get("_name_or_path") or folder.name),
         "preprocessing": f"the tokenizer of {folder.name}",
     }
-    name = folder.name if opened.path.stem in ("model", "pytorch_model", "bert_model") else opened.path.stem
+    name = name_of_folder(folder) if opened.path.stem in WEIGHTS else opened.path.stem
     described = Pretrained(name, plan.config, {"params": {}}, spec, classes, card, objective)
     return TextModel(opened, plan, described, found)
 
@@ -211,9 +233,10 @@ def _settings(model: JsonFile, family: Family) -> BertConfig:
         if isinstance(given.get(name), int) and not isinstance(given[name], bool):
             given[name] = float(given[name])
     if family.table == "hf/roberta":
-        pad = given.get("pad_token_id", model.content.get("pad_token_id", 1))
-        given["first_position"] = pad + 1
-        given["max_position_embeddings"] = given.get("max_position_embeddings", 514) - given["first_position"]
+        pad = model.get("pad_token_id", "the number of a piece", int)
+        rows = model.get("max_position_embeddings", "a number of positions", int)
+        given["first_position"] = (pad.value if pad else 1) + 1
+        given["max_position_embeddings"] = (rows.value if rows else 514) - given["first_position"]
     if given.get("embedding_size") == given.get("hidden_size", BertConfig.hidden_size):
         given["embedding_size"] = None
     if family.table != "hf/electra":
@@ -290,11 +313,3 @@ def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tupl
         "multi_label_classification": MultiLabel(),
     }
     return names, objectives.get(kind, Classification())
-
-
-def _check_same_words(model: JsonFile, spec: Tokens, settings: BertConfig) -> None:
-    """Raise `WeightsError` where the tokenizer numbers more pieces than the matrix has rows."""
-    try:
-        spec.check_model(settings.vocab_size, settings.max_position_embeddings)
-    except ConfigError as error:
-        raise WeightsError(f"{shown(model.file)}: {error}") from error
