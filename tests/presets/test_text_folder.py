@@ -105,6 +105,33 @@ def test_windows_do_not_see_each_other(tmp_path):
     np.testing.assert_allclose(np.asarray(hidden["hidden"])[0, :8], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "place", ["a film/model", "models--org--a film/snapshots/" + "0f" * 20, "a film/checkpoint-500"]
+)
+def test_a_model_is_named_after_a_folder_that_has_a_name_of_its_own(tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True)
+    assert tlx.load(write_text_folder(tmp_path / place)).name == "a film"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classifier_dropout": 1.5}, "config.json: 'classifier_dropout' is 1.5"),
+        ({"classifier_dropout": "high"}, "'classifier_dropout' is 'high'"),
+        ({"model_type": "roberta", "pad_token_id": "one"}, "'pad_token_id' is 'one', expected the number of a piece"),
+        ({"model_type": "roberta", "max_position_embeddings": [4]}, "'max_position_embeddings' is [4]"),
+        ({"num_hidden_layers": 12}, "160 tensors are missing: 'bert.encoder.layer.10.attention.self.key.bias'"),
+    ],
+)
+def test_settings_that_are_none_are_refused_in_a_line(tmp_path, changes, words):
+    folder = write_text_folder(tmp_path / "tiny", classes=2)
+    changed(folder, "config.json", **changes)
+    with pytest.raises(WeightsError) as caught:
+        tlx.load(folder)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("pool", ["average", "cls"])
 def test_windows_of_more_pieces_than_the_model_has_positions_are_pooled_together(tmp_path, pool):
     base = tlx.load(write_text_folder(tmp_path / "tiny")).without_head()
