@@ -77,6 +77,13 @@ def test_windows_restart_positions_and_lose_nothing():
     assert batch["mask"].sum(1).tolist() == [8, 3]
 
 
+def test_a_text_of_too_many_windows_is_refused():
+    spec = Tokens(TOKENIZER, max_length=3, long="windows")
+    assert spec.encode(["good " * 32_767]).windows.max() == 32_767
+    with pytest.raises(DataError, match="makes 32,768 windows of 1 pieces"):
+        spec.encode(["good " * 32_768])
+
+
 def test_each_window_of_a_pair_has_its_first_text():
     spec = Tokens(TOKENIZER, max_length=6, long="windows", lengths=(18,))
     batch = made(spec, [{"text": "good", "pair": "bad bad film film"}])

@@ -345,7 +345,7 @@ def _beside(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{shown(config)}: not JSON ({one_line(error)})") from error
     names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-    if not isinstance(said, dict) or not all(said.get(name) in (None, True, False) for name in names):
+    if not isinstance(said, dict) or not all(isinstance(said.get(name), bool | None) for name in names):
         raise WeightsError(f"{shown(config)}: expected an object whose {', '.join(names)} are true or false")
     return {name: said[name] for name in names if said.get(name) is not None}
 
