@@ -1,9 +1,11 @@
 """Kill, stop, starve and damage a real run, and see that what it comes to is what an untouched one came to.
 
     python experiments/faults.py --kills 100 --terms 50 --levels 20 --flips 300
+    python experiments/faults.py --workload texts pairs words --kills 15 --terms 5 --levels 3 --flips 20
 
-The run is `tlx finetune --recipe gradual`: three phases of an MLP on the digits with dropout, moving averages and early
-stopping, as a process of its own that saves as often as it can. Its end is summed up as one SHA-256 (`digest`) of its
+The run is `tlx finetune --recipe gradual`, from a frozen base to one that trains wholly, with dropout, moving averages
+and early stopping, as a process of its own that saves as often as it can: an MLP on the digits, or one of texts
+(`WORKLOADS`). Its end is summed up as one SHA-256 (`digest`) of its
 description, options, metrics, results, export and last checkpoint, all that tells the time left out, and of whether the
 checkpoint before the last is what the reference had at that step. Then:
 
@@ -37,13 +39,27 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-RUN = ["--base", "mlp-mnist", "--recipe", "gradual", "--head-epochs", "12", "--base-epochs", "8", "--patience", "6"]
-RUN += ["--head-rate", "0.05", "--base-rate", "0.3", "--dropout", "0.3", "--ema", "0.9", "--compare-scratch", "never"]
+ROOT = Path(__file__).resolve().parents[1]
+RUN = ["--recipe", "gradual", "--head-epochs", "12", "--base-epochs", "8", "--patience", "6", "--head-rate", "0.05"]
+RUN += ["--dropout", "0.3", "--ema", "0.9", "--compare-scratch", "never"]
+TEXT_SIZES = {"train": 80, "validation": 30, "test": 30}
+WORDS = ("the", "a", "good", "bad", "film", "play", "very", "not", "dull", "fine", "cafe", "car", "cars", "playing")
+BERT = ["--base-rate", "0.01", "--batch-size", "20"]
+WORKLOADS: Mapping[str, Callable[[Path], list[str]]] = {
+    "images": lambda folder: ["--base", "mlp-mnist", "--base-rate", "0.3"],
+    "texts": lambda folder: [*_bert(folder), *_tables(folder, 1), "--long", "windows"],  # frozen stages are cached
+    "pairs": lambda folder: [
+        *(*_bert(folder), *_tables(folder, 2), "--long", "head+tail", "--cache", "off"),
+        *("--word-dropout", "0.2", "--mask-pieces", "0.1"),
+    ],
+    "views": lambda folder: [*_bert(folder), *_tables(folder, 1), "--word-dropout", "0.2", "--cache-views", "2"],
+    "words": lambda folder: [*_words(folder), *_tables(folder, 1), "--word-dropout", "0.2", "--batch-size", "20"],
+}
 OFTEN = ["--checkpoint-every", "0"]
 KILLS_A_RUN = 10
 CALLS = ("rename", "fsync", "mkdir", "unlink", "rmdir", "ftruncate")
@@ -57,6 +73,35 @@ VARIANTS: Mapping[str, Callable[[Any], Any]] = {
     "records": lambda snapshot: replace(snapshot, records=()),
 }
 STOP_AT = 50  # the question whether to stop after which the variants resume: in an epoch of the second phase
+
+
+def _bert(folder: Path) -> list[str]:
+    """Write a tiny BERT; return the options that name it."""
+    sys.path.append(str(ROOT / "tests"))
+    from text_models import write_text_folder
+
+    return ["--base", str(write_text_folder(folder / "tiny")), *BERT]
+
+
+def _words(folder: Path) -> list[str]:
+    """Write vectors of some words; return the options that make a base of them."""
+    draw = random.Random(1)
+    lines = [" ".join([word, *(f"{draw.gauss(0, 1):.4f}" for _ in range(8))]) + "\n" for word in WORDS]
+    (folder / "vectors.txt").write_text("".join(lines))
+    return ["--base", "glove", "--weights", str(folder / "vectors.txt"), "--pool", "lstm", "--base-rate", "0.05"]
+
+
+def _tables(folder: Path, texts: int) -> list[str]:
+    """Write labelled texts of very different lengths, or pairs of them; return the options that name these."""
+    draw = random.Random(texts)
+    for part, count in TEXT_SIZES.items():
+        rows = [[" ".join(draw.choices(WORDS, k=draw.randint(2, 60))) for _ in range(texts)] for _ in range(count)]
+        labels = [int(row[0].count("good") + row[0].count("fine") > row[0].count("bad")) for row in rows]
+        lines = ["\t".join([str(label), *row]) + "\n" for label, row in zip(labels, rows, strict=True)]
+        (folder / f"{part}.tsv").write_text("".join(lines))
+    named = {"--data": "train", "--validation-data": "validation", "--test-data": "test"}
+    columns = ["--text", *map(str, range(2, 2 + texts)), "--target", "1"]
+    return [*(each for option, part in named.items() for each in (option, str(folder / f"{part}.tsv"))), *columns]
 
 
 def digest(out: Path, trajectory: Mapping[str, str]) -> str:
@@ -123,10 +168,12 @@ def _timeless(value: Any) -> Any:
     return [_timeless(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def command(out: Path, *, resume: bool, before: tuple[str, ...] = (), child: tuple[str, ...] = ()) -> list[str]:
-    """Return the command of a run or its resume, behind `before`, or with `child` through this file (`_child`)."""
+def command(
+    out: Path, run: Sequence[str], *, resume: bool, before: tuple[str, ...] = (), child: tuple[str, ...] = ()
+) -> list[str]:
+    """Return the command of a run with options or its resume, behind `before`, or with `child` through this file."""
     program = [sys.executable, __file__, "child", *child] if child else [sys.executable, "-m", "tlx"]
-    own = ["--resume"] if resume else RUN
+    own = ["--resume"] if resume else run
     return [*before, *program, "finetune", *own, *OFTEN, "--out", str(out)]
 
 
@@ -159,6 +206,7 @@ class Faults:
 
     folder: Path
     random: random.Random
+    run: Sequence[str]
     expected: str = ""
     trajectory: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -167,16 +215,19 @@ class Faults:
     def reference(self) -> None:
         for name in ("first", "reference"):  # the first compiles, for all
             began = time.monotonic()
-            finish(command(self.place(name), resume=False), 0)
+            finish(self.command(self.place(name), resume=False), 0)
             self.seconds = time.monotonic() - began
         record = self.folder / "trajectory.json"
-        finish(command(self.place("recorded"), resume=False, child=("--record", str(record))), 0)
+        finish(self.command(self.place("recorded"), resume=False, child=("--record", str(record))), 0)
         self.trajectory = json.loads(record.read_text())
         self.expected = self.digest(self.place("reference"))
         result = json.loads((self.place("reference") / "result.json").read_text())
         self.training = sum(phase["seconds"] for phase in result["phases"])
         if not self.expected == self.digest(self.place("first")) == self.digest(self.place("recorded")):
             raise SystemExit("untouched runs differ: nothing can be said")
+
+    def command(self, out: Path, **how: Any) -> list[str]:
+        return command(out, self.run, **how)
 
     def digest(self, out: Path) -> str:
         return digest(out, self.trajectory)
@@ -202,12 +253,12 @@ class Faults:
                 found["kills"] += killed
                 found["at system calls"] += killed and traced
                 here += killed
-            finish(command(out, resume=begun(out)), 0)
+            finish(self.command(out, resume=begun(out)), 0)
             found["differing digests"] += self.digest(out) != self.expected
         return dict(found) | {"strace": strace is not None}
 
     def _kill_at_moment(self, out: Path) -> bool:
-        with start(command(out, resume=begun(out))) as process:
+        with start(self.command(out, resume=begun(out))) as process:
             self._wait(process, out)
             return _killed(process)
 
@@ -228,7 +279,7 @@ class Faults:
         call, number = self.random.choice(CALLS), int(2 ** self.random.uniform(0, most))
         traced = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
         traced += ("-e", f"inject={call}:signal=SIGKILL:when={number}")
-        with start(command(out, resume=begun(out), before=traced)) as process:
+        with start(self.command(out, resume=begun(out), before=traced)) as process:
             process.communicate(timeout=600)
             return process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
 
@@ -240,7 +291,7 @@ class Faults:
             found["runs"] += 1
             while not (out / "result.json").exists() and found["saved"] < count:
                 steps = _steps(out)
-                with start(command(out, resume=begun(out))) as process:
+                with start(self.command(out, resume=begun(out))) as process:
                     while process.poll() is None and not _listens(process):  # Python itself is starting
                         time.sleep(0.01)
                     self._wait(process, out)
@@ -249,7 +300,7 @@ class Faults:
                 found[f"exit code {process.returncode}"] += 1
                 found["saved"] += process.returncode == 75
                 found["went back"] += process.returncode == 75 and _steps(out) < steps
-            finish(command(out, resume=begun(out)), 0)
+            finish(self.command(out, resume=begun(out)), 0)
             found["differing digests"] += self.digest(out) != self.expected
         return dict(found)
 
@@ -264,8 +315,9 @@ class Faults:
             disk.mkdir(exist_ok=True)
             room = round(size * (level + 1) / (count + 1)) // 1024
             inside = f'mount -t tmpfs -o size={room}k tmpfs "$1" && exec "$2" "$3" disk "$1" "$4"'
-            record = str(self.folder / "trajectory.json")
-            given = ["unshare", "-Urm", "sh", "-c", inside, "sh", str(disk), sys.executable, __file__, record]
+            mine = self.folder / "disk.json"
+            mine.write_text(json.dumps([self.trajectory, list(self.run)]))
+            given = ["unshare", "-Urm", "sh", "-c", inside, "sh", str(disk), sys.executable, __file__, str(mine)]
             done = subprocess.run(given, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{room} kB: {done.stdout[-1000:]}{done.stderr[-2000:]}")
@@ -305,7 +357,7 @@ class Faults:
             for place in (out / "result.json", out / "evaluation.npz"):
                 place.unlink()
             shutil.rmtree(out / "export")
-            finish(command(out, resume=True), 0)
+            finish(self.command(out, resume=True), 0)
         found["differing digests"] = self.digest(out) != self.expected
         return dict(found)
 
@@ -328,8 +380,8 @@ class Faults:
         found = {}
         for name in ("nothing", *VARIANTS):
             out = self.fresh("broken")
-            finish(command(out, resume=False, child=("--stop-at", str(STOP_AT))), 75)
-            finish(command(out, resume=True, child=("--leave-out", name)), 0)
+            finish(self.command(out, resume=False, child=("--stop-at", str(STOP_AT))), 75)
+            finish(self.command(out, resume=True, child=("--leave-out", name)), 0)
             found[name] = "same" if self.digest(out) == self.expected else "differs"
         return found
 
@@ -393,17 +445,17 @@ def _record(file: Path) -> None:
     Checkpoints.save = noted  # type: ignore[method-assign]
 
 
-def _disk(disk: Path, trajectory: Mapping[str, str]) -> None:
+def _disk(disk: Path, trajectory: Mapping[str, str], run: Sequence[str]) -> None:
     """On a small disk of its own: run till it is full, see what is left, make room and go on."""
     from tlx.training.checkpoint import Checkpoints
 
     out = disk / "full" / "run"
-    code = finish(command(out, resume=False), 0, 6)
+    code = finish(command(out, run, resume=False), 0, 6)
     entries = list((out / "checkpoints").iterdir()) if (out / "checkpoints").exists() else []
     whole = [entry for entry in entries if entry.name.isdecimal()]
     kept = not whole or _latest(Checkpoints, out) is not None
     subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
-    finish(command(out, resume=begun(out)), 0)
+    finish(command(out, run, resume=begun(out)), 0)
     print(json.dumps([code, kept, digest(out, trajectory)]))
 
 
@@ -411,6 +463,7 @@ def _disk(disk: Path, trajectory: Mapping[str, str]) -> None:
 class Options:
     """Kill, stop, starve and damage a real run."""
 
+    workload: tuple[Literal["images", "texts", "pairs", "views", "words"], ...] = ("images",)
     kills: int = 100
     terms: int = 50
     levels: int = 20
@@ -424,8 +477,22 @@ class Options:
 def main(options: Options) -> None:
     logging.getLogger("tlx").setLevel(logging.ERROR)  # each damaged checkpoint would be told of
     found: dict[str, Any] = {"options": asdict(options)}
-    with tempfile.TemporaryDirectory() as folder:
-        faults = Faults(Path(folder), random.Random(options.seed))
+    faulty = []
+    for workload in options.workload:
+        found[workload], faults = _round(workload, options)
+        faulty += faults
+    if options.json:
+        print(json.dumps(found, indent=2))
+    if faulty:
+        raise SystemExit(f"not as it should be: {', '.join(faulty)}")
+
+
+def _round(workload: str, options: Options) -> tuple[dict[str, Any], list[str]]:
+    """Do everything to one workload; return what came of it, and what is not as it should be."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        faults = Faults(folder, random.Random(options.seed), [*WORKLOADS[workload](folder), *RUN])
         faults.reference()
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "variants": faults.variants,
@@ -437,11 +504,9 @@ def main(options: Options) -> None:
         for name, part in parts.items():
             if getattr(options, name):
                 found[name] = part()
-                print(f"{name}: {found[name]}", file=sys.stderr if options.json else sys.stdout, flush=True)
-    if options.json:
-        print(json.dumps(found, indent=2))
-    if faulty := [name for name in parts if name in found and _is_faulty(name, found[name])]:
-        raise SystemExit(f"not as it should be: {', '.join(faulty)}")
+                place = sys.stderr if options.json else sys.stdout
+                print(f"{workload}: {name}: {found[name]}", file=place, flush=True)
+    return found, [f"{workload}: {name}" for name in found if _is_faulty(name, found[name])]
 
 
 def _is_faulty(name: str, found: dict[str, Any]) -> bool:
@@ -464,7 +529,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         _child(sys.argv[2:])
     elif sys.argv[1:2] == ["disk"]:
-        _disk(Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()))
+        _disk(Path(sys.argv[2]), *json.loads(Path(sys.argv[3]).read_text()))
     else:
         import tyro
 

@@ -58,7 +58,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 WEIGHTS = ("keras-h5", "keras-weights", "keras", "torch-zip", "torch-legacy", "safetensors", "npz", "tf")
 VECTORS = ("glove", "word2vec", "fasttext")
-FORMATS = (*WEIGHTS, *VECTORS)
+MODELS = ("tokenizer", "vocab", "text-config", "text-weights")  # a folder of a text model, one file of it damaged
+DAMAGED = {
+    "tokenizer": r"tokenizer\.json$",
+    "vocab": r"vocab\.txt$|tokenizer_config\.json$",
+    "text-config": r"config\.json$|modules\.json$",
+    "text-weights": r"\.safetensors$",
+}
+TABLES = ("text-csv", "text-tsv", "text-jsonl", "text-parquet", "text-lines")
+FORMATS = (*WEIGHTS, *VECTORS, *MODELS, *TABLES)
 NUMBERS = (
     0,
     1,
@@ -75,6 +83,42 @@ NUMBERS = (
     (1 << 63) - 1,
     1 << 63,
 )
+ODD: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        -1,
+        0,
+        1,
+        7,
+        100_000,
+        1 << 31,
+        1 << 62,
+        0.5,
+        1e308,
+        float("nan"),
+        "",
+        "\0",
+        "[MASK]",
+        "##a",
+        "a" * 5000,
+    ),
+    *([], {}, [[]], "../../secret", "(a+)+c", ".*", {"Regex": "(a*)*b"}, {"Regex": "x*"}, {"String": ""}),
+    *({"type": "Replace", "pattern": {"Regex": "a*a*a*b"}, "content": "ab"}, {"type": "Precompiled"}),
+    *({"type": "FixedLength", "length": 0}, {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}),
+    *(
+        "WordPiece",
+        "BPE",
+        "Unigram",
+        "WordLevel",
+        "ByteLevel",
+        "Precompiled",
+        "Sequence",
+        "Split",
+        "roberta",
+        "electra",
+    ),
+)
 WATCHED = re.compile(
     r"open|os\.(system|exec|fork|posix_spawn|remove|rename)|subprocess|socket|marshal|exec|import|ctypes"
 )
@@ -84,7 +128,7 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Options:
-    """Fuzz the readers of weight files and word vector files."""
+    """Fuzz the readers of weight files, word vector files, text models and tables of texts."""
 
     format: tuple[str, ...] = FORMATS
     """Which formats."""
@@ -192,7 +236,7 @@ def keep(form: str, index: int, options: Options, result: Result, what: str) -> 
     place.mkdir(exist_ok=True)
     stem = "" if len(mutated) > 1 else f"{form}-{options.seed}-{index}-"
     for name, content in mutated.items():
-        (place / f"{stem}{name}").write_bytes(content)
+        put(place, f"{stem}{name}", content)
     kept = place / f"{stem}{next(iter(mutated))}"
     result.defects.append(f"{kept}: {what}")
 
@@ -211,13 +255,14 @@ def work(options: Options) -> int:
 
     import unicodedata  # noqa: F401  (Python itself imports this and the codec late)
 
-    codecs.lookup("raw_unicode_escape")
+    for codec in ("raw_unicode_escape", "utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be", "latin_1"):
+        codecs.lookup(codec)
 
     from tlx.errors import TlxError
 
-    read = read_vectors if form in VECTORS else read_weights
+    read = reader_of(form)
     for name, content in files:
-        (folder / f"sample-{name}").write_bytes(content)
+        put(folder, f"sample-{name}", content)
     for name, _ in files:  # warm up: what is imported late is imported now
         with contextlib.suppress(TlxError):
             read(folder / f"sample-{name}")
@@ -240,8 +285,7 @@ def work(options: Options) -> int:
         mutated = mutant(files, options.seed, form, index)
         allowed.clear()
         for name, content in mutated.items():
-            (folder / name).write_bytes(content)
-            allowed.add(str(folder / name))
+            allowed.add(str(put(folder, name, content)))
         path = folder / next(iter(mutated))
         events.clear()
         start = time.perf_counter()
@@ -264,6 +308,64 @@ def work(options: Options) -> int:
         answer = {"index": index, "outcome": outcome, "defect": defect, "seconds": seconds, "megabytes": megabytes}
         print(json.dumps(answer), flush=True)
     return 0
+
+
+def put(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def reader_of(form: str) -> Callable[[Path], tuple[str, str]]:
+    if form in MODELS:
+        return read_model
+    return read_texts if form in TABLES else read_vectors if form in VECTORS else read_weights
+
+
+def read_model(path: Path) -> tuple[str, str]:
+    """Load the text model of a folder, and split texts by its tokenizer; return what is wrong with it."""
+    import numpy as np
+
+    from tlx.presets.convert_options import ConvertOptions
+    from tlx.presets.text_folder import load_text_folder
+    from tlx.tree import flatten
+
+    found = load_text_folder(path.parent.parent if path.parent.name == "1_Pooling" else path.parent, ConvertOptions())
+    batch = found.preprocess.collate(["A good film.", "", "x" * 2000, "Café \u65e5\u672c \U0001f600 [MASK]" * 20])
+    rows = found.config.settings.vocab_size
+    if batch["ids"].min() < 0 or batch["ids"].max() >= rows:
+        return "read", f"pieces {batch['ids'].min()} to {batch['ids'].max()} of a model of {rows} rows"
+    leaves = flatten(found.variables).values()
+    return "read", "" if all(np.isfinite(leaf).all() for leaf in leaves) else "weights that are not finite"
+
+
+def read_texts(path: Path) -> tuple[str, str]:
+    """Read the texts of a file, to train on and to predict from; return what is wrong with them."""
+    from tlx.data.readers.texts import read_texts as read
+    from tlx.data.spec import DataSpec, Request
+    from tlx.data.text_files import text_files
+    from tlx.errors import TlxError
+
+    defect, outcomes = "", []
+    readers: tuple[Callable[[], Any], ...] = (
+        lambda: read(Request(str(path), DataSpec(str(path)), None, False)).train,
+        lambda: text_files([path]),
+    )
+    for each in readers:
+        try:
+            source = each()
+        except TlxError as error:
+            outcomes.append(check_message(error))
+            continue
+        outcomes.append("read")
+        for row in range(len(source)):
+            text = source[row]["input"]
+            parts = text.values() if isinstance(text, dict) else (text,)
+            if not all(isinstance(part, str) and part.strip() and "\0" not in part for part in parts):
+                defect = f"row {row} is {text!r:.80}"
+    wrong = [outcome for outcome in outcomes if outcome.startswith("message")]
+    return (*wrong, outcomes[0])[0], defect
 
 
 def read_weights(path: Path) -> tuple[str, str]:
@@ -301,7 +403,7 @@ def read_vectors(path: Path) -> tuple[str, str]:
 
 def check_message(error: ValueError) -> str:
     message = str(error)
-    if not message.isprintable() or len(message) > 1000:
+    if not message.isprintable() or len(message) > 2000:
         return f"message is not one printable line: {message[:300]!r}"
     return type(error).__name__
 
@@ -313,6 +415,8 @@ def samples(form: str, folder: Path) -> list[tuple[str, bytes]]:
     from vector_files import SAMPLES as VECTOR_SAMPLES
     from weight_files import HOSTILE, SAMPLES
 
+    if form in MODELS or form in TABLES:
+        return text_samples(form, folder)
     if form == "tf":
         from tf_files import sample
 
@@ -325,11 +429,24 @@ def samples(form: str, folder: Path) -> list[tuple[str, bytes]]:
     return made
 
 
+def text_samples(form: str, folder: Path) -> list[tuple[str, bytes]]:
+    """Write text models and tables of texts; of a model, the other files are beside."""
+    from text_files import TEXT_SAMPLES
+    from text_models import write_samples
+
+    if form in TABLES:
+        return [(name, write()) for name, write in TEXT_SAMPLES[form]]
+    write_samples(folder / "models")
+    return [(str(file.relative_to(folder)), file.read_bytes()) for file in sorted(folder.glob("models/**/*.*"))]
+
+
 def mutant(files: list[tuple[str, bytes]], seed: int, form: str, index: int) -> dict[str, bytes]:
     """Make mutation `index`, the same on every call: the files to write, the first of which is to be opened."""
     chance = random.Random(f"{seed}/{form}/{index}")
     if form == "tf":
         return mutate_checkpoint(dict(files), chance)
+    if form in MODELS:
+        return mutate_model(files, form, chance)
     name, content = chance.choice(files)
     others = [other for _, other in files]
     if content.startswith(b"PK") and chance.random() < 0.7:
@@ -374,6 +491,42 @@ def mutate_checkpoint(files: dict[str, bytes], chance: random.Random) -> dict[st
     graph = object_graph(names)
     made.add_graph(mutate(graph, [graph], chance))
     return {index: table(made.entries), data: made.shards[0]}
+
+
+def mutate_model(files: list[tuple[str, bytes]], form: str, chance: random.Random) -> dict[str, bytes]:
+    """Mutate one file of a text model: its bytes, or what is in its JSON; the others stay beside it."""
+    name, content = chance.choice([(name, content) for name, content in files if re.search(DAMAGED[form], name)])
+    made = mutate_json(content, chance) if name.endswith(".json") and chance.random() < 0.7 else None
+    folder = "/".join(name.split("/")[:2])
+    beside = {other: content for other, content in files if other.startswith(folder) and other != name}
+    return {name: mutate(content, [content], chance) if made is None else made, **beside}
+
+
+def mutate_json(content: bytes, chance: random.Random) -> bytes:
+    """Change some values of JSON: to odd ones, to others of the same file, to nothing, or into each other."""
+    value = [json.loads(content)]
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        node: Any = value
+        while True:
+            key = chance.choice(list(node)) if isinstance(node, dict) else chance.randrange(len(node))
+            if not isinstance(node[key], dict | list) or not node[key] or chance.random() < 0.2:
+                break
+            node = node[key]
+        match chance.randrange(4):
+            case 0 if node is not value:
+                del node[key]
+            case 1:
+                node[key] = (
+                    [node[key]] if chance.random() < 0.5 else {"type": "Sequence", "normalizers": [node[key]] * 3}
+                )
+            case 2 if isinstance(node[key], int):
+                node[key] += chance.choice((-1, 1, 1000))
+            case _:
+                node[key] = chance.choice(ODD)
+        value = json.loads(json.dumps(value))  # nothing in it is shared
+        if not value[0] or not isinstance(value[0], dict | list):
+            break
+    return json.dumps(value[0]).encode()
 
 
 def mutate(content: bytes, others: list[bytes], chance: random.Random) -> bytes:

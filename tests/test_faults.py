@@ -18,7 +18,6 @@ def test_a_short_round_of_faults(monkeypatch, tmp_path):
     """A resume without the optimizer's state has another digest; one after a kill, in a process of its own, has not."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "experiments"))
     module = importlib.import_module("faults")
-    monkeypatch.setattr(module, "RUN", [SHORT.get(each, each) for each in module.RUN])
     monkeypatch.setattr(module, "STOP_AT", 20)
 
     def finish(given, *codes):
@@ -28,7 +27,8 @@ def test_a_short_round_of_faults(monkeypatch, tmp_path):
         assert (stop.value.code or 0) in codes
         return 0
 
-    faults = module.Faults(tmp_path, random.Random(0))
+    run = [*module.WORKLOADS["images"](tmp_path), *module.RUN]
+    faults = module.Faults(tmp_path, random.Random(0), [SHORT.get(each, each) for each in run])
     with monkeypatch.context() as patch:
         replaced = [(StopOnSignals, "__enter__"), (StopOnSignals, "__exit__"), (checkpoint, "unpack")]
         for what, name in (*replaced, (checkpoint.Checkpoints, "due"), (checkpoint.Checkpoints, "save")):

@@ -12,6 +12,8 @@ WORDS = ("the", "a", "good", "bad", "film", "play", "very", "not", "dull", "fine
 ENDS = ("##s", "##ing", "##ly")
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz0123456789.,!?'")
 VOCABULARY = tuple(dict.fromkeys((*SPECIAL, *WORDS, *ENDS, *LETTERS, *(f"##{letter}" for letter in LETTERS))))
+MODULES = ("Transformer", "Pooling", "Normalize")
+CHARACTERS = (1024).to_bytes(4, "little") + bytes(1024) + b"a\0b\0"  # the length of a trie, it, and texts
 TEXTS = ("A good film.", "bad", "The play is very dull, not fine at all!", "Café films", "x" * 120)
 
 TINY: dict[str, Any] = {
@@ -78,3 +80,41 @@ def write_text_folder(
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     return folder
+
+
+def write_samples(folder: Path) -> None:
+    """Write tiny text models with all the files that hubs have beside weights, and tokenizers of all kinds."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    from tlx.text import Tokenizer as Words
+
+    def put(place: Path, name: str, value: Any) -> None:
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(value if isinstance(value, str) else json.dumps(value))
+
+    sentences = write_text_folder(folder / "sentences")
+    put(sentences, "tokenizer.json", Words.from_vocabulary(VOCABULARY).json)
+    kinds = {f"{index}_{kind}": f"sentence_transformers.models.{kind}" for index, kind in enumerate(MODULES)}
+    listed = [
+        {"idx": at, "name": str(at), "path": path if at else "", "type": kinds[path]} for at, path in enumerate(kinds)
+    ]
+    put(sentences, "modules.json", listed)
+    put(sentences, "1_Pooling/config.json", {"word_embedding_dimension": 12, "pooling_mode_mean_tokens": True})
+    put(sentences, "sentence_bert_config.json", {"max_seq_length": 24, "do_lower_case": False})
+    named = TINY | {"id2label": {"0": "no", "1": "yes"}, "problem_type": "single_label_classification"}
+    plain = write_text_folder(folder / "classifier", named, classes=2)
+    put(plain, "tokenizer_config.json", {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True})
+    bytes_of = Tokenizer(
+        models.BPE({piece: at for at, piece in enumerate((*LETTERS, "ab", "abc"))}, [("a", "b"), ("ab", "c")])
+    )
+    bytes_of.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Replace(Regex(" {2,}"), " ")])
+    bytes_of.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bytes_of.post_processor = processors.RobertaProcessing(("b", 1), ("a", 0))
+    roberta = write_text_folder(folder / "roberta", TINY | {"model_type": "roberta", "pad_token_id": 1})
+    put(roberta, "tokenizer.json", bytes_of.to_str())
+    unigram = Tokenizer(
+        models.Unigram([("<unk>", 0.0), *((letter, -1.0) for letter in LETTERS), ("fil", -2.0)], 0, False)
+    )
+    unigram.normalizer = normalizers.Sequence([normalizers.Precompiled(CHARACTERS), normalizers.Prepend("a")])
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    put(write_text_folder(folder / "unigram"), "tokenizer.json", unigram.to_str())

@@ -92,6 +92,10 @@ def test_new_texts_are_predicted_from_files_and_from_standard_input(call, folder
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "new.txt").read_bytes())))
     assert call("predict", folder / "run", "-", "--json").json["predictions"][0]["top"] == found[0]["top"]
+    unbroken = io.TextIOWrapper(io.BytesIO("a\u2028good\x85film\r\nbad\n".encode()))
+    monkeypatch.setattr(sys, "stdin", unbroken)
+    lines = call("predict", folder / "run", "-", "--json").json["predictions"]
+    assert [each["text"] for each in lines] == ["a\u2028good\x85film", "bad"]
     lines = call("predict", folder / "run", folder / "new.txt", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["A good film!", "A dull play."]
     assert "A dull play." in call("predict", folder / "run", folder / "new.txt").out
@@ -122,6 +126,16 @@ def test_what_is_too_long_is_said(call, folder, tmp_path, caplog):
     cut = call("probe", *data, "--long", "head+tail", "--l2", "1", "--json")
     assert cut.code == 0, cut.err
     assert "are left out (head+tail)" in cut.err
+
+
+def test_a_model_is_trained_on_windows_of_texts_that_are_longer_than_it_has_positions(call, folder, tmp_path):
+    rows = [f"{label}\t{f'{text} ' * (1 + 30 * (number % 2))}\n" for number, (text, label) in enumerate(TEXTS * 3)]
+    (tmp_path / "long.tsv").write_text("".join(rows))
+    data = ["--data", tmp_path / "long.tsv", "--base", folder / "tiny", "--long", "windows"]
+    called = call("finetune", *data, *QUICK, "--out", tmp_path / "run", "--json")
+    assert called.code == 0, called.err
+    assert "long texts are cut into windows of 40 pieces" in called.err
+    assert call("evaluate", tmp_path / "run", "--json").json["accuracy"] == called.json["test_accuracy"]
 
 
 def test_heads_are_solved_on_texts(call, folder):

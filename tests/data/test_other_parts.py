@@ -48,6 +48,13 @@ def test_repeated_texts_are_counted_over_files(write):
     assert "3 of 3 test texts are also in training" in notes
 
 
+def test_only_one_of_two_tables_has_names(write):
+    train, bare = write("train.csv", labelled(TEXTS)), write("bare.csv", labelled(TEXTS[:4]), head="")
+    for each, other in ((train, bare), (bare, train)):
+        data = load_data(each, test_data=other, text="1", target="2", validation=0)
+        assert named(data.train) | named(data.test) == dict(labelled(TEXTS))
+
+
 def test_folders_of_images(tmp_path):
     write_classes(tmp_path / "train", ["cat", "dog", "eel"])
     write_classes(tmp_path / "more", ["dog", "eel"])
@@ -98,7 +105,7 @@ def test_what_does_not_fit_is_refused(write, refuses, tmp_path):
     with refuses(DataError, "divided.csv: has a test part of its own, beside test_data (--test-data)"):
         load_data(divided, test_data=test)
     bare = write("bare.csv", labelled(TEXTS[:4]), head="")
-    with refuses(DataError, "bare.csv: has no column 'text'; its columns are 1, 2"):
+    with refuses(DataError, "bare.csv: has no line of names, so none of its 2 columns is called 'text'"):
         load_data(train, test_data=bare)
     numbers = write("numbers.csv", [(text, "0.5") for text in TEXTS[:4]])
     with refuses(DataError, "0.5"):

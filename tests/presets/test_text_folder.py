@@ -12,6 +12,7 @@ from text_models import TEXTS, TINY, VOCABULARY, tensors_of, write_text_folder
 
 import tlx
 from tlx.errors import ConfigError, UnsafeFileError, WeightsError
+from tlx.models.head import pooled
 from tlx.presets import ConvertOptions, convert_weights, export_weights
 from tlx.presets.conversion import check_folder
 from tlx.presets.text_folder import load_text_folder
@@ -102,6 +103,53 @@ def test_windows_do_not_see_each_other(tmp_path):
     apart = [base.model.apply(base.variables, window, method="features")["hidden"] for window in windows]
     expected = np.concatenate([np.asarray(apart[0])[0, :5], np.asarray(apart[1])[0, :3]])
     np.testing.assert_allclose(np.asarray(hidden["hidden"])[0, :8], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "place", ["a film/model", "models--org--a film/snapshots/" + "0f" * 20, "a film/checkpoint-500"]
+)
+def test_a_model_is_named_after_a_folder_that_has_a_name_of_its_own(tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True)
+    assert tlx.load(write_text_folder(tmp_path / place)).name == "a film"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classifier_dropout": 1.5}, "config.json: 'classifier_dropout' is 1.5"),
+        ({"classifier_dropout": "high"}, "'classifier_dropout' is 'high'"),
+        ({"model_type": "roberta", "pad_token_id": "one"}, "'pad_token_id' is 'one', expected the number of a piece"),
+        ({"model_type": "roberta", "max_position_embeddings": [4]}, "'max_position_embeddings' is [4]"),
+        ({"num_hidden_layers": 12}, "160 tensors are missing: 'bert.encoder.layer.10.attention.self.key.bias'"),
+    ],
+)
+def test_settings_that_are_none_are_refused_in_a_line(tmp_path, changes, words):
+    folder = write_text_folder(tmp_path / "tiny", classes=2)
+    changed(folder, "config.json", **changes)
+    with pytest.raises(WeightsError) as caught:
+        tlx.load(folder)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("pool", ["average", "cls"])
+def test_windows_of_more_pieces_than_the_model_has_positions_are_pooled_together(tmp_path, pool):
+    base = tlx.load(write_text_folder(tmp_path / "tiny")).without_head()
+    spec = replace(base.preprocess, long="windows")
+    words = ("good", "bad", "film", "dull", "play", "very")
+    # Beside the long text, the short one is padded beyond the last position.
+    long, short = (" ".join(words[n % 6] for n in range(count)) for count in (50, 20))
+    batch = spec.on_device(spec.collate([long, short]))
+    hidden = base.model.apply(base.variables, batch, method="features")
+    parts = [" ".join(long.split()[:38]), " ".join(long.split()[38:])]
+    apart = [
+        base.model.apply(base.variables, base.preprocess.on_device(base.preprocess.collate([each])), method="features")
+        for each in (*parts, short)
+    ]
+    first, second, other = (pooled(each, pool)[0] for each in apart)
+    shares = np.array([40, 14]) / 54 if pool == "average" else np.full(2, 0.5)
+    expected = [shares[0] * first + shares[1] * second, other]
+    np.testing.assert_allclose(pooled(hidden, pool), expected, atol=1e-5)
 
 
 def test_sentence_models_pool_and_normalise_as_their_modules_say(tmp_path):

@@ -108,6 +108,14 @@ def test_a_folder_or_a_file_is_read(tiny, tmp_path, refuses):
         read_tokenizer(tmp_path / "tokenizer.json", lower=True)
 
 
+@pytest.mark.parametrize("said", ['{"do_lower_case": 1}', '{"strip_accents": 0.0}', "[]", "{"])
+def test_what_is_beside_a_vocabulary_is_checked(tmp_path, said):
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
+    (tmp_path / "tokenizer_config.json").write_text(said)
+    with pytest.raises(WeightsError, match=r"tokenizer_config\.json: (expected|not JSON)"):
+        read_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -72,8 +72,16 @@ def test_windows_restart_positions_and_lose_nothing():
     batch = made(spec, ["good bad film good", "film"])
     assert batch["ids"][0].tolist() == [CLS, GOOD, BAD, FILM, SEP, CLS, GOOD, SEP, PAD, PAD]
     assert batch["blocks"][0].tolist() == [1] * 5 + [2] * 3 + [0] * 2
-    assert batch["positions"][0][:8].tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert batch["positions"][0].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0, 0]
+    assert batch["positions"][1].tolist() == [0, 1, 2] + [0] * 7
     assert batch["mask"].sum(1).tolist() == [8, 3]
+
+
+def test_a_text_of_too_many_windows_is_refused():
+    spec = Tokens(TOKENIZER, max_length=3, long="windows")
+    assert spec.encode(["good " * 32_767]).windows.max() == 32_767
+    with pytest.raises(DataError, match="makes 32,768 windows of 1 pieces"):
+        spec.encode(["good " * 32_768])
 
 
 def test_each_window_of_a_pair_has_its_first_text():

@@ -43,7 +43,7 @@ class DataOptions(InputOptions):
     """Of a table of texts: the column that is the input, or two for pairs, by name, or by number from 1 where there is
     no header; by default the one with a usual name or the longest prose, which is said."""
     target: tuple[str, ...] = ()
-    """Of a table: the column to predict, or several; by default label."""
+    """Of a table: the column to predict, or several; by default label, and of texts also class, stars and so on."""
     objective: Literal["auto", "classification", "multi-label", "regression"] = "auto"
     """What the target holds: a class, several labels (between commas, semicolons or bars, or a column of zeros and ones
     each), or numbers. auto: a class, or with --target what it looks like, which is said."""

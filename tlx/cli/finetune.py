@@ -268,7 +268,8 @@ class Finetune(RecipeOptions):
         if self.dry_run:
             return self._estimate(tlx.estimate(base, data, recipe, options), base.name)
         with tlx.StopOnSignals() as stop:
-            name = f"{base.name if self.base is None else Path(self.base).name}-{_data_name(self.data)}"
+            named = base.name if self.base is None or hasattr(preprocess, "takes_text") else self.base
+            name = f"{Path(named).name}-{_data_name(self.data)}"
             out = self.out or broadcast_from_first(lambda: _free_directory(name))
             how: dict[str, Any] = {"out": out, "resume": self.resume, "progress": True, "stop": stop}
             with ExitStack() as stack:

@@ -73,7 +73,7 @@ def find_texts(inputs: Sequence[str]) -> "ColumnSource":
     if len(inputs) > 1:
         raise ConfigError("-: stands for standard input: name it alone, or files alone")
     try:
-        lines = _standard_input().decode("utf-8-sig").splitlines()
+        lines = _standard_input().decode("utf-8-sig").split("\n")  # as files: other separators may stand in a text
     except UnicodeDecodeError as error:
         raise DataError(f"-: standard input is not UTF-8 at byte {error.start}: convert it first") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -65,7 +65,7 @@ class InputOptions(Command):
     """What every command understands that reads images."""
 
     skip_bad: str = "0%"
-    """How many of the images may be bad; they are left out and listed. By default any bad image is an error."""
+    """How many of the images or texts may be bad; they are left out and listed. By default any is an error."""
     workers: int | None = None
     """How many threads read images; by default one a core. The result does not depend on it."""
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"

@@ -33,16 +33,19 @@ class TransferOptions(DataOptions):
     }
 
     data: str = DEFAULT_DATA
-    """What to train on: a folder of images with a folder for each class, a .csv or .jsonl manifest, a .npz file, a
-    table of vectors (.csv, .jsonl, .parquet), or digits, idx:DIR, idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
+    """What to train on: a folder of images or .txt files with a folder for each class, a table of texts or vectors
+    (.csv, .tsv, .jsonl, .parquet), a .csv or .jsonl manifest of images, a .npz file, or digits, idx:DIR,
+    idx:DIR/PREFIX, tfds:NAME, hf:NAME."""
     inputs: tuple[str, ...] = ()
     """Of a table of vectors: the columns that are the input, by name or pattern ('f*'); by default all of numbers that
     are no target."""
     base: str | None = None
-    """What to start from: a preset (see tlx presets), or the folder of a run, an export or a conversion. By default
-    cnn-mnist, which is refused where images are in colour; for vectors none, a head alone."""
+    """What to start from: a preset (see tlx presets), the folder of a run, an export or a conversion, or of texts that
+    of a Hugging Face model. By default cnn-mnist, which is refused where images are in colour; for vectors none, a head
+    alone; for texts there is no default."""
     weights: str | None = None
-    """The weight file of a published base, as its source publishes it; by default it is fetched."""
+    """The weight file of a published base, as its source publishes it, or with glove, word2vec and fasttext the file of
+    word vectors; by default it is fetched."""
     until: str | None = None
     """Cut the base after this stage."""
     input_size: tuple[int, int] | None = None

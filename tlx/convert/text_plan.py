@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from tlx.convert.plan import MOST, Match, Plan, Unused, beside, faults_of
+from tlx.convert.plan import Match, Plan, Unused, beside, faults_of
 from tlx.convert.rules import KINDS, LeafRule, Row, Table
 from tlx.convert.source import Source
 from tlx.convert.tables.texts import TEXT_TABLES, TIED, TIED_BIAS
@@ -18,6 +18,8 @@ from tlx.tree.paths import quote, select
 
 ANCHOR = "params/base/embeddings/word/embedding"  # by whose tensor the prefix of all names is found
 OLD_NAMES = ((r"(.*LayerNorm)\.gamma", r"\1.weight"), (r"(.*LayerNorm)\.beta", r"\1.bias"))  # PyTorch's before 2019
+
+LISTED = 6  # of each kind of fault, in a message
 
 
 def make_text_plan(
@@ -242,8 +244,8 @@ def _unused(table: Table, name: str, own: str, start: str, config: ModelConfig, 
 
 def _refuse(source: Source, table: Table, missing: list[str], unused: list[str], faults: list[str]) -> None:
     """Raise `WeightsError` with everything that speaks against a plan."""
-    told = [f"{len(missing)} tensors are missing: {quote(missing, MOST)}"] if missing else []
-    told += faults[:MOST]
-    told += [f"{len(unused)} tensors have no use: {quote(unused, MOST)} (--ignore PATTERN)"] if unused else []
+    told = [f"{len(missing)} tensors are missing: {quote(missing, LISTED)}"] if missing else []
+    told += [*faults[:LISTED], *([f"{len(faults) - LISTED} more like these"] if len(faults) > LISTED else [])]
+    told += [f"{len(unused)} tensors have no use: {quote(unused, LISTED)} (--ignore PATTERN)"] if unused else []
     if told:
         raise WeightsError(f"{source.path}: does not fit {table.name}: {'; '.join(told)}")

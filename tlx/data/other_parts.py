@@ -68,8 +68,8 @@ def with_other_parts(parts: Parts, request: Request, read: Callable[[Request], P
             validation_split=None,
             test_split=None,
             inputs=parts.inputs,
-            text=parts.text,
-            target=parts.target or request.spec.target,
+            text=_as_asked(request.spec.text, parts.text),
+            target=_as_asked(request.spec.target, parts.target),
             target_kind=request.spec.target_kind if kind in ("none", "soft") else kind,
         )
         other = read(replace(request, where=path, spec=spec))
@@ -80,6 +80,15 @@ def with_other_parts(parts: Parts, request: Request, read: Callable[[Request], P
         notes = (*parts.notes, *(note for note in other.notes if note not in parts.notes))
         parts = parts._replace(notes=notes, skipped=(*parts.skipped, *other.skipped))
     return parts
+
+
+def _as_asked(asked: tuple[str, ...], found: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns that were found, but numbers as they were asked for: only one of the tables may have names.
+
+    >>> _as_asked(("1",), ("text",)), _as_asked((), ("text",)), _as_asked(("Text",), ("text",))
+    (('1',), ('text',), ('text',))
+    """
+    return asked if not found or (asked and all(map(str.isdigit, asked))) else found
 
 
 def _matched(source: Source, train: Source, path: str, part: str) -> Source:

@@ -96,7 +96,7 @@ class Embeddings(nn.Module):
         config, ids = self.config, x["ids"]
         width = config.embedding_size or config.hidden_size
         length = ids.shape[1]
-        if length > config.max_position_embeddings:
+        if length > config.max_position_embeddings and "positions" not in x:  # windows begin anew at position 0
             raise ConfigError(
                 f"texts of {length} pieces, and the model has positions for {config.max_position_embeddings}: lower "
                 "max_length"

@@ -24,8 +24,9 @@ class Head(nn.Module):
     `pool` brings features with spatial axes to (B, D): 'flatten' keeps every value, 'average' and 'max' pool over all
     axes between the first and the last, 'average7x7' averages over a grid of 7 by 7 cells (torchvision's VGG) and keeps
     every cell. Features may also be a mapping of `hidden` (B, T, C) and `mask` (B, T), true where a token counts: the
-    mean and the maximum are then of these; 'cls' takes the first token, and 'pooler' that one through a dense layer of
-    its own and a tanh, as BERT was pretrained; 'cnn' and 'lstm' are small networks over all tokens (`WordCnn`,
+    mean and the maximum are then of these; 'cls' takes the first token (of a text in windows, whose numbers are
+    `blocks` (B, T), the mean of each one's first), and 'pooler' that through a dense layer of its own and a tanh, as
+    BERT was pretrained; 'cnn' and 'lstm' are small networks over all tokens (`WordCnn`,
     `WordLstm`). `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the rate at which each layer's
     inputs are dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head:
     it returns the pooled features (B, D) and has no parameters but the pooler's. `normalize` divides the pooled
@@ -125,7 +126,15 @@ def _pooled_hidden(features: Mapping[str, Any], pool: Pool) -> Any:
     if pool in WHOLE:
         return features
     if pool in ("cls", "pooler"):
-        return hidden[:, 0]
+        return hidden[:, 0] if "blocks" not in features else _mean_of_firsts(hidden, mask, features["blocks"])
     if pool == "max":
         return jnp.where(mask, hidden, jnp.finfo(hidden.dtype).min).max(1)
     return jnp.where(mask, hidden, 0).sum(1) / jnp.maximum(mask.sum(1), 1).astype(hidden.dtype)
+
+
+def _mean_of_firsts(hidden: jax.Array, mask: jax.Array, blocks: jax.Array) -> jax.Array:
+    """Average the first token of each of a text's windows, (B, T, C) to (B, C)."""
+    begins = jnp.concatenate([jnp.ones_like(blocks[:, :1], bool), blocks[:, 1:] != blocks[:, :-1]], axis=1)
+    first = begins[..., None] & mask
+    mean: jax.Array = jnp.where(first, hidden, 0).sum(1) / jnp.maximum(first.sum(1), 1).astype(hidden.dtype)
+    return mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from tlx.text.tokenizer import length_beside, read_tokenizer
 
 CONFIGS = ("config.json", "bert_config.json")  # Hugging Face's, and that beside Google's checkpoints
 MODULES, POOLING, LENGTH = "modules.json", "config.json", "sentence_bert_config.json"  # of sentence-transformers
+WEIGHTS = ("model", "pytorch_model", "bert_model")  # what hubs call the file of weights
+NAMELESS = re.compile(r"(pytorch_|bert_|best_)?model|checkpoint(-\d+)?|snapshots|export|weights|[0-9a-f]{40}|")
 TOKENIZER_CONFIG = "tokenizer_config.json"
 POOLS: Mapping[str, Pool] = {"mean": "average", "cls": "cls", "max": "max"}
 OLD_POOLS = {  # by flags, before sentence-transformers 6
@@ -44,6 +47,19 @@ OLD_POOLS = {  # by flags, before sentence-transformers 6
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
 }
+
+
+def name_of_folder(folder: Path) -> str:
+    """Name a model after its folder, or after the first one above that has a name of its own.
+
+    >>> name_of_folder(Path("/tmp/all-MiniLM-L6-v2/model"))
+    'all-MiniLM-L6-v2'
+    >>> name_of_folder(Path("/hub/models--google-bert--bert-base-uncased/snapshots/" + 40 * "a"))
+    'bert-base-uncased'
+    """
+    above = (folder.absolute(), *folder.absolute().parents)
+    name = next((each.name for each in above if not NAMELESS.fullmatch(each.name)), folder.name)
+    return name.rpartition("--")[2] if name.startswith("models--") else name
 
 
 def is_text_folder(path: str | Path) -> bool:
@@ -103,7 +119,7 @@ def read_text_model(
     opened = open_weights(path)
     folder = opened.path.parent
     said = _described(folder, options, table or ("google/bert" if opened.format == "tf" else None), tokenizer)
-    if opened.path.stem not in ("model", "pytorch_model", "bert_model"):
+    if opened.path.stem not in WEIGHTS:
         said = replace(said, name=opened.path.stem)
     return plan_text_model(said, opened, options)
 
@@ -119,9 +135,11 @@ def _described(
             "epsilon of a text model stand there"
         )
     family, found = _family(model, table)
-    dropout = model.content.get("classifier_dropout")
+    dropout = model.get("classifier_dropout", "a number of at least 0 and under 1", int, float)
+    if dropout and not 0 <= dropout.value < 1:
+        raise WeightsError(f"{dropout.where} is {dropout.value!r:.40}, expected a number of at least 0 and under 1")
     return TextDescription(
-        name=folder.name,
+        name=name_of_folder(folder),
         origin=str(model.content.get("_name_or_path") or folder.name),
         folder=folder.name,
         config=model,
@@ -130,7 +148,7 @@ def _described(
         tokenizer=read_tokenizer(home(tokenizer) if tokenizer else folder),
         outputs=lambda count: _outputs(model, count, options),
         sentences=_sentences(folder) if options.use_hub_config else None,
-        dropout=dropout if isinstance(dropout, float) else None,
+        dropout=float(dropout.value) if dropout else None,
     )
 
 

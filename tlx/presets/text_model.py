@@ -151,8 +151,11 @@ def _spec_of(said: TextDescription) -> Tokens:
     longest = said.settings.max_position_embeddings
     for limit in (said.longest, said.sentences and said.sentences.max_length):
         longest = min(longest, limit or longest)
-    spec = Tokens(said.tokenizer, max_length=longest, parse_special=said.parse_special)
-    _check_same_words(said.config, spec, said.settings)
+    try:
+        spec = Tokens(said.tokenizer, max_length=longest, parse_special=said.parse_special)
+        spec.check_model(said.settings.vocab_size, said.settings.max_position_embeddings)
+    except ConfigError as error:
+        raise WeightsError(f"{shown(said.config.file)}: {error}") from error
     return spec
 
 
@@ -167,9 +170,10 @@ def settings_of(model: JsonFile, family: Family) -> BertConfig:
         if isinstance(given.get(name), int) and not isinstance(given[name], bool):
             given[name] = float(given[name])
     if family.table == "hf/roberta":
-        pad = given.get("pad_token_id", model.content.get("pad_token_id", 1))
-        given["first_position"] = pad + 1
-        given["max_position_embeddings"] = given.get("max_position_embeddings", 514) - given["first_position"]
+        pad = model.get("pad_token_id", "the number of a piece", int)
+        rows = model.get("max_position_embeddings", "a number of positions", int)
+        given["first_position"] = (pad.value if pad else 1) + 1
+        given["max_position_embeddings"] = (rows.value if rows else 514) - given["first_position"]
     if given.get("embedding_size") == given.get("hidden_size", BertConfig.hidden_size):
         given["embedding_size"] = None
     if not family.table.endswith("/electra"):
@@ -177,12 +181,4 @@ def settings_of(model: JsonFile, family: Family) -> BertConfig:
     try:
         return BertConfig(**given)
     except (ConfigError, TypeError) as error:
-        raise WeightsError(f"{shown(model.file)}: {error}") from error
-
-
-def _check_same_words(model: JsonFile, spec: Tokens, settings: BertConfig) -> None:
-    """Raise `WeightsError` where the tokenizer numbers more pieces than the matrix has rows."""
-    try:
-        spec.check_model(settings.vocab_size, settings.max_position_embeddings)
-    except ConfigError as error:
         raise WeightsError(f"{shown(model.file)}: {error}") from error

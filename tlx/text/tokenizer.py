@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlx.errors import ConfigError, WeightsError
+from tlx.errors import ConfigError, DataError, UnsafeFileError, WeightsError
 from tlx.files.opening import RegularFile, one_line, shown
+from tlx.text.tokenizer_guard import check_numbers, check_rules, library_faults
 
 MAX_BYTES = 64 << 20  # the largest tokenizer.json in use, of 256,000 pieces, has 34 MB
 PROBE = (
@@ -58,6 +59,7 @@ class Tokenizer:
 
     Raises:
         WeightsError: for what is none.
+        UnsafeFileError: for rules that would hang, or grow without a bound (`check_rules`).
 
     >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "film", "##s"]
     >>> tokenizer = Tokenizer.from_vocabulary(words)
@@ -72,14 +74,16 @@ class Tokenizer:
     drops_unknown = False
 
     def __post_init__(self) -> None:
-        # A canonical form, so that equality does not hang on blanks or on what tlx switches off.
-        try:
-            made = _built(self.json)
-        except Exception as error:  # whatever the library raises for a file that is damaged
-            raise WeightsError(f"tokenizer: not a tokenizer.json ({one_line(error)})") from error
-        made.no_truncation()
-        made.no_padding()
-        object.__setattr__(self, "json", made.to_str())
+        check_rules(self.json)
+        with library_faults(WeightsError, "tokenizer: not a tokenizer.json"):
+            rules = _built(self.json)
+            check_numbers(rules.get_vocab(with_added_tokens=True).values())
+            # A canonical form, so that equality does not hang on blanks or on what tlx switches off.
+            object.__setattr__(self, "json", rules.to_str())
+            facts = _facts(self.json)  # which encodes: some faults show only then
+        around = [number for template in (facts.single, facts.pair) for part in template for number in part]
+        if max(around, default=-1) >= facts.size:
+            raise WeightsError(f"tokenizer: puts a piece {max(around)} around texts, and has {facts.size:,} pieces")
 
     @classmethod
     def from_vocabulary(
@@ -185,26 +189,32 @@ class Tokenizer:
     @functools.cached_property
     def special_texts(self) -> tuple[str, ...]:
         """The special pieces, such as [MASK], which are recognised in texts, too."""
-        return tuple(each.content for each in self._rules.get_added_tokens_decoder().values() if each.special)
+        return tuple(
+            each.content for each in self._rules.get_added_tokens_decoder().values() if each.special and each.content
+        )
 
     def encode(self, texts: Iterable[str], *, parse_special: bool = True) -> list[np.ndarray]:
         """Return the numbers of each text's pieces, (L,) int32, without special pieces around them.
 
         With `parse_special` "[MASK]" in a text is the piece of that name, as the library has it; without, three signs.
         """
-        rules = self._rules_for(parse_special)
-        found = rules.encode_batch_fast(list(texts), add_special_tokens=False)
+        rules, listed = self._rules_for(parse_special), list(texts)
+        with library_faults(DataError, "the tokenizer takes no such texts"):
+            found = rules.encode_batch_fast(listed, add_special_tokens=False)
         return [np.array(each.ids, np.int32) for each in found]
 
     def locate(self, text: str, *, parse_special: bool = True) -> list[Piece]:
         """Return a text's pieces, each with its place in the text and the number of its word."""
-        found = self._rules_for(parse_special).encode(text, add_special_tokens=False)
+        with library_faults(DataError, "the tokenizer takes no such text"):
+            found = self._rules_for(parse_special).encode(text, add_special_tokens=False)
         pieces = zip(found.ids, found.offsets, found.word_ids, strict=True)
         return [Piece(number, start, end, word) for number, (start, end), word in pieces]
 
     def encode_words(self, words: Sequence[str], *, parse_special: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return the pieces (L,) int32 of a text that is split into words, and the number of each piece's word (L,)."""
-        found = self._rules_for(parse_special).encode(list(words), is_pretokenized=True, add_special_tokens=False)
+        with library_faults(DataError, "the tokenizer takes no such words"):
+            rules = self._rules_for(parse_special)
+            found = rules.encode(list(words), is_pretokenized=True, add_special_tokens=False)
         numbers = [-1 if word is None else word for word in found.word_ids]
         return np.array(found.ids, np.int32), np.array(numbers, np.int32)
 
@@ -312,8 +322,8 @@ def read_tokenizer(path: str | Path, *, lower: bool | None = None) -> Tokenizer:
             raise ConfigError(f"lower: {shown(path)} says itself what becomes of case: leave it out")
         try:
             return Tokenizer(read_text(path))
-        except WeightsError as error:
-            raise WeightsError(f"{shown(path)}: {str(error).removeprefix('tokenizer: ')}") from error
+        except (WeightsError, UnsafeFileError) as error:
+            raise type(error)(f"{shown(path)}: {str(error).removeprefix('tokenizer: ')}") from error
     said = _beside(path)
     choices: dict[str, Any] = {"lower": said.get("do_lower_case", True) if lower is None else lower}
     strip = said.get("strip_accents")
@@ -329,7 +339,7 @@ def _beside(path: Path) -> dict[str, Any]:
     """Return what the configuration beside a vocabulary says of it."""
     said = _config(path.with_name("tokenizer_config.json"))
     names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-    if not all(said.get(name) in (None, True, False) for name in names):
+    if not all(isinstance(said.get(name), bool | None) for name in names):
         where = shown(path.with_name("tokenizer_config.json"))
         raise WeightsError(f"{where}: expected an object whose {', '.join(names)} are true or false")
     return {name: said[name] for name in names if said.get(name) is not None}

@@ -18,6 +18,7 @@ Tree = Any
 Long = Literal["error", "head", "head+tail", "windows"]
 HEAD = 0.25  # of what "head+tail" keeps: 128 of 510 pieces, which Sun et al. 2019 found best
 TOKENIZER = "tokenizer.json"
+MOST_WINDOWS = 32_767  # of a text: they are numbered in 16 bits
 
 
 class Splits(Protocol):
@@ -273,8 +274,10 @@ class Tokens:
         if "windows" in arrays:
             blocks = arrays["windows"].astype(jnp.int32)
             begins = jnp.concatenate([jnp.ones_like(blocks[:, :1], bool), blocks[:, 1:] != blocks[:, :-1]], axis=1)
-            positions = places - lax.cummax(jnp.where(begins, places, 0), axis=1)
-            mask, more = blocks > 0, {"blocks": blocks, "positions": positions}
+            mask = blocks > 0
+            # Padding has position 0: counted on, it might come to one that the model does not have, which is NaN.
+            positions = jnp.where(mask, places - lax.cummax(jnp.where(begins, places, 0), axis=1), 0)
+            more = {"blocks": blocks, "positions": positions}
         else:
             positions, more = places, {}
             mask = places < arrays["length"][:, None]
@@ -424,6 +427,11 @@ def _in_windows(template: Template, room: int, ids: np.ndarray, other: np.ndarra
         ids = ids[: max(room // 2, room - len(other))]
         step = room - len(ids)
         parts = [_joined(template, ids, other[at : at + step]) for at in range(0, max(len(other), 1), step)]
+    if len(parts) > MOST_WINDOWS:
+        raise DataError(
+            f"a text makes {len(parts):,} windows of {room} pieces, more than {MOST_WINDOWS:,}: raise max_length "
+            "(--max-length), or say --long head"
+        )
     windows = [np.full(len(part.ids), number, np.int16) for number, part in enumerate(parts, 1)]
     kept = sum(part.kept for part in parts) - (len(parts) - 1) * (0 if other is None else len(ids))
     row = np.concatenate([part.ids for part in parts])

@@ -86,6 +86,17 @@ def test_the_same_table_in_many_forms(write, name, content):
     assert "the text is column" in data.notes[0]
 
 
+def test_parquet_with_bytes_that_are_no_text(tmp_path, refuses):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    words = pyarrow.array([b"a film here", b"caf\xe9 film here"])
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 2, words.buffers())
+    parquet.write_table(pyarrow.table({"text": column, "label": ["a", "b"]}), tmp_path / "a.parquet")
+    with refuses(DataError, "no Parquet file that can be read ('utf-8' codec can't decode byte 0xe9"):
+        load_data(f"texts:{tmp_path / 'a.parquet'}")
+
+
 def test_parquet(tmp_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
@@ -221,6 +232,8 @@ BAD = {
     "no text": ("text,label\na film here,1\n,0\n", "of 2 texts (50%) are bad: {} line 3 has no text (column text)"),
     "blanks": ("text,label\na film here,1\n  ,0\n", "line 3 has no text"),
     "no label": ("text,label\na film here,1\nno film here,\n", "line 3 has no label (column label)"),
+    "NaN for a text": ("text,label\na film here,1\nNaN,0\n", "line 3 has no text (column text is 'NaN')"),
+    "NaN for a label": ("text,label\na film here,1\nno film here,nan\n", "line 3 has no label (column label)"),
     "an extra comma": ("text,label\na film here,1\nno, film here,1\n", "line 3 has 3 values for 2 columns"),
     "too few": ("text,label\na film here,1\nno film here\n", "line 3 has 1 values for 2 columns"),
     "not UTF-8": (b"text,label\na film here,1\n\xff film here,0\n", "line 3 is not UTF-8"),

@@ -286,7 +286,9 @@ def _parquet(path: str) -> Iterator[Block]:
                 columns = {name: _column(batch.column(name)) for name in batch.schema.names}
                 yield Block(list(range(line, line + len(batch))), columns)
                 line += len(batch)
-        except (pyarrow.ArrowException, OSError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # Arrow's own, and Python's for texts and times that are none
             raise DataError(f"{shown(path)}: no Parquet file that can be read ({one_line(error)})") from error
 
 

@@ -7,6 +7,7 @@ import csv
 import io
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -232,12 +233,12 @@ def text_of(value: Any, place: str, lists: bool = False) -> str:
 
     Raise `DataError` that begins with `place` for an object, and for a list of other things than texts and numbers.
 
-    >>> text_of(None, "a"), text_of(1.5, "a"), text_of(True, "a"), text_of(["red", "blue"], "a", lists=True)
+    >>> text_of(math.nan, "a"), text_of(1.5, "a"), text_of(True, "a"), text_of(["red", "blue"], "a", lists=True)
     ('', '1.5', 'true', 'red|blue')
     """
     if isinstance(value, str):
         return value
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN, as pandas writes what is missing
         return ""
     if isinstance(value, bool):
         return str(value).lower()
@@ -264,7 +265,10 @@ def lines_of(path: str) -> Iterator[tuple[int, str]]:
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise DataError(f"{shown(path)}: line {number} is not UTF-8; save the file as UTF-8") from error
+                raise DataError(
+                    f"{shown(path)}: line {number} is not UTF-8; save the file as UTF-8 (one from Windows: iconv -f "
+                    "WINDOWS-1252 -t UTF-8)"
+                ) from error
             if "\0" in text:
                 raise DataError(f"{shown(path)}: line {number} has a NUL character; save the file as UTF-8 text")
             yield number, text

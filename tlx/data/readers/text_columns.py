@@ -78,7 +78,7 @@ def find_columns(
     by_plain = {plain_name(name): name for name in reversed(names)}
     split = next((by_plain[each] for each in SPLITS if each in by_plain), None) if headed else None
     asked_text, asked_target = (
-        tuple(_named(each, names, by_plain, place) for each in given) for given in (text, target)
+        tuple(_named(each, names, by_plain, place, headed) for each in given) for given in (text, target)
     )
     if twice := [name for name in asked_text if name in asked_target]:
         raise ConfigError(f"{place}: the column {shown(twice[0])!r} is both the text and the target: leave one out")
@@ -156,7 +156,7 @@ def words(text: str) -> int:
     return max(sum(any(map(str.isalpha, word)) for word in text.split()), wide // 2)
 
 
-def _named(name: str, names: Sequence[str], by_plain: Mapping[str, str], place: str) -> str:
+def _named(name: str, names: Sequence[str], by_plain: Mapping[str, str], place: str, headed: bool) -> str:
     """Return the column that a user means: by its name, or by its number from 1."""
     if name in names:
         return name
@@ -164,6 +164,11 @@ def _named(name: str, names: Sequence[str], by_plain: Mapping[str, str], place: 
         return by_plain[plain_name(name)]
     if name.isascii() and name.isdigit() and 1 <= int(name) <= len(names):
         return names[int(name) - 1]
+    if not headed and not name.isdigit():
+        raise DataError(
+            f"{place}: has no line of names, so none of its {len(names)} columns is called {shown(name)!r}: begin it "
+            "with one, or name columns by number (--text 1 --target 2, say)"
+        )
     raise DataError(f"{place}: has no column {shown(name)!r}; its columns are {_listed(names)}")
 
 

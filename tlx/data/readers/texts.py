@@ -221,7 +221,7 @@ def _needed_label(rows: Rows, found: TextColumns, path: str, kind: str) -> str |
     """Return the column of targets that no row may leave empty, or None: of several labels none may apply."""
     if len(found.target) > 1:
         return None  # `read_targets` names what is missing
-    labelled = [row for row, each in enumerate(rows.targets) if each[0]]
+    labelled = [row for row, each in enumerate(rows.targets) if not _is_missing(each[0])]
     if kind == "auto" and 0 < len(labelled) < len(rows.targets):
         some_targets, lines = [rows.targets[row] for row in labelled], [rows.lines[row] for row in labelled]
         kind = read_targets(path, found.target, some_targets, lines).kind
@@ -233,7 +233,14 @@ def _fault(rows: Rows, row: int, found: TextColumns, label: str | None) -> str |
     for name, text in zip(found.text, rows.texts[row], strict=True):
         if (fault := text_fault(text)) is not None:
             return f"has no text ({_column(name)})" if fault == "is empty" else fault
-    return f"has no label ({_column(label)})" if label is not None and not rows.targets[row][0] else None
+        if _is_missing(text):
+            return f"has no text ({_column(name)} is {text!r})"
+    return f"has no label ({_column(label)})" if label is not None and _is_missing(rows.targets[row][0]) else None
+
+
+def _is_missing(value: str) -> bool:
+    """Tell whether a value is empty, or what programs write for one that is not there."""
+    return value.lower() in ("", "nan", "<na>", "#n/a")
 
 
 def _column(name: str) -> str:
