@@ -93,6 +93,6 @@ def _matched(source: Source, train: Source, path: str, part: str) -> Source:
             + "; add it to training or take it out"
         )
     missing = [name for name in train.classes if name not in source.classes]
-    if missing and target_kind(train) != "class":
+    if missing and target_kind(train) not in ("class", "tags"):
         raise DataError(f"{shown(path)}: lacks {len(missing)} targets of training: {quote(missing, 5)}; add them")
     return source if tuple(source.classes) == tuple(train.classes) else Relabelled(source, train.classes)
