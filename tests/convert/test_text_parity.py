@@ -12,7 +12,7 @@ from text_models import TEXTS, TINY, VOCABULARY, write_text_folder
 import tlx
 from tlx.convert.leaves import Conversion
 from tlx.convert.text_reference import POOLER, verify_text
-from tlx.presets import ConvertOptions
+from tlx.presets import ConvertOptions, export_weights
 from tlx.presets.text_folder import read_text_model
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ SMALL |= {"intermediate_size": 20, "max_position_embeddings": 64}
 DISTILBERT = {"dim": 12, "n_layers": 2, "n_heads": 3, "hidden_dim": 20, "vocab_size": len(VOCABULARY)}
 
 
-def random_folder(folder, name, head=False, scale=1.0):
+def random_folder(folder, name, head=False, scale=1.0, tags=()):
     """Write a random model of transformers, and a vocabulary beside it."""
     transformers, torch = import_peer("transformers"), import_peer("torch")
     torch.manual_seed(0)
@@ -46,6 +46,9 @@ def random_folder(folder, name, head=False, scale=1.0):
     own = DISTILBERT | {"max_position_embeddings": 64} if kind == "DistilBertConfig" else SMALL
     config = getattr(transformers, kind)(**own | fields)
     auto = transformers.AutoModelForSequenceClassification if head else transformers.AutoModel
+    if tags:
+        auto = transformers.AutoModelForTokenClassification
+        config.id2label, config.label2id = dict(enumerate(tags)), {tag: at for at, tag in enumerate(tags)}
     network = auto.from_config(config)
     for parameter in network.parameters():  # fresh ones have zeros for biases, which a table could swap unseen
         torch.nn.init.normal_(parameter, std=scale / max(parameter.shape[-1], 12) ** 0.5)
@@ -84,6 +87,40 @@ def test_classifiers_agree_to_their_logits(name, tmp_path):
     done = verified(random_folder(tmp_path / "model", name, head=True))
     assert done.first is None, done.differences
     assert done.differences[-1].stage == "logits"
+
+
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra"])
+def test_models_that_tag_words_agree_to_the_logits_of_words_and_go_back(name, tmp_path):
+    transformers, torch = import_peer("transformers"), import_peer("torch")
+    folder = random_folder(tmp_path / "model", name, tags=TAGS)
+    done = verified(folder)
+    assert done.first is None, done.differences
+    assert done.differences[-1].stage == "logits"
+    assert done.reference.endswith("ForTokenClassification")
+    trained = tlx.load(folder)
+    assert (trained.classes, trained.config.pool) == (TAGS, "words")
+    sentences = [("The", "unaffable", "films", ",", "not", "cars"), ("Cafe",)]
+    spec = trained.preprocess
+    outputs = trained.model.apply(trained.variables, spec.on_device(spec.collate(sentences)))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs = tokenizer(list(map(list, sentences)), is_split_into_words=True, padding=True, return_tensors="pt")
+    network = transformers.AutoModelForTokenClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = network(**theirs).logits.numpy()
+    for row, words in enumerate(sentences):
+        places = [theirs.word_ids(row).index(word) for word in range(len(words))]
+        np.testing.assert_allclose(outputs["logits"][row, : len(words)], expected[row, places], atol=5e-6)
+        assert outputs["words"][row].tolist() == [at < len(words) for at in range(6)]
+    tlx.convert_weights(folder, tmp_path / "own")
+    assert tlx.load(str(tmp_path / "own")).objective == trained.objective
+    export_weights(tmp_path / "own", tmp_path / "back", "hf")
+    again = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "back").eval()
+    assert again.config.id2label == dict(enumerate(TAGS))
+    with torch.no_grad():
+        np.testing.assert_array_equal(again(**theirs).logits.numpy(), expected)
 
 
 def test_pairs_agree(tmp_path):

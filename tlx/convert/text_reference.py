@@ -11,6 +11,7 @@ from tlx.convert.reference import OUTPUT, import_torchvision
 from tlx.convert.rules import Table
 from tlx.convert.verify import Difference, Verification, difference, run_layer, variables_of
 from tlx.errors import ConfigError, TlxError, WeightsError
+from tlx.models.head import WORDS
 from tlx.models.registry import ModelConfig, build_model
 from tlx.text.tokenizer import PROBE
 from tlx.text.tokens import Tokens
@@ -55,7 +56,8 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
         ) from error
     try:
         with _quiet(transformers):
-            kind = transformers.AutoModelForSequenceClassification if config.classes else transformers.AutoModel
+            heads = {True: "AutoModelForTokenClassification", False: "AutoModelForSequenceClassification"}
+            kind = getattr(transformers, heads[config.pool == WORDS] if config.classes else "AutoModel")
             network = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval().float()
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except TlxError:
@@ -84,8 +86,10 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
             ours = np.asarray(x["hidden"])[:, :width][mask]
             differences.append(difference(stage.name, ours, hidden[number].numpy()[mask]))
         if config.classes:
-            logits = run_layer(model.head, variables_of(variables, "head"), x)
-            differences.append(difference(OUTPUT, np.asarray(logits), found.logits.numpy()))
+            logits, wanted = run_layer(model.head, variables_of(variables, "head"), x), found.logits.numpy()
+            if config.pool == WORDS:  # of every piece, since these texts are not split into words
+                logits, wanted = np.asarray(logits["logits"])[:, :width][mask], wanted[mask]
+            differences.append(difference(OUTPUT, np.asarray(logits), wanted))
         elif config.pool == POOLER and getattr(found, "pooler_output", None) is not None:
             pooled = run_layer(model.head, variables_of(variables, "head"), x)
             differences.append(difference(POOLER, np.asarray(pooled), found.pooler_output.numpy()))

@@ -13,15 +13,15 @@ from tlx.convert.plan import Plan
 from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
 from tlx.convert.source import Source
-from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family
+from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family, tagging
 from tlx.convert.text_plan import make_text_plan
 from tlx.errors import ConfigError, WeightsError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
 from tlx.models.bert import BertConfig
-from tlx.models.head import Pool
+from tlx.models.head import WORDS, Pool
 from tlx.models.registry import ModelConfig
-from tlx.objectives import Classification, MultiLabel, Objective, Regression
+from tlx.objectives import Classification, MultiLabel, Objective, Regression, TokenClassification
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub import fetch_folder
 from tlx.presets.hub_config import class_names_of
@@ -120,6 +120,8 @@ def read_text_model(
             "epsilon of a text model stand there"
         )
     family, found = _family(model, table, opened)
+    if tags_words(model):
+        found = tagging(found)
     settings = _settings(model, family)
     sentences = _sentences(folder) if options.use_hub_config else None
     config = ModelConfig(
@@ -135,7 +137,7 @@ def read_text_model(
         config = replace(config, pool="average")
     patterns: dict[str, Any] = {"prefix": options.prefix, "ignored": options.ignored, "fresh": options.fresh}
     plan = make_text_plan(opened, found, config, head=options.head, **patterns)
-    classes, objective = _outputs(model, plan.config.classes, options)
+    classes, objective = _outputs(model, plan.config, options)
     dropout = model.content.get("classifier_dropout")
     if plan.config.classes and isinstance(dropout, float):
         plan = replace(plan, config=replace(plan.config, dropout=dropout))
@@ -276,14 +278,23 @@ def _pooling(folder: Path, name: str) -> Pool:
     return POOLS[on[0]]
 
 
-def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tuple[str, ...], Objective]:
+def tags_words(model: JsonFile) -> bool:
+    """Tell whether a configuration is that of a model which tags words (`…ForTokenClassification`)."""
+    named = model.content.get("architectures")
+    return isinstance(named, list) and any(str(name).endswith("ForTokenClassification") for name in named)
+
+
+def _outputs(model: JsonFile, config: ModelConfig, options: ConvertOptions) -> tuple[tuple[str, ...], Objective]:
     """Return the names of a classifier's outputs and what it was trained for."""
+    count = config.classes
     if not count:
         return (), Classification()
     named = class_names_of(model) if options.use_hub_config else None
     names = tuple(options.classes) or (named.value if named else tuple(f"class {number}" for number in range(count)))
     if len(names) != count:
         raise WeightsError(f"{shown(model.file)}: names {len(names)} classes, and the weights have {count}")
+    if config.pool == WORDS:
+        return names, TokenClassification(tags=names)
     kind = model.content.get("problem_type")
     objectives: dict[Any, Objective] = {
         "regression": Regression(mean=(0.0,) * count, std=(1.0,) * count),

@@ -114,7 +114,8 @@ def holds_tags(path: str) -> bool:
     """Tell whether a file looks like tagged words, by its first lines.
 
     A `.jsonl` file is one where its first object has lists of words and tags. Others are where texts of several lines
-    stand between empty ones, all lines have as many values, two or more, and the last of them are few.
+    stand between empty ones, all lines have as many values, two or more, and the last of them are few and begin with no
+    small letter.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile(suffix=".txt") as file:
@@ -139,5 +140,5 @@ def holds_tags(path: str) -> bool:
         return False
     odd = sum(len(row) != len(found.names) for row in rows)
     last = {row[3] if found.names == CONLLU and len(row) > 3 else row[-1] for row in rows}
-    few = len(last) <= max(_MOST_TAGS, len(rows) // 6) and not any(" " in tag for tag in last)
-    return few and odd <= len(rows) // 20
+    few = 1 < len(last) <= max(_MOST_TAGS, len(rows) // 6)
+    return few and odd <= len(rows) // 20 and not any(tag[:1].islower() or " " in tag for tag in last)
