@@ -15,7 +15,7 @@ from tlx.tree.paths import quote
 Pool = Literal["flatten", "average", "max", "average7x7", "cls", "pooler", "cnn", "lstm", "words"]
 POOLS: tuple[str, ...] = get_args(Pool)
 OF_TOKENS = ("average", "max", "cls", "pooler", "cnn", "lstm", "words")
-WORDS = "words"
+WORDS: Literal["words"] = "words"
 WHOLE = ("cnn", "lstm", WORDS)  # which look at all tokens of a text, or give outputs for each
 
 
