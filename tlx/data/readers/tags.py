@@ -47,7 +47,7 @@ def read_tags(request: Request) -> Parts:
         request: the file or folder, and what of it is wanted.
 
     Returns:
-        Sources of sentences, called "FILE line N"; and the columns that were read.
+        Sources of sentences, called "FILE line N".
 
     Raises:
         DataError: naming the line.
@@ -84,8 +84,8 @@ def read_tags(request: Request) -> Parts:
         tuple(notes),
         sources.get("validation"),
         tuple(faults),
-        text=train.columns[:1],
-        target=train.columns[1:],
+        text=spec.text,  # as they were named: by default each file has its own
+        target=spec.target,
     )
 
 
