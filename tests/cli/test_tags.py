@@ -6,7 +6,7 @@ import pytest
 from text_models import write_text_folder
 
 pytestmark = pytest.mark.slow
-QUICK = ["--head-epochs", 6, "--base-epochs", 4, "--batch-size", 16, "--compare-scratch", "never"]
+QUICK = ["--head-epochs", 10, "--base-epochs", 10, "--batch-size", 8, "--compare-scratch", "never"]
 QUICK += ["--head-rate", 0.05, "--base-rate", 0.005]
 FRAMES = ("{} a good film", "not {} very bad", "fine {} {}", "dull play {}")
 
