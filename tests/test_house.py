@@ -28,7 +28,7 @@ BELOW = {
     "convert": {"models", "text", "devices", "tree", "files", "version", "errors"},
     "optim": {"tree", "errors"},
     "recipes": {"optim", "tree", "errors"},
-    "objectives": {"data", "optim", "tree", "errors"},
+    "objectives": {"data", "models", "text", "optim", "tree", "errors"},
     "presets": {"objectives", "convert", "data", "images", "text", "models", "devices", "tree", "files", "errors"},
 }
 BELOW["presets"] |= {"progress"}

@@ -32,6 +32,7 @@ from .objectives import Classification as Classification
 from .objectives import MultiLabel as MultiLabel
 from .objectives import Objective as Objective
 from .objectives import Regression as Regression
+from .objectives import TokenClassification as TokenClassification
 from .optim import Group as Group
 from .optim import Phase as Phase
 from .optim import schedules as schedules

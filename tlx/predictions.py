@@ -12,6 +12,7 @@ from tlx.data.image_files import ImageFiles
 from tlx.data.inputs import Vectors
 from tlx.data.source import Source, check_source
 from tlx.data.spec import Data
+from tlx.data.tag_arrays import tagged
 from tlx.data.validate import as_array, on_scale
 from tlx.data.vector_files import vector_array, vector_files
 from tlx.devices.parallel import ONE, Placement
@@ -29,6 +30,8 @@ from tlx.tree.paths import Tree, quote
 Paths = str | os.PathLike[str]
 SHOWN = 20  # images in a printed table
 CHANNELS = (1, 3, 4)
+NONE = "_"  # the tag of a word that has none, as CoNLL-U writes what is not there
+_ANSWER = ("tag", "probability")
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +39,8 @@ class Predictions:
     """What a model says of N inputs.
 
     `predictions` is (N, C) float32 in the order of `classes`: the probability of each class or label, or numbers in
-    their own units. `names` are the paths of files, the texts themselves, or numbers; `noun` is what an input is.
+    their own units; of tagged `words` (N, W, C), zeros where a word has none. `names` are the paths of files, the texts
+    themselves, or numbers; `noun` is what an input is.
     """
 
     names: tuple[str, ...]
@@ -44,6 +48,7 @@ class Predictions:
     predictions: np.ndarray
     objective: Objective = field(default_factory=Classification, compare=False)
     noun: str = "image"
+    words: tuple[tuple[str, ...], ...] = ()
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -54,7 +59,13 @@ class Predictions:
 
     @property
     def labels(self) -> tuple[Any, ...]:
-        """The most probable class of each image; where it can have several labels, a tuple of those that apply."""
+        """The most probable class of each image; where it can have several labels, a tuple of those that apply.
+
+        Of tagged words a tuple of their tags for each text, with None for a word that was cut off.
+        """
+        if self._kind == "tags":
+            rows = zip(self.words, self.predictions, strict=True)
+            return tuple(tuple(each["tag"] for each in describe_words(row, words, self.classes)) for words, row in rows)
         if self._kind == "class":
             return tuple(self.classes[index] for index in self.predictions.argmax(-1))
         return tuple(tuple(each["labels"]) for each in self._described(0))
@@ -71,11 +82,14 @@ class Predictions:
         return len(self.names)
 
     def top(self, count: int = 3) -> list[dict[str, Any]]:
-        """Return the `count` most probable classes of each image, as `tlx predict --json` prints them.
+        """Return the `count` most probable classes of each image, or each word's tag, as `tlx predict --json` does.
 
         >>> Predictions(("a.png",), ("cat", "dog"), np.array([[0.25, 0.75]])).top(1)
         [{'path': 'a.png', 'top': [{'index': 1, 'label': 'dog', 'probability': 0.75}]}]
         """
+        if self._kind == "tags":
+            named = zip(self.names, self.words, self.predictions, strict=True)
+            return [{"path": name, "words": describe_words(row, words, self.classes)} for name, words, row in named]
         rows = zip(self.names, self.probabilities, strict=True)
         return [{"path": name, "top": most_probable(row, self.classes, count)} for name, row in rows]
 
@@ -86,6 +100,9 @@ class Predictions:
             case "class":
                 labels = self.labels[:SHOWN]
                 return (self.noun, "label", "probability"), list(zip(names, labels, rows.max(-1).tolist(), strict=True))
+            case "tags":
+                tags = tuple(" ".join(tag or NONE for tag in each) for each in self.labels[:SHOWN])
+                return (self.noun, "tags"), list(zip(names, tags, strict=True))
             case "multi-label":
                 labels = tuple(", ".join(each) for each in self.labels[:SHOWN])
                 return (self.noun, "labels"), list(zip(names, labels, strict=True))
@@ -114,8 +131,10 @@ class _Unscored(Objective):
 
 
 def predicted_kind(objective: Objective) -> str:
-    """Return what an objective predicts: "class", "multi-label" or "numbers"."""
+    """Return what an objective predicts: "class", "multi-label", "tags" or "numbers"."""
     known = objective.target_kinds or ()
+    if "tags" in known:
+        return "tags"
     return "class" if "class" in known else "multi-label" if isinstance(objective, MultiLabel) else "numbers"
 
 
@@ -133,6 +152,21 @@ def describe(objective: Objective, row: np.ndarray, classes: tuple[str, ...], co
         return top
     applies = objective.decide(row[None])[0]
     return {"labels": [name for name, each in zip(classes, applies, strict=True) if each], **top}
+
+
+def describe_words(row: np.ndarray, words: tuple[str, ...], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Describe the tags of a text's words, of probabilities (W, C); None for a word that has no prediction.
+
+    >>> describe_words(np.array([[0.25, 0.75]]), ("Rome", "fell"), ("O", "B-LOC"))[1]
+    {'word': 'fell', 'tag': None, 'probability': None}
+    """
+    found = []
+    for place, word in enumerate(words):
+        given = place < len(row) and bool(row[place].any())
+        best = int(row[place].argmax()) if given else 0
+        answer = {"tag": classes[best], "probability": float(row[place, best])} if given else dict.fromkeys(_ANSWER)
+        found.append({"word": word, **answer})
+    return found
 
 
 def most_probable(probabilities: np.ndarray, classes: tuple[str, ...], count: int) -> list[dict[str, Any]]:
@@ -164,9 +198,9 @@ def predict(model: Any, *arguments: Any, **options: Any) -> Any:
     the model was trained for these. `images` are a path (an image file, a folder of them, a pattern such as `*.jpg`, an
     array file: `tlx.data.ImageFiles`), an array of integers from 0 to 255, (H, W), (H, W, C), (N, H, W) or (N, H, W,
     C), a list of such paths or arrays, or a source; for a model of texts a list of texts, or of pairs `{"text": …,
-    "pair": …}`; for a model of vectors an array (D,) or (N, D), files of vectors (`tlx.data.vector_files`) or a source.
-    All go through the model's input spec. The options are those of
-    `tlx.evaluate`.
+    "pair": …}`; for one that tags words a list of texts, which are split at blanks, or of lists of words; for a model
+    of vectors an array (D,) or (N, D), files of vectors (`tlx.data.vector_files`) or a source. All go through the
+    model's input spec. The options are those of `tlx.evaluate`.
 
     In pieces, `predict(model, variables, images, batch_size=128)` returns the probabilities (N, C) float32 of images
     that are preprocessed already, (N, H, W, C) of floats, N at least 1.
@@ -193,8 +227,9 @@ def predict(model: Any, *arguments: Any, **options: Any) -> Any:
 def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predictions:
     if not pretrained.classes:
         raise ConfigError(f"{pretrained.name}: has no head, so it names no classes: give it one (with_head)")
-    source, names = _source_of(images, pretrained.preprocess)
     objective = pretrained.objective
+    tags = predicted_kind(objective) == "tags"
+    source, names = (_sentences_of if tags else _source_of)(images, pretrained.preprocess)
     scored = _Unscored() if isinstance(objective, NamedObjective) else objective
     pieces = (pretrained.model, pretrained.variables, source, pretrained.preprocess, scored)
     predictions = evaluated(*pieces, **{"batch_size": 128, **options}).predictions
@@ -205,7 +240,20 @@ def _predictions(pretrained: Pretrained, images: Any, **options: Any) -> Predict
         raise DataError(f"{len(faults)} of {len(source)} images cannot be read: {listed}")
     spec = pretrained.preprocess
     noun = "text" if hasattr(spec, "takes_text") else "vector" if isinstance(spec, Vectors) else "image"
-    return Predictions(names, pretrained.classes, predictions, objective, noun)
+    words = tuple(source[row]["input"] for row in range(len(source))) if tags else ()
+    return Predictions(names, pretrained.classes, predictions, objective, noun, words)
+
+
+def _sentences_of(texts: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:
+    """Return texts, split into words already or at their blanks, as a source, and what they are called."""
+    if hasattr(texts, "classes"):
+        return texts, getattr(texts, "names", None) or tuple(map(str, range(len(texts))))
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    words = [each.split() if isinstance(each, str) else each for each in listed]
+    if not words:
+        raise DataError("texts: give at least one")
+    source = tagged(words, inputs_name="texts")
+    return source, tuple(" ".join(source[row]["input"]) for row in range(len(source)))
 
 
 def _source_of(images: Any, spec: Any) -> tuple[Source, tuple[str, ...]]:

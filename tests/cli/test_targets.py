@@ -119,7 +119,7 @@ def test_numbers_are_predicted(call, regression, table):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--target", "angle", "--label-smoothing", 0.1), "--label-smoothing goes with class targets"),
+        (("--target", "angle", "--label-smoothing", 0.1), "--label-smoothing goes with class or tags targets"),
         (("--target", "tags", "--class-weights", "balanced"), "--class-weights goes with class targets"),
         (("--target", "tags", "--regression-loss", "huber"), "--regression-loss goes with regression targets"),
         (("--target", "angle", "--monitor", "val_accuracy"), "monitor 'val_accuracy' is no metric of Regression"),

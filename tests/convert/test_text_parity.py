@@ -13,7 +13,7 @@ import tlx
 from tlx.convert.leaves import Conversion
 from tlx.convert.text_reference import POOLER, verify_text
 from tlx.errors import WeightsError
-from tlx.presets import ConvertOptions
+from tlx.presets import ConvertOptions, export_weights
 from tlx.presets.text_folder import read_text_model
 
 pytestmark = pytest.mark.slow
@@ -155,6 +155,46 @@ def test_lengths_agree(length, tmp_path):
         )
     x = base.model.apply(base.variables, {"ids": ids, "segments": segments, "mask": mask}, method="features")
     np.testing.assert_allclose(x["hidden"][mask], theirs.last_hidden_state.numpy()[mask], atol=5e-6)
+
+
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra"])
+def test_models_that_tag_words_agree_to_the_logits_of_words_and_go_back(name, tmp_path):
+    transformers, torch = import_peer("transformers"), import_peer("torch")
+    folder = random_folder(
+        tmp_path / "model",
+        name,
+        "ModelForTokenClassification",
+        id2label=dict(enumerate(TAGS)),
+        label2id={tag: at for at, tag in enumerate(TAGS)},
+    )
+    done = verified(folder)
+    assert done.first is None, done.differences
+    assert done.differences[-1].stage == "logits"
+    assert done.reference.endswith("ForTokenClassification")
+    trained = tlx.load(folder)
+    assert (trained.classes, trained.config.pool) == (TAGS, "words")
+    sentences = [("The", "unaffable", "films", ",", "not", "cars"), ("Cafe",)]
+    spec = trained.preprocess
+    outputs = trained.model.apply(trained.variables, spec.on_device(spec.collate(sentences)))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs = tokenizer(list(map(list, sentences)), is_split_into_words=True, padding=True, return_tensors="pt")
+    network = transformers.AutoModelForTokenClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = network(**theirs).logits.numpy()
+    for row, words in enumerate(sentences):
+        places = [theirs.word_ids(row).index(word) for word in range(len(words))]
+        np.testing.assert_allclose(outputs["logits"][row, : len(words)], expected[row, places], atol=5e-6)
+        assert outputs["words"][row].tolist() == [at < len(words) for at in range(6)]
+    tlx.convert_weights(folder, tmp_path / "own")
+    assert tlx.load(str(tmp_path / "own")).objective == trained.objective
+    export_weights(tmp_path / "own", tmp_path / "back", "hf")
+    again = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "back").eval()
+    assert again.config.id2label == dict(enumerate(TAGS))
+    with torch.no_grad():
+        np.testing.assert_array_equal(again(**theirs).logits.numpy(), expected)
 
 
 def test_pairs_agree(tmp_path):

@@ -119,3 +119,15 @@ def test_heads_that_make_no_sense_are_refused_when_built(options, fault):
 def test_features_that_cannot_be_pooled_are_refused(pool, shape, fault):
     with pytest.raises(ConfigError, match=fault):
         pooled(jnp.zeros(shape), pool)
+
+
+def test_words_take_the_features_of_their_first_tokens_and_say_where_there_are_none():
+    head = Head(classes=2, pool="words")
+    features = {"hidden": jnp.arange(8.0).reshape(1, 4, 2), "mask": jnp.array([[True, True, True, False]])}
+    params = {"params": {"logits": {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}}}
+    found = head.apply(params, {**features, "places": jnp.array([[1, 2, -1]])})
+    assert found["logits"].tolist() == [[[2, 3], [4, 5], [0, 0]]]
+    assert found["words"].tolist() == [[True, True, False]]
+    every = head.apply(params, features)  # without places each token is a word
+    assert every["logits"].tolist() == features["hidden"].tolist()
+    assert every["words"].tolist() == features["mask"].tolist()

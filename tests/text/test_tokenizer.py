@@ -91,7 +91,7 @@ def test_pieces_know_their_place_and_word(tiny):
         ("film", 5, 9, 1),
         ("##s", 9, 10, 1),
     ]
-    ids, words = tiny.encode_words(["films", "good"])
+    [(ids, words)] = tiny.encode_words([["films", "good"]])
     assert words.tolist() == [0, 0, 1]
     assert tiny.decode(ids) == "films good"
 

@@ -111,7 +111,7 @@ def test_signs_that_change_places_do_not_make_a_text_longer():
 
 
 def test_texts_that_the_library_does_not_take_are_an_error_of_the_data():
-    for call in (WORDS.encode, lambda texts: WORDS.locate(texts[0]), WORDS.encode_words):
+    for call in (WORDS.encode, lambda texts: WORDS.locate(texts[0]), lambda texts: WORDS.encode_words([texts])):
         with pytest.raises(DataError, match="the tokenizer takes no such"):
             call(["a \ud800 film"])
     no_unknown = Tokenizer(changed(model={"vocab": {"a": 0, "[CLS]": 3, "[SEP]": 4}}))

@@ -95,9 +95,7 @@ def render(run: RunRecord) -> str:
             colours=_label_colours(run.phases + run.scratch),
             stages=list(dict.fromkeys(stage.name for phase in run.phases for stage in phase.stages)),
             curves=[
-                (words(quantity), Markup(curves(run.metrics, quantity)))
-                for quantity in dict.fromkeys(("loss", run.metric))
-                if run.metrics
+                (words(quantity), Markup(curves(run.metrics, quantity))) for quantity in _drawn(run) if run.metrics
             ],
             measured=_measured(run),
             unfinite=[row for row in run.metrics if not _finite(run, row)],
@@ -112,6 +110,7 @@ def render(run: RunRecord) -> str:
             mistakes=_mistakes(run),
             mistaken_texts=_mistaken_texts(run),
             texts=text_data(run.texts, run.preprocess),
+            noun="examples" if run.tags is None else "words",
             most_skipped=_MOST_SKIPPED,
             predict=f"tlx predict {shlex.quote(run.path.name)} {inputs}",
             unbettered=_unbettered(run.phases),
@@ -176,6 +175,8 @@ def _contestants(run: RunRecord) -> list[dict[str, Any]]:
 
 def _headline(run: RunRecord) -> str:
     """Say in a figure what the run came to."""
+    if run.tags is not None and "f1" in run.test:
+        return f"F1 {_percent(run.test['f1'])}"
     if run.outcome is None:
         return _percent(run.test_accuracy)
     return f"{words(run.metric)} {_figure(run.test.get(run.metric, math.nan))}"
@@ -200,9 +201,15 @@ def _outcome(run: RunRecord) -> dict[str, Any] | None:
 
 def _measured(run: RunRecord) -> list[str]:
     """Name what the epochs measured: of a classification always the same four."""
-    if run.outcome is None:
+    if run.outcome is None and run.tags is None:
         return ["loss", "accuracy", "val_loss", "val_accuracy"]
     return list(dict.fromkeys(name for row in run.metrics for name in row.figures))
+
+
+def _drawn(run: RunRecord) -> list[str]:
+    """Name the quantities that have a curve each."""
+    f1 = ["f1"] if run.tags is not None and "f1" in run.test else []
+    return list(dict.fromkeys(["loss", run.metric, *f1]))
 
 
 def _finite(run: RunRecord, row: Epoch) -> bool:

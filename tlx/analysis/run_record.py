@@ -17,6 +17,7 @@ from tlx.records.fields import fault, read_text, take
 from tlx.records.outcome import UNKNOWN, Outcome, read_outcome
 from tlx.records.phase import PhasePlan, PhaseRecord, Stage
 from tlx.records.result import RESULT, Result
+from tlx.records.tags import TagRecord, read_tag_record
 from tlx.records.texts import TextRecord, read_texts
 
 CONFIG = "config.yaml"
@@ -80,6 +81,8 @@ class RunRecord:
     scratch_test: Mapping[str, float] = field(default_factory=dict)
     texts: TextRecord | None = None
     """What the run kept of its texts; None where the inputs are others."""
+    tags: TagRecord | None = None
+    """What became of entities, and of words without a prediction; None where no words are tagged."""
 
     @property
     def metric(self) -> str:
@@ -147,6 +150,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunRecord:
         test=result.test,
         scratch_test=result.scratch_test,
         texts=read_texts(path / EVALUATION, len(evaluation.mistakes)) if (path / EVALUATION).is_file() else None,
+        tags=read_tag_record(path / EVALUATION) if (path / EVALUATION).is_file() else None,
     )
 
 

@@ -41,12 +41,15 @@ class DataOptions(InputOptions):
     """What to validate on, likewise."""
     text: tuple[str, ...] = ()
     """Of a table of texts: the column that is the input, or two for pairs, by name, or by number from 1 where there is
-    no header; by default the one with a usual name or the longest prose, which is said."""
+    no header; by default the one with a usual name or the longest prose, which is said. Of tagged words: theirs, by
+    number or a field of CoNLL-U; by default the first, or FORM."""
     target: tuple[str, ...] = ()
-    """Of a table: the column to predict, or several; by default label, and of texts also class, stars and so on."""
-    objective: Literal["auto", "classification", "multi-label", "regression"] = "auto"
+    """Of a table: the column to predict, or several; by default label, and of texts also class, stars and so on. Of
+     tagged words: their tags; by default the last column, or UPOS."""
+    objective: Literal["auto", "classification", "multi-label", "regression", "tags"] = "auto"
     """What the target holds: a class, several labels (between commas, semicolons or bars, or a column of zeros and ones
-    each), or numbers. auto: a class, or with --target what it looks like, which is said."""
+    each), numbers, or a tag for each word (CoNLL's columns, or JSON lines with lists). auto: what the file holds, a
+    class, or with --target what it looks like, which is said."""
     empty_classes: Literal["refuse", "skip"] = "refuse"
     """What becomes of a class folder that holds no images; skip: it is left out and noted."""
 

@@ -71,6 +71,8 @@ class Evaluate(InputOptions):
             for note in data.notes:
                 print(f"tlx: {note}", file=sys.stderr)
             scores = tlx.evaluate(trained, source, batch_size=self.batch_size, workers=self.workers)
+        if isinstance(scores.objective, tlx.TokenClassification):
+            return self._tell_tags(scores, trained.classes)
         if not isinstance(scores.objective, tlx.Classification):
             return self._tell(scores, trained.classes)
         result = self._measure(scores, trained.classes)
@@ -103,6 +105,29 @@ class Evaluate(InputOptions):
             columns = tuple(outputs[0])
             heads = tuple(column.replace("_", " ") for column in columns)
             print_table("outputs", heads, [[each[column] for column in columns] for each in outputs], prose=("name",))
+
+    def _tell_tags(self, scores: "Evaluation", tags: tuple[str, ...]) -> None:
+        """Print how words are tagged, each tag and type of entity apart."""
+        from tlx.training.per_word import per_word
+
+        found = per_word(scores)
+        entities = [
+            {"type": kind, "precision": own.precision, "recall": own.recall, "f1": own.f1, "support": own.true}
+            for kind, own in scores.objective.entities(scores.predictions, scores.targets).items()  # type: ignore[attr-defined]
+            if "f1" in scores.metrics
+        ]
+        counts = {"texts": len(scores), "without_prediction": found.without, "entities": entities}
+        result = {**self._measure(found.scores, tags), **scores.metrics, **counts}
+        if self.json:
+            print_json(result)
+            return
+        if entities:
+            print_facts(f"entities: {name} {scores.metrics[name]:.4g}" for name in ("f1", "precision", "recall"))
+            columns = tuple(entities[0])
+            print_table("entities", columns, [[each[column] for column in columns] for each in entities])
+        if found.without:
+            print_facts([f"{found.without} words have no prediction, and count as wrong"])
+        _show(result, self.top, f"words of {len(scores)} texts")
 
     def _measure(self, scores: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
         """Gather every figure as plain data; a figure without meaning is None."""
@@ -139,13 +164,15 @@ def _columns_of(trained: Any, data: str, target: tuple[str, ...], text: tuple[st
     """Return which columns of data hold a model's inputs and what it predicts, and its kind, as `load_data` does."""
     from tlx.data import Vectors
     from tlx.data.kinds import KINDS, kind_of
-    from tlx.objectives import MultiLabel, Regression
+    from tlx.objectives import MultiLabel, Regression, TokenClassification
 
     columns = {"inputs": trained.preprocess.columns} if isinstance(trained.preprocess, Vectors) else {}
     if text and KINDS[kind_of(data)[0]].targets:
         columns["text"] = text
     if isinstance(trained.objective, Regression):
         return columns | {"target": trained.classes, "target_kind": "regression"}
+    if isinstance(trained.objective, TokenClassification):
+        return columns | {"target": target, "target_kind": "tags"}
     if isinstance(trained.objective, MultiLabel):
         return columns | {"target": target, "target_kind": "multi-label"}
     return columns | ({"target": target, "target_kind": "class"} if target and KINDS[kind_of(data)[0]].targets else {})
@@ -155,7 +182,7 @@ def _plain(figure: float) -> float | None:
     return None if figure != figure else float(figure)  # NaN differs from itself
 
 
-def _show(result: dict[str, Any], top: int) -> None:
+def _show(result: dict[str, Any], top: int, noun: str = "examples") -> None:
     accuracy, among = percent(result["accuracy"]), percent(result[f"top{top}_accuracy"])
     error = percent(result["calibration_error"])
     print_facts(
@@ -164,7 +191,7 @@ def _show(result: dict[str, Any], top: int) -> None:
             f"top {top} {among}",
             f"loss {result['loss']:.4f}",
             f"calibration error {error}",
-            f"on {result['examples']} examples",
+            f"on {result['examples']} {noun}",
         ]
     )
     present = [found for found in result["classes"] if found["support"]]

@@ -214,6 +214,7 @@ class Finetune(RecipeOptions):
         from tlx.cli.logs import check_installed, logs_of
         from tlx.devices.hosts import broadcast_from_first, is_first
         from tlx.files.lock import check_unlocked
+        from tlx.objectives import as_objective
 
         self.check_options(self.out)
         check_installed(self.log)
@@ -232,7 +233,8 @@ class Finetune(RecipeOptions):
                     augment.check(spec)
 
         base, preprocess, data = self.base_and_data(check)
-        recipe = self.build_recipe(base)
+        objective = self._objective(data.target_kind)
+        recipe = self.build_recipe(base, as_objective(objective, data.train).monitor(data.train))
         if self.patience is not None and not len(data.validation) and data.spec and data.spec.validation:
             unstopped = "no class has three examples, so none is kept for validation, and no phase stops early"
             data = replace(data, notes=(*data.notes, unstopped))
@@ -241,7 +243,7 @@ class Finetune(RecipeOptions):
         options = tlx.RunOptions(
             batch_size=self.batch_size,
             seed=self.seed,
-            objective=self._objective(data.target_kind),
+            objective=objective,
             preprocess=preprocess,
             augment=of_texts or of_images,
             mix=tlx.Mixup(self.mixup, self.cutmix),
@@ -291,7 +293,7 @@ class Finetune(RecipeOptions):
         import tlx
 
         given = {
-            "label-smoothing": (self.label_smoothing, ("class",)),
+            "label-smoothing": (self.label_smoothing, ("class", "tags")),
             "focal": (self.focal, ("class", "multi-label")),
             "class-weights": (self.class_weights != "none", ("class",)),
             "sampling": (self.sampling != "natural", ("class",)),
@@ -302,6 +304,8 @@ class Finetune(RecipeOptions):
                 raise ConfigError(
                     f"--{option} goes with {' or '.join(kinds)} targets, and these are {kind}: leave it out"
                 )
+        if kind == "tags":
+            return tlx.TokenClassification(self.label_smoothing)
         if kind == "regression":
             return tlx.Regression(self.regression_loss)
         if kind == "multi-label":

@@ -50,6 +50,8 @@ def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles | C
     from tlx.data import Vectors
     from tlx.data.vector_files import vector_files
 
+    if "tags" in (trained.objective.target_kinds or ()):
+        return find_sentences(inputs)
     if hasattr(trained.preprocess, "takes_text"):
         return find_texts(inputs)
     if not isinstance(trained.preprocess, Vectors):
@@ -57,6 +59,38 @@ def find_inputs(inputs: Sequence[str], trained: "Pretrained") -> "ImageFiles | C
     if not inputs:
         raise ConfigError("no vectors: name files after the model")
     return vector_files(_expanded(inputs), trained.preprocess)
+
+
+def find_sentences(inputs: Sequence[str]) -> "ColumnSource":
+    """Find the words that a command's arguments stand for: those of files, or of standard input for -.
+
+    Standard input has CoNLL's lines, or a text a line, as a file would.
+    """
+    import tempfile
+
+    from tlx.data.sentence_files import sentence_files
+
+    if not inputs:
+        raise ConfigError("no texts: name files after the model, or - for standard input")
+    if "-" not in inputs:
+        found = sentence_files(inputs)
+        for note in found.notes:
+            print(f"tlx: {note}", file=sys.stderr)
+        return found
+    if len(inputs) > 1:
+        raise ConfigError("-: stands for standard input: name it alone, or files alone")
+    with tempfile.TemporaryDirectory() as folder:  # what a file holds is told by its lines, some of them twice
+        path = os.path.join(folder, "standard-input.txt")
+        with open(path, "wb") as file:
+            file.write(_standard_input())
+        try:
+            found = sentence_files([path])
+        except DataError as error:
+            raise DataError(str(error).replace(path, "-")) from None
+    names = [name.replace(f"{path} ", "") for name in found.names or ()]
+    from tlx.data import ColumnSource
+
+    return ColumnSource(found.columns, names=names)
 
 
 def find_texts(inputs: Sequence[str]) -> "ColumnSource":

@@ -33,7 +33,8 @@ class Predict(InputOptions):
     top: int = 3
     """How many classes to name for each input."""
     format: Literal["table", "jsonl", "csv"] = "table"
-    """jsonl and csv are written as the images are read; --json is one object at the end."""
+    """jsonl and csv are written as the images are read; --json is one object at the end. Of tagged words table means
+    CoNLL's lines, a word and its tag each, and csv a row a word."""
     invert: bool = False
     """Turn black into white: where the model knows light on dark and the images are dark on light."""
     batch_size: int = 64
@@ -41,7 +42,7 @@ class Predict(InputOptions):
 
     def run(self) -> None:
         from tlx.images import Preprocess
-        from tlx.predictions import describe
+        from tlx.predictions import describe, describe_words, predicted_kind
         from tlx.progress import counted
         from tlx.training import predictions
 
@@ -63,12 +64,21 @@ class Predict(InputOptions):
         pieces = (trained.model, trained.variables, examples, spec, objective)
         parts = predictions(*pieces, batch_size=self.batch_size, workers=self.workers)
         kept: list[dict[str, Any]] = []
+        tags = predicted_kind(objective) == "tags"
         writers: dict[str, Callable[[dict[str, Any]], None]] = {"jsonl": _write_jsonl, "csv": _CsvWriter()}
+        if tags:
+            writers["csv"] = _TagsWriter()
+            if not self.json:
+                writers["table"] = _write_columns
         write = writers.get(self.format, kept.append)
         names, bad = examples.names or (), getattr(examples, "faults", {})
         texts = hasattr(spec, "takes_text")
         for index, row in enumerate(counted((row for part in parts for row in part), len(examples), "predicting")):
-            if index not in bad:
+            if tags:
+                words = examples[index]["input"]
+                said = {"text": " ".join(words), "words": describe_words(row, words, trained.classes)}
+                write({"path": names[index], **said})
+            elif index not in bad:
                 shown = {"text": _shown_text(examples[index]["input"])} if texts else {}
                 write({"path": names[index], **shown, **describe(objective, row, trained.classes, self.top)})
         faults = list(bad.values())
@@ -81,7 +91,7 @@ class Predict(InputOptions):
         if self.json:
             print_json({"model": model, "predictions": predictions, "skipped": skipped})
             return
-        if self.format != "table":
+        if self.format != "table" or not predictions:
             return
         predictions = [{**each, "path": each.get("text", each["path"])} for each in predictions]
         if "top" not in predictions[0]:
@@ -108,6 +118,29 @@ def _shown_text(value: Any) -> str:
 
 def _best(prediction: dict[str, Any]) -> list[str]:
     return [f"{best['label']} {percent(best['probability'])}" for best in prediction["top"]]
+
+
+def _write_columns(prediction: dict[str, Any]) -> None:
+    """Write a text as CoNLL's lines: each word, a tab and its tag, and an empty line behind the last."""
+    from tlx.predictions import NONE
+
+    for each in prediction["words"]:
+        print(f"{each['word']}\t{each['tag'] or NONE}")
+    print()
+
+
+class _TagsWriter:
+    """Write a row a word: the path, the number of the word from 1, the word, its tag and the tag's probability."""
+
+    def __init__(self) -> None:
+        self._writer, self._begun = csv.writer(sys.stdout, lineterminator="\n"), False
+
+    def __call__(self, prediction: dict[str, Any]) -> None:
+        if not self._begun:
+            self._writer.writerow(["path", "number", "word", "tag", "probability"])
+            self._begun = True
+        for number, each in enumerate(prediction["words"], 1):
+            self._writer.writerow([prediction["path"], number, each["word"], each["tag"], each["probability"]])
 
 
 def _write_jsonl(prediction: dict[str, Any]) -> None:

@@ -55,11 +55,12 @@ class RecipeOptions(TransferOptions):
     """With inverse-time: the rate is divided by 1 + decay * step; a second one is for the phases with the base."""
     patience: int | None = 5
     """Stop a phase after so many epochs without a better --monitor, and take its best weights; None: never."""
-    monitor: str = "val_loss"
-    """What makes one epoch better than another: val_loss, val_accuracy, or val_ and another metric of the objective."""
+    monitor: str | None = None
+    """What makes one epoch better than another: val_loss, val_accuracy, or val_ and another metric of the objective. By
+    default val_loss; where words are tagged val_f1 of entities, or val_accuracy."""
 
-    def build_recipe(self, model: "Pretrained") -> Any:
-        """Build the recipe that the options describe, for a base."""
+    def build_recipe(self, model: "Pretrained", monitor: str = "val_loss") -> Any:
+        """Build the recipe that the options describe, for a base; `monitor` is what --monitor is by default."""
         from tlx import recipes
 
         staged = self.recipe in ("finetune", "gradual")  # the head alone, then the base with it
@@ -71,7 +72,7 @@ class RecipeOptions(TransferOptions):
         rate: Any = recipes.base_group(model).schedule
         base = self._group("base-rate", rate.rate if self.base_rate is None else self.base_rate, -1)
         stages = model.stages
-        phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor}
+        phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor or monitor}
         base_epochs = recipes.thawed_epochs(model) if self.base_epochs is None else self.base_epochs
         both = self.head_epochs + base_epochs
         if self.thaw_from is not None and self.recipe != "finetune":

@@ -67,9 +67,9 @@ class TransferOptions(DataOptions):
     long: Literal["error", "head", "head+tail", "windows"] | None = None
     """What becomes of longer texts: refused, or their head, or head and tail, or windows of them all; by default head.
     How much is left out is said."""
-    pool: Literal["flatten", "average", "max", "cls", "pooler", "cnn", "lstm"] | None = None
+    pool: Literal["flatten", "average", "max", "cls", "pooler", "cnn", "lstm", "words"] | None = None
     """How the head takes features; by default as suits the base. cls, pooler: a text's first piece; cnn, lstm: a small
-    network over all its words."""
+    network over all its words; words: each word's first piece, for tags."""
 
     cache: Literal["auto", "memory", "disk", "off"] = "auto"
     """Where the activations of frozen stages are kept, so that they are computed once."""

@@ -15,11 +15,12 @@ from tlx.convert.plan import FLOATS
 from tlx.convert.rules import KINDS, Row, Table, resolve
 from tlx.convert.source import Source, Tensor
 from tlx.convert.tables import TABLES
-from tlx.convert.tables.texts import TEXT_TABLES
+from tlx.convert.tables.texts import TEXT_TABLES, tagging
 from tlx.convert.text_plan import current_name, expected_tensors
 from tlx.convert.transforms import TRANSFORMS, inverse
 from tlx.convert.verify import Verification
 from tlx.errors import WeightsError
+from tlx.models.head import WORDS
 from tlx.models.registry import ModelConfig, leaf_shapes
 from tlx.tree.paths import quote
 from tlx.version import __version__
@@ -149,7 +150,8 @@ def _strange_proofs(certificate: Mapping[str, Any], config: ModelConfig) -> list
     """Name the leaves whose proof has another tensor or transform than the table says; all, without such a table."""
     table, proofs = TABLES.get(certificate["table"]), certificate["leaves"]
     if certificate["table"] in TEXT_TABLES:
-        return _strange_texts(certificate, TEXT_TABLES[certificate["table"]], config)
+        own = TEXT_TABLES[certificate["table"]]
+        return _strange_texts(certificate, tagging(own) if config.pool == WORDS else own, config)
     if table is None or table.architecture != config.architecture:
         return sorted(proofs)
     rows = _head_rows(certificate)

@@ -14,6 +14,7 @@ from tlx.convert.rules import Table
 from tlx.convert.text_outputs import TEXTS, TextOutputs
 from tlx.convert.verify import Difference, Verification, difference, run_layer, variables_of
 from tlx.errors import ConfigError, TlxError, WeightsError
+from tlx.models.head import WORDS
 from tlx.models.registry import ModelConfig, build_model
 from tlx.text.tokens import Tokens
 from tlx.tree.paths import Tree
@@ -59,9 +60,11 @@ def verify_text(table: Table, config: ModelConfig, variables: Tree, spec: Tokens
         if config.pretraining is not None:
             differences += _pretraining(config, variables, x, theirs, mask)
         elif config.classes:
-            logits = run_layer(model.head, variables_of(variables, "head"), x)
-            assert theirs.logits is not None
-            differences.append(difference(OUTPUT, np.asarray(logits), theirs.logits))
+            logits, wanted = run_layer(model.head, variables_of(variables, "head"), x), theirs.logits
+            assert wanted is not None
+            if config.pool == WORDS:  # of every piece, since these texts are not split into words
+                logits, wanted = np.asarray(logits["logits"])[:, : theirs.width][mask], wanted[mask]
+            differences.append(difference(OUTPUT, np.asarray(logits), wanted))
         elif config.pool == POOLER and theirs.pooled is not None:
             pooled = run_layer(model.head, variables_of(variables, "head"), x)
             differences.append(difference(POOLER, np.asarray(pooled), theirs.pooled))
@@ -119,7 +122,8 @@ def _kind(transformers: Any, config: ModelConfig) -> Any:
     if config.pretraining is not None:
         name = {"mlm": "AutoModelForMaskedLM", "mlm+nsp": "AutoModelForPreTraining"}[config.pretraining]
     else:
-        name = "AutoModelForSequenceClassification" if config.classes else "AutoModel"
+        heads = "AutoModelForTokenClassification" if config.pool == WORDS else "AutoModelForSequenceClassification"
+        name = heads if config.classes else "AutoModel"
     return getattr(transformers, name)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tlx.data.source import Columns, Example, TargetKind, check_targets, describe, digest
 from tlx.data.validate import as_array, check_classes, check_labels, on_scale
 from tlx.errors import DataError
+from tlx.text.sentences import are_sentences
 
 
 class ColumnSource:
@@ -80,6 +81,8 @@ def _column(values: Any) -> Any:
         return {name: _column(each) for name, each in values.items()}
     if not hasattr(values, "dtype") and len(values) and isinstance(values[0], str):
         return np.array(values, object)
+    if not hasattr(values, "dtype") and are_sentences(values):
+        return _objects(values)
     array = np.asarray(values)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0][0])
@@ -87,6 +90,14 @@ def _column(values: Any) -> Any:
     array = array.view()
     array.setflags(write=False)
     return array
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    """Return sentences as an object array (N,) of tuples, also where all have as many words."""
+    column = np.empty(len(values), object)
+    for row, words in enumerate(values):
+        column[row] = tuple(words)
+    return column
 
 
 def _flat(name: str, column: Any) -> list[tuple[str, Any]]:

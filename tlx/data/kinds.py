@@ -17,6 +17,7 @@ from tlx.data.readers.idx_folder import read_idx_folder
 from tlx.data.readers.manifest import read_manifest
 from tlx.data.readers.npz import read_npz_examples
 from tlx.data.readers.numbers import read_numbers
+from tlx.data.readers.tags import SURE, are_tags, read_tags
 from tlx.data.readers.text_folder import read_folder
 from tlx.data.readers.texts import names_texts, read_texts
 from tlx.data.readers.tfds import read_tfds
@@ -39,7 +40,8 @@ def read_digits(where: str = "") -> Parts:
 class Kind(NamedTuple):
     """Say how a kind of source is read, and its defaults.
 
-    `where` is what stands after its colon, `path` what it is a path of ("folder", "file", "files", or "" for none);
+    `where` is what stands after its colon, `path` what it is a path of ("folder", "file", "file or folder", "files", or
+    "" for none);
     `labels_per_class`, `validation` and `test` are what `load_data` takes where nothing is said. `targets` says whether
     it has columns, or arrays, that can be named as the target.
     """
@@ -73,6 +75,7 @@ KINDS = {
     "manifest": Kind(read_manifest, "FILE", "file", targets=True),
     "table": Kind(read_numbers, "FILE", "file", targets=True),
     "texts": Kind(read_texts, "FILE", "file", targets=True),
+    "tags": Kind(read_tags, "FILE", "file or folder", targets=True),
     "idx": Kind(_whole(read_idx_folder), "DIR[/PREFIX]", "files"),
     "npz": Kind(read_npz_examples, "FILE", "file", targets=True),
     "tfds": Kind(read_tfds, "NAME"),
@@ -80,12 +83,14 @@ KINDS = {
 }
 _BY_SUFFIX = {".csv": "manifest", ".tsv": "manifest", ".jsonl": "manifest", ".npz": "npz"}
 _BY_SUFFIX |= {".parquet": "table", ".pq": "table", ".txt": "texts"}
+_BY_SUFFIX |= dict.fromkeys(SURE, "tags")
 
 _OTHER_NAMES = {
     **dict.fromkeys(("dir", "directory", "images", "imagefolder", "image_folder", "path", "local"), "folder"),
     **dict.fromkeys(("csv", "tsv", "jsonl", "list", "file"), "manifest"),
     **dict.fromkeys(("parquet", "vectors", "features", "numbers"), "table"),
     **dict.fromkeys(("text", "txt", "sentences"), "texts"),
+    **dict.fromkeys(("conll", "conllu", "ner", "words", "tokens"), "tags"),
     **dict.fromkeys(("mnist", "emnist", "ubyte"), "idx"),
     **dict.fromkeys(("numpy", "np", "array", "arrays"), "npz"),
     **dict.fromkeys(("tensorflow", "tf", "tensorflow_datasets"), "tfds"),
@@ -132,6 +137,8 @@ def kind_of(source: str) -> tuple[str, str]:
 def kind_for(spec: DataSpec, preprocess: InputSpec | None = None) -> tuple[str, str]:
     """Return which of `KINDS` a spec means, as `kind_of` does; a manifest or a table may turn out to be one of texts.
 
+    A folder, a manifest, or a file of texts may turn out to hold tagged words (`tlx.data.readers.tags`).
+
     It is where columns of texts are named, where the base takes texts, and where nothing says otherwise and the table
     has a column of prose but none of paths and none of numbers.
 
@@ -139,6 +146,10 @@ def kind_for(spec: DataSpec, preprocess: InputSpec | None = None) -> tuple[str, 
     ('texts', 'reviews.csv')
     """
     name, where = kind_of(spec.source)
+    if name in ("folder", "manifest", "texts") and where and spec.target_kind in ("auto", "tags"):
+        guessed = not spec.source.startswith(f"{name}:") and Request(where, spec, preprocess).may_be_texts
+        if spec.target_kind == "tags" or (guessed and are_tags(str(home(where)))):
+            return "tags", where
     if name not in ("manifest", "table") or not where:
         return name, where
     request = Request(where, spec, preprocess)
@@ -161,7 +172,7 @@ def check_place(name: str, where: str) -> None:
     tlx.errors.DataError: no/such: no such folder; check the path
     """
     what = KINDS[name].path
-    if what not in ("folder", "file") or not where:
+    if what not in ("folder", "file", "file or folder") or not where:
         return
     if not os.path.lexists(where):
         raise DataError(f"{shown(where)}: no such {what}{nearest_paths(where)}; check the path")

@@ -17,6 +17,7 @@ from tlx.data.other_parts import at_home, with_other_parts
 from tlx.data.source import Source, TargetKind, digests_of, labels_of, names_of, shapes_of, target_kind, targets_of
 from tlx.data.spec import TEST, VALIDATION, Data, DataFields, DataSpec, Parts, Request, SplitFields
 from tlx.data.splits import noun_of, split_parts
+from tlx.data.tag_arrays import are_tagged, tagged
 from tlx.data.text_arrays import are_texts, texts
 from tlx.data.validate import check_classes, check_labels, numbered_classes
 from tlx.data.views import Scanned
@@ -78,9 +79,9 @@ def load_data(
         raise ConfigError(
             f"target: its columns are for a table (.csv, .tsv, .jsonl, .parquet), and not for {name}; leave it out"
         )
-    if spec.inputs and (not kind.targets or name == "texts"):
+    if spec.inputs and (not kind.targets or name in ("texts", "tags")):
         raise ConfigError(f"inputs: columns are for a table of numbers, and not for {name}; leave it out")
-    if spec.text and name not in ("texts", "hf"):
+    if spec.text and name not in ("texts", "tags", "hf"):
         raise ConfigError(f"text: columns are for a table of texts, and not for {name}; leave it out")
     request = Request(where, spec, preprocess, progress)
     try:
@@ -161,8 +162,10 @@ def data_from_arrays(
     """Split images, vectors or texts in memory and their targets as `load_data` does; `Data.spec` is None.
 
     Args:
-        inputs: images (N, H, W[, C]), as `ArraySource` takes them, vectors (N, D), N texts, or N pairs of texts.
-        targets: (N,) integers, the numbers of classes; or as the `target_kind` among the fields says.
+        inputs: images (N, H, W[, C]), as `ArraySource` takes them, vectors (N, D), N texts, N pairs of texts, or the
+            words of N texts where each is to have a tag.
+        targets: (N,) integers, the numbers of classes; or as the `target_kind` among the fields says; of words N lists
+            of their tags.
         test_inputs: such inputs to test on; then nothing is split off for testing.
         test_targets: their targets.
         classes: the names of the classes, labels or numbers; by default "0" and on.
@@ -180,6 +183,8 @@ def data_from_arrays(
     'film number'
     """
     spec = _with_fields(DataSpec("arrays"), fields, SplitFields, "data_from_arrays")
+    if spec.target_kind == "auto" and are_tagged(inputs, targets):
+        spec = replace(spec, target_kind="tags")
     if (test_inputs is None) != (test_targets is None):
         raise ConfigError("test_inputs and test_targets go together; give both or neither")
     kind: TargetKind = "class" if spec.target_kind == "auto" else cast(TargetKind, spec.target_kind)
@@ -188,6 +193,8 @@ def data_from_arrays(
         classes = numbered_classes(targets) if classes is None else classes
 
     def source(inputs: Any, targets: Any, classes: Sequence[str] | None, prefix: str) -> Source:
+        if kind == "tags":
+            return tagged(inputs, targets, classes, inputs_name=f"{prefix}inputs")
         if are_texts(inputs):
             return texts(inputs, targets, classes, kind, inputs_name=f"{prefix}inputs")
         if np.ndim(inputs) == 2:
@@ -220,6 +227,8 @@ def check_data(data: Data, batch_size: int) -> None:
     _check_any(data, "training", data.train)
     if data.target_kind == "class":
         _check_classes(data)
+    if data.target_kind == "tags":
+        _check_tags(data)
     _check_any(data, "test", data.test)
     if len(data.train) < batch_size:
         raise DataError(
@@ -248,6 +257,14 @@ def _check_classes(data: Data) -> None:
         listed = ", ".join(map(repr, absent[:10])) + (", ..." if len(absent) > 10 else "")
         noun = noun_of(data.train).removesuffix("s")
         raise DataError(f"data: {len(absent)} classes have no training {noun}: {listed}; add some or leave them out")
+
+
+def _check_tags(data: Data) -> None:
+    tags = targets_of(data.train)
+    known = np.unique(tags[tags >= 0])
+    if len(known) < 2:
+        only = data.classes[int(known[0])] if len(known) else ""
+        raise DataError(f"data: all words of the training texts have one tag, {only!r}; give words of two tags or more")
 
 
 def check_shapes(data: Data, preprocess: InputSpec) -> None:

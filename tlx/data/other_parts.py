@@ -27,12 +27,12 @@ def at_home(spec: DataSpec, name: str, path_of: str) -> DataSpec:
         given = getattr(spec, f"{part}_data")
         if given is None:
             continue
-        if path_of not in ("file", "folder"):
+        if path_of not in ("file", "folder", "file or folder"):
             raise ConfigError(f"{part}_data: is for files and folders, and not for {name}; leave it out")
         path = given if os.path.lexists(home(given)) else given.rpartition(":")[2]  # after a kind, as of the source
         if not os.path.lexists(home(path)):
             raise DataError(f"{shown(path)}: no such file or folder; check {part}_data (--{part}-data)")
-        if os.path.isdir(home(path)) != (path_of == "folder"):
+        if path_of != "file or folder" and os.path.isdir(home(path)) != (path_of == "folder"):
             raise DataError(f"{shown(path)}: no {path_of}, and the data to train on are one; name one (--{part}-data)")
         spec = replace(spec, **{f"{part}_data": os.path.abspath(home(path))})  # type: ignore[arg-type]
     return spec
@@ -104,6 +104,6 @@ def _matched(source: Source, train: Source, path: str, part: str) -> Source:
             + "; add it to training or take it out"
         )
     missing = [name for name in train.classes if name not in source.classes]
-    if missing and target_kind(train) != "class":
+    if missing and target_kind(train) not in ("class", "tags"):
         raise DataError(f"{shown(path)}: lacks {len(missing)} targets of training: {quote(missing, 5)}; add them")
     return source if tuple(source.classes) == tuple(train.classes) else Relabelled(source, train.classes)

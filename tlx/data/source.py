@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from tlx.data.validate import check_labels, check_numbers
+from tlx.data.validate import check_labels, check_numbers, check_tags
 from tlx.errors import DataError
+from tlx.text.sentences import are_sentences
 from tlx.tree.paths import quote
 
 Example = Mapping[str, Any]
@@ -21,7 +22,7 @@ Columns = dict[str, Any]
 The inputs of images may be a list or an iterator instead, of arrays or of Pillow's images, whose sizes may differ.
 """
 
-TargetKind = Literal["class", "soft", "multi-label", "regression", "none"]
+TargetKind = Literal["class", "soft", "multi-label", "regression", "tags", "none"]
 TARGET_KINDS = get_args(TargetKind)
 
 
@@ -37,6 +38,7 @@ class Source(Protocol):
     - "soft": a probability of each class, (C,) floats;
     - "multi-label": whether each of the classes applies, (C,) booleans;
     - "regression": one number, or one for each of `classes`, floats;
+    - "tags": the number of a class for each word of a text, (W,) integers, and the input is a tuple of W words;
     - "none": there is no target.
 
     A source may also offer `targets` (an array (N, …)), `digests` (a tuple of SHA-256 digests, one for each input),
@@ -70,7 +72,7 @@ def describe(source: Source) -> str:
     >>> ArraySource(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
     ArraySource(3 examples, 3 classes: '0', '1', '2')
     """
-    noun = {"regression": "outputs", "multi-label": "labels"}.get(target_kind(source), "classes")
+    noun = {"regression": "outputs", "multi-label": "labels", "tags": "tags"}.get(target_kind(source), "classes")
     what = f", {len(source.classes)} {noun}: {quote(source.classes, 3)}" if source.classes else ""
     return f"{type(source).__name__}({len(source):,} examples{what})"
 
@@ -107,7 +109,8 @@ def targets_of(source: Source, name: str = "targets") -> np.ndarray:
         name: what errors call them.
 
     Returns:
-        (N,) int32 of classes; (N, C) float32 of soft labels; (N, C) bool of several labels; (N, K) float32 of numbers.
+        (N,) int32 of classes; (N, C) float32 of soft labels; (N, C) bool of several labels; (N, K) float32 of numbers;
+        (N, W) int32 of tags, with -1 behind the words of texts that have fewer than W.
 
     Raises:
         DataError: for what is no such target, with its row.
@@ -130,6 +133,8 @@ def check_targets(targets: Any, source: Source, name: str, rows: Any = None) -> 
     kind, classes = target_kind(source), len(source.classes)
     if kind == "class":
         return check_labels(targets, name, classes, rows).astype(np.int32, copy=False)
+    if kind == "tags":
+        return check_tags(targets, name, classes, rows)
     return check_numbers(targets, kind, name, classes, rows)
 
 
@@ -191,7 +196,7 @@ def sizes_of(source: Source) -> np.ndarray | None:
 
 
 def is_of_texts(source: Source) -> bool:
-    """Tell whether a source's inputs are texts, or pairs of them, by its first example.
+    """Tell whether a source's inputs are texts, pairs of them, or sentences of words, by its first example.
 
     >>> from tlx.data import ColumnSource
     >>> is_of_texts(ColumnSource({"input": ["a text"]}))
@@ -200,7 +205,9 @@ def is_of_texts(source: Source) -> bool:
     first = getattr(source, "first_input", None)  # of a source that was looked at once already
     if first is None and len(source):
         first = source[0]["input"]
-    return isinstance(first, str) or (isinstance(first, dict) and ("text" in first or "ids" in first))
+    if isinstance(first, dict):
+        return "text" in first or "ids" in first
+    return isinstance(first, str) or are_sentences([first])
 
 
 def take(source: Source, indices: np.ndarray) -> Columns:
@@ -256,7 +263,8 @@ def stacked(values: list[Any]) -> Any:
     if isinstance(first, Mapping):
         return {name: stacked([value[name] for value in values]) for name in first}
     if not hasattr(first, "dtype"):
-        return values if isinstance(first, str) or hasattr(first, "mode") else _array_or_list(values)
+        whole = isinstance(first, str) or hasattr(first, "mode") or are_sentences([first])
+        return values if whole else _array_or_list(values)
     return np.stack(values) if len({(value.shape, value.dtype) for value in values}) == 1 else values
 
 

@@ -15,7 +15,7 @@ from tlx.tree.paths import quote
 
 VALIDATION, TEST = 0.2, 0.2  # by default: of each class a fifth for testing, and a fifth of the rest
 EMPTY_CLASSES = ("refuse", "skip")
-KINDS_OF_TARGETS = ("auto", "class", "multi-label", "regression")
+KINDS_OF_TARGETS = ("auto", "class", "multi-label", "regression", "tags")
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class DataSpec:
     Args:
         source: the path of a folder of images, with a folder for each class (`read_image_folder`), of a .csv, .tsv or
             .jsonl manifest (`read_manifest`), of an .npz file, or of a table of numbers (.parquet, or .csv without a
-            column of paths: `tlx.data.readers.numbers`), or of a table of texts (`tlx.data.readers.texts`); or one of
+            column of paths: `tlx.data.readers.numbers`), or of a table of texts (`tlx.data.readers.texts`), or of
+            tagged words (.conll, .conllu, .bio, .iob, or a folder of such parts: `tlx.data.readers.tags`); or one of
             "digits", "folder:DIR", "manifest:FILE", "idx:DIR", "idx:DIR/PREFIX", "npz:FILE", "table:FILE",
-            "texts:FILE", "tfds:NAME" and "hf:NAME".
+            "texts:FILE", "tags:FILE", "tfds:NAME" and "hf:NAME".
         seed: of the split and of which examples a cap takes.
         labels_per_class: caps training and validation at that many examples a class, so that no label beyond them is
             used; None takes all, but 10 for digits, as the notes and `Data.spec` say (a number above what there is
@@ -44,8 +45,8 @@ class DataSpec:
         empty_classes: whether a class folder without images is refused ("refuse") or left out and noted ("skip").
         target: the column of a table that is to be predicted, or several.
         target_kind: what these hold: "class", "multi-label" (labels between bars, semicolons or commas, or a column of
-            zeros and ones for each), "regression" (numbers), or "auto", what they look like, which a note says
-            (`tlx.data.readers.targets`).
+            zeros and ones for each), "regression" (numbers), "tags" (one for each word: `tlx.data.readers.tags`), or
+            "auto", what they look like, which a note says (`tlx.data.readers.targets`).
         inputs: the columns of a table of numbers that are the inputs, by name or pattern such as "f*"; by default all
             that hold numbers, are no target and are not named as an index.
         text: the column of a table of texts that is the input, or two for pairs: by name, or by number from 1 where the

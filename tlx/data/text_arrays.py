@@ -12,6 +12,7 @@ from tlx.data.source import Source, TargetKind
 from tlx.data.validate import check_classes, check_labels
 from tlx.data.views import unwrapped
 from tlx.errors import DataError
+from tlx.text.sentences import are_sentences
 
 PAIR = ("text", "pair")
 
@@ -101,7 +102,7 @@ def are_texts(inputs: Any) -> bool:
 
 
 def holds_texts(source: Source) -> bool:
-    """Tell whether a source holds texts in memory, or pairs of them.
+    """Tell whether a source holds texts in memory, pairs of them, or sentences of words.
 
     >>> holds_texts(texts(["a film"])), holds_texts(ColumnSource({"input": np.zeros((3, 8))}))
     (True, False)
@@ -109,7 +110,9 @@ def holds_texts(source: Source) -> bool:
     inner = unwrapped(source)
     column = inner.columns["input"] if isinstance(inner, ColumnSource) else None
     column = column.get("text") if isinstance(column, dict) else column
-    return isinstance(column, np.ndarray) and column.dtype == object and isinstance(column[0], str)
+    if not isinstance(column, np.ndarray) or column.dtype != object:
+        return False
+    return isinstance(column[0], str) or are_sentences(column)
 
 
 def _columns(inputs: Any, name: str) -> list[list[Any]]:

@@ -26,6 +26,7 @@ from tlx.data.source import (
     names_of,
     take,
     target_kind,
+    targets_of,
 )
 from tlx.data.spec import PARTS, Data
 from tlx.data.views import Subset
@@ -33,13 +34,15 @@ from tlx.errors import DataError
 from tlx.files import cache_dir, write_bytes
 from tlx.files.opening import shown
 from tlx.progress import doing
-from tlx.text.tokens import Rows, joined
+from tlx.text.rows import Rows, joined
+from tlx.text.sentences import are_sentences
 from tlx.tree.paths import quote
 
 AT_ONCE = 8192  # texts that are tokenised, and kept on disk, together
 KEPT = 4 * AT_ONCE  # so many texts, or more, are kept on disk: fewer take a few seconds
 LIMIT = 4 << 30  # bytes of tokenised texts on disk; the longest unused go first
-ARRAYS = ("ids", "starts", "second", "windows", "lost", "unknown", "special")
+ARRAYS = ("ids", "starts", "second", "windows", "lost", "unknown", "special", "words", "counts")
+OF_SOME = ("windows", "words", "counts")  # arrays that not all texts have
 
 
 class TokenSource:
@@ -90,7 +93,13 @@ class TokenSource:
 
     def take(self, indices: np.ndarray) -> Columns:
         """Gather rows of pieces, and the other columns as the source does."""
-        return {**take(self.source, indices), "input": self.rows.take(indices)}
+        columns = {**take(self.source, indices), "input": self.rows.take(indices)}
+        # Tags are as wide in every batch, whatever the source pads some of them to.
+        return {**columns, "target": self._tags[indices]} if self.target_kind == "tags" else columns
+
+    @cached_property
+    def _tags(self) -> np.ndarray:
+        return targets_of(self.source)
 
     def fitted(self, spec: Any) -> TokenSource:
         """Return the same rows for a spec that only pads otherwise."""
@@ -195,6 +204,13 @@ def faults_of(rows: Rows, spec: Any) -> Iterator[str]:
         yield f"long texts are cut into windows of {spec.max_length} {spec.unit}, at most {most} each"
     if empty := int((rows.lengths == 0).sum()):
         yield f"{empty} texts have no known {spec.unit}: they are all alike to the model"
+    if rows.words is not None and rows.counts is not None:
+        total = int(rows.counts.sum())
+        if gone := total - int(rows.words_kept.sum()):
+            yield (
+                f"{gone:,} of {total:,} words ({gone / total:.1%}) have no piece left: nothing is trained on them or "
+                "predicted of them, and in a test they count as wrong"
+            )
     if special := int((rows.special > 0).sum()):
         read = "read as those pieces" if spec.parse_special else "read as text"
         yield f"{special} texts hold names of special pieces, such as [MASK], which are {read}"
@@ -254,7 +270,7 @@ def _encoded(source: Source, spec: Any) -> Rows:
 def _texts(source: Source, span: range) -> Any:
     inputs = take(source, np.arange(span.start, span.stop))["input"]
     first = inputs if isinstance(inputs, dict) else inputs[0]
-    if not isinstance(first, str | dict):
+    if not isinstance(first, str | dict) and not are_sentences(inputs):
         names = names_of(source)
         name = f"example {span.start}" if names is None else shown(names[span.start])
         raise DataError(f"{name}: {type(first).__name__}, expected a text: the base takes texts")
@@ -274,7 +290,7 @@ def _part(path: Path, count: int) -> Rows | None:
             arrays = {name: held.get(name) for name in ARRAYS}
     except Exception:  # whatever NumPy and zipfile make of a damaged file
         return None
-    good = all(arrays[name] is not None for name in ARRAYS if name != "windows")
+    good = all(arrays[name] is not None for name in ARRAYS if name not in OF_SOME)
     return Rows(**arrays) if good and len(arrays["second"]) == count else None
 
 

@@ -158,6 +158,48 @@ def check_numbers(
     return numbers.astype(bool if kind == "multi-label" else np.float32)
 
 
+def check_tags(
+    tags: Any, name: str = "tags", classes: int | None = None, rows: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """Return the tags of texts' words as (N, W) int32, with -1 behind the last word, or raise a `DataError`.
+
+    Args:
+        tags: (N, W), an array; or a sequence of N sequences of whole numbers, each as long as the text has words.
+        name: what errors call the tags.
+        classes: how many tags there are, if that is known.
+        rows: (N,), what errors call the rows; by default 0 to N - 1.
+
+    Raises:
+        DataError: for what is no such number, and for a text without any, with its row.
+
+    >>> check_tags([[0, 2], [1]]).tolist()
+    [[0, 2], [1, -1]]
+    """
+    if isinstance(tags, np.ndarray) and tags.ndim == 2 and tags.dtype.kind in "iu":
+        array = tags.astype(np.int32, copy=False)
+    else:
+        listed = [each.tolist() if hasattr(each, "tolist") else list(each) for each in tags]
+        for place, each in enumerate(listed):
+            if not all(map(_is_integer, each)):
+                raise DataError(
+                    f"{name}: row {place if rows is None else rows[place]}: {each!r:.60} are no numbers of tags"
+                )
+        array = np.full((len(listed), max(map(len, listed), default=0)), -1, np.int32)
+        for own, each in zip(array, listed, strict=True):
+            own[: len(each)] = each
+    present = array >= 0
+    wrong = (array < -1).any(1) | ~present.any(1) | (np.diff(present.astype(np.int8), axis=1) > 0).any(1)
+    wrong |= (array >= (classes or _MAX_UNNAMED_CLASSES)).any(1)
+    if wrong.any():
+        place = int(wrong.argmax())
+        among = f" of {classes}" if classes is not None else ""
+        raise DataError(
+            f"{name}: row {place if rows is None else rows[place]}: {array[place].tolist()!s:.60} are not the numbers"
+            f"{among} of a text's tags, one a word from the first one on"
+        )
+    return array
+
+
 def check_label_texts(labels: Sequence[str], place: Callable[[int], str]) -> None:
     """Raise `DataError` for labels that are all numbers and not all whole: figures to predict, or missing ones.
 

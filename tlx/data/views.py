@@ -108,7 +108,7 @@ class Relabelled:
             listed = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
             raise DataError(f"data: {len(extra)} classes that the model does not know: {listed}; rename or remove them")
         missing = [name for name in classes if name not in source.classes]
-        if missing and target_kind(source) != "class":
+        if missing and target_kind(source) not in ("class", "tags"):
             listed = quote(missing, 5)
             raise DataError(f"data: lacks {len(missing)} targets that the model predicts: {listed}; add them")
         self.source, self.classes = source, tuple(classes)
@@ -129,7 +129,9 @@ class Relabelled:
         return {**example, "target": self._renamed(target)[0]}
 
     def _renamed(self, targets: np.ndarray) -> np.ndarray:
-        """Number classes anew, or put the columns of other targets into the model's order."""
+        """Number classes and tags anew, or put the columns of other targets into the model's order."""
+        if self.target_kind == "tags":
+            return np.where(targets >= 0, self._index[targets], -1).astype(np.int32)
         return self._index[targets] if targets.ndim == 1 else targets[:, np.argsort(self._index)]
 
     @property

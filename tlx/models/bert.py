@@ -85,7 +85,7 @@ class Embeddings(nn.Module):
     """The sum of a piece's, its position's and its segment's embedding, under a layer norm.
 
     It takes `ids` (B, T) and `mask` (B, T), and `segments`, `positions` and `blocks` (B, T) where there are such
-    (positions count from 0 by default), and returns `hidden` (B, T, C), `mask` and `blocks`.
+    (positions count from 0 by default), and returns `hidden` (B, T, C), `mask`, `blocks` and, for the head, `places`.
     """
 
     config: BertConfig
@@ -114,7 +114,7 @@ class Embeddings(nn.Module):
         if config.embedding_size:
             hidden = nn.Dense(config.hidden_size, dtype=self.dtype, name="projection")(hidden)
         state = {"hidden": hidden, "mask": x["mask"].astype(bool)}
-        return {**state, "blocks": x["blocks"]} if "blocks" in x else state
+        return {**state, **{name: x[name] for name in ("blocks", "places") if name in x}}
 
 
 def bert(config: BertConfig, *, dtype: DType = jnp.float32) -> Base:

@@ -12,10 +12,11 @@ from tlx.models.layers import adaptive_avg_pool
 from tlx.models.sequence import WordCnn, WordLstm
 from tlx.tree.paths import quote
 
-Pool = Literal["flatten", "average", "max", "average7x7", "cls", "pooler", "cnn", "lstm"]
+Pool = Literal["flatten", "average", "max", "average7x7", "cls", "pooler", "cnn", "lstm", "words"]
 POOLS: tuple[str, ...] = get_args(Pool)
-OF_TOKENS = ("average", "max", "cls", "pooler", "cnn", "lstm")
-WHOLE = ("cnn", "lstm")  # which look at all tokens of a text, by weights of their own
+OF_TOKENS = ("average", "max", "cls", "pooler", "cnn", "lstm", "words")
+WORDS: Literal["words"] = "words"
+WHOLE = ("cnn", "lstm", WORDS)  # which look at all tokens of a text, or give outputs for each
 
 
 class Head(nn.Module):
@@ -26,13 +27,17 @@ class Head(nn.Module):
     every cell. Features may also be a mapping of `hidden` (B, T, C) and `mask` (B, T), true where a token counts: the
     mean and the maximum are then of these; 'cls' takes the first token (of a text in windows, whose numbers are
     `blocks` (B, T), the mean of each one's first), and 'pooler' that through a dense layer of its own and a tanh, as
-    BERT was pretrained; 'cnn' and 'lstm' are small networks over all tokens (`WordCnn`,
-    `WordLstm`). `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the rate at which each layer's
-    inputs are dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head:
-    it returns the pooled features (B, D) and has no parameters but the pooler's. `normalize` divides the pooled
-    features by their length. `dtype` is that of the computation; parameters and logits are float32. Raise `ConfigError`
-    for features without any value, which a base gives for images that are too small for it, or of a shape that `pool`
-    cannot take.
+    BERT was pretrained; 'cnn' and 'lstm' are small networks over all tokens (`WordCnn`, `WordLstm`).
+
+    'words' pools nothing: a word's features are those of its first token, whose place the mapping has in `places`
+    (B, W), -1 for none; where there are no `places` every token is a word. The outputs are then `logits` (B, W,
+    classes) and `words` (B, W), true where there is one.
+
+    `hidden` gives the sizes of ReLU layers (none: a linear head), `dropout` the rate at which each layer's inputs are
+    dropped in training. There is no softmax: the loss and `predict` apply it. With 0 classes it is no head: it returns
+    the pooled features (B, D) and has no parameters but the pooler's. `normalize` divides the pooled features by their
+    length. `dtype` is that of the computation; parameters and logits are float32. Raise `ConfigError` for features
+    without any value, which a base gives for images that are too small for it, or of a shape that `pool` cannot take.
 
     >>> import jax.numpy as jnp
     >>> head = Head(classes=5, hidden=(16,), pool="average")
@@ -57,9 +62,11 @@ class Head(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, features: Any, train: bool = False) -> jax.Array:
+    def __call__(self, features: Any, train: bool = False) -> Any:
         x = pooled(features, self.pool)
-        if self.pool in WHOLE:
+        if self.pool == WORDS:
+            x, there = at_words(x)
+        elif self.pool in WHOLE:
             kind = WordCnn if self.pool == "cnn" else WordLstm
             x = kind(self.dtype, name=self.pool)(x)
         if self.pool == "pooler":
@@ -72,11 +79,12 @@ class Head(nn.Module):
             x = nn.Dropout(self.dropout, name=f"dropout{index}")(x, deterministic=not train)
             x = nn.relu(nn.Dense(size, dtype=self.dtype, name=f"hidden{index}")(x))
         x = nn.Dropout(self.dropout, name="dropout")(x, deterministic=not train)
-        return nn.Dense(self.classes, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
+        logits = nn.Dense(self.classes, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
+        return {"logits": logits, "words": there} if self.pool == WORDS else logits
 
 
 def pooled(features: Any, pool: Pool) -> Any:
-    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`; of 'cnn' and 'lstm' they stay as they are.
+    """Bring features (B, …, C) to (B, D), as `Head` says of each `pool`; of those in `WHOLE` they stay as they are.
 
     Features (B, C) have nothing to pool and come back as they are. Raise `ConfigError` for another pool, for features
     without any value or without a batch axis, and for 'average7x7' of others than (B, H, W, C).
@@ -104,6 +112,22 @@ def pooled(features: Any, pool: Pool) -> Any:
     between = tuple(range(1, features.ndim - 1))
     pooled: jax.Array = features.mean(between) if pool == "average" else features.max(between)
     return pooled
+
+
+def at_words(features: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+    """Return the hidden states of the words of texts, (B, W, C), and where there are words, (B, W) bool.
+
+    >>> features = {"hidden": jnp.arange(3.0)[None, :, None], "mask": jnp.ones((1, 3)), "places": jnp.array([[2, -1]])}
+    >>> at_words(features)[0][..., 0].tolist(), at_words(features)[1].tolist()
+    ([[2.0, 0.0]], [[True, False]])
+    """
+    hidden = features["hidden"]
+    if "places" not in features:
+        return hidden, features["mask"].astype(bool)
+    places = features["places"]
+    there = places >= 0
+    found = jnp.take_along_axis(hidden, jnp.maximum(places, 0)[..., None], axis=1)
+    return jnp.where(there[..., None], found, 0), there
 
 
 def normalized(x: jax.Array) -> jax.Array:

@@ -12,12 +12,14 @@ from tlx.objectives.classification import Classification
 from tlx.objectives.multi_label import MultiLabel
 from tlx.objectives.objective import Objective
 from tlx.objectives.regression import Regression
+from tlx.objectives.token_classification import TokenClassification
 
 DEFAULTS: dict[str, Objective] = {
     "class": Classification(),
     "soft": Classification(),
     "multi-label": MultiLabel(),
     "regression": Regression(),
+    "tags": TokenClassification(),
 }
 
 

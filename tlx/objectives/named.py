@@ -11,8 +11,11 @@ from tlx.objectives.classification import Classification
 from tlx.objectives.multi_label import MultiLabel
 from tlx.objectives.objective import Objective
 from tlx.objectives.regression import Regression
+from tlx.objectives.token_classification import TokenClassification
 
-KINDS: dict[str, type[Objective]] = {kind.__name__: kind for kind in (Classification, MultiLabel, Regression)}
+KINDS: dict[str, type[Objective]] = {
+    kind.__name__: kind for kind in (Classification, MultiLabel, Regression, TokenClassification)
+}
 
 
 @dataclass(frozen=True)

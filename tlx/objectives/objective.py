@@ -32,6 +32,8 @@ class Objective:
     - `check(outputs, source)` raises `ConfigError` where the model's outputs, as shapes, do not suit;
     - `fitted(source)` returns the objective with what it takes from the training targets, such as their mean;
     - `predict(outputs)` returns what evaluation and prediction give: probabilities, numbers;
+    - `pool` names how a new head takes features (`tlx.models.Head`), or is None for as suits the base;
+    - `monitor(source)` names the score of validation by which epochs are compared where nobody says;
     - `measure(predictions, targets)` returns metrics that need all predictions at once, as numbers by name;
     - `tuned(predictions, targets)` returns the objective with what is chosen on validation, such as thresholds;
     - `to_dict()` describes it as data for JSON.
@@ -56,6 +58,7 @@ class Objective:
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     target_kinds: ClassVar[tuple[str, ...] | None] = None
     metrics: ClassVar[tuple[str, ...]] = ()
+    pool: ClassVar[Any] = None
 
     def __call__(self, outputs: Tree, batch: Mapping[str, Any], key: jax.Array | None = None) -> Mapping[str, Any]:
         """Return the terms of a batch by name."""
@@ -71,6 +74,10 @@ class Objective:
     def predict(self, outputs: Tree) -> Tree:
         """Return predictions (B, …) of outputs."""
         return outputs
+
+    def monitor(self, source: Source) -> str:
+        """Return the score of validation by which epochs are compared, for a source of training examples."""
+        return "val_loss"
 
     def measure(self, predictions: Any, targets: Any) -> dict[str, float]:
         """Return metrics of all predictions (N, …) and targets (N, …) together."""

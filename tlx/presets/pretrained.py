@@ -142,7 +142,8 @@ class Pretrained:
         seed: int = 0,
         objective: Objective = CLASSES,
     ) -> "Pretrained":
-        """Return the same base with a fresh head for other classes; `pool` None takes the architecture's own.
+        """Return the same base with a fresh head for other classes; `pool` None takes the objective's, or the
+        architecture's own.
 
         `classes` names what the head's outputs stand for, labels or numbers with another `objective`.
 
@@ -166,7 +167,7 @@ class Pretrained:
             self.config,
             classes=len(classes),
             hidden=hidden,
-            pool=pool or self._pool,
+            pool=pool or objective.pool or self._pool,
             dropout=dropout,
             normalize=False,
             pretraining=None,

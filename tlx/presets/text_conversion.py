@@ -12,7 +12,7 @@ from tlx.convert.export import write_tensors
 from tlx.convert.leaves import Conversion
 from tlx.convert.read import open_weights
 from tlx.convert.source import Tensor
-from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES
+from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, tagging
 from tlx.convert.text_plan import check_tied, expected_tensors
 from tlx.convert.text_reference import verify_text
 from tlx.convert.transforms import inverse, source_shape
@@ -20,6 +20,7 @@ from tlx.convert.verify import Verification
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError
 from tlx.files import write_bytes, write_json
+from tlx.models.head import WORDS
 from tlx.presets.bundle import METADATA, WEIGHTS, write_bundle
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.converted import KEPT, Converted
@@ -126,6 +127,8 @@ def export_text(
     if config.until is not None:
         raise ConfigError(f"{pretrained.name}: is cut after {config.until}: transformers has whole networks only")
     described, table = FAMILIES[family], TEXT_TABLES[FAMILIES[family].table]
+    if config.classes and config.pool == WORDS:
+        table = tagging(table)
     plain = asdict(config.settings)
     if family == "roberta" and not plain["first_position"]:
         raise ConfigError(
@@ -181,7 +184,8 @@ def _hub_config(pretrained: Pretrained, family: str, plain: dict[str, Any]) -> d
     classes = pretrained.classes
     names = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "electra": "Electra"}
     heads = {None: "Model", "mlm": "ForMaskedLM", "mlm+nsp": "ForPreTraining"}
-    kind = "ForSequenceClassification" if classes else heads[pretrained.config.pretraining]
+    classifier = "ForTokenClassification" if pretrained.config.pool == WORDS else "ForSequenceClassification"
+    kind = classifier if classes else heads[pretrained.config.pretraining]
     said: dict[str, Any] = {"model_type": family, "architectures": [f"{names[family]}{kind}"]}
     for name, value in plain.items():
         if name not in described.fixed and name != "first_position" and value is not None:

@@ -12,13 +12,13 @@ from typing import Any
 from tlx.convert.leaves import Conversion
 from tlx.convert.read import open_weights
 from tlx.convert.rules import Table
-from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family
+from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, Family, tagging
 from tlx.convert.text_plan import check_tied
 from tlx.errors import ConfigError, WeightsError, suggestion
 from tlx.files import home
 from tlx.files.opening import shown
 from tlx.models.head import Pool
-from tlx.objectives import Classification, MultiLabel, Objective, Regression
+from tlx.objectives import Classification, MultiLabel, Objective, Regression, TokenClassification
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.hub import fetch_folder
 from tlx.presets.hub_config import class_names_of
@@ -143,7 +143,7 @@ def _described(
         origin=str(model.content.get("_name_or_path") or folder.name),
         folder=folder.name,
         config=model,
-        table=found,
+        table=tagging(found) if tags_words(model) else found,
         settings=settings_of(model, family),
         tokenizer=read_tokenizer(home(tokenizer) if tokenizer else folder),
         outputs=lambda count: _outputs(model, count, options),
@@ -276,12 +276,20 @@ def _pooling(folder: Path, name: str) -> Pool:
     return POOLS[modes[0]]
 
 
+def tags_words(model: JsonFile) -> bool:
+    """Tell whether a configuration is that of a model which tags words (`…ForTokenClassification`)."""
+    named = model.content.get("architectures")
+    return isinstance(named, list) and any(str(name).endswith("ForTokenClassification") for name in named)
+
+
 def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tuple[str, ...], Objective]:
     """Return the names of a classifier's outputs and what it was trained for."""
     named = class_names_of(model) if options.use_hub_config else None
     names = tuple(options.classes) or (named.value if named else tuple(f"class {number}" for number in range(count)))
     if len(names) != count:
         raise WeightsError(f"{shown(model.file)}: names {len(names)} classes, and the weights have {count}")
+    if tags_words(model):
+        return names, TokenClassification(tags=names)
     kind = model.content.get("problem_type")
     objectives: dict[Any, Objective] = {
         "regression": Regression(mean=(0.0,) * count, std=(1.0,) * count),

@@ -231,7 +231,10 @@ def check_solvable(data: Data, options: ProbeOptions) -> None:
     """Raise `ConfigError` for targets that no head is solved for, and for shots of what has no classes."""
     if data.target_kind not in METHODS:
         solved = ", ".join(METHODS)
-        raise ConfigError(f"probe: heads are solved for {solved} targets, and these are {data.target_kind!r}: use fit")
+        raise ConfigError(
+            f"probe: heads are solved for {solved} targets, and these are {data.target_kind!r}: use fit "
+            "(tlx finetune --recipe probe)"
+        )
     if options.shots and data.target_kind != "class":
         raise ConfigError("shots: are counted a class, and the targets are no classes: leave it out")
 

@@ -35,6 +35,7 @@ from tlx.training.activations import example_of
 from tlx.training.callback import Callback, check_callbacks, names_of
 from tlx.training.evaluate import Evaluation
 from tlx.training.options import TrainOptions, as_options
+from tlx.training.per_word import count_answers
 from tlx.training.prepare import make_task
 from tlx.training.task import Task
 
@@ -149,7 +150,7 @@ def _run(trainer: Trainer, base: Pretrained, recipe: Recipe, task: Task, descrip
         test_accuracy=scores.metrics.get("accuracy"),
         test_loss=scores.loss,
         test=dict(scores.metrics),
-        test_examples=len(data.test),
+        test_examples=count_answers(scores),
         scratch_accuracy=others[0].metrics.get("accuracy") if others else None,
         seconds=round(time.monotonic() - began, 2),
         run_dir=str(out),

@@ -29,14 +29,15 @@ def begin(
         raise ConfigError(f"base: {base!r:.80} is no tlx.Pretrained: give what tlx.load returns")
     if not isinstance(data, Data):
         raise ConfigError(f"data: {data!r:.80} is no tlx.Data: give what tlx.load_data returns")
-    recipe = finetuning(base) if recipe is None else recipe
-    check_phases(recipe)
+    if recipe is not None:
+        check_phases(recipe)
     size = options.batch_of(len(data.train))
     check_data(data, size)
     spec = base.preprocess if options.preprocess is None else options.preprocess
     check_shapes(data, spec)
     data, spec = tokenized_data(data, spec)
     objective = as_objective(options.objective, data.train)
+    recipe = finetuning(base, monitor=objective.monitor(data.train)) if recipe is None else recipe
     if options.keep_head and isinstance(objective, Regression) and isinstance(base.objective, Regression):
         # A kept head's outputs are in deviations of the targets that it was trained on, not of these.
         objective = (

@@ -10,11 +10,12 @@ from tlx.data.inputs import Showable
 from tlx.data.source import Source, names_of, take
 from tlx.data.views import Subset
 from tlx.models.gradcam import gradcam, last_spatial_stage
-from tlx.objectives import Classification, MultiLabel
+from tlx.objectives import Classification, MultiLabel, TokenClassification
 from tlx.presets.pretrained import Pretrained
 from tlx.progress import doing
 from tlx.records.evaluation import write_answers
 from tlx.runs.seen import MISTAKES, Seen, mapped_rows
+from tlx.runs.tags import tagged_columns
 from tlx.runs.texts import text_record
 from tlx.training.evaluate import Evaluation
 from tlx.training.features import features
@@ -49,7 +50,8 @@ def write_evaluation(
     (K, H, W, C) uint8), with Grad-CAM of the class that was answered (`mistake_maps`, (K, H, W) uint8; none where the
     base has no spatial features) and the examples' names, if the source has `names` (`mistake_names`); and a map of M
     examples (`map_rows`, (M,); `map_points`, (M, 2) float32). Of texts it holds what `tlx.records.TextRecord` says:
-    lengths, what was left out, and the words that spoke for the answer in each mistake, by gradient x input.
+    lengths, what was left out, and the words that spoke for the answer in each mistake, by gradient x input. Where
+    words are tagged each of the N is a word, and the file holds what `tlx.records.TagRecord` says, too.
 
     Raises:
         StorageError: where it cannot be written.
@@ -63,6 +65,9 @@ def write_evaluation(
     (8, 2)
     """
     trained = replace(trained, variables=jax.device_put(trained.variables))
+    if isinstance(scores.objective, TokenClassification):
+        write_answers(path, tagged_columns(scores, source, trained, training))
+        return
     columns = _results(scores)
     if "predicted" in columns:
         columns |= _mistakes(scores, source, trained, interpret, seen)

@@ -10,7 +10,7 @@ import numpy as np
 from tlx.data import Batch, Source
 from tlx.data.inputs import Showable
 from tlx.devices import hosts
-from tlx.objectives import Classification
+from tlx.objectives import Classification, TokenClassification
 from tlx.presets.pretrained import Pretrained
 from tlx.training.features import features_of
 from tlx.tree.paths import Tree
@@ -38,8 +38,11 @@ class Seen:
 
     @classmethod
     def of(cls, trained: Pretrained, source: Source, *, interpret: bool) -> "Seen | None":
-        """Begin to look at a source's examples; None where several hosts share them, and none sees them all."""
-        if hosts.count() > 1:
+        """Begin to look at a source's examples; None where there is nothing to keep.
+
+        That is where several hosts share them, and none sees them all, and where the words of texts are tagged.
+        """
+        if hosts.count() > 1 or isinstance(trained.objective, TokenClassification):
             return None
         trained = replace(trained, variables=jax.device_put(trained.variables))
         return cls(trained, mapped_rows(len(source)) if interpret else np.zeros(0, np.int64))

@@ -71,7 +71,7 @@ class TextAugment:
 
         Args:
             value: a text, a mapping of `text` and `pair`, or a row of pieces as `Rows.take` gives (`ids`, `second` and,
-                where texts are cut into windows, `windows`).
+                where texts are cut into windows, `windows`, of sentences of words `places`).
             spec: the input spec.
             generator: which all draws come from (`tlx.images.augment.generator_of`).
 
@@ -111,6 +111,9 @@ class TextAugment:
         masked = ~special & (draws[1] < self.mask_pieces)
         ids[masked] = spec.tokenizer.special("mask") or 0  # none is masked where there is no such piece
         varied = {"ids": ids[kept], "second": int(kept[:second].sum()) if of_pair else int(kept.sum())}
+        if "places" in row:  # of words, which go with their first pieces
+            places, moved = np.asarray(row["places"]), np.where(kept, np.cumsum(kept) - 1, -1)
+            varied["places"] = np.where(places >= 0, moved[places], -1)
         return {**varied, "windows": windows[kept]} if "windows" in row else varied
 
     def to_dict(self) -> dict[str, Any]:

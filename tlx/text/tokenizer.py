@@ -210,13 +210,23 @@ class Tokenizer:
         pieces = zip(found.ids, found.offsets, found.word_ids, strict=True)
         return [Piece(number, start, end, word) for number, (start, end), word in pieces]
 
-    def encode_words(self, words: Sequence[str], *, parse_special: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pieces (L,) int32 of a text that is split into words, and the number of each piece's word (L,)."""
+    def encode_words(
+        self, sentences: Sequence[Sequence[str]], *, parse_special: bool = True
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the pieces (L,) int32 of texts that are split into words, and the number of each piece's word (L,).
+
+        Byte-level rules see a blank before every word, as Hugging Face's `add_prefix_space` has it.
+        """
+        blank = " " if _needs_blank(self.json) else ""
+        given = [[f"{blank}{word}" for word in words] for words in sentences]
         with library_faults(DataError, "the tokenizer takes no such words"):
             rules = self._rules_for(parse_special)
-            found = rules.encode(list(words), is_pretokenized=True, add_special_tokens=False)
-        numbers = [-1 if word is None else word for word in found.word_ids]
-        return np.array(found.ids, np.int32), np.array(numbers, np.int32)
+            found = rules.encode_batch(given, is_pretokenized=True, add_special_tokens=False)
+        numbers = [[-1 if word is None else word for word in each.word_ids] for each in found]
+        return [
+            (np.array(each.ids, np.int32), np.array(of_pieces, np.int32))
+            for each, of_pieces in zip(found, numbers, strict=True)
+        ]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text that pieces make, without special pieces."""
@@ -225,6 +235,14 @@ class Tokenizer:
 
     def _rules_for(self, parse_special: bool) -> Any:
         return self._rules if parse_special else _without_parsing(self.json)
+
+
+@functools.lru_cache(maxsize=16)
+def _needs_blank(content: str) -> bool:
+    """Tell whether byte-level rules would take a word alone for the middle of one."""
+    before = json.loads(content).get("pre_tokenizer") or {}
+    parts = before.get("pretokenizers", [before])
+    return any(part.get("type") == "ByteLevel" and not part.get("add_prefix_space") for part in parts)
 
 
 class _Facts(NamedTuple):

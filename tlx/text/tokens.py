@@ -11,6 +11,8 @@ import numpy as np
 
 from tlx.errors import ConfigError, DataError, check_choice
 from tlx.text.lengths import best_lengths, padded, usual_lengths
+from tlx.text.rows import Rows
+from tlx.text.sentences import are_sentences, encode_sentences
 from tlx.text.tokenizer import Template, Tokenizer
 from tlx.text.word_tokenizer import WordTokenizer
 
@@ -53,73 +55,13 @@ class Splits(Protocol):
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Texts as pieces, special ones included: `ids` of all, one after the other, and where each text begins.
-
-    Args:
-        ids: (P,) int32.
-        starts: (N + 1,) int64; the pieces of text i are `ids[starts[i] : starts[i + 1]]`.
-        second: (N,) int32, the place in its row where the second text of a pair begins; the row's length without one.
-        windows: (P,) int16, the number of each piece's window from 1; None where no text is cut into windows.
-        lost: (N,) int32, how many pieces of each text are left out because it is too long.
-        unknown: (N,) int32, how many pieces are the one for what is unknown.
-        special: (N,) int32, how many special pieces stand in the text itself.
-    """
-
-    ids: np.ndarray
-    starts: np.ndarray
-    second: np.ndarray
-    windows: np.ndarray | None
-    lost: np.ndarray
-    unknown: np.ndarray
-    special: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.second)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """How many pieces each text has, (N,) int64."""
-        lengths: np.ndarray = np.diff(self.starts)
-        return lengths
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
-        """Return rows as `Tokens.collate` takes them, without looking at texts again."""
-        spans = [slice(self.starts[row], self.starts[row + 1]) for row in np.asarray(rows).tolist()]
-        taken: dict[str, Any] = {"ids": [self.ids[span] for span in spans], "second": self.second[rows]}
-        if self.windows is not None:
-            taken["windows"] = [self.windows[span] for span in spans]
-        return taken
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of all parts, one after the other."""
-    ends = np.cumsum([0, *(part.starts[-1] for part in parts)])
-    starts = np.concatenate([[0], *(part.starts[1:] + end for part, end in zip(parts, ends, strict=False))])
-    has_windows = any(part.windows is not None for part in parts)
-    windows = [np.ones(len(p.ids), np.int16) if p.windows is None else p.windows for p in parts] if has_windows else []
-
-    def of(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return Rows(
-        of("ids"),
-        starts.astype(np.int64),
-        of("second"),
-        np.concatenate(windows) if windows else None,
-        of("lost"),
-        of("unknown"),
-        of("special"),
-    )
-
-
-@dataclass(frozen=True)
 class Tokens:
     """Turn texts, and pairs of texts, into the numbers of their pieces; an input spec that travels with the weights.
 
-    A text is a string, a pair a mapping of `text` and `pair`. The special pieces are put around them as the tokenizer
-    says. Batches are padded to the least of `lengths` that holds their longest text, and `on_device` makes `ids`,
-    `segments` (1 for the second text of a pair) and `mask`, each (B, T).
+    A text is a string, a pair a mapping of `text` and `pair`, a text that is split into words a tuple of these. The
+    special pieces are put around them as the tokenizer says. Batches are padded to the least of `lengths` that holds
+    their longest text, and `on_device` makes `ids`, `segments` (1 for the second text of a pair) and `mask`, each
+    (B, T).
 
     Args:
         tokenizer: the vocabulary and its rules.
@@ -150,6 +92,7 @@ class Tokens:
     parse_special: bool = True
 
     takes_text: ClassVar[bool] = True
+    ragged: ClassVar[tuple[str, ...]] = ("ids", "windows")  # what `collate` pads to the length of texts
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", tuple(self.lengths))
@@ -174,7 +117,12 @@ class Tokens:
     # Texts to pieces
 
     def encode(self, inputs: Any) -> Rows:
-        """Turn texts or pairs into rows of pieces, and count what is left out; raise `DataError` for what is none."""
+        """Turn texts or pairs into rows of pieces, and count what is left out; raise `DataError` for what is none.
+
+        Sentences that are split into words, tuples of them, become rows that know the first piece of each word.
+        """
+        if are_sentences(inputs):
+            return encode_sentences(self, inputs)
         texts, pairs = as_texts(inputs)
         first = self.tokenizer.encode(texts, parse_special=self.parse_special)
         second = None if pairs is None else self.tokenizer.encode(pairs, parse_special=self.parse_special)
@@ -248,6 +196,8 @@ class Tokens:
         width = length or int(self.padded(lengths.max(initial=1)))
         pad = self.tokenizer.special("pad") or 0
         made = {"ids": _filled(ids, width, pad, np.int32), "second": np.asarray(rows["second"], np.int32)}
+        if "places" in rows:
+            made["places"] = np.asarray(rows["places"], np.int32)
         if self.long == "windows":
             marks = rows.get("windows", [np.ones(count, np.int16) for count in lengths])
             return {**made, "windows": _filled(marks, width, 0, np.int16)}
@@ -256,16 +206,19 @@ class Tokens:
     def stack(self, collated: Sequence[Mapping[str, np.ndarray]], length: int | None = None) -> dict[str, np.ndarray]:
         """Join collated examples, without their batch axis, of different lengths."""
         width = length or max(each["ids"].shape[0] for each in collated)
-        pad = {"ids": self.tokenizer.special("pad") or 0, "windows": 0}
+        pad = {"ids": self.tokenizer.special("pad") or 0}
         return {
-            name: _filled([each[name][:width] for each in collated], width, pad[name], collated[0][name].dtype)
-            if name in pad
+            name: _filled([each[name][:width] for each in collated], width, pad.get(name, 0), collated[0][name].dtype)
+            if name in self.ragged
             else np.stack([each[name] for each in collated])
             for name in collated[0]
         }
 
     def on_device(self, arrays: Tree) -> Tree:
-        """Return `ids`, `segments` and `mask`, (B, T); with windows `blocks` and `positions`, too."""
+        """Return `ids`, `segments` and `mask`, (B, T); with windows `blocks` and `positions`, too.
+
+        Of sentences that are split into words also `places` (B, W), where the first piece of each word stands, or -1.
+        """
         import jax.numpy as jnp
         from jax import lax
 
@@ -281,6 +234,8 @@ class Tokens:
         else:
             positions, more = places, {}
             mask = places < arrays["length"][:, None]
+        if "places" in arrays:
+            more["places"] = arrays["places"].astype(jnp.int32)
         segments = (positions >= arrays["second"][:, None]) & mask
         return {"ids": ids, "segments": segments.astype(jnp.int32), "mask": mask, **more}
 

@@ -12,6 +12,7 @@ from tlx.training.history import History
 from tlx.training.loop import fit
 from tlx.training.method import StepOptions
 from tlx.training.options import TrainOptions
+from tlx.training.per_word import PerWord, per_word
 from tlx.training.programs import forget_programs
 from tlx.training.state import TrainState
 from tlx.training.step import make_train_step
@@ -25,6 +26,7 @@ __all__ = [
     "Fit",
     "History",
     "Mixup",
+    "PerWord",
     "PhaseRecord",
     "StepOptions",
     "TrainOptions",
@@ -34,5 +36,6 @@ __all__ = [
     "fit",
     "forget_programs",
     "make_train_step",
+    "per_word",
     "predictions",
 ]

@@ -362,10 +362,11 @@ class StageActivations:
         if sizes_of(part.source) is None:
             return ()
         # One shorter, since a text may already be as long as the model takes; one longer where there is but one.
-        another = jax.tree.map(
-            lambda leaf: (
+        padded = getattr(part.spec, "ragged", None)  # by name, where the spec says which of its arrays are
+        another = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: (
                 jax.ShapeDtypeStruct((1, leaf.shape[1] - 1 or 2, *leaf.shape[2:]), leaf.dtype)
-                if len(leaf.shape) > 1
+                if len(leaf.shape) > 1 and (padded is None or getattr(path[-1], "key", None) in padded)
                 else leaf
             ),
             part.collated,

@@ -221,7 +221,10 @@ class PhaseRun:
         return {f"val_{name}": value for name, value in scores.metrics.items()}
 
     def _best(self, snapshot: Snapshot, state: TrainState) -> Best | None:
-        """Return the better of the best so far and the snapshot, copied; None for a phase without early stopping."""
+        """Return the better of the best so far and the snapshot, copied; None for a phase without early stopping.
+
+        Of equal scores the one with the lower loss is the better.
+        """
         monitor = self.phase.monitor
         if self.phase.patience is None:
             return None
@@ -230,6 +233,10 @@ class PhaseRun:
             more = monitor.removeprefix("val_") in self.task.objective.higher_is_better
             assert now is not None  # a phase that stops early has validation examples
             assert then is not None
+            if now == then and monitor != "val_loss":  # as F1 is, while nothing is found yet
+                now, then, more = snapshot.scores["val_loss"], snapshot.best.scores["val_loss"], False
+                assert now is not None
+                assert then is not None
             if now <= then if more else now >= then:
                 return snapshot.best
         return Best(

@@ -9,7 +9,7 @@ import jax
 
 from tlx.data.inputs import check_inputs_spec
 from tlx.data.pipeline import steps_per_epoch
-from tlx.data.source import Source, check_source
+from tlx.data.source import Source, check_source, sizes_of
 from tlx.data.tokenized import tokenized_parts
 from tlx.devices import hosts
 from tlx.errors import ConfigError, DataError
@@ -185,6 +185,10 @@ def activation_cache(task: Task) -> StageActivations:
     cache = task.options.cache
     example = dict(task.example)
     train = Part(task.train, task.spec, augment, task.seed, cache.views if augment else 1, example)
-    validation = None if task.validation is None else Part(task.validation, task.spec, example=example)
+    validation = None
+    if task.validation is not None:
+        # Texts of other parts may have more words, or fewer; images are alike, and one more would have to be decoded.
+        alike = example if sizes_of(task.validation) is None else None
+        validation = Part(task.validation, task.spec, example=alike)
     more: dict[str, Any] = {"stop": task.stop, "placement": task.placement, "labels": task.labels}
     return StageActivations(task.model, task.recipe, cache, train, validation, **more)

@@ -1,11 +1,11 @@
 """BERT and its relatives as Hugging Face, Google and KerasHub write them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tlx.convert.rules import Ignored, Row, Table
-from tlx.models.head import Pool
+from tlx.models.head import WORDS, Pool
 
 BUFFERS = Ignored(r"embeddings\.(position_ids|token_type_ids)", "a buffer that counts positions", kept=False)
 
@@ -244,6 +244,17 @@ TEXT_TABLES: dict[str, Table] = {
     )
 }
 """The tables of text models by name."""
+
+
+def tagging(table: Table) -> Table:
+    """Return the table of a family's models that tag words: one linear layer on every piece, and no pooler.
+
+    >>> [row.source for row in tagging(TEXT_TABLES["hf/roberta"]).rows if row.target.startswith("head/")]
+    ['classifier']
+    """
+    base = tuple(row for row in table.rows if not row.target.startswith("head/"))
+    pooler = Ignored(r"pooler\.dense\..*", "a pooler, which models that tag words have no use for")
+    return replace(table, rows=(*base, _LOGITS), pool=WORDS, ignored=(*table.ignored, pooler))
 
 
 @dataclass(frozen=True)
