@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Protocol, get_args
 
 import numpy as np
 
@@ -14,13 +14,11 @@ from tlx.text.lengths import best_lengths, padded, usual_lengths
 from tlx.text.rows import Rows
 from tlx.text.sentences import are_sentences, encode_sentences
 from tlx.text.tokenizer import Template, Tokenizer
+from tlx.text.truncation import Long, Row, fit_row
 from tlx.text.word_tokenizer import WordTokenizer
 
 Tree = Any
-Long = Literal["error", "head", "head+tail", "windows"]
-HEAD = 0.25  # of what "head+tail" keeps: 128 of 510 pieces, which Sun et al. 2019 found best
 TOKENIZER = "tokenizer.json"
-MOST_WINDOWS = 32_767  # of a text: they are numbered in 16 bits
 
 
 class Splits(Protocol):
@@ -162,21 +160,10 @@ class Tokens:
             ),
         )
 
-    def row_of(self, ids: np.ndarray, other: np.ndarray | None) -> _Row:
+    def row_of(self, ids: np.ndarray, other: np.ndarray | None) -> Row:
         """Put the special pieces around one text or two, and leave out what is too long."""
         template = self.tokenizer.single if other is None else self.tokenizer.pair
-        room = self.max_length - template.size
-        total = len(ids) + (0 if other is None else len(other))
-        if total > room and self.long == "windows":
-            return _in_windows(template, room, ids, other)
-        if total > room:
-            cut = _with_tail if self.long == "head+tail" else _head
-            if other is None:
-                ids = cut(ids, room)
-            else:
-                here, there = _shares(len(ids), len(other), room)
-                ids, other = cut(ids, here), cut(other, there)
-        return _joined(template, ids, other)
+        return fit_row(template, self.max_length, self.long, ids, other)
 
     # Pieces to batches
 
@@ -347,72 +334,6 @@ def _count_of(piece: int | None, *rows: Any) -> int:
 
 def _count(special: Sequence[str], text: str, pair: str | None) -> int:
     return sum(text.count(each) + (pair.count(each) if pair else 0) for each in special)
-
-
-# Pieces
-
-
-@dataclass(frozen=True)
-class _Row:
-    """The pieces of one row, where its second text begins, and how many pieces of the texts it keeps."""
-
-    ids: np.ndarray
-    second: int
-    kept: int
-    windows: np.ndarray | None = None
-
-
-def _joined(template: Template, ids: np.ndarray, other: np.ndarray | None) -> _Row:
-    before, between, after = (np.array(each, np.int32) for each in template)
-    if other is None:
-        row = np.concatenate([before, ids, after])
-        return _Row(row, len(row), len(ids))
-    row = np.concatenate([before, ids, between, other, after])
-    return _Row(row, len(before) + len(ids) + len(between), len(ids) + len(other))
-
-
-def _in_windows(template: Template, room: int, ids: np.ndarray, other: np.ndarray | None) -> _Row:
-    """Cut what is long into windows, each with special pieces of its own; of a pair the second text, behind the first.
-
-    The first text of a pair has half of each window at most.
-    """
-    if other is None:
-        parts = [_joined(template, ids[at : at + room], None) for at in range(0, len(ids), room)]
-    else:
-        ids = ids[: max(room // 2, room - len(other))]
-        step = room - len(ids)
-        parts = [_joined(template, ids, other[at : at + step]) for at in range(0, max(len(other), 1), step)]
-    if len(parts) > MOST_WINDOWS:
-        raise DataError(
-            f"a text makes {len(parts):,} windows of {room} pieces, more than {MOST_WINDOWS:,}: raise max_length "
-            "(--max-length), or say --long head"
-        )
-    windows = [np.full(len(part.ids), number, np.int16) for number, part in enumerate(parts, 1)]
-    kept = sum(part.kept for part in parts) - (len(parts) - 1) * (0 if other is None else len(ids))
-    row = np.concatenate([part.ids for part in parts])
-    return _Row(row, parts[0].second if other is not None else len(row), kept, np.concatenate(windows))
-
-
-def _head(ids: np.ndarray, room: int) -> np.ndarray:
-    return ids[:room]
-
-
-def _with_tail(ids: np.ndarray, room: int) -> np.ndarray:
-    if len(ids) <= room:
-        return ids
-    head = round(HEAD * room)
-    return np.concatenate([ids[:head], ids[len(ids) - (room - head) :]])
-
-
-def _shares(first: int, second: int, room: int) -> tuple[int, int]:
-    """Return how many pieces each text of a pair keeps: pieces go from the longer one, as in Hugging Face's tokenizers.
-
-    >>> _shares(10, 3, 8), _shares(10, 9, 7), _shares(9, 9, 7)
-    ((5, 3), (4, 3), (3, 4))
-    """
-    shorter = min(first, second, room // 2)
-    longer = room - shorter
-    return (longer, shorter) if first > second else (shorter, longer)
 
 
 def _filled(rows: Sequence[np.ndarray], width: int, value: int, dtype: Any) -> np.ndarray:
