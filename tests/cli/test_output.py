@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tlx.cli.finetune import _show as show_result
+from tlx.cli.outcome import show_result
 from tlx.cli.output import print_facts, print_table
 
 NAMES = ["state_dict.module.layer1.0.conv1.weight", "b"]

@@ -1,6 +1,7 @@
 """Words tagged from the shell: trained on, tested, predicted, reported, resumed; what is refused."""
 
 import json
+import random
 
 import pytest
 from text_models import write_text_folder
@@ -8,18 +9,17 @@ from text_models import write_text_folder
 pytestmark = pytest.mark.slow
 QUICK = ["--head-epochs", 10, "--base-epochs", 10, "--batch-size", 8, "--compare-scratch", "never"]
 QUICK += ["--head-rate", 0.05, "--base-rate", 0.005]
-FRAMES = ("{} a good film", "not {} very bad", "fine {} {}", "dull play {}")
+OTHERS = ("a", "good", "film", "not", "very", "bad", "fine", "dull", "play")
 
 
 def columns(count):
-    """Write sentences in which "the cafe" and "car" are the names; "cafe" alone is none."""
+    """Draw sentences in which "the cafe" and "car" are the names; "cafe" alone is none."""
+    draw = random.Random(count)
     blocks = []
-    for number in range(count):
-        frame = FRAMES[number % 4].split()
-        lines, names = [], (["the B-PER", "cafe I-PER"], ["car B-LOC"], ["cafe O"])
-        for at, word in enumerate(frame):
-            lines += names[(number // 4 + at) % 3] if word == "{}" else [f"{word} O"]
-        blocks.append("\n".join(lines))
+    for _ in range(count):
+        words = [[f"{word} O"] for word in draw.sample(OTHERS, 4)]
+        names = draw.choices((["the B-PER", "cafe I-PER"], ["car B-LOC"], ["cafe O"]), k=2)
+        blocks.append("\n".join(line for part in draw.sample([*words, *names], 6) for line in part))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tlx.cli.imports import named_imports
 from tlx.cli.options import value_of
-from tlx.cli.output import percent, print_facts, print_json, print_table
+from tlx.cli.outcome import show_estimate, show_result
+from tlx.cli.output import print_json
 from tlx.cli.recipe import RecipeOptions
 from tlx.cli.transfer import VECTORS
-from tlx.errors import CheckpointError, ConfigError, StorageError
+from tlx.errors import CheckpointError, ConfigError
 from tlx.files import home
 from tlx.progress import doing, listening
 from tlx.stop import stopping_at_once
@@ -268,7 +269,7 @@ class Finetune(RecipeOptions):
             ),
         )
         if self.dry_run:
-            return self._estimate(tlx.estimate(base, data, recipe, options), base.name)
+            return show_estimate(tlx.estimate(base, data, recipe, options), base.name, json=self.json)
         with tlx.StopOnSignals() as stop:
             named = base.name if self.base is None or hasattr(preprocess, "takes_text") else self.base
             name = f"{Path(named).name}-{_data_name(self.data)}"
@@ -286,7 +287,7 @@ class Finetune(RecipeOptions):
         if self.json:
             print_json(run.result)
         else:
-            _show(run.result, report)
+            show_result(run.result, report)
 
     def _objective(self, kind: str) -> Any:
         """Return what the options say to train for, given the kind of targets; None where they leave it to the data."""
@@ -315,39 +316,6 @@ class Finetune(RecipeOptions):
         return tlx.Classification(
             self.label_smoothing, "balanced" if self.class_weights == "balanced" else (), self.focal
         )
-
-    def _estimate(self, found: Any, base: str) -> None:
-        """Print what a run would take; raise `StorageError` where it does not fit."""
-        from tlx.training.cache import describe_size
-
-        if self.json:
-            print_json({**asdict(found), "fits": found.fits, "seconds": found.seconds})
-        else:
-            available = describe_size(found.available)
-            print_table(
-                f"{base} on {found.devices} x {found.device}, {available} to have on each",
-                ("phase", "from", "steps", "memory", "s a step", "s to read one", "s at most"),
-                [
-                    (
-                        phase.name,
-                        phase.activations.removeprefix("after ") if phase.after else "inputs",
-                        phase.steps,
-                        describe_size(phase.memory),
-                        phase.seconds,
-                        phase.reading,
-                        phase.total,
-                    )
-                    for phase in found.phases
-                ],
-                prose=("from",),
-            )
-        if not found.fits:
-            raise StorageError(
-                f"{describe_size(found.memory)} are needed on a device and {describe_size(found.available)} are there: "
-                "lower --batch-size, take it in parts (--accumulate), or say --remat, --dtype bfloat16 or --shard all"
-            )
-        if not self.json:
-            print("It fits.")
 
     def resolved(self, source: str, base: str | None = None, spec: "DataSpec | None" = None) -> dict[str, Any]:
         """Return the options as they are stored with the run: good from any directory.
@@ -396,42 +364,3 @@ def _free_directory(name: str) -> str:
     while Path("runs", f"{name}-{number}").exists():
         number += 1
     return str(Path("runs", f"{name}-{number}"))
-
-
-def _show(result: Mapping[str, Any], report: Path) -> None:
-    data = result["data"]
-    few = f" ({data['labels_per_class']} a class)" if data["labels_per_class"] else ""
-    measured = [name for name in result.get("test", ("accuracy",)) if name != "loss"]  # runs have not always had it
-    measured = measured or ["loss"]
-    metric = "accuracy" if "accuracy" in measured else measured[0]
-    print_table(
-        f"{result['base']} to {data['source']}: {data['train']} training labels{few}, {data['validation']} for "
-        f"validation, {data['test']} test examples",
-        ("phase", "trainable", "frozen", "epochs", f"validation {metric.replace('_', ' ')}", "seconds"),
-        [
-            (name, phase["trainable"], phase["frozen"], phase["epochs"], phase[f"val_{metric}"], phase["seconds"])
-            for name, phase in _phases(result)
-        ],
-        optional=("frozen", "epochs", "seconds"),
-    )
-    for phase in result["phases"][1:]:
-        if phase.get("best_epoch") == 0:
-            print(f"phase {phase['name']} bettered validation in no epoch: the weights are those it began with")
-    last = result["phases"][-1]
-    if last.get("best_epoch") and last["best_epoch"] == last["epochs"]:
-        print(f"phase {last['name']} was best in its last epoch: more epochs or a higher learning rate may serve it")
-    if metric == "accuracy":
-        scratch = [f"from scratch {percent(result['scratch_accuracy'])}"] if result["scratch"] else []
-        print_facts(["test accuracy", f"transferred {percent(result['test_accuracy'])}", *scratch])
-    else:
-        for title, of in (("transferred", result), ("from scratch", result["scratch"])):
-            if of:
-                print_facts(
-                    [f"test, {title}", *(f"{name.replace('_', ' ')} {of['test'][name]:.4g}" for name in measured)]
-                )
-    print_facts([f"run {result['run_dir']}", f"report {report}", f"{result['seconds']:.0f} s"])
-
-
-def _phases(result: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    phases = [(phase["name"], phase) for phase in result["phases"]]
-    return phases + [("from scratch", phase) for phase in (result["scratch"] or {"phases": []})["phases"]]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlx.data.arrays import ArraySource
-from tlx.data.source import Source, digests_of, labels_of, names_of, target_kind
+from tlx.data.source import Source, digests_of, labels_of, names_of, target_kind, targets_of
 from tlx.data.spec import TEST, VALIDATION, Data, DataSpec, Parts
 from tlx.data.text_arrays import holds_texts
 from tlx.data.views import Subset
@@ -147,13 +147,23 @@ def split_parts(parts: Parts, spec: DataSpec) -> Data:
             if repeated:
                 notes.append(f"{repeated} of {len(part)} {name} {noun} are also in {other}{alike}")
         seen[name] = set(own)
-        classes = target_kind(part) == "class" and len(part)
-        absent = sorted(set(range(len(part.classes))) - set(labels_of(part).tolist())) if classes else []
-        if absent:
-            listed = ", ".join(shown(part.classes[i]) for i in absent[:10]) + (", ..." if len(absent) > 10 else "")
-            count = f"{len(absent)} of {len(part.classes)} classes"
-            notes.append(f"no {name} {noun.removesuffix('s')} of {count}: {listed}")
+        if len(part):
+            notes += _absent(part, name, noun.removesuffix("s"))
     return Data(train, validation, test, parts.train.classes, spec, tuple(notes), parts.skipped)
+
+
+def _absent(part: Source, name: str, noun: str) -> list[str]:
+    """Name the classes, or the tags, of which a part has no example, in at most one note."""
+    kind = target_kind(part)
+    if kind not in ("class", "tags"):
+        return []
+    present = labels_of(part) if kind == "class" else targets_of(part)
+    absent = sorted(set(range(len(part.classes))) - set(np.unique(present).tolist()))
+    if not absent:
+        return []
+    listed = ", ".join(shown(part.classes[i]) for i in absent[:10]) + (", ..." if len(absent) > 10 else "")
+    count = f"{len(absent)} of {len(part.classes)} {'classes' if kind == 'class' else 'tags'}"
+    return [f"no {name} {noun if kind == 'class' else 'word'} of {count}: {listed}"]
 
 
 def _strata(source: Source) -> np.ndarray:
