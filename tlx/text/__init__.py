@@ -4,6 +4,7 @@ from tlx.text.augment import TextAugment
 from tlx.text.entities import count_entities, entities_of, scheme_of
 from tlx.text.lengths import best_lengths
 from tlx.text.located import Word, locate_words
+from tlx.text.packing import Packed, pack
 from tlx.text.rows import Rows
 from tlx.text.sentences import Sentence
 from tlx.text.split_words import split_words, word_piece_prefix
@@ -15,6 +16,7 @@ from tlx.text.word_vectors import WordVectors
 
 __all__ = [
     "Long",
+    "Packed",
     "Piece",
     "Rows",
     "Sentence",
@@ -30,6 +32,7 @@ __all__ = [
     "entities_of",
     "locate_words",
     "open_word_vectors",
+    "pack",
     "read_tokenizer",
     "read_vocabulary",
     "scheme_of",
