@@ -67,6 +67,7 @@ def test_the_report_shows_the_lengths_of_the_texts(call, folder, run):
     assert len(held.mistakes) == 48 - round(48 * run["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_texts_are_varied_as_they_are_trained_on(call, folder):
     data = ["--data", folder / "train.tsv", "--test-data", folder / "test.tsv", "--base", folder / "tiny"]
     varied = ["--word-dropout", 0.2, "--mask-pieces", 0.15, "--cache-views", 2]
@@ -128,6 +129,7 @@ def test_what_is_too_long_is_said(call, folder, tmp_path, caplog):
     assert "are left out (head+tail)" in cut.err
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_windows_of_texts_that_are_longer_than_it_has_positions(call, folder, tmp_path):
     rows = [f"{label}\t{f'{text} ' * (1 + 30 * (number % 2))}\n" for number, (text, label) in enumerate(TEXTS * 3)]
     (tmp_path / "long.tsv").write_text("".join(rows))
@@ -185,6 +187,7 @@ def test_what_does_not_suit_is_refused_in_a_line(call, folder, monkeypatch, argu
     assert [word for word in words if word not in last] == [], last
 
 
+@pytest.mark.slow
 def test_the_report_of_a_dry_run_counts_every_length(call, folder):
     data = ["--data", folder / "train.tsv", "--base", folder / "tiny"]
     found = call("finetune", *data, *QUICK, "--dry-run", "--json")
