@@ -58,14 +58,21 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 WEIGHTS = ("keras-h5", "keras-weights", "keras", "torch-zip", "torch-legacy", "safetensors", "npz", "tf")
 VECTORS = ("glove", "word2vec", "fasttext")
-MODELS = ("tokenizer", "vocab", "text-config", "text-weights")  # a folder of a text model, one file of it damaged
+MODELS = (
+    "tokenizer",
+    "vocab",
+    "text-config",
+    "text-weights",
+    "keras-hub",
+)  # a folder of a text model, one file of it damaged
 DAMAGED = {
     "tokenizer": r"tokenizer\.json$",
     "vocab": r"vocab\.txt$|tokenizer_config\.json$",
     "text-config": r"config\.json$|modules\.json$",
     "text-weights": r"\.safetensors$",
+    "keras-hub": r"json$|txt$",
 }
-TABLES = ("text-csv", "text-tsv", "text-jsonl", "text-parquet", "text-lines")
+TABLES = ("text-csv", "text-tsv", "text-jsonl", "text-parquet", "text-tags", "text-lines")
 FORMATS = (*WEIGHTS, *VECTORS, *MODELS, *TABLES)
 NUMBERS = (
     0,
@@ -331,7 +338,8 @@ def read_model(path: Path) -> tuple[str, str]:
     from tlx.presets.text_folder import load_text_folder
     from tlx.tree import flatten
 
-    found = load_text_folder(path.parent.parent if path.parent.name == "1_Pooling" else path.parent, ConvertOptions())
+    above = {"1_Pooling": 1, "tokenizer": 2}.get(path.parent.name, 0)  # of what is in a folder of the model's folder
+    found = load_text_folder(path.parents[above], ConvertOptions())
     batch = found.preprocess.collate(["A good film.", "", "x" * 2000, "Café \u65e5\u672c \U0001f600 [MASK]" * 20])
     rows = found.config.settings.vocab_size
     if batch["ids"].min() < 0 or batch["ids"].max() >= rows:
@@ -342,16 +350,17 @@ def read_model(path: Path) -> tuple[str, str]:
 
 def read_texts(path: Path) -> tuple[str, str]:
     """Read the texts of a file, to train on and to predict from; return what is wrong with them."""
+    from tlx.data.readers.tags import read_tags
     from tlx.data.readers.texts import read_texts as read
     from tlx.data.spec import DataSpec, Request
     from tlx.data.text_files import text_files
     from tlx.errors import TlxError
 
     defect, outcomes = "", []
-    readers: tuple[Callable[[], Any], ...] = (
-        lambda: read(Request(str(path), DataSpec(str(path)), None, False)).train,
-        lambda: text_files([path]),
-    )
+    request = Request(str(path), DataSpec(str(path)), None, False)
+    is_tagged = path.name in ("names.conll", "words.conllu", "lists.jsonl")
+    first: Callable[[], Any] = (lambda: read_tags(request).train) if is_tagged else (lambda: read(request).train)
+    readers: tuple[Callable[[], Any], ...] = (first,) if is_tagged else (first, lambda: text_files([path]))
     for each in readers:
         try:
             source = each()
@@ -361,7 +370,7 @@ def read_texts(path: Path) -> tuple[str, str]:
         outcomes.append("read")
         for row in range(len(source)):
             text = source[row]["input"]
-            parts = text.values() if isinstance(text, dict) else (text,)
+            parts = text.values() if isinstance(text, dict) else text if isinstance(text, tuple) else (text,)
             if not all(isinstance(part, str) and part.strip() and "\0" not in part for part in parts):
                 defect = f"row {row} is {text!r:.80}"
     wrong = [outcome for outcome in outcomes if outcome.startswith("message")]
@@ -436,7 +445,13 @@ def text_samples(form: str, folder: Path) -> list[tuple[str, bytes]]:
 
     if form in TABLES:
         return [(name, write()) for name, write in TEXT_SAMPLES[form]]
-    write_samples(folder / "models")
+    if form == "keras-hub":
+        from keras_hub_presets import write_preset
+
+        write_preset(folder / "models" / "bert", task="BertTextClassifier", num_classes=2)
+        write_preset(folder / "models" / "roberta", "RobertaBackbone")
+    else:
+        write_samples(folder / "models")
     return [(str(file.relative_to(folder)), file.read_bytes()) for file in sorted(folder.glob("models/**/*.*"))]
 
 
