@@ -45,7 +45,7 @@ TEXT_SAMPLES: Mapping[str, tuple[tuple[str, Callable[[], bytes]], ...]] = {
         ("words.conllu", CONLLU.encode),
         (
             "lists.jsonl",
-            lambda: b'{"tokens": ["Rome", "fell"], "tags": ["B-LOC", "O"]}\n{"tokens": ["so"], "tags": ["O"]}\n',
+            lambda: b'{"tokens": ["Rome", "fell"], "tags": ["B-X", "O"]}\n{"tokens": ["a"], "tags": ["O"]}\n',
         ),
     ),
     "text-lines": (("lines.txt", lambda: "\r\n\n".join(text for text, _ in ROWS).encode()),),
