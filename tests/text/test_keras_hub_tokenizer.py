@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tlx.errors import WeightsError
+from tlx.errors import UnsafeFileError, WeightsError
 from tlx.text.keras_hub_tokenizer import byte_pairs, read_keras_hub_tokenizer, word_pieces
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cafe", "café", "strasse", "a", "b", "1", "你", "好", "你好"]
@@ -54,6 +54,8 @@ def test_byte_pairs_stand_between_their_ends():
         ({"<s>": 0, "</s>": 1, "a": 2}, ["a b"], ["a b", "no pair"]),
         ({"<s>": 0, "</s>": 1, "a": 2}, ["a a a"], ["a a a", "no pair"]),
         ({"<s>": 0, "</s>": 1, "a": 2, "aa": -1}, ["a a"], ["assets", "vocabulary"]),
+        ({"<s>": 0, "</s>": 1, "a": 2, "b": 3}, ["a b"], ["assets", "merges", "ab"]),
+        ({"<s>": 0, "</s>": 1, "a": 1 << 31}, [], ["assets", "2,147,483,648", "no matrix"]),
         (["<s>", "</s>"], [], ["assets", "vocabulary"]),
         ({"<s>": "0", "</s>": 1}, [], ["assets", "vocabulary"]),
     ],
@@ -63,5 +65,5 @@ def test_byte_pairs_that_are_none_are_refused(pieces, merges, words, tmp_path, r
     (tmp_path / "tokenizer.json").write_text(json.dumps({"class_name": "RobertaTokenizer", "config": {}}))
     (tmp_path / "assets" / "tokenizer" / "vocabulary.json").write_text(json.dumps(pieces))
     (tmp_path / "assets" / "tokenizer" / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges))
-    with refuses(WeightsError, *words):
+    with refuses(UnsafeFileError if "no matrix" in words else WeightsError, *words):
         read_keras_hub_tokenizer(tmp_path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlx.errors import WeightsError
+from tlx.errors import TlxError, UnsafeFileError, WeightsError
 from tlx.files.opening import one_line, shown
 from tlx.text.tokenizer import Tokenizer, read_text, read_vocabulary
+from tlx.text.tokenizer_guard import check_numbers, library_faults
 
 CONFIG, ASSETS = "tokenizer.json", "assets/tokenizer"  # Keras's own file of that name, not the tokenizers library's
 WORD_PIECES, PIECES, MERGES = "vocabulary.txt", "vocabulary.json", "merges.txt"
@@ -48,7 +50,8 @@ def read_keras_hub_tokenizer(folder: Path) -> tuple[Tokenizer, bool]:
         if (assets / PIECES).is_file():
             merges = [line for line in read_text(assets / MERGES).split("\n") if line and not line.startswith("#")]
             pieces = json.loads(read_text(assets / PIECES))
-            return byte_pairs(pieces, merges, prefix_space=said.get("add_prefix_space") is True), True
+            with _naming(assets):
+                return byte_pairs(pieces, merges, prefix_space=said.get("add_prefix_space") is True), True
         if not (assets / WORD_PIECES).is_file():
             raise WeightsError(f"{shown(assets)}: holds neither {WORD_PIECES} nor {PIECES}: save the preset again")
         for key, value in (("split", True), ("suffix_indicator", "##"), ("oov_token", SPECIAL["unknown"])):
@@ -56,19 +59,30 @@ def read_keras_hub_tokenizer(folder: Path) -> tuple[Tokenizer, bool]:
                 raise WeightsError(f"{shown(config)}: {key!r} is {said[key]!r:.60}: tlx has {value!r} alone")
         if said.get("special_tokens"):
             raise WeightsError(f"{shown(config)}: 'special_tokens' names further ones, which tlx does not have")
-        found = word_pieces(
-            read_vocabulary(assets / WORD_PIECES),
-            lower=said.get("lowercase") is True,
-            strip_accents=said.get("strip_accents") is True,
-            chinese=said.get("split_on_cjk") is not False,
-        )
+        words = read_vocabulary(assets / WORD_PIECES)
+        with _naming(assets / WORD_PIECES):
+            found = word_pieces(
+                words,
+                lower=said.get("lowercase") is True,
+                strip_accents=said.get("strip_accents") is True,
+                chinese=said.get("split_on_cjk") is not False,
+            )
     except (ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, WeightsError):
+        if isinstance(error, TlxError):
             raise
         raise WeightsError(
             f"{shown(assets)}: not a vocabulary of pieces with their numbers ({one_line(error)})"
         ) from error
     return found, said.get("special_tokens_in_strings") is True
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Within this context errors say which file they are about."""
+    try:
+        yield
+    except (WeightsError, UnsafeFileError) as error:
+        raise type(error)(f"{shown(path)}: {error}") from error
 
 
 def _config_of(path: Path) -> Mapping[str, Any]:
@@ -135,6 +149,7 @@ def byte_pairs(pieces: Mapping[str, int], merges: Sequence[str], *, prefix_space
 
     Raises:
         WeightsError: for a vocabulary without <s> or </s>, and merges of pieces that it lacks.
+        UnsafeFileError: for numbers beyond any matrix.
 
     >>> pieces = {piece: number for number, piece in enumerate(["<s>", "<pad>", "</s>", "<mask>", "a", "b", "ab"])}
     >>> rules = byte_pairs(pieces, ["a b"])
@@ -152,12 +167,15 @@ def byte_pairs(pieces: Mapping[str, int], merges: Sequence[str], *, prefix_space
     strange = next((" ".join(pair) for pair in pairs if len(pair) != 2 or not set(pair) <= numbers.keys()), None)
     if strange is not None:
         raise WeightsError(f"merges: {strange!r:.60} is no pair of pieces of the vocabulary: fetch both files again")
-    rules = Rules(models.BPE(numbers, [(first, second) for first, second in pairs]))
-    rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
-    rules.decoder = decoders.ByteLevel()
-    rules.add_special_tokens([name for name in ("<s>", "<pad>", "</s>", "<mask>", "<unk>") if name in numbers])
-    ends = [(name, numbers[name]) for name in ("<s>", "</s>")]
-    rules.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends
-    )
-    return Tokenizer(rules.to_str())
+    check_numbers(numbers.values())
+    with library_faults(WeightsError, "vocabulary and merges"):
+        rules = Rules(models.BPE(numbers, [(first, second) for first, second in pairs]))
+        rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+        rules.decoder = decoders.ByteLevel()
+        rules.add_special_tokens([name for name in ("<s>", "<pad>", "</s>", "<mask>", "<unk>") if name in numbers])
+        ends = [(name, numbers[name]) for name in ("<s>", "</s>")]
+        rules.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends
+        )
+        content = rules.to_str()
+    return Tokenizer(content)
