@@ -76,6 +76,7 @@ def refuses() -> Callable[..., AbstractContextManager[None]]:
         message = str(caught.value)
         assert type(caught.value) is kind
         assert "\n" not in message
+        assert len(message) < 2000
         assert [word for word in words if word not in message] == [], message
 
     return expect

@@ -297,6 +297,7 @@ def decoded(image: Element) -> tuple[str, np.ndarray]:
     return kind.removeprefix("data:image/"), np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4), (400, 300, 3)])
 def test_the_mistakes_as_images(make_run: MakeRun, image: tuple[int, ...]) -> None:
     run = make_run(image=image, arrays={"loss": np.linspace(0, 5, 540)})
@@ -341,6 +342,7 @@ def test_mistakes_without_heat_and_names(make_page: MakePage) -> None:
     assert "Grad-CAM" not in section.text
 
 
+@pytest.mark.slow
 def test_a_run_written_before_there_were_maps(make_page: MakePage) -> None:
     page = make_page(old=True)
     assert not page.root.find("section", aria_labelledby="map")
@@ -381,6 +383,7 @@ def test_the_map_and_its_legend(make_run: MakeRun) -> None:
     assert "t-SNE" in section.text
 
 
+@pytest.mark.slow
 def test_the_map_of_many_classes_and_of_few_examples(make_page: MakePage) -> None:
     many = make_page(classes=tuple(f"class {i}" for i in range(47)), examples=470, directory="many").section("map")
     assert [entry.text for entry in many.find("p", class_="legend")[0].find("span")] == ["right", "mistaken"]
@@ -592,6 +595,7 @@ def test_data_names() -> None:
     assert data_name("idx:") == "idx:"
 
 
+@pytest.mark.slow
 def test_what_was_left_out_is_listed(make_page: MakePage) -> None:
     lines = [f"cats/{number}.jpg: cut short" for number in range(3)]
     section = make_page(run={"skipped": [*lines, HOSTILE[0]]}).section("left-out")
@@ -610,6 +614,7 @@ def test_how_to_use_it(make_page: MakePage) -> None:
     assert code.text == 'import tlx print(tlx.predict(tlx.load("it\'s mine"), "photos/"))'
 
 
+@pytest.mark.slow
 def test_the_size_of_the_export(make_run: MakeRun) -> None:
     path = make_run()
     assert "a file of" not in write_report(path).read_text(encoding="utf-8")
@@ -629,6 +634,7 @@ def test_a_hash_of_nothing_is_no_proof(make_page: MakePage, digest: str | None, 
     assert rows(page.section("phases").find("table", class_="phases")[0])[0][-1] == said
 
 
+@pytest.mark.slow
 def test_a_phase_that_bettered_nothing_is_named(make_page: MakePage) -> None:
     phases = [{"name": name, "trainable": 5, "frozen": 3, "epochs": 2, "best_epoch": 0} for name in ("head", "all")]
     page = make_page(result={"phases": phases}).source

@@ -94,6 +94,7 @@ def test_narrow_phases_lose_their_names_not_their_numbers() -> None:
     assert not any(text.startswith("2 thaw") for text in said)
 
 
+@pytest.mark.slow
 def test_hostile_phase_names_stay_text() -> None:
     for name in HOSTILE:
         rows = [dataclasses.replace(row, phase=name) for row in epochs("transfer", [9])]

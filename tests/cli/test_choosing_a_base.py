@@ -43,6 +43,7 @@ def test_small_grey_images_are_taken_and_it_is_said(call, folder, tmp_path):
     assert "lost" not in called.err
 
 
+@pytest.mark.slow
 def test_large_grey_images_are_taken_with_a_note(call, folder):
     called = call("finetune", "--data", folder(112), *SHORT, "--dry-run", "--json")
     assert called.code == 0, called.err

@@ -117,6 +117,7 @@ def test_a_run_that_cannot_be_is_told_in_one_line_and_leaves_nothing(refused, tm
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_its_own_options(call, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -164,6 +164,7 @@ def test_a_manifest_s_hashes_find_a_flipped_bit(refused, finetune, tmp_path):
     assert finetune(tmp_path / "plain.jsonl", out=tmp_path / "unseen")[0].code == 0
 
 
+@pytest.mark.slow
 def test_every_kind_of_good_image(finetune, call, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -318,6 +319,7 @@ def test_folders_that_cannot_be_trained_on(refused, tmp_path, classes, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "told"), [(2, "no class has three examples, so none is kept"), (3, "")])
 def test_the_smallest_folders_train_with_the_default_batch(call, tmp_path, monkeypatch, count, told):
     monkeypatch.setattr(tlx, "write_report", lambda path: None)
@@ -337,6 +339,7 @@ def test_a_folder_of_one_image_a_class_names_the_options(refused, tmp_path):
     assert "(--train-split, --test-split)" in line
 
 
+@pytest.mark.slow
 def test_links_are_followed_but_not_in_a_circle(finetune, call, tmp_path, pets):
     (tmp_path / "data").mkdir()
     for name in CLASSES:

@@ -15,6 +15,7 @@ def rows(path):
         return [(row["run"], row["phase"], row["epoch"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_table_lies_in_the_run_and_a_resume_goes_on_with_it(call, tmp_path, monkeypatch):
     out, own = tmp_path / "run", JsonLines.epoch
 

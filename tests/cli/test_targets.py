@@ -72,6 +72,7 @@ def test_the_loss_of_numbers_is_chosen(call, table, tmp_path):
     assert described["data"]["target"] == ["angle"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [["tags"], ["even", "small"]], ids=str)
 def test_several_labels_from_the_shell(call, table, tmp_path, target):
     out = tmp_path / "run"
@@ -135,6 +136,7 @@ def test_a_column_that_is_not_there_is_named(refused, table, tmp_path):
     assert "names no column height" in line
 
 
+@pytest.mark.slow
 def test_numbers_and_labels_are_probed(call, table):
     given = ("--base", "mlp-mnist", "--data", table / "turned.csv", "--l2", 0.1, "--json")
     numbers = call("probe", *given, "--target", "angle").json

@@ -65,6 +65,7 @@ def test_an_image_is_no_table_of_vectors(table, run, refused, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_classes_by_default_and_a_finished_run_is_resumed_to_the_same(call, table):
     out = table.parent / "classes"
     begun = call("finetune", "--data", table, "--inputs", "[a-d]", "--hidden", 8, *QUICK, "--out", out, "--json")
@@ -80,6 +81,7 @@ def test_it_is_probed(call, table):
     assert "test rmse" in call("probe", "--data", table, "--target", "height", "--l2", 1e-6).out
 
 
+@pytest.mark.slow
 def test_features_that_were_embedded_are_trained_on(call, tmp_path):
     out = tmp_path / "digits.npz"
     assert call("embed", "mlp-mnist", "--data", "digits", "--labels-per-class", 8, "--out", out).code == 0

@@ -117,6 +117,7 @@ def test_what_leads_out_is_refused(tmp_path, refuses, libver, kind):
         listed(tmp_path / "a.h5")
 
 
+@pytest.mark.slow
 def test_what_leads_out_is_never_opened(tmp_path, run_child):
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
@@ -235,6 +236,7 @@ def test_a_userblock_is_refused(tree, refuses):
         tree(lambda file: file.create_dataset("w", data=1.0), userblock_size=512)
 
 
+@pytest.mark.slow
 def test_bit_flips_never_end_the_process(tmp_path, run_child):
     legacy_h5(tmp_path / "a.h5", {"conv": {"conv/kernel:0": KERNEL, "conv/bias:0": BIAS}}, model_config='{"a": 1}')
     content = (tmp_path / "a.h5").read_bytes()

@@ -116,6 +116,7 @@ def test_numbers_that_are_not_finite_may_be_wanted():
     assert bits(leaf) == bits(bias)
 
 
+@pytest.mark.slow
 def test_fresh_leaves_are_initialised_by_the_seed():
     seeds = {seed: flatten(converted(fresh=["head"], seed=seed).variables()) for seed in (0, 3)}
     path = "params/head/logits/kernel"

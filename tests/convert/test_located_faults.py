@@ -245,6 +245,7 @@ def compare(files, remembered, monkeypatch, tmp_path) -> Callable[[str], Any]:
     return compare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", slow_but("gamma for beta", "BGR for RGB", of=BY_NETWORK))
 def test_a_fault_is_found_at_its_stage(compare, monkeypatch, tmp_path, fault):
     name, stage, inject = FAULTS[fault]

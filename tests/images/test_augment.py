@@ -98,6 +98,7 @@ def test_flips_and_rotation_take_any_number_of_channels(channels):
         assert (eighth[..., channel] == np.asarray(plane.rotate(45, Image.Resampling.BILINEAR))).all()
 
 
+@pytest.mark.slow
 def test_rotation_is_torchvisions():
     functional = import_peer("torchvision.transforms.functional")
     for draw, angle in ((0.0, -30), (0.25, -15), (0.75, 15), (0.9, 24)):

@@ -13,6 +13,7 @@ from tlx.models import Base, Stage
 from tlx.models.small import Dense, cnn, mlp
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_but("norm", "tokens", of=CASES), ids=str)
 def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
     variables, images = case.variables(), case.batch()["input"]
@@ -40,6 +41,7 @@ def test_a_base_runs_from_any_stage_to_any_other(name):
         assert_same_bits(case.model.apply(variables, at[stage], after=stage, until=stage, method="features"), at[stage])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_but("cnn", "norm", "tokens", of=CASES), ids=str)
 def test_the_classifier_is_its_head_on_its_features(case):
     variables, images = case.variables(), case.batch()["input"]
@@ -49,6 +51,7 @@ def test_the_classifier_is_its_head_on_its_features(case):
     assert_same_bits(case.model.apply(variables, features, method="logits"), logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_base_alone_takes_its_own_part_of_the_variables(case):
     variables, images = case.variables(), case.batch()["input"]

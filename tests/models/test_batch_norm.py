@@ -48,6 +48,7 @@ def assert_near(ours, theirs, tolerance=1e-10):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_scale", [True, False])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_training_is_flax_s(doubles, use_scale, use_bias):

@@ -31,6 +31,7 @@ def hidden(base, texts=TEXTS):
     return np.asarray(base.model.apply(base.variables, batch, method="features")["hidden"])
 
 
+@pytest.mark.slow
 def test_a_preset_is_the_network_that_hugging_face_writes_with_tanh(tmp_path):
     tensors = write_preset(tmp_path / "preset")
     base = tlx.load(tmp_path / "preset")

@@ -80,6 +80,7 @@ def test_what_is_saved_is_loaded_with_its_tokenizer(tmp_path, refuses):
         tlx.load(tmp_path / "saved")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["average", "cls", "max", "pooler"])
 def test_padding_and_the_rest_of_the_batch_change_nothing(pool, tmp_path):
     base = tlx.load(write_text_folder(tmp_path / "tiny")).with_head(("a", "b"), pool=pool, hidden=(5,))
@@ -95,6 +96,7 @@ def test_a_text_of_padding_alone_is_finite(tmp_path):
     assert np.isfinite(np.asarray(base.model.apply(base.variables, batch))).all()
 
 
+@pytest.mark.slow
 def test_windows_do_not_see_each_other(tmp_path):
     base = tlx.load(write_text_folder(tmp_path / "tiny")).without_head()
     spec = replace(base.preprocess, max_length=5, long="windows")
@@ -132,6 +134,7 @@ def test_settings_that_are_none_are_refused_in_a_line(tmp_path, changes, words):
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["average", "cls"])
 def test_windows_of_more_pieces_than_the_model_has_positions_are_pooled_together(tmp_path, pool):
     base = tlx.load(write_text_folder(tmp_path / "tiny")).without_head()
@@ -234,6 +237,10 @@ def test_every_tensor_is_used_and_every_leaf_is_filled(without, extra, words, tm
         ({"num_attention_heads": 5}, ["config.json", "5 heads", "12"]),
         ({"num_hidden_layers": -1}, ["config.json", "num_hidden_layers"]),
         ({"num_hidden_layers": "two"}, ["config.json", "num_hidden_layers"]),
+        ({"num_hidden_layers": 100_000}, ["config.json", "num_hidden_layers", "100000", "1 to 1,000"]),
+        ({"layer_norm_eps": "a" * 5000}, ["config.json", "layer_norm_eps", "'aaa"]),
+        ({"vocab_size": "a" * 5000}, ["config.json", "vocab_size", "'aaa"]),
+        ({"hidden_act": "a" * 5000}, ["config.json", "hidden_act", "'aaa"]),
         ({"hidden_size": 10**12, "num_attention_heads": 1}, ["config.json", "hidden_size"]),
         ({"position_embedding_type": "relative_key"}, ["position_embedding_type", "relative_key"]),
         ({"is_decoder": True}, ["is_decoder"]),
@@ -246,6 +253,13 @@ def test_a_configuration_that_does_not_hold_is_refused(changes, words, tmp_path,
     changed(folder, "config.json", **changes)
     with refuses(WeightsError, *words):
         tlx.load(folder)
+
+
+@pytest.mark.parametrize("kind", [["regression"], {}, 1])
+def test_a_kind_of_problem_that_is_no_word_is_left_out(kind, tmp_path):
+    folder = write_text_folder(tmp_path / "tiny", classes=2)
+    changed(folder, "config.json", problem_type=kind)
+    assert tlx.load(folder).objective == tlx.Classification()
 
 
 def test_another_kind_of_network_is_named(tmp_path, refuses):

@@ -34,6 +34,7 @@ def broken(base):
     return dataclasses.replace(base, variables={"params": params})
 
 
+@pytest.mark.slow
 def test_probes_are_those_of_linear_probe_on_the_same_splits(base, broken):
     found = compare_probes(base, broken, load, seeds=(0, 1, 2), options=OPTIONS)
     for name, model in (("before", base), ("after", broken)):

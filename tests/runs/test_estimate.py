@@ -100,6 +100,7 @@ def run(capsys, *arguments):
     return stop.value.code or 0, capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_writes_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, said = run(capsys)

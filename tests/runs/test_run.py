@@ -521,6 +521,7 @@ def killed_at(monkeypatch, name, epoch):
     monkeypatch.setattr(JsonLines, "epoch", noted)
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_comes_to_the_same_bits(finished, tmp_path, monkeypatch):
     path = tmp_path / "run"
     monkeypatch.setattr(Checkpoints, "due", lambda self, steps: True)
@@ -671,6 +672,7 @@ class Ends(tlx.Callback):
         return record["run"] == "transfer" and state.epoch == 1
 
 
+@pytest.mark.slow
 def test_a_callback_ends_phases_of_a_run_and_its_failure_costs_no_run(tmp_path, monkeypatch):
     whole = finetune_toy(tmp_path / "whole", callbacks=[Ends()])
     assert [(phase["epochs"], phase["stopped_early"]) for phase in whole.result["phases"]] == [(1, True), (1, True)]

@@ -76,6 +76,7 @@ def decodes(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_a_run_decodes_an_image_twice_at_most_outside_of_its_epochs(tmp_path, decodes):
     draw = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -92,6 +93,7 @@ def test_a_run_decodes_an_image_twice_at_most_outside_of_its_epochs(tmp_path, de
     assert {decodes[name] for name in data.train.names} == {2 + kept + scratch}  # screened, looked at by the check
 
 
+@pytest.mark.slow
 def test_the_labels_of_a_recipe_are_made_once(tmp_path, monkeypatch):
     made, real = [], tlx.tree.label_tree
 

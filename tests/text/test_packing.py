@@ -39,6 +39,7 @@ def test_each_text_is_whole_in_one_row_and_rows_are_full():
     assert packed.rows.unknown.sum() == rows.unknown.sum()
 
 
+@pytest.mark.slow
 def test_texts_in_one_row_do_not_see_each_other(tmp_path):
     base = tlx.load(str(write_text_folder(tmp_path / "tiny")))
     given = texts(30, 20)

@@ -229,6 +229,7 @@ def test_a_decay_is_between_0_and_1(ema):
 # Rematerialisation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_but("norm", of=CASES), ids=str)
 def test_rematerialised_models_train_alike(case):
     """Dropout drops the same, statistics move the same, frozen parts stay."""

@@ -68,6 +68,7 @@ def train(phases, case=RANDOM, **options):
     return done, log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "options", "names"),
     slow_but(

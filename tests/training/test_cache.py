@@ -117,6 +117,7 @@ def test_every_model_trains_alike_with_its_head_alone(case):
     assert kept[0].phases[0].frozen_sha256_after == plain[0].phases[0].frozen_sha256_after
 
 
+@pytest.mark.slow
 def test_images_are_asked_for_once_for_all_phases():
     examples, held_out = Counted(TRAIN), Counted(VALIDATION)
     train((HEAD, BLOCK), cache=ActivationCache("memory"), train=examples, validation=held_out)
@@ -331,6 +332,7 @@ def map_head(variables):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_only_what_it_depends_on_makes_a_new_one(what, tmp_path):
     count, change = CHANGES[what]

@@ -48,6 +48,7 @@ def stopped():
     return train([StopAfter(), log]), log
 
 
+@pytest.mark.slow
 def test_a_phase_ends_where_a_callback_says_so_and_the_next_begins(stopped):
     done, log = stopped
     assert [(phase.name, phase.epochs, phase.steps, phase.stopped_early) for phase in done.phases] == [
@@ -73,6 +74,7 @@ def test_the_last_epoch_of_a_phase_is_no_early_stop():
     assert (phase.epochs, phase.stopped_early) == (3, False)
 
 
+@pytest.mark.slow
 def test_a_phase_with_patience_gives_its_best_epoch_though_a_callback_ends_it():
     class Third(Callback):
         def stops_phase(self, record, state):
@@ -202,6 +204,7 @@ def test_what_a_callback_raises_ends_a_fit():
 # Resume
 
 
+@pytest.mark.slow
 def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(stopped, tmp_path):
     whole, log = stopped
     questions = StopAt(0)
@@ -335,6 +338,7 @@ print(json.dumps([[phase.epochs for phase in done.phases], ours.asked, refused, 
 """
 
 
+@pytest.mark.slow
 def test_all_processes_do_as_the_first_one_s_callback_says():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

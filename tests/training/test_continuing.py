@@ -79,6 +79,7 @@ def test_the_state_goes_on_where_the_labels_differ(half):
     assert {steps_of(done.memory, path) for path in done.memory.cohorts} == {2 * 3 + 3}
 
 
+@pytest.mark.slow
 def test_it_resumes_from_its_own_checkpoints(tmp_path, half):
     whole = go_on(half, TWO)
     checkpoints = Checkpoints(tmp_path / "checkpoints", steps=1)

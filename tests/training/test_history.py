@@ -43,6 +43,7 @@ def test_a_history_is_a_list_of_what_the_logs_are_told(fitted):
     assert [(each["phase"], each["epoch"]) for each in done.history] == [*(("head", 1), ("all", 2), ("all", 3))]
 
 
+@pytest.mark.slow
 def test_a_log_that_changes_its_record_changes_no_history():
     class Taker(tlx.Log):
         def epoch(self, record):

@@ -102,6 +102,7 @@ def test_a_fit_that_goes_on_is_one_of_both_recipes(kind, fitted):
     assert done.objective == fitted[0].objective
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     slow_but(
@@ -159,6 +160,7 @@ def test_an_example_of_no_weight_does_not_train():
     assert both.history[0]["loss"] == pytest.approx(unweighted.history[0]["loss"], rel=0.2)
 
 
+@pytest.mark.slow
 def test_further_columns_reach_the_objective():
     seen = []
 

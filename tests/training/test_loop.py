@@ -125,6 +125,7 @@ def test_records_say_what_each_phase_came_to(three):
         assert phase.seconds > 0
 
 
+@pytest.mark.slow
 def test_it_learns():
     done = train((Phase("all", 25, ALL, {"all": FAST}),), case=PLAIN)
     assert done.phases[0].val_accuracy >= 7 / 8
@@ -194,6 +195,7 @@ def test_what_counts_as_frozen_is_what_does_not_move_and_what_is_fingerprinted(w
         assert record.trainable + record.frozen + moving == sum(leaf.size for leaf in before.values())
 
 
+@pytest.mark.slow
 def test_without_anything_frozen_there_is_no_fingerprint_and_nothing_counts():
     (record,) = train(FREEZING["full", "batch"]).phases
     assert (record.frozen, record.frozen_sha256_before, record.frozen_sha256_after) == (0, None, None)
@@ -533,6 +535,7 @@ def test_a_damaged_checkpoint_costs_a_step_and_no_more(three, tmp_path):
     assert_same_bits(done.variables, whole.variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", slow_but("4", of=[3, 4, 5]))
 def test_early_stopping_goes_on_where_it_was(monkeypatch, tmp_path, epoch):
     losses = [1.0, 0.8, 0.9, 0.95, 1.0, 0.5]  # best of the first phase: 2, stopped after 4

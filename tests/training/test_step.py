@@ -57,6 +57,7 @@ def planted(case, rules):
     return variables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way"), slow_but("mlp", "tokens", of=TRAINED))
 def test_frozen_leaves_keep_every_bit_and_the_others_train(name, way):
     case = CASE[name]

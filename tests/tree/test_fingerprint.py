@@ -84,6 +84,7 @@ def test_the_digest_by_hand():
     assert fingerprint(tree) == wanted.hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_part_has_the_fingerprint_of_its_own_leaves(case):
     params = case.variables()["params"]

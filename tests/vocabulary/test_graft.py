@@ -65,6 +65,7 @@ def test_rows_begin_from_the_mean_and_no_other_leaf_changes(with_decoder):
         assert type(new[path]) is type(old[path])
 
 
+@pytest.mark.slow
 def test_texts_without_the_words_give_the_same_features(tiny):
     adapted, _ = add_words(tiny, ["films", "xyz"])
     np.testing.assert_array_equal(features_of(adapted, TEXTS), features_of(tiny, TEXTS))
@@ -255,6 +256,7 @@ def test_shared_pieces_keep_their_rows_and_others_begin_from_the_mean(with_decod
             np.testing.assert_allclose(new[each.id], old[list(each.pieces)].mean(0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_texts_of_shared_pieces_give_the_same_features(tiny):
     swapped, _ = swap_tokenizer(tiny, Tokenizer.from_vocabulary(other_vocabulary()))
     texts = ["A good film.", "Not fine!"]

@@ -13,6 +13,7 @@ from tlx.models.layers import DType
 from tlx.models.transformer import ACTIVATIONS, OTHER_NAMES, EncoderLayer, LayerNorm
 
 MOST = 1 << 31  # of any size: what a shape in memory could have
+MOST_LAYERS = 1000  # far more than any has; each is a stage of its own
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,17 @@ class BertConfig:
         object.__setattr__(self, "hidden_act", OTHER_NAMES.get(self.hidden_act, self.hidden_act))
         if self.hidden_act not in ACTIVATIONS:
             near = suggestion(str(self.hidden_act), ACTIVATIONS)
-            raise ConfigError(f"hidden_act: {self.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}{near}")
+            raise ConfigError(f"hidden_act: {self.hidden_act!r:.60} is not one of {', '.join(ACTIVATIONS)}{near}")
         least = {"type_vocab_size": 0, "first_position": 0}
+        most = {"num_hidden_layers": MOST_LAYERS}
         for each in fields(self):
             value = getattr(self, each.name)
             if each.type is int or (each.name == "embedding_size" and value is not None):
-                if isinstance(value, bool) or not isinstance(value, int) or not least.get(each.name, 1) <= value < MOST:
-                    raise ConfigError(
-                        f"{each.name}: {value!r} is not a whole number of {least.get(each.name, 1)} or more"
-                    )
+                low, high = least.get(each.name, 1), most.get(each.name, MOST - 1)
+                if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                    raise ConfigError(f"{each.name}: {value!r:.60} is not a whole number from {low} to {high:,}")
             elif each.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise ConfigError(f"{each.name}: {value!r} is not a number")
+                raise ConfigError(f"{each.name}: {value!r:.60} is not a number")
         if not 0 < self.layer_norm_eps < 1:
             raise ConfigError(f"layer_norm_eps: {self.layer_norm_eps} is not above 0 and under 1")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):

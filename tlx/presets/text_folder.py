@@ -295,4 +295,4 @@ def _outputs(model: JsonFile, count: int, options: ConvertOptions) -> tuple[tupl
         "regression": Regression(mean=(0.0,) * count, std=(1.0,) * count),
         "multi_label_classification": MultiLabel(),
     }
-    return names, objectives.get(kind, Classification())
+    return names, objectives.get(kind, Classification()) if isinstance(kind, str) else Classification()
