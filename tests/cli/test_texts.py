@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from text_models import write_text_folder
+from text_models import TINY, write_text_folder
 
 import tlx
 from tlx.analysis import read_run
@@ -20,7 +20,7 @@ VECTORS = "good 1 0 0.5\nbad -1 0 0.5\nfine 0.9 0.1 0\ndull -0.8 0 0.1\nfilm 0 1
 def folder(tmp_path_factory):
     """A tiny model, a training and a test file of labels and texts, without names of columns."""
     folder = tmp_path_factory.mktemp("texts")
-    write_text_folder(folder / "tiny")
+    write_text_folder(folder / "tiny", TINY | {"num_hidden_layers": 1})
     lines = [f"{label}\t{text}\n" for text, label in ROWS]
     (folder / "train.tsv").write_text("".join(lines[::2]))
     (folder / "test.tsv").write_text("".join(lines[1::2]))
