@@ -1,4 +1,4 @@
-"""Properties of every architecture that others publish."""
+"""Properties of every architecture for images that others publish."""
 
 import functools
 from dataclasses import replace
@@ -13,7 +13,8 @@ from tlx.errors import ConfigError
 from tlx.models import ARCHITECTURES, ModelConfig, build_model, init_variables, leaf_shapes
 from tlx.tree import flatten, unflatten
 
-FAMILIES = [name for name in ARCHITECTURES if name not in ("mlp", "cnn", "vectors")]
+OTHERS = ("mlp", "cnn", "vectors", "bert", "words")
+FAMILIES = [name for name in ARCHITECTURES if name not in OTHERS]
 KINDS = ["vgg11", "vgg11_bn", "resnet18", "resnet50_keras", "resnet20", "xception", "inception_v3", "mobilenet_v2"]
 TRAINED = ["vgg11_bn", "resnet18", "resnet20", "xception", "inception_v3", "mobilenet_v2"]
 ROUNDED = ["vgg11_bn", "resnet20", "mobilenet_v2"]
