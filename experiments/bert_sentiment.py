@@ -7,6 +7,27 @@ this head (A. Kumar et al., Fine-tuning can distort pretrained features and unde
 train the upper third of the layers, or all, for 3 epochs: AdamW at 5e-5, batches of 32, a tenth of the steps warm up.
 They learn from SST-2's sentences about films and are tested on its own, then on reviews of products (Amazon), of
 restaurants (Yelp) and of films (IMDB). Intervals are of 95%; `gain` is over the probe, on the same sentences.
+
+    layer4 and up: 107 s
+    all: 328 s
+    SST-2, 1,821 sentences, 6,228 learned from
+      probe          80.2% (78.3 to 81.9)
+      layer4 and up  84.2% (82.4 to 85.8)  gain +4.0 points (+2.6 to +5.4)
+      all            89.1% (87.6 to 90.4)  gain +8.9 points (+7.2 to +10.5)
+    Amazon, 1,000 sentences, 6,228 learned from
+      probe          83.5% (81.1 to 85.7)
+      layer4 and up  87.5% (85.3 to 89.4)  gain +4.0 points (+2.2 to +5.8)
+      all            90.2% (88.2 to 91.9)  gain +6.7 points (+4.5 to +8.8)
+    Yelp, 1,000 sentences, 6,228 learned from
+      probe          83.1% (80.7 to 85.3)
+      layer4 and up  87.5% (85.3 to 89.4)  gain +4.4 points (+2.8 to +6.0)
+      all            89.7% (87.7 to 91.4)  gain +6.6 points (+4.5 to +8.7)
+    IMDB, 1,000 sentences, 6,228 learned from
+      probe          87.7% (85.5 to 89.6)
+      layer4 and up  88.8% (86.7 to 90.6)  gain +1.1 points (-0.2 to +2.4)
+      all            90.8% (88.8 to 92.4)  gain +3.1 points (+1.4 to +4.8)
+
+on two cores. On sentences about other things, too, all layers trained are better than the frozen base.
 """
 
 from dataclasses import dataclass
