@@ -11,12 +11,12 @@ out; `unknown` is their share in the test sentences. Adam at 1e-3, at most `--ep
 improves for 3. Intervals are of 95%; `gain` is tuned over frozen, on the same sentences.
 
     SST-2, 1,821 sentences, 6,228 learned from
-    GloVe, average     unknown 21.9%  frozen 66.1% (63.9 to 68.2)  tuned 74.6% (72.6 to 76.6)  gain +8.6 (+6.4 to +10.8)
-    GloVe, cnn         unknown 21.9%  frozen 69.5% (67.4 to 71.6)  tuned 72.3% (70.2 to 74.3)  gain +2.7 (+1.3 to +4.2)
-    word2vec, average  unknown 44.7%  frozen 55.8% (53.6 to 58.1)  tuned 64.7% (62.5 to 66.9)  gain +8.9 (+6.4 to +11.3)
-    word2vec, cnn      unknown 44.7%  frozen 59.4% (57.1 to 61.7)  tuned 60.6% (58.3 to 62.8)  gain +1.2 (-0.2 to +2.5)
-    fastText, average  unknown 31.9%  frozen 60.6% (58.3 to 62.8)  tuned 73.3% (71.2 to 75.3)  gain +12.7 (+10.0 to +15.3)
-    fastText, cnn      unknown 31.9%  frozen 69.2% (67.1 to 71.3)  tuned 74.2% (72.1 to 76.1)  gain +4.9 (+2.6 to +7.2)
+    GloVe, average     unknown 21.9%  frozen 66.1% (63.9 to 68.2) tuned 74.6% (72.6 to 76.6) gain +8.6 (+6.4 to +10.8)
+    GloVe, cnn         unknown 21.9%  frozen 69.5% (67.4 to 71.6) tuned 72.3% (70.2 to 74.3) gain +2.7 (+1.3 to +4.2)
+    word2vec, average  unknown 44.7%  frozen 55.8% (53.6 to 58.1) tuned 64.7% (62.5 to 66.9) gain +8.9 (+6.4 to +11.3)
+    word2vec, cnn      unknown 44.7%  frozen 59.4% (57.1 to 61.7) tuned 60.6% (58.3 to 62.8) gain +1.2 (-0.2 to +2.5)
+    fastText, average  unknown 31.9%  frozen 60.6% (58.3 to 62.8) tuned 73.3% (71.2 to 75.3) gain +12.7 (+10.0 to +15.3)
+    fastText, cnn      unknown 31.9%  frozen 69.2% (67.1 to 71.3) tuned 74.2% (72.1 to 76.1) gain +4.9 (+2.6 to +7.2)
 
 Tuned vectors are better but for the small file of word2vec under a CNN, where no difference is shown.
 """
