@@ -124,6 +124,7 @@ def test_a_mistyped_command_is_guessed(refused, typed, meant):
     ("typed", "meant"),
     [
         ("--lr", "--head-rate"),
+        ("--label", "--target"),
         ("--model", "--base"),
         ("--output-dir", "--out"),
         ("--gpu", "--device"),

@@ -28,6 +28,11 @@ MEANT = {  # what other tools call an option
     "--output-dir": "--out",
     "--gpu": "--device",
     "--freeze": "--thaw-from",
+    "--label": "--target",
+    "--labels": "--target",
+    "--label-column": "--target",
+    "--text-column": "--text",
+    "--max-seq-length": "--max-length",
 }
 FLAGS_ONLY = ("json", "debug", "resume", "config", "import_")  # what makes no sense in a file
 
