@@ -78,7 +78,8 @@ class Finetune(RecipeOptions):
     """The rate of dropout in the head."""
 
     batch_size: int | None = None
-    """By default a twentieth of the training examples, but at least 20 (all, where they are fewer) and at most 128."""
+    """By default a twentieth of the training examples, but at least 20 (all, where they are fewer) and at most 128, or
+    at most 32 for a text model."""
     label_smoothing: float = 0.0
     """The share of each label that is spread over all classes: 0.1, say."""
     focal: float = 0.0

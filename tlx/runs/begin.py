@@ -31,9 +31,9 @@ def begin(
         raise ConfigError(f"data: {data!r:.80} is no tlx.Data: give what tlx.load_data returns")
     if recipe is not None:
         check_phases(recipe)
-    size = options.batch_of(len(data.train))
-    check_data(data, size)
     spec = base.preprocess if options.preprocess is None else options.preprocess
+    size = options.batch_of(len(data.train), spec)
+    check_data(data, size)
     check_shapes(data, spec)
     data, spec = tokenized_data(data, spec)
     objective = as_objective(options.objective, data.train)

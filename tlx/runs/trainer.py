@@ -65,7 +65,7 @@ class Trainer:
     def test(self, fits: Sequence[Fit], watch: Watch | None) -> list[Evaluation]:
         """Evaluate on the test examples, once what validation chooses is chosen: all in one pass, `watch` the first."""
         options, data = self.options, self.data
-        size, placement = options.batch_of(len(data.train)), options.devices.placement()
+        size, placement = options.batch_of(len(data.train), fits[0].preprocess), options.devices.placement()
 
         def over(source: Source, objectives: Sequence[Objective], watch: Watch | None = None) -> list[Evaluation]:
             trained = [(each.variables, objective) for each, objective in zip(fits, objectives, strict=True)]

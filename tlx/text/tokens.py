@@ -108,6 +108,11 @@ class Tokens:
         return self.tokenizer.unit
 
     @property
+    def largest_batch(self) -> int:
+        """The most texts of a batch where nobody says: 32 for transformers (Devlin et al. 2018 take 16 or 32)."""
+        return 32 if self.unit == "pieces" else 128
+
+    @property
     def drops_unknown(self) -> bool:
         """Whether what is unknown is left out, and not a piece of its own."""
         return self.tokenizer.drops_unknown

@@ -21,7 +21,7 @@ class TrainOptions:
 
     Args:
         batch_size: examples a step; None takes a twentieth of the training examples, but at least 20 (all, where they
-            are fewer) and at most 128 (`default_batch_size`).
+            are fewer) and at most 128, or 32 for a text model (`default_batch_size`).
         seed: of the order of examples, fresh weights, dropout, augmentation and mixing; from 0 to 2**32 - 1.
         objective: what to train for (`tlx.Objective`), or a function of outputs, batch and key; None goes by what the
             data's targets are: classes, several labels, numbers.
@@ -87,20 +87,21 @@ class TrainOptions:
         how: dict[str, Any] = {"balanced": self.balanced, "augment": self.augment, "workers": self.workers}
         return Feed(batch_size, self.seed, shuffle=True, pad=True, **how)
 
-    def batch_of(self, examples: int) -> int:
-        """Return the size of batches of so many training examples."""
-        return default_batch_size(examples, self.accumulate) if self.batch_size is None else self.batch_size
+    def batch_of(self, examples: int, spec: Any = None) -> int:
+        """Return the size of batches of so many training examples; an input spec may have a `largest_batch`."""
+        largest = getattr(spec, "largest_batch", LARGEST_BATCH)
+        return default_batch_size(examples, self.accumulate, largest) if self.batch_size is None else self.batch_size
 
 
-def default_batch_size(examples: int, accumulate: int = 1) -> int:
+def default_batch_size(examples: int, accumulate: int = 1, largest: int = LARGEST_BATCH) -> int:
     """Return how many of so many examples make a batch, a number that `accumulate` divides.
 
-    It is a twentieth of them, but at least 20 and at most 128, and never more than there are.
+    It is a twentieth of them, but at least 20 and at most `largest`, and never more than there are.
 
     >>> default_batch_size(1000), default_batch_size(10_000), default_batch_size(10), default_batch_size(10, 4)
     (50, 128, 10, 8)
     """
-    wanted = min(max(examples // 20, 20), LARGEST_BATCH)
+    wanted = min(max(examples // 20, 20), largest)
     size = -(-wanted // accumulate) * accumulate
     return size if size <= examples else max(examples // accumulate * accumulate, accumulate)
 

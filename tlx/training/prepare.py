@@ -61,7 +61,7 @@ def make_task(
     steps_per_epoch(len(train), 1)
     if not len(train):
         raise DataError("no examples to train on")
-    size = options.batch_of(len(train))
+    size = options.batch_of(len(train), spec)
     feed = options.feed(size)
     augment: Any = feed.augment
     if augment is not None:
