@@ -6,6 +6,11 @@ FOLDER holds all-MiniLM-L6-v2 as model hubs lay it out. A pair is one input: bot
 segments. The probe sees the mean over both, in which little is left of how they relate; training all of the base, 3
 epochs by AdamW at 5e-5 from the probe's head, lets its layers compare them. Two thirds of the pairs are paraphrases: F1
 is of these, and `always` says yes to every pair. Intervals are of 95%, the gain over the probe's on the same pairs.
+
+    MRPC, 1,725 pairs, 3,671 learned from
+      always  66.5% (64.2 to 68.7)  F1 79.9%
+      probe   69.4% (67.2 to 71.5)  F1 80.9%
+      all     77.3% (75.3 to 79.2)  F1 83.8%  gain +7.9 points (+5.7 to +10.3)
 """
 
 from dataclasses import dataclass
