@@ -20,7 +20,7 @@ checkpoint before the last is what the reference had at that step. Then:
 - `variants`: resumes that leave out one thing of the checkpoint (`VARIANTS`) must each come to another digest: else the
   digest would not see what it is for.
 
-Measured in 21 minutes on two cores with the command above, strace there: 100 kills, 16 of them at system calls, in 28
+Measured in 21 minutes on two cores with the first command, strace there: 100 kills, 16 of them at system calls, in 28
 runs: all resumed, 0 differing digests. 50 SIGTERMs in 9 runs: 50 times exit code 75, none behind the step where it
 came, 0 differing digests; 8 times more the run had ended, with 0. Twenty levels of room: 20 times exit code 6, the last
 good checkpoint kept 20 times, 0 differing digests. 300 flipped bits: 0 loaded in silence. All seven variants differ.

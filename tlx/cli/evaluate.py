@@ -108,12 +108,14 @@ class Evaluate(InputOptions):
 
     def _tell_tags(self, scores: "Evaluation", tags: tuple[str, ...]) -> None:
         """Print how words are tagged, each tag and type of entity apart."""
+        from tlx.objectives import TokenClassification
         from tlx.training.per_word import per_word
 
+        assert isinstance(scores.objective, TokenClassification)
         found = per_word(scores)
         entities = [
             {"type": kind, "precision": own.precision, "recall": own.recall, "f1": own.f1, "support": own.true}
-            for kind, own in scores.objective.entities(scores.predictions, scores.targets).items()  # type: ignore[attr-defined]
+            for kind, own in scores.objective.entities(scores.predictions, scores.targets).items()
             if "f1" in scores.metrics
         ]
         counts = {"texts": len(scores), "without_prediction": found.without, "entities": entities}
