@@ -4,6 +4,7 @@ import ctypes
 import gc
 import json
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,11 @@ from hypothesis import settings
 
 from tlx.errors import TlxError
 
-# Nothing that a test compiles is kept: tests kill processes, and a user's cache is none of theirs.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+# What tests and the commands that they start compile is kept for the next ones, beside what pytest keeps and not in a
+# user's cache (`pytest --cache-clear` empties it); half of the time of a second run. Commands that tests kill keep
+# nothing, for they might leave half a program.
+PROGRAMS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "d" / "programs" / platform.node()
+os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"}
 os.environ["TLX_PROGRESS"] = "off"  # what a busy machine makes slow is not to be in what tests compare
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script starts in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,7 +24,12 @@ def free_port():
 def started(options, *own):
     """Start two processes that train together, each with options of its own."""
     address = f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+    environment = {
+        **os.environ,
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
+        "JAX_PLATFORMS": "cpu",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
+    }
     together = [sys.executable, "-m", "tlx", "finetune", "--coordinator", address, "--processes", "2", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     own = own or ((), ())

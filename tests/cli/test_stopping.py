@@ -15,7 +15,7 @@ OPTIONS += ["--compare-scratch", "never"]
 
 def start(*arguments):
     """Start the command as a process of its own, in small pages: where it has large ones it starts twice."""
-    environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
     command = [sys.executable, "-m", "tlx", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
