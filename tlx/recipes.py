@@ -5,8 +5,8 @@ Each takes `stages`: a `tlx.Pretrained`, or the names of its stages that own par
 base (`tlx.Phase`): by default its batch norms keep the statistics that came with the weights, which a few small batches
 of other examples would only spoil (F. Chollet, Transfer learning and fine-tuning, keras.io, 2020). The base's group is
 by default Adam at a rate of 1e-4, and of 1e-5 for a `Pretrained` of a million parameters or more; for one of texts
-5e-5, for 3 epochs, as BERT's are (Devlin et al. 2018: 2e-5 to 5e-5, 2 to 4 epochs). The command line has the same
-defaults.
+5e-5, for 3 epochs, rising over a tenth of the steps and falling to zero, as BERT's are (Devlin et al. 2018: 2e-5 to
+5e-5, 2 to 4 epochs). The command line has the same defaults.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,13 @@ from tlx.errors import ConfigError, suggestion
 from tlx.optim.groups import Group
 from tlx.optim.layer_decay import layer_decay as decay_by_layer
 from tlx.optim.phases import Monitor, Norms, Phase, Recipe
-from tlx.optim.schedules import Constant
+from tlx.optim.schedules import Constant, Linear
 from tlx.tree.labels import FROZEN
 from tlx.tree.paths import flatten, quote
 
 HEAD = Group(Constant(1e-3))
-BASE, LARGE_BASE, TEXT_BASE = Group(Constant(1e-4)), Group(Constant(1e-5)), Group(Constant(5e-5))
+BASE, LARGE_BASE = Group(Constant(1e-4)), Group(Constant(1e-5))
+TEXT_BASE = Group(Linear(5e-5, warmup=0.1))
 LARGE = 1_000_000  # parameters, from which on a base trains slower
 EPOCHS = 30  # of the head alone, and of the base with it
 TEXT_EPOCHS = 3  # of a large base of texts with its head

@@ -41,10 +41,11 @@ class RecipeOptions(TransferOptions):
     """Never on biases and the scales of norms."""
     clip_norm: float | None = None
     """The largest norm of a group's gradient."""
-    schedule: Literal["constant", "cosine", "linear", "step", "exponential", "inverse-time"] = "constant"
-    """How the rate runs through a phase."""
-    warmup: int | None = None
-    """With cosine and linear: steps in which the rate rises from zero."""
+    schedule: Literal["constant", "cosine", "linear", "step", "exponential", "inverse-time"] | None = None
+    """How the rate runs through a phase. By default it is constant; that of a large base of texts rises over a tenth of
+    the steps and falls to zero."""
+    warmup: float | None = None
+    """With cosine and linear: steps in which the rate rises from zero, or a share of the phase's below 1."""
     end: float | None = None
     """With cosine and linear: the share of the rate that is left at the end."""
     every: int | None = None
@@ -70,7 +71,10 @@ class RecipeOptions(TransferOptions):
                 raise ConfigError(f"--{option}: {len(values)} values: give {allowed}")
         head, later = (self._group("head-rate", self.head_rate[phase], phase) for phase in (0, -1))
         rate: Any = recipes.base_group(model).schedule
-        base = self._group("base-rate", rate.rate if self.base_rate is None else self.base_rate, -1)
+        base_rate = rate.rate if self.base_rate is None else self.base_rate
+        base = self._group("base-rate", base_rate, -1)
+        if self.schedule is None:
+            base = replace(base, schedule=replace(rate, rate=base_rate))
         stages = model.stages
         phase: dict[str, Any] = {"patience": self.patience, "monitor": self.monitor or monitor}
         base_epochs = recipes.thawed_epochs(model) if self.base_epochs is None else self.base_epochs
@@ -125,7 +129,7 @@ class RecipeOptions(TransferOptions):
 
     def _choose(self, option: str, table: dict[str, tuple[Any, tuple[str, ...]]], phase: int, **values: Any) -> Any:
         """Build what an option names, from the further options that belong to that choice."""
-        choice = getattr(self, option)
+        choice = getattr(self, option) or "constant"
         kind, own = table[choice]
         names = sorted({name for _, each in table.values() for name in each})
         given = {name: getattr(self, name) for name in names if getattr(self, name) not in (None, ())}

@@ -22,29 +22,30 @@ class Constant:
 class Cosine:
     """Rise linearly from 0 to `rate` over `warmup` steps, then fall along half a cosine to `rate * end`.
 
-    (I. Loshchilov and F. Hutter, SGDR, 2017.)
+    A `warmup` below 1 is a share of the phase's steps. (I. Loshchilov and F. Hutter, SGDR, 2017.)
     """
 
     rate: float
-    warmup: int = 0
+    warmup: float = 0
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive(self, rate=self.rate)
-        check_not_negative(self, warmup=self.warmup, end=self.end)
+        _check(self, self.warmup)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Rise linearly from 0 to `rate` over `warmup` steps, then fall linearly to `rate * end`."""
+    """Rise linearly from 0 to `rate` over `warmup` steps, then fall linearly to `rate * end`.
+
+    A `warmup` below 1 is a share of the phase's steps, a tenth is usual for BERT (J. Devlin et al., 2018).
+    """
 
     rate: float
-    warmup: int = 0
+    warmup: float = 0
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive(self, rate=self.rate)
-        check_not_negative(self, warmup=self.warmup, end=self.end)
+        _check(self, self.warmup)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,15 @@ class InverseTime:
         check_not_negative(self, decay=self.decay)
 
 
+def _check(schedule: "Cosine | Linear", warmup: float) -> None:
+    check_positive(schedule, rate=schedule.rate)
+    check_not_negative(schedule, warmup=warmup, end=schedule.end)
+    if warmup >= 1:
+        if warmup != int(warmup):
+            raise ConfigError(f"{type(schedule).__name__}: warmup {warmup} is no number of steps, nor a share below 1")
+        object.__setattr__(schedule, "warmup", int(warmup))  # 10 where a command has read 10.0
+
+
 Schedule = Constant | Cosine | Linear | Step | Exponential | InverseTime
 
 
@@ -98,10 +108,12 @@ def build_schedule(schedule: Schedule | optax.Schedule, steps: int) -> optax.Sch
     match schedule:
         case Constant(rate):
             return optax.constant_schedule(rate)
-        case Cosine(rate, warmup, end):
+        case Cosine(rate, share, end):
+            warmup = _warmup_steps(share, steps)
             fall = optax.cosine_decay_schedule(rate, _after_warmup(warmup, steps), alpha=end)
             return _with_warmup(rate, warmup, fall)
-        case Linear(rate, warmup, end):
+        case Linear(rate, share, end):
+            warmup = _warmup_steps(share, steps)
             fall = optax.linear_schedule(rate, rate * end, _after_warmup(warmup, steps))
             return _with_warmup(rate, warmup, fall)
         case Step(rate, every, factor):
@@ -112,6 +124,10 @@ def build_schedule(schedule: Schedule | optax.Schedule, steps: int) -> optax.Sch
             return lambda step: rate / (1.0 + decay * jnp.asarray(step, jnp.float32))
         case _:
             return schedule
+
+
+def _warmup_steps(warmup: float, steps: int) -> int:
+    return int(warmup * steps) if warmup < 1 else int(warmup)
 
 
 def _after_warmup(warmup: int, steps: int) -> int:
