@@ -4,14 +4,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from cases import bits
 from PIL import Image
 from reference_files import keras_network, save_keras
 from sources import changed, lazy, renamed, source_of, tensor
+from text_models import write_text_folder
 from tf_files import write_row
 
+import tlx
 from tlx.convert import TABLES, Row, open_weights
 from tlx.convert.rules import KINDS, LeafRule
 from tlx.convert.torch_writer import write_torch
@@ -227,3 +230,11 @@ def test_finetune_begins_with_a_published_model(call, shared_data, tmp_path):
     assert done.json["test_accuracy"] > 0.3
     inspected = call("inspect", tmp_path / "run", "--json").json
     assert (inspected["trainable"], inspected["head"]) == (650, 650)
+
+
+@pytest.mark.parametrize("to", ["hf", "google", "keras_hub"])
+def test_text_models_are_written_for_others_from_a_folder_of_the_hub(to, call, tmp_path):
+    folder = write_text_folder(tmp_path / "tiny")
+    done = call("convert", folder, tmp_path / "back", "--to", to)
+    assert done.code == 0, done.err
+    jax.tree.map(np.testing.assert_array_equal, tlx.load(folder).variables, tlx.load(tmp_path / "back").variables)

@@ -43,7 +43,7 @@ class Convert(Command):
 
     SOURCE is a weight file (.h5, .weights.h5, .keras, .pth, .pt, .th, .bin, .safetensors, .npz, .index; what it is, its
     content tells) or a SavedModel, and DEST a folder. Where DEST is a file (.h5, .pth, .pt, .safetensors), it is
-    written for that library, and SOURCE may also be what tlx loads.
+    written for that library, and SOURCE may also be what tlx loads, as for text models (--to).
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
@@ -60,9 +60,10 @@ class Convert(Command):
     hub_config: bool = True
     """Leave out the folder's own config.json and preprocessor_config.json."""
     to: str | None = None
-    """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths. For
-    a table of your own, such as lab/tiny: what stands before the /. By default what DEST ends in, and a folder for any
-    other name."""
+    """tlx: a folder. keras: .h5. torchvision, timm, cifar: .pth, .pt or .safetensors. safetensors: tlx's own paths. Of
+    texts, each a folder: hf: for transformers; google: a checkpoint of TensorFlow 1; keras_hub: a preset. For a table
+    of your own, such as lab/tiny: what stands before the /. By default what DEST ends in, and a folder for any other
+    name."""
     verify: Annotated[str | None, tyro.conf.arg(metavar="[FILE.npz]")] = None
     """Run the result beside the library that the file is for, stage by stage (it must be installed). With FILE.npz, run
     it on the 'inputs' in that file and compare with its 'outputs', and with what it holds under the names of stages."""
@@ -155,6 +156,8 @@ class Convert(Command):
         from tlx.convert.tf_checkpoint import find_index
         from tlx.presets import ConvertOptions
         from tlx.presets.conversion import check_free, convert_weights, export_weights
+        from tlx.presets.text_export import TEXT_TARGETS
+        from tlx.presets.text_folder import is_text_folder
 
         if not self.source or not self.dest:
             raise ConfigError("name a SOURCE and a DEST")
@@ -163,9 +166,10 @@ class Convert(Command):
         if not 0 <= self.seed < 1 << 32:
             raise ConfigError(f"--seed must be at least 0 and under 2**32, not {self.seed}")
         if self.to is not None:
-            check_choice("--to", self.to, ("tlx", "safetensors", *targets()))
+            check_choice("--to", self.to, ("tlx", "safetensors", *targets(), *TEXT_TARGETS))
         to = self.to or library_of(home(self.dest)) or "tlx"
-        if to != "tlx" and not find_index(home(self.source)).is_file():
+        is_read = find_index(home(self.source)).is_file() or is_text_folder(self.source)
+        if to != "tlx" and not is_read:
             defaults = {field.name: field.default for field in fields(self)}
             idle = [name for name in FOR_FILES if getattr(self, name) != defaults[name]]
             if idle:
@@ -197,7 +201,8 @@ class Convert(Command):
             if to == "tlx":
                 return done
             written = export_weights(done.path, self.dest, to)
-            return replace(done, path=written.path, arch=written.arch, certificate=None)
+            notes = (*done.notes, *written.notes)
+            return replace(done, path=written.path, arch=written.arch, certificate=None, notes=notes)
 
 
 def _by_reason(ignored: Sequence[tuple[str, str]], most: int = 6) -> list[tuple[str, str]]:

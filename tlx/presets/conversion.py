@@ -20,7 +20,7 @@ from tlx.convert.reference import reference_for
 from tlx.convert.source import Source, Tensor
 from tlx.convert.strangers import stranger
 from tlx.convert.tables import table_of
-from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES
+from tlx.convert.tables.texts import FAMILIES, KERAS_HUB, TEXT_TABLES
 from tlx.convert.verify import Verification, verify
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError, check_flags
@@ -32,15 +32,15 @@ from tlx.presets.bundle import METADATA, WEIGHTS, load_bundle, read_config, writ
 from tlx.presets.convert_options import ConvertOptions, as_convert_options
 from tlx.presets.converted import KEPT, Converted
 from tlx.presets.hub_config import HubConfig, hub_config
+from tlx.presets.keras_hub_export import export_keras_hub
 from tlx.presets.load import find
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.published import describe
 from tlx.presets.stated import settle
-from tlx.presets.text_conversion import check_text, convert_text, export_text
+from tlx.presets.text_conversion import check_text, convert_text
+from tlx.presets.text_export import GOOGLE, KERAS, TEXT_TARGETS, export_google, export_text
 from tlx.presets.text_folder import text_family
 from tlx.tree.paths import quote, unflatten
-
-HUGGING_FACE = "hf"  # for whom text models are written
 
 
 def convert_weights(
@@ -221,11 +221,12 @@ def export_weights(
     """Write what tlx loads (a preset, a conversion, a run) as `to` writes it: the inverse of `convert_weights`.
 
     `to` is 'keras' (`dest` ends in .h5), 'torchvision', 'timm', 'cifar' (.pth, .pt or .safetensors) or 'safetensors'
-    (tlx's own paths). Left out, the suffix of `dest` tells: .safetensors is tlx's own paths, and .pth and .pt are of
-    whom the source was converted from, or of the one library that has the network. With `until` the base ends there,
-    and without `head` it is alone. A folder that `convert_weights` made gives back its source's tensors bit for bit, in
-    the source's types, but for those that were rounded. Raise `ConfigError` where `to` has no such network, or the file
-    exists; `WeightsError` for a damaged folder.
+    (tlx's own paths); of a text model 'hf' (for transformers), 'google' (a checkpoint of TensorFlow 1) or 'keras_hub'
+    (a preset), each a folder. Left out, the suffix of `dest` tells: .safetensors is tlx's own paths, and .pth and .pt
+    are of whom the source was converted from, or of the one library that has the network. With `until` the base ends
+    there, and without `head` it is alone. A folder that `convert_weights` made gives back its source's tensors bit for
+    bit, in the source's types, but for those that were rounded. Raise `ConfigError` where `to` has no such network, or
+    the file exists; `WeightsError` for a damaged folder.
     """
     check_flags(head=head)
     folder, dest = find(source), _named(home(dest))
@@ -234,8 +235,8 @@ def export_weights(
     to = to or library_of(dest)
     if to is None:
         raise ConfigError(f"{dest}: its name tells no format: end it in .h5, .pth, .pt or .safetensors, or say to=")
-    if to == HUGGING_FACE:
-        return _exported_text(folder, dest, until, head)
+    if to in TEXT_TARGETS:
+        return _exported_text(folder, dest, to, until, head)
     whole = load_bundle(folder)  # checks every byte
     pretrained = whole.cut(until) if until is not None else whole if head else whole.without_head()
     found = open_weights(folder / WEIGHTS).tensors
@@ -259,20 +260,26 @@ def export_weights(
     return Converted(dest, table.name, len(done.tensors) / len(leaves), preprocessing=preprocessing)
 
 
-def _exported_text(folder: Path, dest: Path, until: str | None, head: bool) -> Converted:
-    """Write a text model for transformers, of the family that it was converted from."""
+def _exported_text(folder: Path, dest: Path, to: str, until: str | None, head: bool) -> Converted:
+    """Write a text model for others, of the family that it was converted from."""
     whole = load_bundle(folder)
     pretrained = whole.cut(until) if until is not None else whole if head else whole.without_head()
     check_folder(folder)
     certificate = read_certificate(folder / CERTIFICATE) if (folder / CERTIFICATE).is_file() else None
     table = certificate["table"] if certificate else "hf/bert"
     named = table.partition("/")[2]
+    leaves = open_weights(folder / WEIGHTS).tensors
+    if to == GOOGLE:
+        return export_google(pretrained, leaves, dest)
+    if to == KERAS:
+        kinds = {described.table.partition("/")[2]: kind for kind, described in KERAS_HUB.items()}
+        return export_keras_hub(pretrained, leaves, dest, kinds.get(named, "BertBackbone"))
     family = named if named in FAMILIES else "bert"
     more: dict[str, Any] = {}
     if certificate and pretrained is whole and table == FAMILIES[family].table:
         more["prefix"] = certificate["prefix"]
         more["kept"] = list(open_weights(folder / KEPT).tensors.values()) if (folder / KEPT).is_file() else []
-    return export_text(pretrained, open_weights(folder / WEIGHTS).tensors, dest, family, **more)
+    return export_text(pretrained, leaves, dest, family, **more)
 
 
 def _as_it_was(leaf: Tensor, proof: Mapping[str, Any] | None) -> Tensor:

@@ -1,7 +1,6 @@
-"""Convert text models: to a folder that tlx loads, with a certificate over weights and tokenizer, and back."""
+"""Convert text models: to a folder that tlx loads, with a certificate over weights and tokenizer."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,19 @@ from tlx.convert.certificate import write_certificate
 from tlx.convert.export import write_tensors
 from tlx.convert.leaves import Conversion
 from tlx.convert.read import open_weights
-from tlx.convert.source import Tensor
-from tlx.convert.tables.texts import FAMILIES, TEXT_TABLES, tagging
-from tlx.convert.text_plan import check_tied, expected_tensors
+from tlx.convert.text_plan import check_tied
 from tlx.convert.text_reference import verify_text
-from tlx.convert.transforms import inverse, source_shape
 from tlx.convert.verify import Verification
 from tlx.convert.write import Entry, write_safetensors
 from tlx.errors import ConfigError, WeightsError
-from tlx.files import write_bytes, write_json
-from tlx.models.head import WORDS
+from tlx.files import write_json
 from tlx.presets.bundle import METADATA, WEIGHTS, write_bundle
 from tlx.presets.convert_options import ConvertOptions
 from tlx.presets.converted import KEPT, Converted
 from tlx.presets.pretrained import Pretrained
 from tlx.presets.text_folder import read_text_model
 from tlx.presets.text_model import TextModel
-from tlx.text.tokens import TOKENIZER, Tokens
+from tlx.text.tokens import Tokens
 from tlx.tree.paths import unflatten
 
 
@@ -95,105 +90,3 @@ def check_text(certificate: Mapping[str, Any], pretrained: Pretrained, path: Pat
     other = [name for name in ("settings", "vocabulary_sha256", "probe_sha256") if said.get(name) != now[name]]
     if other:
         raise WeightsError(f"{path}: speaks of other {', '.join(other)} than the model has: convert the source again")
-
-
-def export_text(
-    pretrained: Pretrained,
-    leaves: Mapping[str, Tensor],
-    dest: Path,
-    family: str = "bert",
-    *,
-    prefix: str | None = None,
-    kept: Sequence[Tensor] = (),
-) -> Converted:
-    """Write a text model as a folder that transformers loads: weights, `config.json` and `tokenizer.json`.
-
-    Args:
-        pretrained: the model.
-        leaves: its leaves by path.
-        dest: the folder to make.
-        family: as which of the families it is written.
-        prefix: what stands before the names of the base's tensors; by default nothing, and the family with a head.
-        kept: tensors of the source that fill no leaf.
-
-    Raises:
-        ConfigError: where the family has no such network.
-    """
-    config, spec = pretrained.config, pretrained.preprocess
-    if family not in FAMILIES:
-        raise ConfigError(f"family: {family!r} is not one of {', '.join(FAMILIES)}")
-    if not isinstance(spec, Tokens) or config.architecture != "bert":
-        raise ConfigError(f"{pretrained.name}: is no text model that transformers has: leave out --to hf")
-    if config.until is not None:
-        raise ConfigError(f"{pretrained.name}: is cut after {config.until}: transformers has whole networks only")
-    described, table = FAMILIES[family], TEXT_TABLES[FAMILIES[family].table]
-    if config.classes and config.pool == WORDS:
-        table = tagging(table)
-    plain = asdict(config.settings)
-    if family == "roberta" and not plain["first_position"]:
-        raise ConfigError(
-            f"{pretrained.name}: has no rows for positions of padding, as transformers' roberta has: leave out --to hf"
-        )
-    fixed = {name: value for name, value in described.fixed.items() if plain[name] != value}
-    if fixed:
-        raise ConfigError(f"{pretrained.name}: {family} has {fixed}: it is another family's")
-    if config.classes and config.pool != table.pool:
-        raise ConfigError(
-            f"{pretrained.name}: its head pools by {config.pool!r}, and transformers' {family} by {table.pool!r}: "
-            "write the base alone (--no-head)"
-        )
-    alone = not config.classes and config.pretraining is None
-    start = ("" if alone else f"{family}.") if prefix is None else prefix
-    expected = expected_tensors(table, config, start)
-    tensors = []
-    for path, (name, rule) in expected.items():
-        leaf = leaves[path]
-        read = _inverse_reader(rule.transform, leaf)
-        tensors.append(Tensor(name, source_shape(rule.transform, leaf.shape), leaf.dtype, read))
-    dest.mkdir(parents=True)
-    own = {tensor.name for tensor in tensors}
-    tensors += [tensor for tensor in kept if tensor.name not in own]
-    write_tensors(dest / WEIGHTS, tensors, {"format": "pt"})
-    write_json(dest / "config.json", _hub_config(pretrained, family, plain))
-    write_bytes(dest / TOKENIZER, spec.files[TOKENIZER])
-    said = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.max_length}
-    write_json(dest / "tokenizer_config.json", said | _special_names(spec))
-    return Converted(dest, table.name, 1.0, preprocessing="tokenizer.json")
-
-
-def _inverse_reader(transform: str, leaf: Tensor) -> Any:
-    import numpy as np
-
-    return lambda: np.ascontiguousarray(inverse(transform, leaf.read()))
-
-
-def _special_names(spec: Tokens) -> dict[str, str]:
-    """Name the special pieces as transformers' configurations do."""
-    pieces = spec.tokenizer.pieces
-    numbers = {name: spec.tokenizer.special(name) for name in ("pad", "mask", "unknown")}
-    keys = {"pad": "pad_token", "mask": "mask_token", "unknown": "unk_token"}
-    named = {keys[name]: pieces[number] for name, number in numbers.items() if number is not None}
-    single = spec.tokenizer.single
-    ends = {"cls_token": single.before, "sep_token": single.after}
-    return named | {key: pieces[own[0]] for key, own in ends.items() if len(own) == 1}
-
-
-def _hub_config(pretrained: Pretrained, family: str, plain: dict[str, Any]) -> dict[str, Any]:
-    """Describe a model as Hugging Face's `config.json` does."""
-    described = FAMILIES[family]
-    classes = pretrained.classes
-    names = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "electra": "Electra"}
-    heads = {None: "Model", "mlm": "ForMaskedLM", "mlm+nsp": "ForPreTraining"}
-    classifier = "ForTokenClassification" if pretrained.config.pool == WORDS else "ForSequenceClassification"
-    kind = classifier if classes else heads[pretrained.config.pretraining]
-    said: dict[str, Any] = {"model_type": family, "architectures": [f"{names[family]}{kind}"]}
-    for name, value in plain.items():
-        if name not in described.fixed and name != "first_position" and value is not None:
-            said[described.names.get(name, name)] = value
-    if family == "roberta":
-        said["max_position_embeddings"] += plain["first_position"]
-        said["pad_token_id"] = plain["first_position"] - 1
-    if classes:
-        said["id2label"] = {str(number): name for number, name in enumerate(classes)}
-        said["label2id"] = {name: number for number, name in enumerate(classes)}
-    return json.loads(json.dumps(said))
