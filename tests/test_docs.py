@@ -197,6 +197,7 @@ def test_the_page_on_objectives_does_what_it_says(capsys: pytest.CaptureFixture[
     ]
 
 
+@pytest.mark.slow
 def test_the_page_on_texts_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     for line, block in blocks(ROOT / "docs" / "text.md", "python"):
         exec(compile("\n" * line + block, "text.md", "exec"), {})

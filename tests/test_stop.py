@@ -93,6 +93,7 @@ def test_other_signals_do_not_count():
     signal.signal(signal.SIGUSR1, own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_second_ends_the_process_though_python_does_not_run(number):
     """Its main thread waits in C, as in a compilation, and would not come to a handler for a minute."""

@@ -165,6 +165,7 @@ def test_the_headline(make_page: MakePage) -> None:
     assert [note.text for note in header.find("p", class_="note")] == ["digits: 8x8 images resized to 28x28"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scratch", "verdict"),
     [(0.96, "overlap"), (0.99, "did harm"), (0.7, "times as many"), (None, "95% intervals. ")],
@@ -327,6 +328,7 @@ def test_the_mistakes_as_images(make_run: MakeRun, image: tuple[int, ...]) -> No
         assert np.abs(decoded(heat)[1] - (0.4 * grey[..., None] + 0.6 * colours)).max() < 2
 
 
+@pytest.mark.slow
 def test_24_photographs_make_no_large_page(make_run: MakeRun) -> None:
     """Noise is the worst of photographs (real ones come to half of it): as PNG these would be 7 MB."""
     assert write_report(make_run(image=(224, 224, 3))).stat().st_size < 1_600_000
@@ -552,6 +554,7 @@ def test_ids_are_unique_and_referred_to_rightly(make_page: MakePage) -> None:
         assert set(element.attributes.get("aria-labelledby", "").split()) <= set(ids)
 
 
+@pytest.mark.slow
 def test_both_schemes_and_print_have_every_colour(make_page: MakePage) -> None:
     (style,) = make_page().root.find("style")
     used = set(re.findall(r"var\((--[\w-]+)", style.text)) - {"--stages", "--fill", "--on", "--edge"}
@@ -623,6 +626,7 @@ def test_the_size_of_the_export(make_run: MakeRun) -> None:
     assert "a file of 0.4\N{NO-BREAK SPACE}MB" in write_report(path).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("digest", "said"),
     [(hashlib.sha256().hexdigest(), "not recorded"), (None, "not recorded"), ("ab" * 32, "✓ unchanged abababab")],

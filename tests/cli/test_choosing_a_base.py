@@ -52,6 +52,7 @@ def test_large_grey_images_are_taken_with_a_note(call, folder):
     )
 
 
+@pytest.mark.slow
 def test_a_base_that_is_named_is_taken_with_a_note(call, folder):
     called = call("finetune", "--data", folder(112, colour=True), *SHORT, "--base", "cnn-mnist", "--dry-run", "--json")
     assert called.code == 0, called.err

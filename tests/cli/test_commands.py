@@ -88,6 +88,7 @@ def test_flags_win_over_the_config_file(call, tmp_path):
     assert phase["groups"]["head"]["optimizer"] == {"kind": "Sgd", "momentum": 0.5, "nesterov": False}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_resumed_without_a_write(call, run_dir, result):
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
     called = call("finetune", "--resume", "--out", run_dir, "--json")

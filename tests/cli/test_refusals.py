@@ -328,6 +328,7 @@ def test_a_device_that_a_file_names_is_refused_likewise(refused, tmp_path):
     assert f"--device {absent}: JAX finds none here" in refused(2, "finetune", "--config", tmp_path / "a.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--device", "gpu"]])
 def test_a_platform_that_is_not_there_is_refused(tmp_path, options):
     """In a process of its own: JAX reads the variable as it is imported."""

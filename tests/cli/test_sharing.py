@@ -58,6 +58,7 @@ def test_report_export_and_probe_name_no_place(call, home, tmp_path):
     assert private(home / "weights.safetensors", tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_python_of_the_report_runs(run_dir, tmp_path, monkeypatch, capsys):
     import re
     from html import unescape

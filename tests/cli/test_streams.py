@@ -39,6 +39,7 @@ def test_what_cannot_be_written_on_standard_output_is_a_failure_to_store():
     assert said.startswith("tlx: No space left on device")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error():
     assert shell("{ tlx presets; echo $? >&2; } | head -c1")[::2] == (0, "141\n")
 

@@ -145,6 +145,7 @@ def test_numbers_and_labels_are_probed(call, table):
     assert (labels["method"], "test_mean_average_precision" in labels) == ("lbfgs", True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_targets(call, table, tmp_path, monkeypatch):
     out = tmp_path / "run"
     how = ("--data", table / "turned.csv", "--target", "even", "small", "--compare-scratch", "never")

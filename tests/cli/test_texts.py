@@ -43,6 +43,7 @@ def run(call, folder):
     return called.json
 
 
+@pytest.mark.slow
 def test_a_text_model_is_trained_and_tested_again(call, folder, run):
     assert (run["data"]["test"], [phase["name"] for phase in run["phases"]]) == (48, ["head", "all"])
     frozen = run["phases"][0]
@@ -53,6 +54,7 @@ def test_a_text_model_is_trained_and_tested_again(call, folder, run):
     assert named.code == 0, named.err
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_lengths_of_the_texts(call, folder, run):
     (folder / "run" / "report.html").unlink()
     assert call("report", folder / "run").code == 0
@@ -80,6 +82,7 @@ def test_texts_are_varied_as_they_are_trained_on(call, folder):
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_new_texts_are_predicted_from_files_and_from_standard_input(call, folder, run, monkeypatch):
     found = call("predict", folder / "run", folder / "new.txt", "--json").json["predictions"]
     assert [each["text"] for each in found] == ["A good film!", "A dull play."]
@@ -116,6 +119,7 @@ def test_texts_are_embedded_as_the_model_pools_them(call, folder, tmp_path):
         assert held["features"].shape == (called.json["parts"]["train"], 12)
 
 
+@pytest.mark.slow
 def test_what_is_too_long_is_said(call, folder, tmp_path, caplog):
     (tmp_path / "long.txt").write_text("good film " * 40 + "\nbad\n")
     call("embed", folder / "tiny", tmp_path / "long.txt", "--out", tmp_path / "a.npz")

@@ -235,6 +235,7 @@ def test_an_average_of_weights_may_stand_beside_its_counter():
 KERAS = ("keras/vgg16", "keras/resnet50", "keras/inception_v3", "keras/xception", "keras/mobilenet_v2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERAS)
 @pytest.mark.parametrize("first", [1, 94])
 def test_names_that_keras_made_up_are_matched_by_position(name, first):

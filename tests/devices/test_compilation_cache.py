@@ -74,6 +74,7 @@ print(sum(name.endswith("cache_hits") for name in found) > 0)
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_them(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE")
     monkeypatch.setenv("TLX_CACHE", str(tmp_path))

@@ -93,6 +93,7 @@ def assert_same_end(found, other):
     np.testing.assert_allclose(found["statistics"], other["statistics"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FEW if ONE[name]["devices"] > 1])
 def test_two_devices_come_to_the_same_as_one(few, name):
     assert_same_curves(few[name], few["jit 1"])

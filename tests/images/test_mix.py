@@ -119,6 +119,7 @@ def test_with_both_on_each_has_an_equal_chance():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", MIXES, ids=["mixup", "cutmix", "both"])
 def test_a_key_decides_and_jit_changes_nothing(mix):
     first, again, other = mix(IMAGES, KEYS[0]), mix(IMAGES, KEYS[0]), mix(IMAGES, KEYS[2])

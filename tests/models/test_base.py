@@ -27,6 +27,7 @@ def test_a_base_in_two_parts_is_the_whole_bit_for_bit(case):
         assert_same_bits(run(below, after=cut), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["norm", "bare", "nested"])
 def test_a_base_runs_from_any_stage_to_any_other(name):
     case = CASE[name]
@@ -59,6 +60,7 @@ def test_a_base_alone_takes_its_own_part_of_the_variables(case):
     assert_same_bits(case.model.base.apply(own, images), case.model.apply(variables, images, method="features"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_tree_has_a_branch_for_each_stage_and_no_other(case):
     variables = case.variables()
@@ -162,6 +164,7 @@ class Masked(nn.Module):
         return x if mask is None else x * mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
 def test_stages_are_told_in_their_own_words_whether_they_train(remat):
     layers = (nn.Sequential((nn.Conv(2, (3, 3)), nn.relu)), nn.BatchNorm(momentum=0.5), nn.LayerNorm(), nn.Dropout(1.0))

@@ -58,6 +58,7 @@ def test_training_is_flax_s(doubles, use_scale, use_bias):
     assert_near(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [ROWS, PLACES, PLACES[0]], ids=["rows", "places", "places of all"])
 def test_what_is_masked_does_not_count(doubles, mask):
     how = {**HOW, "use_running_average": False}
@@ -139,6 +140,7 @@ def test_a_convolution_leaves_its_bias_to_the_norm():
     np.testing.assert_allclose(moved, 0.2 * 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cpu")
 def test_a_step_on_a_cpu_keeps_less_than_with_flax_s(monkeypatch):
     def temporary():

@@ -90,6 +90,7 @@ def test_features_have_the_shape_that_the_size_gives(name):
     assert jax.eval_shape(apply, shapes(name), images(name, 1, height, width)).shape == (1, *shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(*KINDS, of=FAMILIES))
 def test_the_least_size_is_taken_and_less_refused(name):
     least = ARCHITECTURES[name].minimum

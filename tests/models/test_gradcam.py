@@ -111,6 +111,7 @@ def test_a_model_in_half_precision_gives_float32():
     np.testing.assert_allclose(found, whole, atol=0.1)
 
 
+@pytest.mark.slow
 def test_what_has_no_map_is_refused():
     mlp, model = CASE["mlp"], CASE["norm"]
     with pytest.raises(ConfigError, match="needs a convolutional base"):

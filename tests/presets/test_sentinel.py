@@ -170,6 +170,7 @@ class Norms(nn.Module):
         return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_any_norm_may_come_first_and_channels_be_of_any_number(flat: bool, channels: int) -> None:
@@ -280,6 +281,7 @@ def test_resnets_inputs_are_told(shared_data: Path) -> None:
         assert suspect_of(SPECS[name].normalise(images)) == f"{name} for standardised"
 
 
+@pytest.mark.slow
 def test_a_bias_that_the_first_norm_adds_is_part_of_what_enters_it() -> None:
     model = Classifier(Base((Stage("conv", layers.ConvNorm(4, 3, layers.TORCH, bias=True)),)), Head(2))
     images = random_images(8).astype(np.float32)

@@ -90,6 +90,7 @@ def test_padding_and_the_rest_of_the_batch_change_nothing(pool, tmp_path):
     np.testing.assert_allclose(np.concatenate(alone), together, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_text_of_padding_alone_is_finite(tmp_path):
     base = tlx.load(write_text_folder(tmp_path / "tiny"))
     batch = {"ids": np.zeros((1, 8), np.int32), "segments": np.zeros((1, 8), np.int32), "mask": np.zeros((1, 8), bool)}
@@ -192,6 +193,7 @@ def test_modules_do_not_lead_out_of_the_folder(tmp_path, refuses):
         tlx.load(folder)
 
 
+@pytest.mark.slow
 def test_a_classifier_keeps_its_head_and_the_names_of_its_classes(tmp_path):
     config = TINY | {"id2label": {"0": "no", "1": "yes"}, "architectures": ["BertForSequenceClassification"]}
     model = tlx.load(write_text_folder(tmp_path / "tiny", config, classes=2))

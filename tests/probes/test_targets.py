@@ -62,6 +62,7 @@ def test_numbers_are_fitted_as_scikit_learn_fits_them(numbers):
     assert found.test["rmse"] == pytest.approx(root_mean_squared_error(truth, wanted), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_are_fitted_as_scikit_learn_fits_each(labels):
     (train, y), *_ = parts(labels)
     standard = Standard.of(train)
@@ -90,6 +91,7 @@ def test_labels_are_chosen_by_mean_average_precision_and_get_thresholds(labels, 
     np.testing.assert_allclose(probabilities.mean(0), frequent, atol=0.12)
 
 
+@pytest.mark.slow
 def test_a_saved_probe_of_numbers_is_tested_and_trained_on(numbers, tmp_path):
     found = probed(numbers)
     again = tlx.load(tlx.save(found.model, tmp_path / "probed"))
@@ -122,6 +124,7 @@ def test_what_is_not_solved_is_refused(numbers, labels):
         tlx.linear_probe(tlx.vector_base(numbers), numbers, {"l2": 1})
 
 
+@pytest.mark.slow
 def test_vectors_of_other_sizes_are_refused(numbers):
     base = tlx.vector_base(numbers)
     with pytest.raises(DataError, match=r"shape \(1, 3\), expected vectors \(B, 6\)"):

@@ -16,6 +16,7 @@ def test_the_record_read_writes_the_same_file(finished, name, kind):
     assert json.loads(json.dumps(kind.read(finished / name).to_dict())) == plain
 
 
+@pytest.mark.slow
 def test_a_run_that_interprets_nothing_has_a_report(tmp_path):
     run = finetune_toy(tmp_path / "run", interpret=False, compare_scratch=False)
     evaluation = read_run(run.path).evaluation

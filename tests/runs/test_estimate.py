@@ -109,6 +109,7 @@ def test_the_command_says_it_and_writes_nothing(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_says_it_as_json(capsys):
     code, said = run(capsys, "--json")
     told = json.loads(said.out)

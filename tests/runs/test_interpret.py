@@ -83,6 +83,7 @@ def enlarged(coarse, size):
     return np.stack([np.interp(at, np.arange(len(coarse)), row) for row in rows])
 
 
+@pytest.mark.slow
 def test_the_heat_is_that_of_the_answer(tmp_path):
     source, trained, scores = Files(9), untrained(), answers(9, [0, 2, 5, 7])
     found = written(tmp_path, scores, source, trained)

@@ -437,6 +437,7 @@ def test_a_change_is_allowed_by_name_and_noted(finished, tmp_path, monkeypatch):
     assert finetune_toy(path, resume=True, **changes).result == run.result
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_write_one_run(tmp_path):
     path = tmp_path / "run"
     path.mkdir()
@@ -540,6 +541,7 @@ def test_a_run_killed_again_and_again_comes_to_the_same_bits(finished, tmp_path,
     assert not list(path.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_checkpoint_begins_again(finished, tmp_path, monkeypatch):
     """Within ten seconds nothing is saved in the middle of a phase; the lines of the lost epoch are dropped."""
     path = tmp_path / "run"
@@ -611,6 +613,7 @@ def test_arrays_in_memory_are_a_run_that_names_no_source(tmp_path):
 # Training on, and what users bring
 
 
+@pytest.mark.slow
 def test_a_finished_run_trains_on_as_if_it_had_not_ended(finished):
     base, group = tlx.load("mlp-mnist"), Group(Constant(0.05))
     data = tlx.load_data("digits", labels_per_class=5)

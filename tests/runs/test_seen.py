@@ -26,6 +26,7 @@ def untrained():
     return Pretrained("untrained", config, init_variables(config), Preprocess(28, 28, 1), ("a", "b", "c"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_what_was_seen_is_what_would_be_asked_for(tmp_path, monkeypatch, kind):
     """More examples than the map has, more mistakes than are kept, and a last batch that is padded."""

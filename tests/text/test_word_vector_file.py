@@ -211,6 +211,7 @@ def test_a_line_without_end_is_not_read_to_its_end(tmp_path, refuses):
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [None, {"b"}])
 def test_a_gzip_bomb_is_refused(tmp_path, words, refuses):
     path = tmp_path / "bomb"

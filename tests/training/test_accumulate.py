@@ -189,6 +189,7 @@ def test_a_phase_is_validated_on_its_averages_and_ends_with_them(cache):
     assert_same_bits(averaged.variables["params"]["base"], TOY.variables()["params"]["base"])
 
 
+@pytest.mark.slow
 def test_with_early_stopping_the_best_averages_come_back():
     patient = (Phase("head", 3, HEAD, {"head": Group(Constant(5.0), Adam())}, patience=3),)  # it worsens
     done = train(patient, ema=0.9)

@@ -173,6 +173,7 @@ def test_a_resumed_fit_is_compiled_ahead_too(heard, tmp_path):
     assert heard.threads == {"tlx-compile"}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_ahead_is_compiled_when_it_is_needed(monkeypatch):
     phases = recipe(0.017)[:1]
     expected, _ = train(phases)

@@ -88,6 +88,7 @@ def begun(monkeypatch):
     return predicted, actual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("own", of=ANY_OPTIMIZER))
 def test_what_a_phase_is_compiled_for_is_what_it_begins_with(name, begun):
     train(recipe_of(ANY_OPTIMIZER[name]))
@@ -95,6 +96,7 @@ def test_what_a_phase_is_compiled_for_is_what_it_begins_with(name, begun):
     assert actual == predicted[:2]  # the second before the first has run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("adam", "own", of=ANY_OPTIMIZER))
 def test_a_fit_thaws_and_is_resumed_at_each_step_to_the_same_bits(name):
     recipe, shelf = recipe_of(ANY_OPTIMIZER[name]), Shelf()
@@ -123,6 +125,7 @@ def test_a_fit_that_goes_on_with_any_optimizer_is_one_of_both_recipes():
     assert_same_memory(on.memory, whole.memory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "said"),
     [
@@ -146,6 +149,7 @@ def test_what_cannot_train_is_refused_before_the_first_step():
         train(recipe_of(Group(optax.sgd(0.1)), Group(optax.scale_by_adam())))
 
 
+@pytest.mark.slow
 def test_an_epochs_record_has_the_rates_that_are_known():
     injected = Group(optax.inject_hyperparams(optax.sgd)(learning_rate=optax.linear_schedule(0.4, 0.0, 4)))
     done = train(recipe_of(injected, Group(optax.sgd(0.1))))

@@ -151,6 +151,7 @@ def test_what_the_last_stage_makes_is_pooled_before_it_is_kept():
 # When there is none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "options"),
     [
@@ -181,6 +182,7 @@ def test_a_model_that_is_no_classifier_trains_as_ever():
     alike(done, train(cache=OFF))
 
 
+@pytest.mark.slow
 def test_another_process_that_computes_the_same_is_waited_for(tmp_path, caplog):
     cache = ActivationCache("disk", folder=str(tmp_path))
     first = train(cache=cache)
@@ -393,6 +395,7 @@ def test_a_run_that_is_stopped_while_it_fills_leaves_what_it_has(tmp_path, monke
     assert examples.asked[:8].sum() == 1  # to see what a batch is
 
 
+@pytest.mark.slow
 def test_room_is_made_by_removing_what_was_used_longest_ago(tmp_path):
     small = ActivationCache("disk", folder=str(tmp_path), limit=800)
     train(cache=small)
@@ -432,6 +435,7 @@ def test_what_is_on_the_disk_already_needs_no_room(tmp_path, monkeypatch):
     assert asked.asked.sum() == 1  # to see what a batch is
 
 
+@pytest.mark.slow
 def test_what_no_phase_needs_takes_no_room():
     done, _ = train((HEAD, BLOCK), cache=ActivationCache("memory", limit=530))
     assert [phase.activations for phase in done.phases] == [

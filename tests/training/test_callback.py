@@ -63,6 +63,7 @@ def test_a_phase_ends_where_a_callback_says_so_and_the_next_begins(stopped):
     assert_same_bits(done.variables, train([], shorter).variables)
 
 
+@pytest.mark.slow
 def test_every_epoch_is_asked_about_and_each_callback_each_time():
     first, second = StopAfter(1, 9), StopAfter(9, 2)
     train([first, second])
@@ -118,6 +119,7 @@ class Clearing(tlx.Log):
         record["rates"].clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_what_a_callback_does_to_what_it_reads_alters_nothing(ema):
     untouched, meddlers = train([], ema=ema), (Meddler(), Meddler())
@@ -226,6 +228,7 @@ def test_a_fit_stopped_after_any_step_goes_on_to_the_same_bits(stopped, tmp_path
         assert timeless(records) == timeless(log.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4, 5])
 def test_a_fit_killed_in_any_epoch_goes_on_to_the_same_bits(stopped, tmp_path, epoch):
     whole, log = stopped

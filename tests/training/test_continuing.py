@@ -73,6 +73,7 @@ def test_variables_alone_begin_with_a_new_state(half):
     assert [each["epoch"] for each in anew.history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_state_goes_on_where_the_labels_differ(half):
     """By path: base and head in groups of their own, where one held both."""
     done = go_on(half, full(STAGES, epochs=1, head=ADAM, base=ADAM))
@@ -91,6 +92,7 @@ def test_it_resumes_from_its_own_checkpoints(tmp_path, half):
     assert timeless(again.phases) == timeless(whole.phases)
 
 
+@pytest.mark.slow
 def test_early_stopping_begins_anew(half):
     """What the first fit measured may be of other data."""
     patient = (replace(TWO[0], patience=1),)

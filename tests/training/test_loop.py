@@ -60,6 +60,7 @@ def three():
 # What a fit is
 
 
+@pytest.mark.slow
 def test_an_epoch_s_seconds_are_those_of_the_devices(monkeypatch):
     """The loop comes to its end before they do, and waits for them when it looks at what they made."""
     own = tlx.training.phase.all_finite
@@ -345,6 +346,7 @@ def test_the_next_phase_goes_on_from_the_best_epoch_and_its_memory(monkeypatch):
     assert {origin for path, origin in origins.items() if path.startswith("base")} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "second", [pytest.param([0.9, 0.95], marks=pytest.mark.slow), [0.8, 0.81]], ids=["worse", "no better"]
 )
@@ -503,6 +505,7 @@ def test_a_changed_phase_begins_its_epoch_anew(tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_phase_cut_short_of_the_epoch_it_is_in_is_refused(tmp_path):
     checkpoints = stopped_at(3 + 2 + 3 + 2 + 1, tmp_path)
     assert (checkpoints.latest().phase, checkpoints.latest().epoch, checkpoints.latest().batch) == (1, 1, 1)

@@ -280,6 +280,7 @@ def test_the_first_bad_step_is_kept_and_dropout_differs_from_step_to_step():
     assert int(run.state.totals.bad_step) == 3
 
 
+@pytest.mark.slow
 def test_batch_statistics_move_by_their_momentum():
     case = CASE["bare"]
     run = begin(case, ALL, PLAIN)
@@ -305,6 +306,7 @@ def test_all_finite(leaves, finite):
     assert bool(all_finite(tree)) is finite
 
 
+@pytest.mark.slow
 def test_with_stored_norms_they_train_and_their_statistics_stay():
     case = CASE["bare"]
     run = begin(case, (("**", "all"),), PLAIN)
@@ -364,6 +366,7 @@ def test_padding_counts_nowhere(name, loss):
     np.testing.assert_allclose(theirs["loss"], mine["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mix", [Mixup(mixup=1.0), pytest.param(Mixup(cutmix=1.0), marks=pytest.mark.slow)], ids=["mixup", "cutmix"]
 )

@@ -85,6 +85,7 @@ def test_masks_by_hand():
     assert trainable_mask(labels) == {"base": {"a": False, "b": True}, "head": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_way_to_freeze_labels_every_model(case):
     params = case.variables()["params"]
