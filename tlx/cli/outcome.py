@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def show_estimate(found: Estimate, base: str, *, json: bool = False) -> None:
     """Print what a run would take; raise `StorageError` where it does not fit."""
-    from tlx.training.cache import describe_size
+    from tlx.training.cache_parts import describe_size
 
     if json:
         print_json({**asdict(found), "fits": found.fits, "seconds": found.seconds})

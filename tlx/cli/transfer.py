@@ -242,7 +242,7 @@ class TransferOptions(DataOptions):
 
     def kept(self, views: int = 0) -> "ActivationCache":
         """Return where activations are kept."""
-        from tlx.training.cache import ActivationCache
+        from tlx.training.cache_options import ActivationCache
 
         return ActivationCache(self.cache, round(self.cache_limit * 1e9), self.cache_dtype, views)
 

@@ -21,7 +21,9 @@ from tlx.probes.options import ProbeOptions, as_probe_options
 from tlx.probes.problem import METHODS, Examples, Method, Problem
 from tlx.probes.sweep import Draw, ProbeFit, few_shot, sweep
 from tlx.training.activations import batch_of, compute
-from tlx.training.cache import ActivationCache, Part, StageActivations
+from tlx.training.cache import StageActivations
+from tlx.training.cache_options import ActivationCache
+from tlx.training.cache_parts import Part
 from tlx.tree.surgery import join, split
 
 

@@ -28,7 +28,8 @@ from tlx.stop import Stop, check, never
 from tlx.training.accepts_pretrained import accepts_pretrained
 from tlx.training.activations import input_shapes
 from tlx.training.ahead import Ahead
-from tlx.training.cache import Frozen, StageActivations
+from tlx.training.cache import StageActivations
+from tlx.training.cache_parts import Frozen
 from tlx.training.callback import Callback, EpochState, any_stops, names_of
 from tlx.training.checkpoint import Checkpoints
 from tlx.training.fitted import Fit, check_continues

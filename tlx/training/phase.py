@@ -18,7 +18,7 @@ from tlx.optim.phases import Phase
 from tlx.optim.rates import rates_at
 from tlx.progress import listening
 from tlx.records.phase import PhaseRecord
-from tlx.training.cache import Frozen
+from tlx.training.cache_parts import Frozen
 from tlx.training.evaluate import evaluated
 from tlx.training.programs import Program
 from tlx.training.resident import Resident

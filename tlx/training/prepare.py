@@ -23,7 +23,8 @@ from tlx.optim.groups import optimizer
 from tlx.optim.phases import Recipe, check_phases
 from tlx.stop import Stop, never
 from tlx.training.activations import batch_shapes, input_shapes
-from tlx.training.cache import Part, StageActivations, check_place
+from tlx.training.cache import StageActivations, check_place
+from tlx.training.cache_parts import Part
 from tlx.training.callback import Callback, asks, check_callbacks
 from tlx.training.method import training_sums
 from tlx.training.options import TrainOptions, as_options

@@ -12,7 +12,7 @@ from tlx.data.pipeline import Feed, rows_of_epoch
 from tlx.models.head import Head
 from tlx.models.staged import StagedModel
 from tlx.training.activations import Activations
-from tlx.training.cache import Frozen, on_disk
+from tlx.training.cache_parts import Frozen, on_disk
 from tlx.training.programs import Program
 from tlx.training.state import EpochFunction, TrainState
 from tlx.tree.paths import Tree

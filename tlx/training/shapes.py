@@ -12,7 +12,8 @@ from tlx.data.share import Share
 from tlx.data.source import sizes_of
 from tlx.optim.memory import Memory
 from tlx.training.activations import Stored, batch_shapes, shapes_after
-from tlx.training.cache import Plan, StageActivations
+from tlx.training.cache import StageActivations
+from tlx.training.cache_parts import Plan
 from tlx.training.evaluate import lower_scores
 from tlx.training.kept import kept_type
 from tlx.training.programs import Program
