@@ -173,7 +173,8 @@ def command(
 ) -> list[str]:
     """Return the command of a run with options or its resume, behind `before`, or with `child` through this file."""
     program = [sys.executable, __file__, "child", *child] if child else [sys.executable, "-m", "tlx"]
-    own = ["--resume"] if resume else run
+    cache = ["--cache", run[run.index("--cache") + 1]] if "--cache" in run else []  # of the machine: no run keeps it
+    own = ["--resume", *cache] if resume else run
     return [*before, *program, "finetune", *own, *OFTEN, "--out", str(out)]
 
 

@@ -24,7 +24,7 @@ def calls(tmp_path_factory, strace):
     folder = tmp_path_factory.mktemp("traced")
     trace = [strace, "-f", "-qq", "-y", "-s", "0", "-z", "-o", str(folder / "trace"), "-e", f"trace={CALLS}"]
     program = [sys.executable, "-m", "tlx", "finetune", *RUN, "--checkpoint-every", "0", "--out", str(folder / "run")]
-    environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
     done = subprocess.run([*trace, *program], capture_output=True, text=True, check=False, env=environment)
     assert not done.returncode, done.stderr
     return folder / "run", list(parsed((folder / "trace").read_text(errors="replace").splitlines()))
