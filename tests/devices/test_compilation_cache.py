@@ -74,10 +74,16 @@ print(sum(name.endswith("cache_hits") for name in found) > 0)
 """
 
 
+def as_users_have_it(monkeypatch, cache):
+    """Take back what all tests have in the environment."""
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TLX_CACHE", str(cache))
+
+
 @pytest.mark.slow
 def test_another_process_finds_them(monkeypatch, tmp_path):
-    monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE")
-    monkeypatch.setenv("TLX_CACHE", str(tmp_path))
+    as_users_have_it(monkeypatch, tmp_path)
     run = [subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True) for _ in range(2)]
     assert [done.stdout.strip() for done in run] == ["False", "True"], run[1].stderr
 
@@ -99,7 +105,6 @@ assert jax.config.values == before, set(jax.config.values.items()) ^ set(before.
     ],
 )
 def test_the_library_leaves_the_configuration_alone_and_a_command_does_not(monkeypatch, tmp_path, arguments, keeps):
-    monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE")
-    monkeypatch.setenv("TLX_CACHE", str(tmp_path))
+    as_users_have_it(monkeypatch, tmp_path)
     subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     assert (tmp_path / "programs").is_dir() == keeps
