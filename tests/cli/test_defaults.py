@@ -56,9 +56,9 @@ def test_a_large_base_of_texts_has_a_rate_that_rises_and_falls():
     base = SimpleNamespace(
         name="texts", stages=tuple(large), variables={"params": large}, preprocess=SimpleNamespace(takes_text=True)
     )
-    found = Finetune().build_recipe(base)
-    assert found == recipes.finetune(base)
-    assert found[1].groups["base"].schedule == tlx.schedules.Linear(5e-5, warmup=0.1)
+    recipe = Finetune().build_recipe(base)
+    assert recipe == recipes.finetune(base)
+    assert recipe[1].groups["base"].schedule == tlx.schedules.Linear(5e-5, warmup=0.1)
     said = Finetune(schedule="constant", base_rate=1e-4).build_recipe(base)
     assert said[1].groups["base"].schedule == tlx.schedules.Constant(1e-4)
     assert Finetune(base_rate=1e-4).build_recipe(base)[1].groups["base"].schedule.rate == 1e-4

@@ -80,6 +80,13 @@ def test_other_numbers_out_of_range_are_refused(kind, change):
 
 
 @pytest.mark.parametrize("kind", [Cosine, Linear])
+def test_a_warm_up_is_a_share_or_whole_steps(kind):
+    assert isinstance(kind(0.1, warmup=9.0).warmup, int)
+    with pytest.raises(ConfigError, match=r"warmup 1\.5 is no number of steps"):
+        kind(0.1, warmup=1.5)
+
+
+@pytest.mark.parametrize("kind", [Cosine, Linear])
 def test_a_warm_up_must_leave_a_step_of_the_phase(kind):
     build_schedule(kind(0.1, warmup=9), steps=10)
     for warmup in (10, 11):

@@ -43,7 +43,8 @@ class Convert(Command):
 
     SOURCE is a weight file (.h5, .weights.h5, .keras, .pth, .pt, .th, .bin, .safetensors, .npz, .index; what it is, its
     content tells) or a SavedModel, and DEST a folder. Where DEST is a file (.h5, .pth, .pt, .safetensors), it is
-    written for that library, and SOURCE may also be what tlx loads, as for text models (--to).
+    written for that library; --to hf, google or keras_hub writes a folder for that one. SOURCE may then also be what
+    tlx loads.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]

@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 
 from tlx.convert.source import Tensor
 from tlx.convert.tf_entries import DTYPES
-from tlx.convert.tf_table import MAGIC, mask_crc, masked_crc
+from tlx.convert.tf_table import MAGIC, masked_crc
 
 BLOCK = 4096  # bytes of a block of the index, about
-_VARINT, _BYTES = 0, 2  # kinds of fields of a message
+_VARINT, _BYTES, _FIXED32 = 0, 2, 5  # kinds of fields of a message
 _NUMBERS = {name: number for number, (name, _) in DTYPES.items()}
 
 
@@ -31,18 +30,16 @@ def write_tf_checkpoint(path: Path, tensors: Sequence[Tensor]) -> None:
     entries = {b"": header}
     with path.with_name(f"{path.name}.data-00000-of-00001").open("wb") as file:
         for tensor in sorted(tensors, key=lambda each: each.name.encode()):
-            array = np.ascontiguousarray(tensor.read())
-            content = array.reshape(-1).view(np.uint8).data
-            entries[tensor.name.encode()] = _entry(tensor, file.tell(), len(content), content)
-            file.write(content)
+            content = np.ascontiguousarray(tensor.read()).reshape(-1).view(np.uint8)
+            entries[tensor.name.encode()] = _entry(tensor, file.tell(), content)
+            file.write(content.data)
     path.with_name(f"{path.name}.index").write_bytes(_table(entries))
 
 
-def _entry(tensor: Tensor, offset: int, size: int, content: memoryview) -> bytes:
+def _entry(tensor: Tensor, offset: int, content: np.ndarray) -> bytes:
     shape = _message(*((2, _message((1, length))) for length in tensor.shape))
-    crc = mask_crc(google_crc32c.value(bytes(content)))
-    fixed = _varint(6 << 3 | 5) + crc.to_bytes(4, "little")
-    return _message((1, _NUMBERS[tensor.dtype]), (2, shape), (4, offset), (5, size)) + fixed
+    checksum = _varint(6 << 3 | _FIXED32) + masked_crc(content).to_bytes(4, "little")
+    return _message((1, _NUMBERS[tensor.dtype]), (2, shape), (4, offset), (5, len(content))) + checksum
 
 
 def _varint(value: int) -> bytes:
@@ -51,22 +48,22 @@ def _varint(value: int) -> bytes:
     >>> _varint(300).hex()
     'ac02'
     """
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*encoded, value])
 
 
 def _message(*fields: tuple[int, int | bytes]) -> bytes:
     """Write a message of Protocol Buffers; numbers that are 0 are left out, as there."""
-    found = b""
+    encoded = b""
     for number, value in fields:
         if isinstance(value, bytes):
-            found += _varint(number << 3 | _BYTES) + _varint(len(value)) + value
+            encoded += _varint(number << 3 | _BYTES) + _varint(len(value)) + value
         elif value:
-            found += _varint(number << 3 | _VARINT) + _varint(value)
-    return found
+            encoded += _varint(number << 3 | _VARINT) + _varint(value)
+    return encoded
 
 
 def _blocks(entries: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -93,17 +90,17 @@ def _restarts() -> bytes:
 
 def _table(entries: Mapping[bytes, bytes]) -> bytes:
     """Write a table of LevelDB's: blocks, an empty block of what is said of them, their index, and where these are."""
-    found, places = b"", {}
+    table, places = b"", {}
 
     def place(content: bytes) -> bytes:
-        nonlocal found
-        handle = _varint(len(found)) + _varint(len(content))
+        nonlocal table
+        handle = _varint(len(table)) + _varint(len(content))
         plain = content + b"\0"  # 0: not packed
-        found += plain + masked_crc(plain).to_bytes(4, "little")
+        table += plain + masked_crc(plain).to_bytes(4, "little")
         return handle
 
     for last, content in _blocks(entries):
         places[last] = place(content)
     meta = place(_restarts())
     index = place(b"".join(_row(*each) for each in places.items()) + _restarts())
-    return found + (meta + index).ljust(40, b"\0") + MAGIC
+    return table + (meta + index).ljust(40, b"\0") + MAGIC

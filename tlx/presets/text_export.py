@@ -201,9 +201,9 @@ def word_pieces(spec: Tokens, build: Callable[..., Tokenizer]) -> tuple[Tokenize
     probe = spec.tokenizer.encode([PROBE])[0].tolist()
     if "" not in pieces and {"[UNK]", "[CLS]", "[SEP]"} <= set(pieces):
         for lower, accents, chinese in product((True, False), (False, True), (True, False)):
-            found = build(pieces, lower=lower, accents=accents, chinese=chinese)
-            if found.encode([PROBE])[0].tolist() == probe:
-                return found, (lower, accents, chinese)
+            rules = build(pieces, lower=lower, accents=accents, chinese=chinese)
+            if rules.encode([PROBE])[0].tolist() == probe:
+                return rules, (lower, accents, chinese)
     return None, (True, False, True)
 
 
